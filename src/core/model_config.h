@@ -1,0 +1,62 @@
+// The settings of one model, whatever file they came from (evenkeel.yaml, config.pbtxt, or the defaults).
+//
+// Units: durations are nanoseconds (Duration), sizes are rows or bytes as named.
+// Thread-safety: values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/tensor.h"
+
+namespace evenkeel {
+
+enum class BatchingPolicy : uint8_t { kNone, kGreedy, kFixed };
+enum class DeviceClass : uint8_t { kCpu, kGpu, kAuto };
+enum class Precision : uint8_t { kF32, kBf16 };
+enum class SampleMode : uint8_t { kOff, kMemory, kDisk };
+
+struct BatchingConfig {
+  BatchingPolicy policy = BatchingPolicy::kGreedy;
+  int max_batch = 0;                // rows; 0: 64 when the model has a batch axis
+  Duration max_delay{};             // kFixed only: the oldest row waits at most this long
+  std::vector<int> preferred_sizes; // Triton's preferred_batch_size; kFixed closes early at the largest that is reached
+  int64_t max_queue_rows = 0;       // 0: 10,000
+  int64_t max_queue_bytes = 0;      // 0: 256 MiB
+};
+
+// What the settings say of one tensor; unset fields come from the model.
+struct TensorOverride {
+  std::string name;
+  DataType dtype = DataType::kInvalid;
+  std::optional<Shape> shape;       // as the file's format means it, batch axis already added where the format leaves it out
+  std::optional<IdRange> range;
+  std::vector<std::string> labels;
+};
+
+struct ModelConfig {
+  std::string name;
+  int64_t version = 1;
+  std::string engine;               // "openvino", "fake"; chosen by the file's suffix
+  std::string path;                 // absolute path of the model file, or folder where the format is a folder
+  std::string folder;               // absolute folder that everything of the model must stay in
+  std::string platform;             // Triton's word: "onnxruntime_onnx", "openvino", ...; shown in metadata
+  BatchingConfig batching;
+  bool batch_axis_declared = false; // max_batch was given, so axis 0 is a batch axis even where its size is fixed
+  DeviceClass device = DeviceClass::kCpu;
+  Precision precision = Precision::kF32;
+  int instances = 1;
+  int threads = 0;                  // of an instance; 0: as many as cores
+  std::optional<Duration> objective;   // p99; unset: max(50 ms, 10 T(1))
+  Duration hang_timeout{};          // a batch may run this long; 0: max(10 s, 50 T(b))
+  SampleMode samples = SampleMode::kMemory;
+  int default_priority = 8;         // 1 (first) to 16 (last)
+  std::vector<TensorOverride> inputs;
+  std::vector<TensorOverride> outputs;
+  std::string source;               // file that these settings were read from; empty for a bare model
+};
+
+}  // namespace evenkeel

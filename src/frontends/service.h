@@ -1,0 +1,114 @@
+// What every protocol front end calls. Implemented in server/; a fake stands in for it in front-end tests.
+//
+// Contract: all calls are thread-safe and, but for the *Async ones' work, do not block. Errors are Statuses; a front end only translates them.
+// Thread-safety: thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/infer.h"
+#include "core/status.h"
+#include "core/tensor.h"
+
+namespace evenkeel {
+
+// A ready version of a model. Holding the pointer keeps it answering (through unload and reload).
+class ServedModel {
+ public:
+  virtual ~ServedModel() = default;
+  virtual const std::string& name() const = 0;
+  virtual const std::string& version() const = 0;   // decimal
+  virtual const Signature& signature() const = 0;
+  // Starts `call`. call->Done() is called exactly once, perhaps before this returns.
+  virtual void Infer(InferCall* call) = 0;
+  // Asks that `call` end early; its Done() still comes (kCancelled, or the result if it won the race). No-op once Done() was
+  // called *and* the caller knows it: the caller must not free `call` while Cancel() may run.
+  virtual void Cancel(InferCall* call) = 0;
+};
+
+struct DurationStat {
+  uint64_t count = 0;
+  uint64_t ns = 0;
+};
+
+// Triton's per-model statistics; cumulative since load.
+struct ModelStatistics {
+  std::string name, version;
+  uint64_t last_inference_ms = 0;   // since the Unix epoch; 0: never
+  uint64_t inference_count = 0;     // rows
+  uint64_t execution_count = 0;     // batches
+  DurationStat success, fail, queue, compute_input, compute_infer, compute_output, cancel;
+  struct Batch {
+    uint64_t batch_size = 0;
+    DurationStat compute_input, compute_infer, compute_output;
+  };
+  std::vector<Batch> batch_stats;   // by batch size, ascending
+};
+
+struct RepositoryEntry {
+  std::string name, version;        // version "" when none is loaded
+  std::string state;                // READY, LOADING, UNLOADING, UNAVAILABLE
+  std::string reason;               // why it is not ready; "unloaded" or an error
+};
+
+struct ModelMetadata {
+  std::string name, platform;
+  std::vector<std::string> versions;
+  std::vector<TensorSpec> inputs, outputs;
+};
+
+struct SampleSummary {
+  std::string model, signature;     // signature: "x:FP32[64]"
+  uint64_t seen = 0, kept = 0, bytes = 0;
+};
+
+class Service {
+ public:
+  virtual ~Service() = default;
+
+  // The ready model; version "" means the newest. Errors: kNotFound (unknown name or version), kUnavailable (known, not ready).
+  virtual Result<std::shared_ptr<ServedModel>> Find(std::string_view name, std::string_view version) = 0;
+
+  virtual bool Live() const = 0;
+  // Every model that should be ready is. `why` (may be null) gets a line a model that is not.
+  virtual bool Ready(std::vector<std::string>* why) const = 0;
+  // Error kNotFound for unknown names or versions; false while loading or broken.
+  virtual Result<bool> ModelReady(std::string_view name, std::string_view version) const = 0;
+
+  virtual Result<ModelMetadata> Metadata(std::string_view name, std::string_view version) const = 0;
+  // Triton's ModelConfig as JSON (snake_case field names of the published protocol).
+  virtual Result<nlohmann::json> Config(std::string_view name, std::string_view version) const = 0;
+  // name "": all models.
+  virtual Result<std::vector<ModelStatistics>> Statistics(std::string_view name, std::string_view version) const = 0;
+
+  virtual std::vector<RepositoryEntry> RepositoryIndex(bool ready_only) const = 0;
+  // `config_override`: Triton's "config" load parameter (JSON text), or empty. `done` is called exactly once, on any thread.
+  virtual void LoadAsync(std::string name, std::string config_override, std::function<void(Status)> done) = 0;
+  virtual void UnloadAsync(std::string name, std::function<void(Status)> done) = 0;
+
+  // Per model: settings, instances, their process ids, measured T(b), recent batches with close reasons. For `ps` and `show`.
+  virtual nlohmann::json Describe() const = 0;
+  virtual Result<nlohmann::json> DescribeModel(std::string_view name) const = 0;
+
+  virtual std::vector<SampleSummary> Samples() const = 0;
+  // Writes the kept samples of `model` as safetensors bytes. Error kNotFound without samples.
+  virtual Result<std::string> ExportSamples(std::string_view model) const = 0;
+  virtual Status RemoveSamples(std::string_view model) = 0;   // "": all
+
+  // Prometheus text exposition.
+  virtual std::string MetricsText() const = 0;
+};
+
+// Name and version that the protocol's server metadata gives.
+inline constexpr std::string_view kServerName = "evenkeel";
+std::string_view ServerVersion();
+
+}  // namespace evenkeel
