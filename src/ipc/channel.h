@@ -1,0 +1,68 @@
+// The daemon's end of the shared-memory channel to one worker.
+//
+// Contract: slots are used in turn (0, 1, 0, 1 ...): Submit() takes the next one, Poll() answers in the order of submission.
+//   Control messages (load, loaded, failed; JSON text up to 1 MiB) go over a SOCK_SEQPACKET socket whose end-of-file means that the worker is gone.
+// Ownership: views returned by Poll() point into the slot and live until Release(slot).
+// Thread-safety: single-owner, except that input_arena() memory of a slot the caller has reserved may be written from any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/status.h"
+#include "core/tensor.h"
+#include "ipc/frame.h"
+
+namespace evenkeel::ipc {
+
+struct Completion {
+  uint32_t slot = 0;
+  uint64_t batch_id = 0;
+  Status status;                    // the engine's; or kInternal when the worker wrote nonsense
+  std::vector<TensorView> outputs;  // spec indexes Signature::outputs; empty unless status.ok()
+  Duration compute{};               // Engine::Run, by the worker's clock
+  Time started{};                   // start of compute (CLOCK_MONOTONIC is common to both processes)
+};
+
+// The worker's descriptors, inherited across exec and named on its command line.
+struct WorkerFds {
+  int memory = -1, wake = -1, done = -1, control = -1;
+};
+
+class Channel {
+ public:
+  // Makes the region, both eventfds and the socket pair. Errors: kUnavailable (no descriptors or memory), with errno's text.
+  static Result<std::unique_ptr<Channel>> Create(const Layout& layout);
+  virtual ~Channel() = default;
+
+  virtual WorkerFds worker_fds() const = 0;   // close-on-exec is set: the spawner clears it in the child
+  virtual void CloseWorkerEnds() = 0;         // after the spawn, so that end-of-file works
+
+  virtual int control_fd() const = 0;
+  virtual int done_fd() const = 0;
+  virtual Status SendControl(std::string_view message) = 0;
+  // nullopt: nothing there. Error kUnavailable: the worker closed its end.
+  virtual Result<std::optional<std::string>> ReceiveControl() = 0;
+
+  // Slots not in use (0 to kSlots).
+  virtual int free_slots() const = 0;
+  // Reserves the next slot. REQUIRES: free_slots() > 0. Abandon() undoes it (only for the latest reserved).
+  virtual uint32_t Reserve() = 0;
+  virtual void Abandon(uint32_t slot) = 0;
+  virtual std::span<std::byte> input_arena(uint32_t slot) = 0;
+  // Publishes the reserved slot: `inputs` point into input_arena(slot). Wakes the worker.
+  virtual void Submit(uint32_t slot, uint64_t batch_id, std::span<const TensorView> inputs) = 0;
+
+  // Resets the done eventfd. Call when done_fd() is readable, before Poll().
+  virtual void DrainDone() = 0;
+  // The oldest submitted slot's result, if there.
+  virtual std::optional<Completion> Poll() = 0;
+  virtual void Release(uint32_t slot) = 0;
+};
+
+}  // namespace evenkeel::ipc
