@@ -1,0 +1,19 @@
+// "Did you mean ...?": the candidate nearest to a mistyped word.
+//
+// Thread-safety: thread-safe.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace evenkeel {
+
+// Edits (insert, delete, replace, swap of neighbours) that turn `a` into `b`.
+int EditDistance(std::string_view a, std::string_view b);
+
+// The candidate nearest to `word`, if it is near: at most a third of its letters (and at least one edit) away, or one begins with the
+// other. Empty when none is.
+std::string Nearest(std::string_view word, std::span<const std::string> candidates);
+
+}  // namespace evenkeel

@@ -1,0 +1,49 @@
+// What `evenkeel serve` runs with, every setting resolved and range-checked (see core/settings.h for where values come from).
+//
+// Units: stated at each field. Thread-safety: a value.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/model_config.h"
+
+namespace evenkeel {
+
+// One listener. Port 0 takes any free port (the URL that is printed says which).
+struct ListenAddress {
+  std::string address = "127.0.0.1";  // IPv4 or IPv6 address, no brackets
+  int port = 0;                       // 0 to 65535
+};
+
+struct ServeOptions {
+  // Absolute folders.
+  std::string models;  // models and model folders; default $XDG_DATA_HOME/evenkeel/models
+  std::string state;   // lock, samples; default $XDG_STATE_HOME/evenkeel
+  std::string cache;   // compiled models, safe to delete; default $XDG_CACHE_HOME/evenkeel
+
+  ListenAddress http{"127.0.0.1", 8000};
+  ListenAddress grpc{"127.0.0.1", 8001};
+  ListenAddress metrics{"127.0.0.1", 8002};
+  bool insecure = false;  // allows an address that is not loopback without TLS and keys
+
+  int io_threads = 1;            // event-loop threads for HTTP; 1 to 64
+  std::vector<int> worker_cpus;  // cores that workers are bound to; empty: all that the process may use
+  int threads = 0;               // of an instance whose manifest names none; 0 to 1024, 0: as many as cores
+  std::string log_level = "info";  // debug, info, warning, error
+
+  size_t max_body_bytes = size_t{64} << 20;  // of one request, after decompression; 1 KiB to 16 GiB
+  int max_connections = 4096;                // HTTP connections open at once; 1 to 1,000,000
+  Duration request_timeout = std::chrono::seconds(30);  // for a whole request to arrive (408 after it); 100 ms to 1 h
+  Duration idle_timeout = std::chrono::seconds(120);    // of a kept-alive connection; 100 ms to 1 h
+  Duration drain_timeout = std::chrono::seconds(30);    // at SIGTERM: accepted requests may take this long; 0 to 1 h
+
+  SampleMode samples = SampleMode::kMemory;     // for models whose manifest says nothing
+  int samples_items = 128;                      // rows kept for a model and input signature; 1 to 1,000,000
+  size_t samples_bytes = size_t{64} << 20;      // kept for a model, all its signatures; 64 KiB to 64 GiB
+  Duration samples_max_age{};                   // rows older than this are dropped; 0 to 10 years, 0: kept for ever
+};
+
+}  // namespace evenkeel
