@@ -46,6 +46,7 @@ struct ModelConfig {
   std::string platform;             // Triton's word: "onnxruntime_onnx", "openvino", ...; shown in metadata
   BatchingConfig batching;
   bool batch_axis_declared = false; // max_batch was given, so axis 0 is a batch axis even where its size is fixed
+  bool no_batch_axis = false;       // said outright: axis 0 is data even where it is dynamic, rows are never put together
   DeviceClass device = DeviceClass::kCpu;
   Precision precision = Precision::kF32;
   int instances = 1;
