@@ -32,6 +32,9 @@ struct Completion {
 // The worker's descriptors, inherited across exec and named on its command line.
 struct WorkerFds {
   int memory = -1, wake = -1, done = -1, control = -1;
+
+  // "--memory 5 --wake 6 ...": what ParseWorkerFds (worker_end.h) reads back.
+  std::vector<std::string> Args() const;
 };
 
 class Channel {
@@ -45,17 +48,22 @@ class Channel {
 
   virtual int control_fd() const = 0;
   virtual int done_fd() const = 0;
+  // Does not block. Errors: kTooLarge (over 1 MiB), kUnavailable (the worker is gone, or has not read 150 KiB sent before).
   virtual Status SendControl(std::string_view message) = 0;
   // nullopt: nothing there. Error kUnavailable: the worker closed its end.
   virtual Result<std::optional<std::string>> ReceiveControl() = 0;
 
-  // Slots not in use (0 to kSlots).
+  // What the loaded model gives. From then on Poll() answers kInternal for results of another count, dtype, rank or fixed size;
+  // before, results are held only to the rules of ReadDescs and to ascending specs.
+  virtual void Expect(std::span<const TensorSpec> outputs) { static_cast<void>(outputs); }
+
+  // Slots that Reserve() can give now (0 to kSlots): slots go in turn, so one that is still held also keeps those after it.
   virtual int free_slots() const = 0;
   // Reserves the next slot. REQUIRES: free_slots() > 0. Abandon() undoes it (only for the latest reserved).
   virtual uint32_t Reserve() = 0;
   virtual void Abandon(uint32_t slot) = 0;
   virtual std::span<std::byte> input_arena(uint32_t slot) = 0;
-  // Publishes the reserved slot: `inputs` point into input_arena(slot). Wakes the worker.
+  // Publishes the reserved slot and wakes the worker. REQUIRES: `inputs` point into input_arena(slot), each at a multiple of kAlign.
   virtual void Submit(uint32_t slot, uint64_t batch_id, std::span<const TensorView> inputs) = 0;
 
   // Resets the done eventfd. Call when done_fd() is readable, before Poll().
