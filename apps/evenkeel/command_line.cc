@@ -1,6 +1,7 @@
 #include "command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,11 @@ class ExamplesFirst final : public CLI::Formatter {
     return text + make_groups(app, mode) + make_subcommands(app, mode);
   }
 };
+
+std::string Nearest(std::string_view word, const std::vector<std::string>& candidates) {
+  const std::vector<std::string_view> views(candidates.begin(), candidates.end());
+  return std::string(ClosestTo(word, views));
+}
 
 std::vector<std::string> VerbsOf(const CLI::App& app) {
   std::vector<std::string> names;
@@ -57,7 +63,10 @@ Walk Follow(const CLI::App& root, int argc, const char* const* argv) {
     const std::string_view word = argv[i];
     if (word.starts_with("-")) continue;
     if (VerbsOf(*walk.app).empty()) break;
-    const CLI::App* next = walk.app->get_subcommand_no_throw(std::string(word));
+    const CLI::App* next = nullptr;
+    for (const CLI::App* sub : walk.app->get_subcommands({})) {
+      if (sub->check_name(std::string(word))) next = sub;
+    }
     if (next == nullptr) {
       walk.unknown_verb = word;
       break;

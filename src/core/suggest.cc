@@ -26,10 +26,10 @@ int EditDistance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-std::string Nearest(std::string_view word, std::span<const std::string> candidates) {
-  std::string best;
+std::string_view ClosestTo(std::string_view word, std::span<const std::string_view> candidates) {
+  std::string_view best;
   int best_distance = 0;
-  for (const std::string& candidate : candidates) {
+  for (const std::string_view candidate : candidates) {
     const int distance = EditDistance(word, candidate);
     const int limit = std::max(1, static_cast<int>(std::max(word.size(), candidate.size()) / 3));
     const bool prefix = word.size() >= 2 && (candidate.starts_with(word) || word.starts_with(candidate));

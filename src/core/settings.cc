@@ -1,0 +1,317 @@
+#include "core/settings.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <map>
+
+#include "core/check.h"
+#include "core/format.h"
+#include "core/parse.h"
+#include "core/settings_file.h"
+#include "core/suggest.h"
+
+extern char** environ;
+
+namespace evenkeel {
+namespace {
+
+using enum SettingKind;
+constexpr int64_t kHour = 3600LL * 1000 * 1000 * 1000;
+constexpr int64_t kYear = 365 * 24 * kHour;
+constexpr int64_t kMs = 1000 * 1000;
+
+constexpr auto kSettings = std::to_array<SettingSpec>({
+    {"models", kFolder, "$DATA/models", 0, 0, {}, true, "Folder of models and model folders"},
+    {"state", kFolder, "$STATE", 0, 0, {}, true, "Folder for what must survive a restart (lock, samples)"},
+    {"cache", kFolder, "$CACHE", 0, 0, {}, true, "Folder for compiled models; safe to delete"},
+    {"http.address", kAddress, "127.0.0.1", 0, 0, {}, true, "Address to listen on for HTTP"},
+    {"http.port", kInteger, "8000", 0, 65535, {}, true, "Port for HTTP; 0 takes any free one"},
+    {"grpc.address", kAddress, "127.0.0.1", 0, 0, {}, true, "Address to listen on for gRPC"},
+    {"grpc.port", kInteger, "8001", 0, 65535, {}, true, "Port for gRPC; 0 takes any free one"},
+    {"metrics.address", kAddress, "127.0.0.1", 0, 0, {}, true, "Address to listen on for /metrics"},
+    {"metrics.port", kInteger, "8002", 0, 65535, {}, true, "Port for /metrics; 0 takes any free one"},
+    {"insecure", kBool, "false", 0, 0, {}, true,
+     "Allow an address that is not loopback, though there is no TLS and no key"},
+    {"io_threads", kInteger, "1", 1, 64, {}, true, "Threads that serve HTTP connections"},
+    {"worker_cpus", kCpus, "", 0, 0, {}, true, "Cores for workers, as in 0-3,8; empty: all"},
+    {"threads", kInteger, "0", 0, 1024, {}, true, "Threads of a model instance; 0: as many as cores"},
+    {"log_level", kChoice, "info", 0, 0, "debug|info|warning|error", true, "Least level that is logged"},
+    {"max_body", kBytes, "64MiB", 1024, int64_t{16} << 30, {}, true,
+     "Largest request body, after decompression"},
+    {"max_connections", kInteger, "4096", 1, 1'000'000, {}, true, "HTTP connections open at once"},
+    {"request_timeout", kDuration, "30s", 100 * kMs, kHour, {}, true,
+     "Time for a whole request to arrive"},
+    {"idle_timeout", kDuration, "120s", 100 * kMs, kHour, {}, true,
+     "How long a connection without a request is kept"},
+    {"drain_timeout", kDuration, "30s", 0, kHour, {}, true,
+     "Time for accepted requests to finish at SIGTERM"},
+    {"samples.mode", kChoice, "memory", 0, 0, "off|memory|disk", true,
+     "Where a sample of request inputs is kept, for models that do not say"},
+    {"samples.items", kInteger, "128", 1, 1'000'000, {}, true, "Rows kept for a model and signature"},
+    {"samples.size", kBytes, "64MiB", int64_t{64} << 10, int64_t{64} << 30, {}, true,
+     "Bytes kept for a model"},
+    {"samples.max_age", kDuration, "0s", 0, 10 * kYear, {}, true,
+     "Age at which a sampled row is dropped; 0: never"},
+    {"server", kUrl, "http://127.0.0.1:8000", 0, 0, {}, false, "Server that ls, ps, show, load ... talk to"},
+});
+
+std::string MakeName(std::string_view prefix, std::string_view key, char separator, bool upper) {
+  std::string name(prefix);
+  for (char c : key) {
+    if (c == '.' || c == '_') c = separator;
+    name += upper ? static_cast<char>(std::toupper(static_cast<unsigned char>(c))) : c;
+  }
+  return name;
+}
+
+bool IsOneOf(std::string_view word, std::string_view choices) {
+  while (!choices.empty()) {
+    const size_t bar = choices.find('|');
+    if (choices.substr(0, bar) == word) return true;
+    choices = bar == std::string_view::npos ? std::string_view{} : choices.substr(bar + 1);
+  }
+  return false;
+}
+
+template <typename T>
+Status CheckRange(const Result<T>& value, int64_t number, const SettingSpec& spec,
+                  const std::function<std::string(int64_t)>& show, std::string_view text) {
+  if (!value.ok()) return value.status();
+  if (number >= spec.lo && number <= spec.hi) return Status::Ok();
+  return InvalidArgument("expected {} to {}, got {}", show(spec.lo), show(spec.hi), Excerpt(text));
+}
+
+Status CheckDuration(const SettingSpec& spec, std::string_view text) {
+  const Result<Duration> value = ParseDuration(text);
+  return CheckRange(value, value.ok() ? value->count() : 0, spec,
+                    [](int64_t ns) { return FormatDuration(Duration(ns)); }, text);
+}
+
+Status CheckBytes(const SettingSpec& spec, std::string_view text) {
+  const Result<int64_t> value = ParseBytes(text);
+  return CheckRange(value, value.ok() ? *value : 0, spec, FormatBytes, text);
+}
+
+Status CheckUrl(std::string_view text) {
+  const bool known = text.starts_with("http://") || text.starts_with("https://");
+  if (known && text.find_first_of(" \t\r\n") == std::string_view::npos && text.size() > 8) return Status::Ok();
+  return InvalidArgument("expected a URL like http://127.0.0.1:8000, got {}", Excerpt(text));
+}
+
+Status CheckAddress(std::string_view text) {
+  const bool plain = !text.empty() && text.find_first_not_of("0123456789abcdefABCDEF.:%") == std::string_view::npos;
+  if (plain && text.find_first_of(".:") != std::string_view::npos) return Status::Ok();
+  return InvalidArgument("expected an IPv4 or IPv6 address like 127.0.0.1 or ::1, got {}", Excerpt(text));
+}
+
+// A given folder, absolute: ~ is the user's home, a relative one starts at `base`.
+std::string AbsoluteFolder(const std::string& text, const SettingSources& sources, const std::string& base) {
+  const std::pair<std::string_view, const std::string*> stands[] = {
+      {"$DATA", &sources.data_folder}, {"$STATE", &sources.state_folder}, {"$CACHE", &sources.cache_folder}};
+  for (const auto& [word, folder] : stands) {
+    if (text.starts_with(word)) return *folder + text.substr(word.size());
+  }
+  std::filesystem::path path(text);
+  if (text == "~" || text.starts_with("~/")) {
+    const char* home = std::getenv("HOME");
+    path = std::string(home == nullptr ? "/" : home) + text.substr(1);
+  }
+  if (path.is_relative()) path = std::filesystem::path(base) / path;
+  path = path.lexically_normal();
+  // "a/" and "a" are the same folder, also as text.
+  return path.has_filename() || path == path.root_path() ? path.string() : path.parent_path().string();
+}
+
+std::string XdgFolder(const char* variable, const std::string& below_home) {
+  // The base directory specification has relative values ignored.
+  if (const char* value = std::getenv(variable); value != nullptr && value[0] == '/') return value;
+  const char* home = std::getenv("HOME");
+  return std::string(home == nullptr || home[0] != '/' ? "/root" : home) + "/" + below_home;
+}
+
+void WarnOfUnknown(const SettingSources::Pairs& environment, std::vector<std::string>* warnings) {
+  std::vector<std::string> names;
+  for (const SettingSpec& spec : kSettings) names.push_back(EnvironmentName(spec.key));
+  const std::vector<std::string_view> views(names.begin(), names.end());
+  for (const auto& [name, text] : environment) {
+    if (!name.starts_with("EVENKEEL_") || std::find(names.begin(), names.end(), name) != names.end()) continue;
+    const std::string_view near = ClosestTo(name, views);
+    if (!near.empty()) warnings->push_back(fmt::format("{} is no setting; did you mean {}?", name, near));
+  }
+}
+
+// What one source says, by key.
+struct Given {
+  std::string text, origin, base;
+};
+using GivenByKey = std::map<std::string, Given, std::less<>>;
+
+Result<GivenByKey> Collect(const SettingSources& sources) {
+  GivenByKey given;
+  const auto add = [&given](std::string_view key, Given value) -> Status {
+    const SettingSpec* spec = FindSetting(key);
+    EK_CHECK(spec != nullptr);
+    EK_RETURN_IF_ERROR(CheckSetting(*spec, value.text).Annotate(fmt::format("{}: {}", value.origin, key)));
+    given.try_emplace(std::string(key), std::move(value));  // stronger sources come first
+    return Status::Ok();
+  };
+  for (const auto& [key, text] : sources.flags) {
+    EK_RETURN_IF_ERROR(add(key, {text, "flag " + FlagName(key), sources.working_folder}));
+  }
+  for (const SettingSpec& spec : kSettings) {
+    const std::string variable = EnvironmentName(spec.key);
+    for (const auto& [name, text] : sources.environment) {
+      if (name != variable) continue;
+      EK_RETURN_IF_ERROR(add(spec.key, {text, "environment " + variable, sources.working_folder}));
+    }
+  }
+  for (const std::string& file : sources.files) {
+    const std::string folder = std::filesystem::path(file).parent_path().string();
+    Result<std::vector<FileSetting>> settings = ReadSettingsFile(file);
+    if (!settings.ok()) return settings.status();
+    for (FileSetting& setting : *settings) {
+      EK_RETURN_IF_ERROR(add(setting.key, {setting.text, fmt::format("{}:{}", file, setting.line), folder}));
+    }
+  }
+  return given;
+}
+
+}  // namespace
+
+std::span<const SettingSpec> AllSettings() { return kSettings; }
+
+const SettingSpec* FindSetting(std::string_view key) {
+  const auto found = std::find_if(kSettings.begin(), kSettings.end(), [key](const auto& s) { return s.key == key; });
+  return found == kSettings.end() ? nullptr : &*found;
+}
+
+std::string EnvironmentName(std::string_view key) { return MakeName("EVENKEEL_", key, '_', true); }
+std::string FlagName(std::string_view key) { return MakeName("--", key, '-', false); }
+
+Status CheckSetting(const SettingSpec& spec, std::string_view text) {
+  switch (spec.kind) {
+    case kText:
+      return Status::Ok();
+    case kFolder:
+      if (!text.empty() && text.find('\0') == std::string_view::npos) return Status::Ok();
+      return InvalidArgument("expected a folder, got {}", Excerpt(text));
+    case kAddress:
+      return CheckAddress(text);
+    case kUrl:
+      return CheckUrl(text);
+    case kInteger:
+      return ParseInt(text, spec.lo, spec.hi).status();
+    case kBool:
+      if (text == "true" || text == "false") return Status::Ok();
+      return InvalidArgument("expected true or false, got {}", Excerpt(text));
+    case kDuration:
+      return CheckDuration(spec, text);
+    case kBytes:
+      return CheckBytes(spec, text);
+    case kChoice:
+      if (IsOneOf(text, spec.choices)) return Status::Ok();
+      return InvalidArgument("expected one of {}, got {}", spec.choices, Excerpt(text));
+    case kCpus:
+      return ParseCpus(text).status();
+  }
+  return Internal("unknown kind of setting");
+}
+
+SettingSources DefaultSources() {
+  SettingSources sources;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view line(*entry);
+    const size_t equals = line.find('=');
+    if (!line.starts_with("EVENKEEL_") || equals == std::string_view::npos) continue;
+    sources.environment.emplace_back(line.substr(0, equals), line.substr(equals + 1));
+  }
+  sources.files = {XdgFolder("XDG_CONFIG_HOME", ".config") + "/evenkeel/config.yaml",
+                   "/etc/evenkeel/config.yaml"};
+  sources.data_folder = XdgFolder("XDG_DATA_HOME", ".local/share") + "/evenkeel";
+  sources.state_folder = XdgFolder("XDG_STATE_HOME", ".local/state") + "/evenkeel";
+  sources.cache_folder = XdgFolder("XDG_CACHE_HOME", ".cache") + "/evenkeel";
+  std::error_code ignored;
+  sources.working_folder = std::filesystem::current_path(ignored).string();
+  return sources;
+}
+
+Result<Settings> Settings::Resolve(const SettingSources& sources, std::vector<std::string>* warnings) {
+  Result<GivenByKey> given = Collect(sources);
+  if (!given.ok()) return given.status();
+  Settings settings;
+  for (const SettingSpec& spec : kSettings) {
+    Setting setting{&spec, std::string(spec.default_text), "default"};
+    std::string base = sources.working_folder;
+    if (const auto found = given->find(spec.key); found != given->end()) {
+      setting.text = found->second.text;
+      setting.origin = found->second.origin;
+      base = found->second.base;
+    }
+    if (spec.kind == kFolder) setting.text = AbsoluteFolder(setting.text, sources, base);
+    settings.settings_.push_back(std::move(setting));
+  }
+  if (warnings != nullptr) WarnOfUnknown(sources.environment, warnings);
+  return settings;
+}
+
+const Setting& Settings::at(std::string_view key) const {
+  const SettingSpec* spec = FindSetting(key);
+  EK_CHECK(spec != nullptr);
+  return settings_[static_cast<size_t>(spec - kSettings.data())];
+}
+
+int64_t Settings::integer(std::string_view key) const {
+  const Setting& setting = at(key);
+  const Result<int64_t> value = ParseInt(setting.text, setting.spec->lo, setting.spec->hi);
+  EK_CHECK(value.ok());
+  return *value;
+}
+
+bool Settings::flag(std::string_view key) const { return at(key).text == "true"; }
+
+Duration Settings::duration(std::string_view key) const {
+  const Result<Duration> value = ParseDuration(at(key).text);
+  EK_CHECK(value.ok());
+  return *value;
+}
+
+int64_t Settings::bytes(std::string_view key) const {
+  const Result<int64_t> value = ParseBytes(at(key).text);
+  EK_CHECK(value.ok());
+  return *value;
+}
+
+std::vector<int> Settings::cpus(std::string_view key) const {
+  Result<std::vector<int>> value = ParseCpus(at(key).text);
+  EK_CHECK(value.ok());
+  return *value;
+}
+
+Result<std::vector<int>> ParseCpus(std::string_view text) {
+  constexpr int64_t kMaxCpu = 4095;
+  std::vector<int> cpus;
+  for (std::string_view rest = text; !rest.empty();) {
+    const size_t comma = rest.find(',');
+    const std::string_view part = rest.substr(0, comma);
+    rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
+    const size_t dash = part.find('-');
+    const Result<int64_t> first = ParseInt(part.substr(0, dash), 0, kMaxCpu);
+    const Result<int64_t> last =
+        dash == std::string_view::npos ? first : ParseInt(part.substr(dash + 1), 0, kMaxCpu);
+    const bool dangling = comma != std::string_view::npos && rest.empty();
+    if (!first.ok() || !last.ok() || *first > *last || dangling) {
+      return InvalidArgument("expected cores like 0-3,8 (0 to {}), got {}", kMaxCpu, Excerpt(text));
+    }
+    for (int64_t cpu = *first; cpu <= *last; ++cpu) cpus.push_back(static_cast<int>(cpu));
+  }
+  std::sort(cpus.begin(), cpus.end());
+  cpus.erase(std::unique(cpus.begin(), cpus.end()), cpus.end());
+  return cpus;
+}
+
+}  // namespace evenkeel
