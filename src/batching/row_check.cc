@@ -13,10 +13,12 @@ std::string Wanted(const TensorSpec& spec) {
   return fmt::format("{} {}", NameOf(spec.dtype), spec.shape.ToString());
 }
 
-Status CheckShape(std::string_view model, const TensorSpec& spec, const TensorView& view) {
+Status CheckShape(std::string_view model, bool batched, const TensorSpec& spec, const TensorView& view) {
   bool fits = view.dtype == spec.dtype && view.shape.rank() == spec.shape.rank();
   for (int i = 0; fits && i < spec.shape.rank(); ++i) {
-    fits = view.shape[i] >= 0 && (spec.shape[i] == kDynamic || spec.shape[i] == view.shape[i]);
+    // Any number of rows is taken, also where the model's own batch axis is fixed: batches are padded up to it.
+    const bool any = spec.shape[i] == kDynamic || (batched && i == 0);
+    fits = view.shape[i] >= 0 && (any || spec.shape[i] == view.shape[i]);
   }
   if (fits) return Status::Ok();
   return InvalidArgument("model '{}': input '{}': expected {}, got {} {}", model, spec.name, Wanted(spec),
@@ -123,7 +125,7 @@ Result<int64_t> CheckCall(std::string_view model, const Signature& signature, In
   for (size_t i = 0; i < call.inputs.size(); ++i) {
     const TensorSpec& spec = signature.inputs[i];
     const TensorView& view = call.inputs[i];
-    EK_RETURN_IF_ERROR(CheckShape(model, spec, view));
+    EK_RETURN_IF_ERROR(CheckShape(model, signature.batched, spec, view));
     EK_RETURN_IF_ERROR(CheckSize(model, spec, view));
     if (spec.dtype == DataType::kBool) EK_RETURN_IF_ERROR(CheckBool(model, spec, view));
     if (spec.range) EK_RETURN_IF_ERROR(CheckRange(model, spec, view));

@@ -1,0 +1,207 @@
+#include "batching/dispatcher.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "batching/dispatcher_internal.h"
+#include "batching/gather.h"
+#include "batching/row_check.h"
+#include "core/check.h"
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int64_t kDefaultQueueRows = 10'000;
+constexpr int64_t kDefaultQueueBytes = 256ll << 20;
+
+double Milliseconds(Duration d) { return Seconds(d) * 1e3; }
+
+}  // namespace
+
+Dispatcher::Dispatcher(DispatcherOptions options, EventLoop& loop, const Clock& clock)
+    : options_(std::move(options)),
+      loop_(loop),
+      clock_(clock),
+      window_(MakeWindow(options_.batching)),
+      max_batch_(options_.signature.batched ? std::max(1, options_.signature.max_batch) : 1),
+      queue_(!RowShapesFixed(options_.signature)),
+      alarm_(loop.MakeAlarm([this] { OnAlarm(); })) {
+  if (options_.batching.max_queue_rows == 0) options_.batching.max_queue_rows = kDefaultQueueRows;
+  if (options_.batching.max_queue_bytes == 0) options_.batching.max_queue_bytes = kDefaultQueueBytes;
+}
+
+Dispatcher::~Dispatcher() {
+  EK_CHECK(open_requests_ == 0);
+  EK_CHECK(instances_.empty());
+}
+
+void Dispatcher::Refuse(InferCall* call, const Status& status) {
+  {
+    const std::lock_guard lock(mutex_);
+    ++stats_.requests[static_cast<size_t>(status.code())];
+    stats_.fail.Add(clock_.Now() - call->arrived);
+    if (status.code() == Code::kOverloaded) ++stats_.sheds;
+  }
+  call->Done(status, {}, {});
+}
+
+void Dispatcher::Infer(InferCall* call) {
+  const auto rows = CheckCall(options_.model, options_.signature, *call);
+  if (!rows.ok()) return Refuse(call, rows.status());
+  if (options_.on_inputs) options_.on_inputs(call->inputs, *rows);
+  auto request = MakeRequest(call, *rows);
+
+  Actions actions;
+  Status refusal;
+  {
+    const std::lock_guard lock(mutex_);
+    const Time now = clock_.Now();
+    refusal = Admit(*request, now);
+    if (refusal.ok()) {
+      ++open_requests_;
+      Request* queued = request.release();  // owned by the dispatcher until CloseRequest
+      call->scheduler_state = queued;
+      queue_.Add(*queued, options_.signature.batched);
+      Plan(now, &actions);
+    }
+  }
+  if (!refusal.ok()) return Refuse(call, refusal);
+  Execute(&actions);
+}
+
+std::unique_ptr<Request> Dispatcher::MakeRequest(InferCall* call, int64_t rows) const {
+  auto request = std::make_unique<Request>();
+  request->call = call;
+  request->rows = rows;
+  request->priority = std::clamp(call->priority > 0 ? call->priority : options_.default_priority, 1, kPriorities);
+  for (const TensorView& view : call->inputs) request->bytes += view.data.size();
+  const int limit = options_.signature.batched ? max_batch_ : 1;
+  // Beyond any queue: Admit refuses it by its rows, so it need not be cut.
+  if (rows > options_.batching.max_queue_rows) return request;
+  request->parts.resize(static_cast<size_t>((rows + limit - 1) / limit));
+  int64_t first = 0;
+  for (Part& part : request->parts) {
+    part.request = request.get();
+    part.first_row = first;
+    part.rows = static_cast<int>(std::min<int64_t>(limit, rows - first));
+    first += part.rows;
+    part.bytes = ArenaBytes(*call, options_.signature.batched, part.first_row, part.rows);
+  }
+  return request;
+}
+
+Status Dispatcher::Admit(const Request& request, Time now) const {
+  const BatchingConfig& limits = options_.batching;
+  if (draining_) return Unavailable("model '{}' is being unloaded", options_.model);
+  if (!unavailable_.ok()) return unavailable_;
+  if (request.rows > limits.max_queue_rows) {
+    return TooLarge("model '{}': expected at most {} rows in a request, got {}", options_.model, limits.max_queue_rows,
+                    request.rows);
+  }
+  for (const Part& part : request.parts) {
+    if (part.bytes > options_.input_capacity) {
+      return TooLarge("model '{}': {} rows take {} bytes, a batch has room for {}", options_.model, part.rows,
+                      part.bytes, options_.input_capacity);
+    }
+  }
+  if (queue_.waiting_rows() + request.rows > limits.max_queue_rows ||
+      queue_.waiting_bytes() + static_cast<int64_t>(request.bytes) > limits.max_queue_bytes) {
+    return Overloaded("model '{}': the queue is full ({} rows, {} bytes wait)", options_.model, queue_.waiting_rows(),
+                      queue_.waiting_bytes());
+  }
+  const Time deadline = request.call->deadline;
+  if (deadline <= now) return DeadlineExceeded("model '{}': the deadline had passed on arrival", options_.model);
+  const Duration wait = PredictedWait(queue_.RowsAhead(request.priority), now);
+  const Duration limit = deadline == kNever
+                             ? 10 * std::max<Duration>(50ms, options_.objective.value_or(10 * stats_.times.Estimate(1)))
+                             : deadline - now;
+  const int first = static_cast<int>(std::min<int64_t>(request.rows, max_batch_));
+  if (wait > Duration::zero() && wait + stats_.times.Estimate(first) > limit) {
+    return Overloaded("model '{}': predicted wait {:.0f} ms passes the limit of {:.0f} ms", options_.model,
+                      Milliseconds(wait), Milliseconds(limit));
+  }
+  return Status::Ok();
+}
+
+// What runs has to end, then what waits ahead runs in batches as large as they come.
+Duration Dispatcher::PredictedWait(int64_t rows_ahead, Time now) const {
+  int usable = 0;
+  int limit = 1;
+  Duration running{};
+  for (const auto& instance : instances_) {
+    if (!instance->usable) continue;
+    ++usable;
+    limit = std::max(limit, MaxRows(*instance));
+    for (const auto& batch : instance->inflight) {
+      const Duration whole = stats_.times.Estimate(batch->run_rows);
+      const Duration gone = batch->front_since == kNever ? Duration::zero() : now - batch->front_since;
+      running += std::max(Duration::zero(), whole - gone);
+    }
+  }
+  if (usable == 0) return {};
+  const int size = static_cast<int>(std::clamp<int64_t>(rows_ahead, 1, limit));
+  const double batches = static_cast<double>(rows_ahead) / size;
+  const double ns = batches * static_cast<double>(stats_.times.Estimate(size).count()) +
+                    static_cast<double>(running.count());
+  return Duration(static_cast<int64_t>(ns * stretch_ / usable));
+}
+
+Duration Dispatcher::objective() const {
+  const std::lock_guard lock(mutex_);
+  return options_.objective.value_or(std::max<Duration>(50ms, 10 * stats_.times.Estimate(1)));
+}
+
+void Dispatcher::Cancel(InferCall* call) {
+  Actions actions;
+  {
+    const std::lock_guard lock(mutex_);
+    auto* request = static_cast<Request*>(call->scheduler_state);
+    if (request == nullptr) return;
+    FailRequest(request, Cancelled("the client went away"), &actions);
+    Plan(clock_.Now(), &actions);
+  }
+  Execute(&actions);
+}
+
+void Dispatcher::SetUnavailable(Status why) {
+  Actions actions;
+  {
+    const std::lock_guard lock(mutex_);
+    unavailable_ = std::move(why);
+    if (!unavailable_.ok()) {
+      while (!queue_.empty()) {
+        FailRequest(queue_.lanes().front()->head()->request, unavailable_, &actions);
+      }
+      auto retries = std::exchange(retries_, {});
+      for (auto& batch : retries) {
+        for (Part* part : batch->parts) EndPart(*part, unavailable_, &actions);
+      }
+    }
+  }
+  Execute(&actions);
+}
+
+void Dispatcher::Drain(std::function<void()> done) {
+  Actions actions;
+  {
+    const std::lock_guard lock(mutex_);
+    draining_ = true;
+    drained_ = std::move(done);
+    Plan(clock_.Now(), &actions);
+  }
+  Execute(&actions);
+}
+
+ModelStats Dispatcher::Stats() const {
+  const std::lock_guard lock(mutex_);
+  ModelStats copy = stats_;
+  copy.waiting_rows = queue_.waiting_rows();
+  copy.waiting_bytes = queue_.waiting_bytes();
+  for (const auto& instance : instances_) copy.running_batches += static_cast<int>(instance->inflight.size());
+  return copy;
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,149 @@
+// Takes the calls of one model version, forms batches and runs them on its instances; answers every call exactly once.
+//
+// Use for: one model version. Not for: starting workers (server/), ordering between models.
+// Contract:
+//   - Infer() checks the call's rows, refuses what cannot be served in time (kOverloaded), and queues the rest. It does not block.
+//   - A batch that fails in the engine is run again in halves until only the guilty requests fail. When a worker dies, what it ran is
+//     run again one request at a time; a request that two workers died of is answered kInternal.
+//   - A waiting request whose deadline passes (or can no longer be met) is answered kDeadlineExceeded before compute is spent.
+//   - Batches are run at sizes that were run before (warmed), padded up to one: no request pays for a compilation.
+//   - Two batches may be in flight an instance: one runs, and a full one lies ready behind it.
+// Ownership: channels are the caller's and outlive their Detach(). Calls are the front end's until Done().
+// Thread-safety: thread-safe. The mutex is held for decisions only, never for copies, callbacks or system calls that wait. Instance
+//   events (Attach, Detach, OnChannelReadable, alarms) belong to the loop's thread.
+// Source: A8, A11.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "batching/model_stats.h"
+#include "batching/queue.h"
+#include "batching/window.h"
+#include "core/event_loop.h"
+#include "core/infer.h"
+#include "core/model_config.h"
+#include "ipc/channel.h"
+
+namespace evenkeel {
+
+struct DispatcherOptions {
+  std::string model;                   // for messages
+  Signature signature;
+  BatchingConfig batching;
+  std::optional<Duration> objective;   // p99; unset: max(50 ms, 10 T(1))
+  Duration hang_timeout{};             // 0: max(10 s, 50 T(b))
+  int default_priority = 8;
+  size_t input_capacity = 0;           // bytes of a slot's input arena
+  // A worker's batch runs longer than it may. Called on the loop; the caller kills the worker and then calls Detach().
+  std::function<void(int instance)> on_hang;
+  // Every size that must be warm before the model counts as ready has been run (on the loop). The status says if warming failed.
+  std::function<void(int instance, const Status&)> on_warm;
+  // Every accepted call's inputs, for the sample reservoir. Must be cheap and thread-safe. May be empty.
+  std::function<void(std::span<const TensorView> inputs, int64_t rows)> on_inputs;
+};
+
+class Dispatcher {
+ public:
+  Dispatcher(DispatcherOptions options, EventLoop& loop, const Clock& clock);
+  // REQUIRES: no instance attached, nothing waiting (after Drain's callback), on the loop's thread.
+  ~Dispatcher();
+
+  void Infer(InferCall* call);
+  void Cancel(InferCall* call);
+
+  // An instance whose worker has loaded the model. It serves once warmed. On the loop.
+  void Attach(int instance, ipc::Channel* channel);
+  // The worker is gone or is to go: what it ran is run elsewhere or by its successor. The channel is not used any more. On the loop.
+  void Detach(int instance);
+  // The channel's done_fd is readable. On the loop.
+  void OnChannelReadable(int instance);
+
+  // While set, calls are answered with it and what waits too (kUnavailable: the model's workers crash again and again).
+  void SetUnavailable(Status why);
+  // Refuses new calls; batches close at once; `done` is called on the loop when every call was answered. Call once.
+  void Drain(std::function<void()> done);
+
+  // As loaded, or corrected by warming: a model whose outputs do not follow the batch axis is served unbatched.
+  // Stable once on_warm was called.
+  const Signature& signature() const { return options_.signature; }
+  std::string_view policy() const { return window_->name(); }
+  Duration objective() const;
+  ModelStats Stats() const;
+
+ private:
+  struct Batch;
+  struct Instance;
+  struct Actions;
+
+  // Admission (dispatcher.cc).
+  std::unique_ptr<Request> MakeRequest(InferCall* call, int64_t rows) const;
+  Status Admit(const Request& request, Time now) const;
+  Duration PredictedWait(int64_t rows_ahead, Time now) const;
+  void Refuse(InferCall* call, const Status& status);
+
+  // Planning, under the mutex (dispatcher_plan.cc).
+  void Plan(Time now, Actions* actions);
+  void DropDue(Time now, Actions* actions);
+  bool StartRetry(Instance& instance, Time now, Actions* actions);
+  bool StartWarm(Instance& instance, Time now, Actions* actions);
+  bool StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake);
+  void TakeParts(Lane& lane, int64_t rows, Time now, Actions* actions, Batch* batch);
+  void Launch(Instance& instance, std::unique_ptr<Batch> batch, Time now, Actions* actions);
+  int MaxRows(const Instance& instance) const;
+  int RunRows(const Instance& instance, int rows) const;
+  void ArmAlarm(Time wake);
+  void OnAlarm();
+  Duration HangLimit(const Batch& batch) const;
+
+  // Running and answering; the second group needs the mutex (dispatcher_run.cc, dispatcher_warm.cc).
+  void Execute(Actions* actions);
+  void GatherAndSubmit(Batch* batch);
+  void Complete(std::unique_ptr<Batch> batch, const ipc::Completion& completion);
+  void AnswerBatch(Batch& batch, const ipc::Completion& completion);
+  static void Answer(Request& request, const Signature& signature);
+
+  Instance* Find(int instance) const;
+  void Collect(Instance& instance, std::vector<std::pair<std::unique_ptr<Batch>, ipc::Completion>>* done);
+  void PlanWarming(Instance& instance, Actions* actions);
+  void FinishWarm(Instance& instance, const Batch& batch, const ipc::Completion& completion, Actions* actions);
+  void MakeUsable(Instance& instance, Actions* actions);
+  void FailBatch(std::unique_ptr<Batch> batch, const Status& status, Actions* actions);
+  void Rerun(std::span<Part* const> parts, CloseReason reason);
+  void EndPart(Part& part, const Status& status, Actions* actions);
+  void FailRequest(Request* request, const Status& status, Actions* actions);
+  void CloseIfEnded(Request* request, Actions* actions);
+  void Close(Request& request, Time now);
+  void RecordBatch(const Batch& batch, const ipc::Completion& completion, Time now);
+
+  DispatcherOptions options_;  // signature may be corrected until the first on_warm
+  EventLoop& loop_;
+  const Clock& clock_;
+  const std::unique_ptr<Window> window_;
+  const int max_batch_;        // as the signature said at first
+
+  mutable std::mutex mutex_;   // guards everything below
+  std::condition_variable gathered_;             // an instance's `gathering` fell to 0
+  RowQueue queue_;
+  std::vector<std::unique_ptr<Batch>> retries_;  // to be run as they are, first of all; back() is next
+  std::vector<std::unique_ptr<Instance>> instances_;
+  size_t open_requests_ = 0;                     // accepted, not yet answered
+  ModelStats stats_;
+  Status unavailable_;
+  bool draining_ = false;
+  bool was_usable_ = false;                      // some instance has been warm: the signature is final
+  std::function<void()> drained_;
+  uint64_t next_batch_ = 1;
+  double stretch_ = 1;                           // wall time between back-to-back batches over their compute time
+  Time armed_ = kNever;
+  std::unique_ptr<Alarm> alarm_;
+};
+
+}  // namespace evenkeel

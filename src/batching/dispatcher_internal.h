@@ -1,0 +1,60 @@
+// The dispatcher's own records: instances, batches, and what is to be done once the mutex is released.
+//
+// Not for use outside dispatcher*.cc. Thread-safety: guarded by Dispatcher::mutex_, except a Batch's `views` and arena, which belong to
+// the thread that gathers it.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <set>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "batching/dispatcher.h"
+
+namespace evenkeel {
+
+struct Dispatcher::Batch {
+  uint64_t id = 0;
+  Instance* instance = nullptr;
+  ipc::Channel* channel = nullptr;
+  uint32_t slot = 0;
+  std::span<std::byte> arena;
+  std::vector<Part*> parts;       // empty: a warm-up
+  int rows = 0, run_rows = 0;
+  size_t bytes = 0;               // of the parts in the arena
+  CloseReason reason = CloseReason::kIdle;
+  Time closed{};                  // taken from the queue
+  Time front_since = kNever;      // when it came to run (not behind another)
+  bool lay_ready = false;         // was submitted while another ran
+  Duration oldest_wait{}, gather{};
+};
+
+// Sizes still to be run before (required) or while (optional) serving.
+struct WarmPlan {
+  std::deque<int> required, optional;
+  std::set<int> warm;             // sizes that may be used
+  bool exact = false;             // shapes vary or warming failed: any size is run as it is
+  int runs_of_first = 0;          // a size is run twice: the second run gives T
+  Duration spent{};
+};
+
+struct Dispatcher::Instance {
+  int id = 0;
+  ipc::Channel* channel = nullptr;   // null: detached
+  bool usable = false;               // warmed enough to serve
+  bool last_was_warm = false;
+  int gathering = 0;                 // batches being filled, by any thread; Detach waits for them
+  std::deque<std::unique_ptr<Batch>> inflight;
+  WarmPlan plan;
+  Time last_completion{};
+};
+
+struct Dispatcher::Actions {
+  std::vector<Batch*> gather;                       // reserved, to be filled and submitted
+  std::vector<std::unique_ptr<Request>> ended;      // closed, to be answered
+  std::vector<std::function<void()>> calls;         // hooks
+};
+
+}  // namespace evenkeel

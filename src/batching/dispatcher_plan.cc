@@ -1,0 +1,213 @@
+// What starts now: retries first, then warm-ups, then what the window says. Everything here runs under the mutex.
+#include <algorithm>
+#include <utility>
+
+#include "batching/dispatcher.h"
+#include "batching/dispatcher_internal.h"
+#include "core/check.h"
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Lanes looked at for one decision: with more shapes than this waiting, the oldest are served first.
+constexpr int kLanesConsidered = 64;
+
+}  // namespace
+
+void Dispatcher::Plan(Time now, Actions* actions) {
+  DropDue(now, actions);
+  Time wake = queue_.earliest_deadline();
+  // Idle instances first: a second batch lies ready behind a running one only when none is free.
+  for (const bool idle : {true, false}) {
+    for (const auto& instance : instances_) {
+      if (instance->channel == nullptr || instance->inflight.empty() != idle) continue;
+      while (instance->channel->free_slots() > 0) {
+        if (StartWarm(*instance, now, actions)) continue;
+        if (!instance->usable) break;
+        if (StartRetry(*instance, now, actions)) continue;
+        if (!StartFromLanes(*instance, now, actions, &wake)) break;
+      }
+    }
+  }
+  for (const auto& instance : instances_) {
+    if (!instance->inflight.empty() && instance->inflight.front()->front_since != kNever) {
+      const Batch& batch = *instance->inflight.front();
+      wake = std::min(wake, batch.front_since + HangLimit(batch));
+    }
+  }
+  ArmAlarm(wake);
+  if (draining_ && open_requests_ == 0 && drained_) {
+    actions->calls.push_back([this, done = std::exchange(drained_, nullptr)] { loop_.Post(done); });
+  }
+}
+
+void Dispatcher::DropDue(Time now, Actions* actions) {
+  while (queue_.earliest_deadline() <= now) {
+    FailRequest(queue_.first_due()->request,
+                DeadlineExceeded("model '{}': the deadline passed while the request waited", options_.model), actions);
+  }
+}
+
+bool Dispatcher::StartRetry(Instance& instance, Time now, Actions* actions) {
+  if (retries_.empty()) return false;
+  auto batch = std::move(retries_.back());
+  retries_.pop_back();
+  for (Part* part : batch->parts) {
+    part->state = Part::State::kTaken;
+    ++part->request->taken_parts;
+  }
+  Launch(instance, std::move(batch), now, actions);
+  return true;
+}
+
+bool Dispatcher::StartWarm(Instance& instance, Time now, Actions* actions) {
+  WarmPlan& plan = instance.plan;
+  if (!instance.inflight.empty()) return false;
+  int rows = 0;
+  if (!plan.required.empty()) {
+    // While serving, every other batch at most.
+    if (instance.usable && instance.last_was_warm && !queue_.empty()) return false;
+    rows = plan.required.front();
+  } else if (!plan.optional.empty() && queue_.empty() && retries_.empty() && !draining_) {
+    rows = plan.optional.front();
+  } else {
+    return false;
+  }
+  auto batch = std::make_unique<Batch>();
+  batch->rows = batch->run_rows = rows;
+  Launch(instance, std::move(batch), now, actions);
+  return true;
+}
+
+int Dispatcher::MaxRows(const Instance& instance) const {
+  if (!options_.signature.batched) return 1;
+  const WarmPlan& plan = instance.plan;
+  return plan.exact || plan.warm.empty() ? max_batch_ : *plan.warm.rbegin();
+}
+
+int Dispatcher::RunRows(const Instance& instance, int rows) const {
+  if (!options_.signature.batched || instance.plan.exact) return rows;
+  const auto at = instance.plan.warm.lower_bound(rows);
+  return at == instance.plan.warm.end() ? rows : *at;
+}
+
+bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake) {
+  InstanceView view;
+  view.idle = instance.inflight.empty();
+  view.max_batch = MaxRows(instance);
+  view.draining = draining_;
+  Lane* best = nullptr;
+  LaneView best_view;
+  Decision best_decision;
+  int considered = 0;
+  for (Lane* lane : queue_.lanes()) {
+    if (++considered > kLanesConsidered) break;
+    const LaneView lane_view = queue_.View(*lane);
+    const int rows = static_cast<int>(std::min<int64_t>(lane_view.waiting_rows, view.max_batch));
+    view.batch_time = stats_.times.Estimate(rows);
+    const Decision decision = window_->Decide(lane_view, view, now);
+    *wake = std::min(*wake, decision.wake_at);
+    if (decision.take_rows <= 0) continue;
+    if (best == nullptr || std::pair(lane->priority(), lane_view.oldest_arrival) <
+                               std::pair(best->priority(), best_view.oldest_arrival)) {
+      best = lane;
+      best_view = lane_view;
+      best_decision = decision;
+    }
+  }
+  if (best == nullptr) return false;
+  auto batch = std::make_unique<Batch>();
+  batch->reason = best_decision.reason;
+  batch->oldest_wait = now - best_view.oldest_arrival;
+  TakeParts(*best, best_decision.take_rows, now, actions, batch.get());
+  if (batch->parts.empty()) return true;  // all of them were too late: look again
+  Launch(instance, std::move(batch), now, actions);
+  return true;
+}
+
+void Dispatcher::TakeParts(Lane& lane, int64_t rows, Time now, Actions* actions, Batch* batch) {
+  const Duration soonest = stats_.times.Estimate(1);
+  // The lane may vanish with its last part, so it is looked at only while something waits.
+  int64_t left = lane.waiting_rows;
+  while (left > 0) {
+    Part* part = lane.head();
+    const bool fits = batch->rows + part->rows <= rows && batch->bytes + part->bytes <= options_.input_capacity;
+    if (!batch->parts.empty() && !fits) break;
+    const Time deadline = part->request->call->deadline;
+    if (deadline != kNever && now + soonest > deadline) {
+      const int64_t before = queue_.waiting_rows();
+      FailRequest(part->request,
+                  DeadlineExceeded("model '{}': the deadline can no longer be met", options_.model), actions);
+      left -= before - queue_.waiting_rows();
+      continue;
+    }
+    left -= part->rows;
+    queue_.Remove(*part);
+    part->state = Part::State::kTaken;
+    ++part->request->taken_parts;
+    if (part->request->taken_at == Time{}) part->request->taken_at = now;
+    batch->parts.push_back(part);
+    batch->rows += part->rows;
+    batch->bytes += part->bytes;
+    if (batch->rows >= rows) break;
+  }
+}
+
+void Dispatcher::Launch(Instance& instance, std::unique_ptr<Batch> batch, Time now, Actions* actions) {
+  batch->id = next_batch_++;
+  batch->instance = &instance;
+  batch->channel = instance.channel;
+  if (!batch->parts.empty()) {
+    // Padding repeats the last row, which is at most as large as the last part.
+    const int run_rows = RunRows(instance, batch->rows);
+    const size_t padding = static_cast<size_t>(run_rows - batch->rows) * batch->parts.back()->bytes;
+    batch->run_rows = batch->bytes + padding <= options_.input_capacity ? run_rows : batch->rows;
+  }
+  batch->closed = now;
+  batch->lay_ready = !instance.inflight.empty();
+  if (!batch->lay_ready) batch->front_since = now;
+  batch->slot = instance.channel->Reserve();
+  batch->arena = instance.channel->input_arena(batch->slot);
+  instance.last_was_warm = batch->parts.empty();
+  actions->gather.push_back(batch.get());
+  ++instance.gathering;
+  instance.inflight.push_back(std::move(batch));
+}
+
+Duration Dispatcher::HangLimit(const Batch& batch) const {
+  if (options_.hang_timeout > Duration::zero()) return options_.hang_timeout;
+  // A warm-up may compile.
+  const Duration least = batch.parts.empty() ? Duration(120s) : Duration(10s);
+  return std::max<Duration>(least, 50 * stats_.times.Estimate(batch.run_rows));
+}
+
+void Dispatcher::ArmAlarm(Time wake) {
+  if (wake >= armed_) return;  // it rings earlier and then looks again
+  armed_ = wake;
+  alarm_->Set(wake);
+}
+
+void Dispatcher::OnAlarm() {
+  Actions actions;
+  {
+    const std::lock_guard lock(mutex_);
+    armed_ = kNever;
+    const Time now = clock_.Now();
+    for (const auto& instance : instances_) {
+      if (instance->inflight.empty()) continue;
+      Batch& batch = *instance->inflight.front();
+      if (batch.front_since == kNever || now < batch.front_since + HangLimit(batch)) continue;
+      batch.front_since = now;  // ask once a limit
+      actions.calls.push_back([this, id = instance->id] {
+        if (options_.on_hang) options_.on_hang(id);
+      });
+    }
+    Plan(now, &actions);
+  }
+  Execute(&actions);
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,342 @@
+// Batches in flight: filled, collected, answered; failures cut down to the guilty requests.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "batching/dispatcher.h"
+#include "batching/dispatcher_internal.h"
+#include "batching/gather.h"
+#include "core/check.h"
+#include "core/format.h"
+#include "core/log.h"
+
+namespace evenkeel {
+namespace {
+
+constexpr uint8_t kKillsAllowed = 2;  // workers that may die of one request
+
+// Keeps a split request's rows until its last part is there: the batch's memory is needed for others.
+void Keep(Part& part, std::span<const TensorView> views) {
+  part.outputs.assign(views.begin(), views.end());
+  part.output_bytes.resize(views.size());
+  for (size_t i = 0; i < views.size(); ++i) {
+    part.output_bytes[i].assign(views[i].data.begin(), views[i].data.end());
+    part.outputs[i].data = part.output_bytes[i];
+  }
+}
+
+}  // namespace
+
+Dispatcher::Instance* Dispatcher::Find(int id) const {
+  for (const auto& instance : instances_) {
+    if (instance->id == id) return instance.get();
+  }
+  return nullptr;
+}
+
+void Dispatcher::Attach(int id, ipc::Channel* channel) {
+  Actions actions;
+  {
+    const std::lock_guard lock(mutex_);
+    EK_CHECK(Find(id) == nullptr);
+    auto instance = std::make_unique<Instance>();
+    instance->id = id;
+    instance->channel = channel;
+    PlanWarming(*instance, &actions);
+    instances_.push_back(std::move(instance));
+    Plan(clock_.Now(), &actions);
+  }
+  Execute(&actions);
+}
+
+void Dispatcher::Detach(int id) {
+  {
+    const std::lock_guard lock(mutex_);
+    Instance* instance = Find(id);
+    if (instance == nullptr) return;
+    instance->usable = false;
+    instance->plan.required.clear();
+    instance->plan.optional.clear();
+  }
+  OnChannelReadable(id);  // what was finished before it ended counts
+  Actions actions;
+  {
+    std::unique_lock lock(mutex_);
+    Instance* instance = Find(id);
+    gathered_.wait(lock, [instance] { return instance->gathering == 0; });
+    auto inflight = std::move(instance->inflight);
+    std::erase_if(instances_, [instance](const auto& i) { return i.get() == instance; });
+    if (!inflight.empty()) {
+      // Only the first ran; the one behind it was never looked at.
+      for (Part* part : inflight.front()->parts) ++part->kills;
+    }
+    for (auto batch = inflight.rbegin(); batch != inflight.rend(); ++batch) {
+      std::vector<Part*> again;
+      for (Part* part : (*batch)->parts) {
+        if (part->kills >= kKillsAllowed) {
+          EndPart(*part,
+                  Internal("model '{}': the worker died twice while it ran this request", options_.model), &actions);
+        } else {
+          again.push_back(part);
+        }
+      }
+      for (auto part = again.rbegin(); part != again.rend(); ++part) Rerun({&*part, 1}, (*batch)->reason);
+    }
+    Plan(clock_.Now(), &actions);
+  }
+  Execute(&actions);
+}
+
+// Puts parts of a batch that did not come through first in line, as a batch of their own. Parts nobody wants any more end here.
+void Dispatcher::Rerun(std::span<Part* const> parts, CloseReason reason) {
+  auto batch = std::make_unique<Batch>();
+  batch->reason = reason;
+  for (Part* part : parts) {
+    part->state = Part::State::kWaiting;
+    --part->request->taken_parts;
+    batch->parts.push_back(part);
+    batch->rows += part->rows;
+    batch->bytes += part->bytes;
+  }
+  ++stats_.reruns;
+  retries_.push_back(std::move(batch));
+}
+
+void Dispatcher::Execute(Actions* actions) {
+  for (Batch* batch : actions->gather) GatherAndSubmit(batch);
+  for (const auto& request : actions->ended) Answer(*request, options_.signature);
+  for (const auto& call : actions->calls) call();
+}
+
+void Dispatcher::GatherAndSubmit(Batch* batch) {
+  const Time begin = clock_.Now();
+  const auto views = batch->parts.empty()
+                         ? WarmBatch(options_.signature, batch->run_rows, batch->arena)
+                         : GatherBatch(options_.signature, batch->parts, batch->run_rows, batch->arena);
+  EK_CHECK(views.ok());  // sizes were checked when the batch was formed
+  const std::lock_guard lock(mutex_);
+  batch->gather = clock_.Now() - begin;
+  batch->channel->Submit(batch->slot, batch->id, *views);
+  if (--batch->instance->gathering == 0) gathered_.notify_all();
+}
+
+void Dispatcher::Collect(Instance& instance,
+                         std::vector<std::pair<std::unique_ptr<Batch>, ipc::Completion>>* done) {
+  const Time now = clock_.Now();
+  while (auto completion = instance.channel->Poll()) {
+    EK_CHECK(!instance.inflight.empty());
+    auto batch = std::move(instance.inflight.front());
+    instance.inflight.pop_front();
+    if (completion->batch_id != batch->id) {
+      completion->status = Internal("the worker answered batch {} for batch {}", completion->batch_id, batch->id);
+    }
+    if (batch->lay_ready && completion->compute > Duration::zero()) {
+      const double sample = Seconds(now - batch->front_since) / Seconds(completion->compute);
+      stretch_ += (std::clamp(sample, 1.0, 10.0) - stretch_) / 16;
+    }
+    if (!instance.inflight.empty()) instance.inflight.front()->front_since = now;
+    done->emplace_back(std::move(batch), std::move(*completion));
+  }
+}
+
+void Dispatcher::OnChannelReadable(int id) {
+  std::vector<std::pair<std::unique_ptr<Batch>, ipc::Completion>> done;
+  ipc::Channel* channel = nullptr;
+  {
+    Actions actions;
+    {
+      const std::lock_guard lock(mutex_);
+      Instance* instance = Find(id);
+      if (instance == nullptr) return;
+      channel = instance->channel;
+      channel->DrainDone();
+      Collect(*instance, &done);
+      for (auto& [batch, completion] : done) {
+        if (batch->parts.empty()) FinishWarm(*instance, *batch, completion, &actions);
+      }
+      // The next batch starts before the last one's answers are written.
+      Plan(clock_.Now(), &actions);
+    }
+    Execute(&actions);
+  }
+  for (auto& [batch, completion] : done) {
+    const uint32_t slot = batch->slot;
+    if (!batch->parts.empty()) Complete(std::move(batch), completion);
+    Actions actions;
+    {
+      const std::lock_guard lock(mutex_);
+      channel->Release(slot);
+      Plan(clock_.Now(), &actions);
+    }
+    Execute(&actions);
+  }
+}
+
+void Dispatcher::Complete(std::unique_ptr<Batch> batch, const ipc::Completion& completion) {
+  Status status = completion.status;
+  if (status.ok()) status = Scatter::Create(options_.signature, completion.outputs, batch->run_rows).status();
+  if (status.ok()) return AnswerBatch(*batch, completion);
+  Actions actions;
+  {
+    const std::lock_guard lock(mutex_);
+    RecordBatch(*batch, completion, clock_.Now());
+    FailBatch(std::move(batch), status, &actions);
+    Plan(clock_.Now(), &actions);
+  }
+  Execute(&actions);
+}
+
+void Dispatcher::FailBatch(std::unique_ptr<Batch> batch, const Status& status, Actions* actions) {
+  auto& parts = batch->parts;
+  if (parts.size() == 1) {
+    LogDebug("model '{}': a request failed in the engine: {}", options_.model, status.ToString());
+    return EndPart(*parts.front(), status.Annotate(fmt::format("model '{}'", options_.model)), actions);
+  }
+  const std::span<Part* const> all(parts);
+  Rerun(all.subspan(parts.size() / 2), batch->reason);
+  Rerun(all.first(parts.size() / 2), batch->reason);
+}
+
+void Dispatcher::AnswerBatch(Batch& batch, const ipc::Completion& completion) {
+  // Whole requests are closed first, all under one lock, then answered from the batch's memory.
+  std::vector<std::unique_ptr<Request>> whole(batch.parts.size());
+  {
+    const std::lock_guard lock(mutex_);
+    const Time now = clock_.Now();
+    RecordBatch(batch, completion, now);
+    for (size_t i = 0; i < batch.parts.size(); ++i) {
+      Request& request = *batch.parts[i]->request;
+      request.timings.queue = request.taken_at - request.call->arrived;
+      request.timings.batch = completion.started - request.taken_at;
+      request.timings.compute = completion.compute;
+      request.timings.batch_rows = batch.rows;
+      if (request.parts.size() > 1) continue;
+      Close(request, now);
+      whole[i].reset(&request);
+    }
+  }
+  const Time begin = clock_.Now();
+  auto scatter = Scatter::Create(options_.signature, completion.outputs, batch.run_rows);
+  std::vector<TensorView> views;
+  Status status;
+  bool split = false;
+  for (size_t i = 0; i < batch.parts.size(); ++i) {
+    if (status.ok()) status = scatter->Next(batch.parts[i]->rows, &views);
+    if (whole[i] == nullptr) {
+      split = true;
+      if (status.ok()) Keep(*batch.parts[i], views);
+      continue;
+    }
+    const Status& outcome = whole[i]->failure.ok() ? status : whole[i]->failure;
+    whole[i]->call->Done(outcome, outcome.ok() ? std::span<const TensorView>(views) : std::span<const TensorView>(),
+                         whole[i]->timings);
+  }
+  Actions actions;
+  {
+    const std::lock_guard lock(mutex_);
+    const Duration took = clock_.Now() - begin;
+    stats_.scatter.Add(took);
+    stats_.by_size[batch.rows].scatter.Add(took);
+    for (size_t i = 0; split && i < batch.parts.size(); ++i) {
+      if (whole[i] == nullptr) EndPart(*batch.parts[i], status, &actions);
+    }
+  }
+  Execute(&actions);
+}
+
+void Dispatcher::EndPart(Part& part, const Status& status, Actions* actions) {
+  Request* request = part.request;
+  if (part.state == Part::State::kTaken) --request->taken_parts;
+  part.state = Part::State::kEnded;
+  ++request->ended_parts;
+  if (!status.ok()) return FailRequest(request, status, actions);
+  CloseIfEnded(request, actions);
+}
+
+// Parts that wait end here; those in a batch are waited for, since the batch is filled from the request's memory.
+void Dispatcher::FailRequest(Request* request, const Status& status, Actions* actions) {
+  if (request->failure.ok()) request->failure = status;
+  for (Part& part : request->parts) {
+    if (part.state != Part::State::kWaiting) continue;
+    if (part.lane != nullptr) {
+      queue_.Remove(part);
+    } else {
+      for (auto& batch : retries_) {
+        if (std::erase(batch->parts, &part) == 0) continue;
+        batch->rows -= part.rows;
+        batch->bytes -= part.bytes;
+      }
+      std::erase_if(retries_, [](const auto& batch) { return batch->parts.empty(); });
+      part.state = Part::State::kEnded;
+    }
+    ++request->ended_parts;
+  }
+  CloseIfEnded(request, actions);
+}
+
+void Dispatcher::CloseIfEnded(Request* request, Actions* actions) {
+  if (request->ended_parts < request->parts.size()) return;
+  Close(*request, clock_.Now());
+  actions->ended.emplace_back(request);
+}
+
+void Dispatcher::Close(Request& request, Time now) {
+  request.call->scheduler_state = nullptr;
+  --open_requests_;
+  const Duration total = now - request.call->arrived;
+  ++stats_.requests[static_cast<size_t>(request.failure.code())];
+  stats_.request_seconds.Observe(Seconds(total));
+  if (!request.failure.ok()) {
+    (request.failure.code() == Code::kCancelled ? stats_.cancel : stats_.fail).Add(total);
+    return;
+  }
+  stats_.rows += static_cast<uint64_t>(request.rows);
+  stats_.success.Add(total);
+  stats_.queue.Add(request.timings.queue);
+  stats_.queue_seconds.Observe(Seconds(request.timings.queue));
+  stats_.batch_wait_seconds.Observe(Seconds(request.timings.batch));
+}
+
+void Dispatcher::Answer(Request& request, const Signature& signature) {
+  if (!request.failure.ok()) return request.call->Done(request.failure, {}, request.timings);
+  std::vector<TensorView> views(signature.outputs.size());
+  std::vector<std::vector<std::byte>> bytes(views.size());
+  for (size_t i = 0; i < views.size(); ++i) {
+    views[i] = request.parts.front().outputs[i];
+    int64_t rows = 0;
+    for (const Part& part : request.parts) {
+      rows += part.outputs[i].shape[0];
+      // Rows that the model gave different shapes do not make one tensor.
+      if (!(part.outputs[i].shape.Tail() == views[i].shape.Tail())) {
+        return request.call->Done(
+            Internal("output '{}': parts of the request have shapes {} and {}", signature.outputs[i].name,
+                     views[i].shape.ToString(), part.outputs[i].shape.ToString()),
+            {}, request.timings);
+      }
+      bytes[i].insert(bytes[i].end(), part.outputs[i].data.begin(), part.outputs[i].data.end());
+    }
+    views[i].shape[0] = rows;
+    views[i].data = bytes[i];
+  }
+  request.call->Done(Status::Ok(), views, request.timings);
+}
+
+void Dispatcher::RecordBatch(const Batch& batch, const ipc::Completion& completion, Time now) {
+  const bool ok = completion.status.ok();
+  ++stats_.batches[static_cast<size_t>(batch.reason)];
+  ++stats_.executions;
+  stats_.batch_rows.Observe(batch.rows);
+  stats_.compute_seconds.Observe(Seconds(completion.compute));
+  stats_.gather.Add(batch.gather);
+  stats_.compute.Add(completion.compute);
+  auto& size = stats_.by_size[batch.rows];
+  size.gather.Add(batch.gather);
+  size.compute.Add(completion.compute);
+  if (ok) stats_.times.Record(batch.run_rows, completion.compute);
+  stats_.last_inference = now;
+  stats_.recent.push_back({batch.closed, batch.rows, batch.run_rows, static_cast<int>(batch.parts.size()), batch.reason,
+                           batch.oldest_wait, batch.gather, completion.compute, !ok});
+  if (stats_.recent.size() > ModelStats::kRecent) stats_.recent.pop_front();
+}
+
+}  // namespace evenkeel

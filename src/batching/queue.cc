@@ -1,0 +1,96 @@
+#include "batching/queue.h"
+
+#include "core/check.h"
+
+namespace evenkeel {
+namespace {
+
+std::string ShapeKey(const InferCall& call, bool batched) {
+  std::string key;
+  for (const TensorView& view : call.inputs) {
+    const auto dims = view.shape.dims().subspan(batched ? 1 : 0);
+    key.append(reinterpret_cast<const char*>(dims.data()), dims.size_bytes());
+  }
+  return key;
+}
+
+}  // namespace
+
+Lane& RowQueue::LaneFor(const Request& request, bool batched) {
+  std::string key = shapes_vary_ ? ShapeKey(*request.call, batched) : std::string();
+  auto& lane = lanes_[key];
+  if (!lane) {
+    lane = std::make_unique<Lane>();
+    lane->key = std::move(key);
+  }
+  if (lane->used == 0) lane->place = active_.insert(active_.end(), lane.get());
+  return *lane;
+}
+
+void RowQueue::Add(Request& request, bool batched) {
+  Lane& lane = LaneFor(request, batched);
+  const auto level = static_cast<size_t>(request.priority - 1);
+  for (Part& part : request.parts) {
+    Lane::List& list = lane.lists[level];
+    part.state = Part::State::kWaiting;
+    part.lane = &lane;
+    part.previous = list.tail;
+    part.next = nullptr;
+    (list.tail ? list.tail->next : list.head) = &part;
+    list.tail = &part;
+    lane.used |= 1u << level;
+    lane.waiting_rows += part.rows;
+    waiting_rows_ += part.rows;
+    rows_by_priority_[level] += part.rows;
+    waiting_bytes_ += static_cast<int64_t>(part.bytes);
+    if (request.call->deadline != kNever) {
+      lane.deadlines.insert(request.call->deadline);
+      deadlines_.insert({request.call->deadline, &part});
+    }
+  }
+}
+
+void RowQueue::Remove(Part& part) {
+  EK_CHECK(part.state == Part::State::kWaiting && part.lane != nullptr);
+  Lane& lane = *part.lane;
+  const auto level = static_cast<size_t>(part.request->priority - 1);
+  Lane::List& list = lane.lists[level];
+  (part.previous ? part.previous->next : list.head) = part.next;
+  (part.next ? part.next->previous : list.tail) = part.previous;
+  part.previous = part.next = nullptr;
+  if (list.head == nullptr) lane.used &= ~(1u << level);
+  lane.waiting_rows -= part.rows;
+  waiting_rows_ -= part.rows;
+  rows_by_priority_[level] -= part.rows;
+  waiting_bytes_ -= static_cast<int64_t>(part.bytes);
+  const Time deadline = part.request->call->deadline;
+  if (deadline != kNever) {
+    lane.deadlines.erase(lane.deadlines.find(deadline));
+    deadlines_.erase({deadline, &part});
+  }
+  part.state = Part::State::kEnded;
+  part.lane = nullptr;
+  if (lane.used != 0) return;
+  active_.erase(lane.place);
+  // Shapes come and go: an empty lane is kept only while it is the sole one a model can have.
+  if (shapes_vary_) lanes_.erase(std::string(lane.key));
+}
+
+int64_t RowQueue::RowsAhead(int priority) const {
+  int64_t rows = 0;
+  for (int p = 1; p <= priority; ++p) rows += rows_by_priority_[static_cast<size_t>(p - 1)];
+  return rows;
+}
+
+LaneView RowQueue::View(const Lane& lane) const {
+  const Part* head = lane.head();
+  LaneView view;
+  view.waiting_rows = lane.waiting_rows;
+  view.head_rows = head->rows;
+  view.oldest_arrival = head->request->call->arrived;
+  view.earliest_deadline = lane.deadlines.empty() ? kNever : *lane.deadlines.begin();
+  view.others_wait = active_.size() > 1;
+  return view;
+}
+
+}  // namespace evenkeel
