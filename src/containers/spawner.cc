@@ -1,0 +1,206 @@
+#include "containers/spawner.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <future>
+#include <system_error>
+#include <vector>
+
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+// What a worker sees of the daemon's environment. The sanitizers' options are for test builds.
+constexpr std::array kPassedOn = {"PATH",         "LANG",         "LD_LIBRARY_PATH", "TMPDIR",
+                                  "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"};
+
+// Everything the child needs, laid out before it exists.
+struct ChildPlan {
+  const char* executable = nullptr;
+  std::vector<char*> argv, envp;
+  std::vector<int> inherit;  // ascending
+  const cpu_set_t* cpus = nullptr;
+  int null_fd = -1, log_fd = -1;
+  pid_t parent = -1;
+  unsigned highest_fd = 0;  // for kernels without close_range
+  // Written by the child: vfork shares the memory. volatile: the parent's copy must not sit in a register.
+  volatile int error = 0;
+};
+
+// Closes [first, last]. Only system calls.
+void CloseRange(unsigned first, unsigned last, unsigned highest) {
+  if (first > last) return;
+  if (::syscall(SYS_close_range, first, last, 0) == 0) return;
+  for (unsigned fd = first; fd <= std::min(last, highest); ++fd) ::close(static_cast<int>(fd));
+}
+
+// A worker is the better victim when memory runs out: it is started again, the daemon is not. Allowed to fail.
+void PreferredByOomKiller() {
+  const int fd = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  static_cast<void>(!::write(fd, "500", 3));
+  ::close(fd);
+}
+
+// Runs in the child between vfork and exec. Async-signal-safe calls only, and no write to memory but plan.error.
+[[noreturn]] void RunChild(ChildPlan& plan) {
+  const auto fail = [&plan] {
+    plan.error = errno != 0 ? errno : EINVAL;
+    ::_exit(127);
+  };
+  ::setsid();
+  // Set first, then check: a daemon that died in between leaves another parent.
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail();
+  if (::getppid() != plan.parent) ::_exit(127);
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  if (plan.cpus != nullptr && ::sched_setaffinity(0, sizeof(cpu_set_t), plan.cpus) != 0) fail();
+  PreferredByOomKiller();
+  if (::dup2(plan.null_fd, 0) < 0 || ::dup2(plan.log_fd, 1) < 0 || ::dup2(plan.log_fd, 2) < 0) {
+    fail();
+  }
+  unsigned next = 3;
+  for (const int fd : plan.inherit) {
+    CloseRange(next, static_cast<unsigned>(fd) - 1, plan.highest_fd);
+    if (::fcntl(fd, F_SETFD, 0) != 0) fail();
+    next = static_cast<unsigned>(fd) + 1;
+  }
+  CloseRange(next, ~0U, plan.highest_fd);
+  for (int signal = 1; signal < 32; ++signal) {
+    // Handlers vanish at exec, but what is ignored stays ignored.
+    struct sigaction action {};
+    action.sa_handler = SIG_DFL;
+    ::sigaction(signal, &action, nullptr);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::execve(plan.executable, plan.argv.data(), plan.envp.data());
+  fail();
+  ::_exit(127);
+}
+
+// Kept apart so that no local of a caller lives across the vfork.
+__attribute__((noinline)) pid_t ForkChild(ChildPlan& plan) {
+  const pid_t pid = ::vfork();
+  if (pid == 0) RunChild(plan);
+  return pid;
+}
+
+std::vector<char*> Pointers(std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (std::string& text : strings) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+Status Check(const WorkerSpec& spec) {
+  if (spec.executable.empty() || spec.executable[0] != '/') {
+    return InvalidArgument("worker program '{}': expected an absolute path", spec.executable);
+  }
+  for (const int fd : spec.inherit) {
+    if (fd < 3) return InvalidArgument("descriptor {} cannot be passed on to a worker", fd);
+  }
+  for (const int cpu : spec.cpus) {
+    if (cpu < 0 || cpu >= CPU_SETSIZE) return InvalidArgument("there is no processor {}", cpu);
+  }
+  return Status::Ok();
+}
+
+Result<Spawner::Started> StartHere(const WorkerSpec& spec, int log_fd) {
+  EK_RETURN_IF_ERROR(Check(spec));
+  std::vector<std::string> args = {spec.executable};
+  args.insert(args.end(), spec.args.begin(), spec.args.end());
+  std::vector<std::string> env;
+  for (const char* name : kPassedOn) {
+    if (const char* value = std::getenv(name)) env.push_back(std::string(name) + "=" + value);
+  }
+  env.insert(env.end(), spec.env.begin(), spec.env.end());
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  for (const int cpu : spec.cpus) CPU_SET(static_cast<size_t>(cpu), &cpus);
+
+  ChildPlan plan;
+  plan.executable = spec.executable.c_str();
+  plan.argv = Pointers(args);
+  plan.envp = Pointers(env);
+  plan.inherit = spec.inherit;
+  std::ranges::sort(plan.inherit);
+  plan.inherit.erase(std::ranges::unique(plan.inherit).begin(), plan.inherit.end());
+  if (!spec.cpus.empty()) plan.cpus = &cpus;
+  plan.null_fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (plan.null_fd < 0) return Unavailable("/dev/null: {}", std::generic_category().message(errno));
+  plan.log_fd = log_fd;
+  plan.parent = ::getpid();
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  plan.highest_fd = static_cast<unsigned>(std::min<rlim_t>(files.rlim_cur, 1U << 20));
+
+  // A handler that ran in the child would run on the daemon's memory.
+  sigset_t all, before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const pid_t pid = ForkChild(plan);
+  const int fork_error = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ::close(plan.null_fd);
+  if (pid < 0) return Unavailable("vfork: {}", std::generic_category().message(fork_error));
+  if (plan.error != 0) {
+    ::waitpid(pid, nullptr, 0);
+    return Unavailable("starting {}: {}", spec.executable,
+                       std::generic_category().message(plan.error));
+  }
+  return Spawner::Started{pid, static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+}
+
+}  // namespace
+
+Spawner::Spawner() : thread_([this] { Loop(); }) {}
+
+Spawner::~Spawner() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+void Spawner::Loop() {
+  ::prctl(PR_SET_NAME, "ek-spawner");
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
+    if (tasks_.empty()) return;
+    const auto task = std::move(tasks_.front());
+    tasks_.pop_front();
+    lock.unlock();
+    task();
+    lock.lock();
+  }
+}
+
+Result<Spawner::Started> Spawner::Start(const WorkerSpec& spec, int log_fd) {
+  // The caller waits, so the task may refer to what it has on its stack.
+  std::promise<Result<Started>> result;
+  auto future = result.get_future();
+  {
+    const std::lock_guard lock(mutex_);
+    tasks_.emplace_back([&] { result.set_value(StartHere(spec, log_fd)); });
+  }
+  changed_.notify_one();
+  return future.get();
+}
+
+}  // namespace evenkeel
