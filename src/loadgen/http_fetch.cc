@@ -1,0 +1,78 @@
+#include "loadgen/http_fetch.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "core/format.h"
+#include "loadgen/http_response.h"
+
+namespace evenkeel {
+namespace {
+
+// Waits for `events` on a socket; false once `deadline` passed.
+bool WaitFor(int fd, short events, Time deadline) {
+  const Duration left = deadline - SteadyClock::Instance().Now();
+  pollfd p{fd, events, 0};
+  return left > Duration::zero() &&
+         poll(&p, 1, static_cast<int>(left / std::chrono::milliseconds(1)) + 1) > 0;
+}
+
+Status SendAll(int fd, std::string_view bytes, Time deadline) {
+  while (!bytes.empty()) {
+    const ssize_t n = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n > 0) {
+      bytes.remove_prefix(static_cast<size_t>(n));
+    } else if (errno != EAGAIN && errno != EINTR) {
+      return Unavailable("send: {}", std::strerror(errno));
+    } else if (!WaitFor(fd, POLLOUT, deadline)) {
+      return DeadlineExceeded("the server does not read the request");
+    }
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+Result<HttpAnswer> Exchange(const Url& url, std::string_view request, Duration timeout) {
+  const Time deadline = SteadyClock::Instance().Now() + timeout;
+  Result<Endpoint> endpoint = Resolve(url);
+  if (!endpoint.ok()) return endpoint.status();
+  Result<Socket> socket = StartConnect(*endpoint);
+  if (!socket.ok()) return socket.status().Annotate(url.Authority());
+  EK_RETURN_IF_ERROR(FinishConnect(socket->fd(), timeout).Annotate(url.Authority()));
+  EK_RETURN_IF_ERROR(SendAll(socket->fd(), request, deadline).Annotate(url.Authority()));
+  HttpResponseReader reader(/*keep_body=*/true);
+  std::vector<char> buffer(64 << 10);
+  auto progress = HttpResponseReader::Progress::kMore;
+  while (progress == HttpResponseReader::Progress::kMore) {
+    const ssize_t n = recv(socket->fd(), buffer.data(), buffer.size(), 0);
+    if (n > 0) {
+      std::string_view bytes(buffer.data(), static_cast<size_t>(n));
+      progress = reader.Feed(&bytes);
+    } else if (n == 0) {
+      if (reader.Ended() != HttpResponseReader::Progress::kDone)
+        return Unavailable("{}: closed before the answer was complete", url.Authority());
+      break;
+    } else if (errno != EAGAIN && errno != EINTR) {
+      return Unavailable("{}: {}", url.Authority(), std::strerror(errno));
+    } else if (!WaitFor(socket->fd(), POLLIN, deadline)) {
+      return DeadlineExceeded("{}: no answer within {} s", url.Authority(), Seconds(timeout));
+    }
+  }
+  if (progress == HttpResponseReader::Progress::kMalformed)
+    return Internal("{}: the answer is not HTTP/1.1", url.Authority());
+  return HttpAnswer{reader.status(), reader.body()};
+}
+
+Result<HttpAnswer> HttpGet(const Url& url, const std::string& path, Duration timeout) {
+  return Exchange(url,
+                  fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", path,
+                              url.Authority()),
+                  timeout);
+}
+
+}  // namespace evenkeel

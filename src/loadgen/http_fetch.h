@@ -1,0 +1,24 @@
+// One blocking HTTP/1.1 request, for set-up: metadata, samples, statistics.
+//
+// Errors: kUnavailable (no connection), kDeadlineExceeded, kInternal (the answer is not HTTP). An
+// HTTP error status is a result, not an error. Thread-safety: thread-safe.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "core/status.h"
+#include "loadgen/socket.h"
+
+namespace evenkeel {
+
+struct HttpAnswer {
+  int status = 0;
+  std::string body;
+};
+
+// `request` is the whole request as sent. Blocks up to `timeout`.
+Result<HttpAnswer> Exchange(const Url& url, std::string_view request, Duration timeout);
+Result<HttpAnswer> HttpGet(const Url& url, const std::string& path, Duration timeout);
+
+}  // namespace evenkeel

@@ -1,0 +1,110 @@
+// What happened to every request of one thread; merged over threads and turned into a report.
+//
+// Contract: each request that was sent is counted once by Sent() and once by exactly one of Ok(),
+// Wrong(), Error() and Unanswered(), so sent = ok + wrong + errors + unanswered once a run is over.
+// Counts of requests belong to the stage that sent them; the *rates* count answers in the stage
+// during which they arrived, so that requests in flight at a border do not inflate either side.
+// Latency is measured from the intended send time and includes ok and wrong answers only; each
+// error status has a histogram of its own.
+// Units: nanoseconds.
+// Thread-safety: single-owner; Merge() after the owners ended.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+#include "loadgen/histogram.h"
+
+namespace evenkeel {
+
+// Why a request got no complete answer.
+enum class NoAnswer : uint8_t {
+  kTimeout,      // nothing complete within the timeout
+  kClosed,       // the connection was closed or reset before the answer was complete
+  kConnect,      // no connection could be made
+  kMalformed,    // what came is not the protocol
+  kInterrupted,  // the user ended the run
+};
+inline constexpr int kNoAnswerCount = 5;
+const char* NameOf(NoAnswer why);
+
+// A request on its way.
+struct InFlight {
+  int stage = 0;
+  int model = 0;
+  int input = 0;  // index into the model's prepared requests
+  int rows = 1;
+  Duration intended{};
+  Duration sent{};
+};
+
+struct ErrorTally {
+  uint64_t count = 0;
+  std::string first_message;  // of the first one, shortened
+  Histogram latency{7};
+};
+
+// One stage and one model.
+struct Counts {
+  uint64_t sent = 0;
+  uint64_t ok = 0;
+  uint64_t wrong = 0;  // answered well, but not with the answer that this input has
+  std::array<uint64_t, kNoAnswerCount> unanswered{};
+  std::map<std::string, ErrorTally> errors;  // by status: "429", "UNAVAILABLE"
+  Histogram latency;
+  Histogram lateness{7};  // actual minus intended send time: the generator's own delay
+  Histogram compute{7};   // as the server reports it, where it does
+  Histogram added;        // latency minus the server's compute time, where reported
+  // By time of the answer, for rates.
+  uint64_t ok_arrived = 0;
+  uint64_t ok_rows_arrived = 0;
+  uint64_t good_arrived = 0;  // ok and within the objective
+
+  uint64_t errors_total() const;
+  uint64_t unanswered_total() const;
+  void Merge(const Counts& other);
+};
+
+// All requests that were meant to be sent in one interval of the timeline.
+struct Window {
+  uint64_t sent = 0, ok = 0, failed = 0, unanswered = 0;  // failed: errors and wrong answers
+  Histogram latency{7};
+  void Merge(const Window& other);
+};
+
+class Tally {
+ public:
+  // `objective` max(): none. `window` 0: no timeline.
+  Tally(int stages, int models, Duration objective, Duration window);
+
+  void Sent(const InFlight& r);
+  // `current_stage` is the stage that runs now; `compute` is negative when the server did not say.
+  void Ok(const InFlight& r, Duration now, int current_stage, Duration compute);
+  void Wrong(const InFlight& r, Duration now);
+  void Error(const InFlight& r, Duration now, const std::string& status, std::string_view message);
+  void Unanswered(const InFlight& r, NoAnswer why);
+
+  void Merge(const Tally& other);
+
+  const Counts& counts(int stage, int model) const { return counts_[Index(stage, model)]; }
+  const std::vector<Window>& timeline() const { return timeline_; }
+  int stages() const { return stages_; }
+  int models() const { return models_; }
+
+ private:
+  size_t Index(int stage, int model) const { return static_cast<size_t>(stage * models_ + model); }
+  Window* WindowOf(const InFlight& r);
+
+  int stages_;
+  int models_;
+  Duration objective_;
+  Duration window_;
+  std::vector<Counts> counts_;
+  std::vector<Window> timeline_;
+};
+
+}  // namespace evenkeel
