@@ -179,6 +179,7 @@ void Dispatcher::SetUnavailable(Status why) {
       for (auto& batch : retries) {
         for (Part* part : batch->parts) EndPart(*part, unavailable_, &actions);
       }
+      Plan(clock_.Now(), &actions);
     }
   }
   Execute(&actions);

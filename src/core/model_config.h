@@ -53,7 +53,7 @@ struct ModelConfig {
   int threads = 0;                  // of an instance; 0: as many as cores
   std::optional<Duration> objective;   // p99; unset: max(50 ms, 10 T(1))
   Duration hang_timeout{};          // a batch may run this long; 0: max(10 s, 50 T(b))
-  SampleMode samples = SampleMode::kMemory;
+  std::optional<SampleMode> samples;   // unset: the server's setting
   int default_priority = 8;         // 1 (first) to 16 (last)
   std::vector<TensorOverride> inputs;
   std::vector<TensorOverride> outputs;

@@ -1,0 +1,326 @@
+#include "server/model_registry.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/check.h"
+#include "core/format.h"
+#include "core/log.h"
+#include "core/parse.h"
+#include "repository/model_check.h"
+#include "repository/scan.h"
+#include "repository/triton_config.h"
+
+namespace evenkeel {
+
+// One load or unload on its way.
+struct ModelRegistry::Operation {
+  bool load = true;
+  std::string config_override;
+  std::function<void(Status)> done;
+  std::vector<ModelConfig> configs;                      // what the files said
+  std::vector<std::shared_ptr<ModelVersion>> versions;   // being loaded
+  size_t pending = 0;
+  Status failure;
+};
+
+ModelRegistry::ModelRegistry(ServingContext& context, std::string models_folder)
+    : context_(context), folder_(std::move(models_folder)) {}
+
+void ModelRegistry::LoadAll(std::function<void()> done) {
+  files_.Post([this, done = std::move(done)]() mutable {
+    auto found = ScanModels(folder_);
+    context_.loop.Post([this, found = std::move(found), done = std::move(done)] {
+      auto left = std::make_shared<size_t>(found.size() + 1);
+      const auto one_less = [this, left, done] {
+        if (--*left > 0) return;
+        started_.store(true, std::memory_order_release);
+        done();
+      };
+      for (const FoundModel& model : found) {
+        LoadAsync(model.name, "", [one_less](const Status&) { one_less(); });
+      }
+      one_less();
+    });
+  });
+}
+
+void ModelRegistry::LoadAsync(std::string name, std::string config_override, std::function<void(Status)> done) {
+  auto operation = std::make_shared<Operation>();
+  operation->config_override = std::move(config_override);
+  operation->done = std::move(done);
+  context_.loop.Post([this, name = std::move(name), operation] { Enqueue(name, operation); });
+}
+
+void ModelRegistry::UnloadAsync(std::string name, std::function<void(Status)> done) {
+  auto operation = std::make_shared<Operation>();
+  operation->load = false;
+  operation->done = std::move(done);
+  context_.loop.Post([this, name = std::move(name), operation] { Enqueue(name, operation); });
+}
+
+void ModelRegistry::Enqueue(std::string name, std::shared_ptr<Operation> operation) {
+  if (shutting_down_) return operation->done(Unavailable("the server is shutting down"));
+  {
+    const std::unique_lock lock(mutex_);
+    auto at = entries_.find(name);
+    if (at == entries_.end() && !operation->load) at = entries_.end();
+    if (at == entries_.end() && operation->load) at = entries_.try_emplace(name).first;
+    if (at != entries_.end()) at->second.waiting.push_back(operation);
+  }
+  if (!operation->load && !Known(name)) return operation->done(NotFound("unknown model '{}'", name));
+  RunNext(name);
+}
+
+void ModelRegistry::RunNext(const std::string& name) {
+  std::shared_ptr<Operation> operation;
+  {
+    const std::unique_lock lock(mutex_);
+    Entry& entry = entries_.find(name)->second;
+    if (entry.busy || entry.waiting.empty()) return;
+    entry.busy = true;
+    operation = entry.waiting.front();
+    entry.waiting.pop_front();
+  }
+  if (!operation->load) return Unload(name, operation);
+  load_queue_.push_back([this, name, operation] { Read(name, operation); });
+  if (loading_ < kLoadsAtOnce) {
+    ++loading_;
+    auto next = std::move(load_queue_.front());
+    load_queue_.pop_front();
+    next();
+  }
+}
+
+void ModelRegistry::Note(const std::string& name, std::string state, std::string reason) {
+  const std::unique_lock lock(mutex_);
+  Entry& entry = entries_.find(name)->second;
+  entry.state = std::move(state);
+  entry.reason = std::move(reason);
+}
+
+// Files are read on their own thread; a hostile one is refused before an engine sees it.
+void ModelRegistry::Read(const std::string& name, std::shared_ptr<Operation> operation) {
+  {
+    const std::unique_lock lock(mutex_);
+    Entry& entry = entries_.find(name)->second;
+    if (entry.serving.empty()) entry.state = "LOADING";
+    entry.reason.clear();
+    entry.wanted = true;
+  }
+  files_.Post([this, name, operation] {
+    auto found = FindModel(folder_, name);
+    operation->failure = found.ok() ? found->status : found.status();
+    if (operation->failure.ok()) operation->configs = std::move(found->versions);
+    for (ModelConfig& config : operation->configs) {
+      if (!operation->failure.ok()) break;
+      if (!operation->config_override.empty()) {
+        auto changed = ApplyTritonOverride(config, operation->config_override);
+        if (changed.ok()) config = std::move(*changed);
+        operation->failure = changed.status();
+      }
+      if (operation->failure.ok()) operation->failure = CheckModelFile(config);
+    }
+    context_.loop.Post([this, name, operation] { StartVersions(name, operation); });
+  });
+}
+
+void ModelRegistry::StartVersions(const std::string& name, std::shared_ptr<Operation> operation) {
+  if (shutting_down_) operation->failure = Unavailable("the server is shutting down");
+  if (!operation->failure.ok()) {
+    // A model that was only asked for, and is not there, leaves no trace.
+    return Finish(name, *operation, operation->failure);
+  }
+  operation->pending = operation->configs.size();
+  for (ModelConfig& config : operation->configs) {
+    operation->versions.push_back(std::make_shared<ModelVersion>(context_, std::move(config)));
+  }
+  for (size_t i = 0; i < operation->versions.size(); ++i) {
+    operation->versions[i]->Start([this, name, operation, i](const Status& status) {
+      if (!status.ok()) {
+        if (operation->failure.ok()) operation->failure = status;
+        operation->versions[i] = nullptr;  // it has stopped itself
+      }
+      if (--operation->pending > 0) return;
+      if (operation->failure.ok() && !shutting_down_) {
+        Swap(name, *operation);
+      } else {
+        for (auto& version : operation->versions) {
+          if (version) Retire(std::move(version), [] {});
+        }
+      }
+      Finish(name, *operation, operation->failure);
+    });
+  }
+}
+
+void ModelRegistry::Swap(const std::string& name, Operation& operation) {
+  std::map<int64_t, std::shared_ptr<ModelVersion>> old;
+  {
+    const std::unique_lock lock(mutex_);
+    Entry& entry = entries_.find(name)->second;
+    old.swap(entry.serving);
+    for (auto& version : operation.versions) entry.serving[version->config().version] = version;
+  }
+  for (auto& version : operation.versions) {
+    LogInfo("model '{}' version {} serves", name, version->version());
+  }
+  operation.versions.clear();
+  for (auto& [number, version] : old) Retire(std::move(version), [] {});
+}
+
+void ModelRegistry::Retire(std::shared_ptr<ModelVersion> version, std::function<void()> done) {
+  retiring_.push_back(version);
+  version->Stop([this, version, done = std::move(done)] {
+    std::erase(retiring_, version);
+    done();
+  });
+}
+
+void ModelRegistry::Unload(const std::string& name, std::shared_ptr<Operation> operation) {
+  std::map<int64_t, std::shared_ptr<ModelVersion>> old;
+  {
+    const std::unique_lock lock(mutex_);
+    Entry& entry = entries_.find(name)->second;
+    old.swap(entry.serving);
+    entry.state = old.empty() ? "UNAVAILABLE" : "UNLOADING";
+    entry.reason = "unloaded";
+    entry.wanted = false;
+  }
+  auto left = std::make_shared<size_t>(old.size() + 1);
+  const auto one_less = [this, name, operation, left] {
+    if (--*left > 0) return;
+    Note(name, "UNAVAILABLE", "unloaded");
+    LogInfo("model '{}' is unloaded", name);
+    Finish(name, *operation, Status::Ok());
+  };
+  for (auto& [number, version] : old) Retire(std::move(version), one_less);
+  one_less();
+}
+
+void ModelRegistry::Finish(const std::string& name, Operation& operation, const Status& status) {
+  if (operation.load) {
+    --loading_;
+    const std::unique_lock lock(mutex_);
+    Entry& entry = entries_.find(name)->second;
+    if (!status.ok()) entry.reason = status.message();
+    entry.state = entry.serving.empty() ? "UNAVAILABLE" : "READY";
+  }
+  if (!status.ok()) LogError("model '{}' does not load: {}", name, status.message());
+  operation.done(status);
+  bool forget = false;
+  {
+    const std::unique_lock lock(mutex_);
+    Entry& entry = entries_.find(name)->second;
+    entry.busy = false;
+    // Names that were asked for but never existed must not pile up.
+    forget = operation.load && status.code() == Code::kNotFound && entry.serving.empty() && entry.waiting.empty();
+    if (forget) entries_.erase(name);
+  }
+  if (!forget) RunNext(name);
+  while (loading_ < kLoadsAtOnce && !load_queue_.empty()) {
+    ++loading_;
+    auto next = std::move(load_queue_.front());
+    load_queue_.pop_front();
+    next();
+  }
+}
+
+void ModelRegistry::Shutdown(std::function<void()> done) {
+  shutting_down_ = true;
+  std::vector<std::shared_ptr<ModelVersion>> serving;
+  {
+    const std::unique_lock lock(mutex_);
+    for (auto& [name, entry] : entries_) {
+      for (auto& [number, version] : entry.serving) serving.push_back(version);
+      entry.serving.clear();
+      entry.wanted = false;
+      entry.state = "UNAVAILABLE";
+    }
+  }
+  auto left = std::make_shared<size_t>(serving.size() + 1);
+  const auto one_less = [left, done = std::move(done)] {
+    if (--*left == 0) done();
+  };
+  for (auto& version : serving) Retire(std::move(version), one_less);
+  one_less();
+}
+
+void ModelRegistry::AbandonAll() {
+  for (const auto& version : std::vector(retiring_)) version->Abandon();
+}
+
+Result<std::shared_ptr<ModelVersion>> ModelRegistry::Find(std::string_view name, std::string_view version) const {
+  const std::shared_lock lock(mutex_);
+  const auto at = entries_.find(name);
+  if (at == entries_.end()) return NotFound("unknown model '{}'", name);
+  const auto& serving = at->second.serving;
+  if (version.empty()) {
+    if (!serving.empty()) return serving.rbegin()->second;
+  } else {
+    int64_t number = 0;
+    if (!ParseVersion(version, &number)) {
+      return InvalidArgument("model '{}': expected a version number, got '{}'", name, version);
+    }
+    if (const auto found = serving.find(number); found != serving.end()) return found->second;
+    if (!serving.empty()) return NotFound("model '{}' has no version {}", name, version);
+  }
+  if (at->second.state == "LOADING") return Unavailable("model '{}' is loading", name);
+  return Unavailable("model '{}' is not ready: {}", name, at->second.reason);
+}
+
+Result<std::vector<std::shared_ptr<ModelVersion>>> ModelRegistry::Serving(std::string_view name,
+                                                                          std::string_view version) const {
+  std::vector<std::shared_ptr<ModelVersion>> found;
+  if (!name.empty()) {
+    if (!version.empty()) {
+      auto one = Find(name, version);
+      if (!one.ok()) return one.status();
+      found.push_back(std::move(*one));
+      return found;
+    }
+    const auto newest = Find(name, "");
+    if (!newest.ok()) return newest.status();
+  }
+  const std::shared_lock lock(mutex_);
+  for (const auto& [model, entry] : entries_) {
+    if (!name.empty() && model != name) continue;
+    for (const auto& [number, one] : entry.serving) found.push_back(one);
+  }
+  return found;
+}
+
+std::vector<RepositoryEntry> ModelRegistry::Index(bool ready_only) const {
+  std::vector<RepositoryEntry> index;
+  const std::shared_lock lock(mutex_);
+  for (const auto& [name, entry] : entries_) {
+    for (const auto& [number, version] : entry.serving) {
+      index.push_back({name, version->version(), version->available() ? "READY" : "UNAVAILABLE",
+                       version->available() ? entry.reason : "no worker is up"});
+    }
+    if (entry.serving.empty()) index.push_back({name, "", entry.state, entry.reason});
+  }
+  if (ready_only) std::erase_if(index, [](const RepositoryEntry& e) { return e.state != "READY"; });
+  return index;
+}
+
+bool ModelRegistry::Ready(std::vector<std::string>* why) const {
+  bool ready = started();
+  if (!ready && why) why->push_back("models are still loading");
+  const std::shared_lock lock(mutex_);
+  for (const auto& [name, entry] : entries_) {
+    if (!entry.wanted) continue;
+    const bool serves = std::ranges::any_of(entry.serving, [](const auto& v) { return v.second->available(); });
+    if (serves) continue;
+    ready = false;
+    if (why) why->push_back(fmt::format("model '{}': {} {}", name, entry.state, entry.reason));
+  }
+  return ready;
+}
+
+bool ModelRegistry::Known(std::string_view name) const {
+  const std::shared_lock lock(mutex_);
+  return entries_.find(name) != entries_.end();
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,87 @@
+// Which models there are, which versions of them serve, and how they come and go without dropping a request.
+//
+// Contract: operations on one model run one after the other, in the order asked; those on different models side by side, at most
+//   kLoadsAtOnce loading. A load of a model that serves is a reload: the new versions are warm before they replace the old, which then answer
+//   what they accepted and go. A failed load leaves what served before.
+// Thread-safety: Find() and the queries are thread-safe; LoadAsync/UnloadAsync too. `done` callbacks come on the loop.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+#include "frontends/service.h"
+#include "server/model_version.h"
+#include "server/task_thread.h"
+
+namespace evenkeel {
+
+class ModelRegistry {
+ public:
+  ModelRegistry(ServingContext& context, std::string models_folder);
+
+  // Starts loading everything in the folder; `done` is called on the loop when all have succeeded or failed.
+  void LoadAll(std::function<void()> done);
+  void LoadAsync(std::string name, std::string config_override, std::function<void(Status)> done);
+  void UnloadAsync(std::string name, std::function<void(Status)> done);
+  // Unloads all, refusing new work at once. `done` is called on the loop when every accepted call was answered and all workers ended.
+  void Shutdown(std::function<void()> done);
+  // Answers what still waits with kUnavailable, so that Shutdown() can end. On the loop.
+  void AbandonAll();
+
+  Result<std::shared_ptr<ModelVersion>> Find(std::string_view name, std::string_view version) const;
+  // Serving versions of a model, or of all (name ""), by name and ascending version. Error kNotFound.
+  Result<std::vector<std::shared_ptr<ModelVersion>>> Serving(std::string_view name, std::string_view version) const;
+  std::vector<RepositoryEntry> Index(bool ready_only) const;
+  // Everything found at start or asked for since serves. `why` gets a line a model that does not.
+  bool Ready(std::vector<std::string>* why) const;
+  bool Known(std::string_view name) const;
+  bool started() const { return started_.load(std::memory_order_acquire); }
+
+ private:
+  static constexpr int kLoadsAtOnce = 4;
+
+  struct Operation;
+  struct Entry {
+    std::map<int64_t, std::shared_ptr<ModelVersion>> serving;
+    std::string state = "UNAVAILABLE";
+    std::string reason = "unloaded";
+    bool wanted = false;                    // should serve: counts for readiness
+    std::string config_override;            // of the latest load
+    std::deque<std::shared_ptr<Operation>> waiting;
+    bool busy = false;
+  };
+  using Entries = std::map<std::string, Entry, std::less<>>;
+
+  void Enqueue(std::string name, std::shared_ptr<Operation> operation);
+  void RunNext(const std::string& name);
+  void Read(const std::string& name, std::shared_ptr<Operation> operation);
+  void StartVersions(const std::string& name, std::shared_ptr<Operation> operation);
+  void Load(const std::string& name, std::shared_ptr<Operation> operation);
+  void Swap(const std::string& name, Operation& operation);
+  void Unload(const std::string& name, std::shared_ptr<Operation> operation);
+  void Finish(const std::string& name, Operation& operation, const Status& status);
+  void Retire(std::shared_ptr<ModelVersion> version, std::function<void()> done);
+  void Note(const std::string& name, std::string state, std::string reason);
+
+  ServingContext& context_;
+  const std::string folder_;
+  mutable std::shared_mutex mutex_;     // guards entries_; held for look-ups and swaps only
+  Entries entries_;
+  std::atomic<bool> started_{false};    // LoadAll has finished
+  // The loop's only:
+  int loading_ = 0;
+  std::deque<std::function<void()>> load_queue_;
+  std::vector<std::shared_ptr<ModelVersion>> retiring_;
+  bool shutting_down_ = false;
+  TaskThread files_;                    // last: it ends before what its tasks use
+};
+
+}  // namespace evenkeel

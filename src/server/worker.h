@@ -1,0 +1,66 @@
+// One worker process from its start to its end: spawn, load handshake, shared-memory channel.
+//
+// Contract: created on the loop's thread, all events come there. Exactly one of `loaded` or `failed` comes first, unless the process ends before;
+//   `ended` comes last, once, also after `failed` and after Kill(). The destructor kills and reaps; no event comes afterwards.
+// Thread-safety: single-owner (the loop).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "containers/runtime.h"
+#include "core/clock.h"
+#include "core/event_loop.h"
+#include "core/status.h"
+#include "engines/control_codec.h"
+#include "engines/engine.h"
+#include "ipc/channel.h"
+
+namespace evenkeel {
+
+struct WorkerEvents {
+  std::function<void(LoadedModel)> loaded;
+  std::function<void(const Status&)> failed;         // the engine refused the model
+  std::function<void()> readable;                    // completions wait in channel()
+  std::function<void(const std::string& how)> ended; // "signal 9 (Killed)", "exit 1", "load took longer than 120 s"
+};
+
+struct WorkerOptions {
+  WorkerSpec spec;            // executable, cpus, log_name; args and inherit are filled in here
+  EngineOptions engine;
+  ipc::Layout layout;
+  Duration load_timeout = std::chrono::seconds(300);
+};
+
+class Worker {
+ public:
+  static Result<std::unique_ptr<Worker>> Start(WorkerOptions options, Runtime& runtime, EventLoop& loop,
+                                               const Clock& clock, WorkerEvents events);
+  ~Worker();
+
+  pid_t pid() const { return process_->pid(); }
+  ipc::Channel* channel() { return channel_.get(); }
+  Time started() const { return started_; }
+  // Ends the process; `ended` follows with `why`.
+  void Kill(std::string why);
+
+ private:
+  Worker(EventLoop& loop, WorkerEvents events) : loop_(loop), events_(std::move(events)) {}
+  void OnControl();
+  void OnExit();
+  void StopWatching();
+
+  EventLoop& loop_;
+  WorkerEvents events_;
+  std::unique_ptr<ipc::Channel> channel_;
+  std::unique_ptr<WorkerProcess> process_;
+  std::unique_ptr<Alarm> load_alarm_;
+  std::string kill_reason_;
+  Time started_{};
+  bool loaded_ = false;
+  bool ended_ = false;
+  bool watching_ = false;
+};
+
+}  // namespace evenkeel
