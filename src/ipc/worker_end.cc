@@ -2,10 +2,12 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 
@@ -88,8 +90,12 @@ WorkerEnd::Event WorkerEnd::Wait() {
       eventfd_t ignored = 0;
       static_cast<void>(::eventfd_read(wake_.get(), &ignored));
     }
-    if ((fds[1].revents & POLLIN) != 0) return Event::kControl;
-    if (fds[1].revents != 0) return Event::kClosed;
+    if (fds[1].revents != 0) {
+      // A closed peer makes the socket readable too; what it sent before comes first.
+      char byte = 0;
+      return ::recv(control_.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0 ? Event::kControl
+                                                                          : Event::kClosed;
+    }
   }
 }
 
