@@ -1,6 +1,7 @@
 #include "server/model_registry.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "core/check.h"
@@ -63,12 +64,10 @@ void ModelRegistry::Enqueue(std::string name, std::shared_ptr<Operation> operati
   if (shutting_down_) return operation->done(Unavailable("the server is shutting down"));
   {
     const std::unique_lock lock(mutex_);
-    auto at = entries_.find(name);
-    if (at == entries_.end() && !operation->load) at = entries_.end();
-    if (at == entries_.end() && operation->load) at = entries_.try_emplace(name).first;
+    const auto at = operation->load ? entries_.try_emplace(name).first : entries_.find(name);
     if (at != entries_.end()) at->second.waiting.push_back(operation);
   }
-  if (!operation->load && !Known(name)) return operation->done(NotFound("unknown model '{}'", name));
+  if (!Known(name)) return operation->done(NotFound("unknown model '{}'", name));
   RunNext(name);
 }
 
@@ -84,12 +83,7 @@ void ModelRegistry::RunNext(const std::string& name) {
   }
   if (!operation->load) return Unload(name, operation);
   load_queue_.push_back([this, name, operation] { Read(name, operation); });
-  if (loading_ < kLoadsAtOnce) {
-    ++loading_;
-    auto next = std::move(load_queue_.front());
-    load_queue_.pop_front();
-    next();
-  }
+  StartLoads();
 }
 
 void ModelRegistry::Note(const std::string& name, std::string state, std::string reason) {
@@ -135,8 +129,10 @@ void ModelRegistry::StartVersions(const std::string& name, std::shared_ptr<Opera
   for (ModelConfig& config : operation->configs) {
     operation->versions.push_back(std::make_shared<ModelVersion>(context_, std::move(config)));
   }
-  for (size_t i = 0; i < operation->versions.size(); ++i) {
+  starting_.insert(starting_.end(), operation->versions.begin(), operation->versions.end());
+  for (size_t i = 0; i < operation->configs.size(); ++i) {
     operation->versions[i]->Start([this, name, operation, i](const Status& status) {
+      std::erase(starting_, operation->versions[i]);
       if (!status.ok()) {
         if (operation->failure.ok()) operation->failure = status;
         operation->versions[i] = nullptr;  // it has stopped itself
@@ -174,6 +170,7 @@ void ModelRegistry::Retire(std::shared_ptr<ModelVersion> version, std::function<
   version->Stop([this, version, done = std::move(done)] {
     std::erase(retiring_, version);
     done();
+    MaybeShutDown();
   });
 }
 
@@ -204,6 +201,8 @@ void ModelRegistry::Finish(const std::string& name, Operation& operation, const 
     const std::unique_lock lock(mutex_);
     Entry& entry = entries_.find(name)->second;
     if (!status.ok()) entry.reason = status.message();
+    // A broken model is shown, and does not make the others' server unready.
+    entry.wanted = !entry.serving.empty();
     entry.state = entry.serving.empty() ? "UNAVAILABLE" : "READY";
   }
   if (!status.ok()) LogError("model '{}' does not load: {}", name, status.message());
@@ -218,6 +217,11 @@ void ModelRegistry::Finish(const std::string& name, Operation& operation, const 
     if (forget) entries_.erase(name);
   }
   if (!forget) RunNext(name);
+  StartLoads();
+  MaybeShutDown();
+}
+
+void ModelRegistry::StartLoads() {
   while (loading_ < kLoadsAtOnce && !load_queue_.empty()) {
     ++loading_;
     auto next = std::move(load_queue_.front());
@@ -228,6 +232,7 @@ void ModelRegistry::Finish(const std::string& name, Operation& operation, const 
 
 void ModelRegistry::Shutdown(std::function<void()> done) {
   shutting_down_ = true;
+  shut_down_ = std::move(done);
   std::vector<std::shared_ptr<ModelVersion>> serving;
   {
     const std::unique_lock lock(mutex_);
@@ -236,14 +241,16 @@ void ModelRegistry::Shutdown(std::function<void()> done) {
       entry.serving.clear();
       entry.wanted = false;
       entry.state = "UNAVAILABLE";
+      entry.reason = "the server is shutting down";
     }
   }
-  auto left = std::make_shared<size_t>(serving.size() + 1);
-  const auto one_less = [left, done = std::move(done)] {
-    if (--*left == 0) done();
-  };
-  for (auto& version : serving) Retire(std::move(version), one_less);
-  one_less();
+  for (auto& version : serving) Retire(std::move(version), [] {});
+  for (auto& version : std::vector(starting_)) Retire(std::move(version), [] {});
+  MaybeShutDown();
+}
+
+void ModelRegistry::MaybeShutDown() {
+  if (shut_down_ && loading_ == 0 && retiring_.empty()) std::exchange(shut_down_, nullptr)();
 }
 
 void ModelRegistry::AbandonAll() {
@@ -258,11 +265,9 @@ Result<std::shared_ptr<ModelVersion>> ModelRegistry::Find(std::string_view name,
   if (version.empty()) {
     if (!serving.empty()) return serving.rbegin()->second;
   } else {
-    int64_t number = 0;
-    if (!ParseVersion(version, &number)) {
-      return InvalidArgument("model '{}': expected a version number, got '{}'", name, version);
-    }
-    if (const auto found = serving.find(number); found != serving.end()) return found->second;
+    const auto number = ParseInt(version, 1, std::numeric_limits<int64_t>::max());
+    if (!number.ok()) return number.status().Annotate(fmt::format("model '{}': version", name));
+    if (const auto found = serving.find(*number); found != serving.end()) return found->second;
     if (!serving.empty()) return NotFound("model '{}' has no version {}", name, version);
   }
   if (at->second.state == "LOADING") return Unavailable("model '{}' is loading", name);
@@ -309,7 +314,10 @@ bool ModelRegistry::Ready(std::vector<std::string>* why) const {
   if (!ready && why) why->push_back("models are still loading");
   const std::shared_lock lock(mutex_);
   for (const auto& [name, entry] : entries_) {
-    if (!entry.wanted) continue;
+    if (!entry.wanted) {
+      if (why && entry.reason != "unloaded") why->push_back(fmt::format("model '{}': {}", name, entry.reason));
+      continue;
+    }
     const bool serves = std::ranges::any_of(entry.serving, [](const auto& v) { return v.second->available(); });
     if (serves) continue;
     ready = false;

@@ -62,6 +62,8 @@ class ModelRegistry {
 
   void Enqueue(std::string name, std::shared_ptr<Operation> operation);
   void RunNext(const std::string& name);
+  void StartLoads();
+  void MaybeShutDown();
   void Read(const std::string& name, std::shared_ptr<Operation> operation);
   void StartVersions(const std::string& name, std::shared_ptr<Operation> operation);
   void Load(const std::string& name, std::shared_ptr<Operation> operation);
@@ -79,8 +81,10 @@ class ModelRegistry {
   // The loop's only:
   int loading_ = 0;
   std::deque<std::function<void()>> load_queue_;
+  std::vector<std::shared_ptr<ModelVersion>> starting_;
   std::vector<std::shared_ptr<ModelVersion>> retiring_;
   bool shutting_down_ = false;
+  std::function<void()> shut_down_;
   TaskThread files_;                    // last: it ends before what its tasks use
 };
 

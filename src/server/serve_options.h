@@ -29,21 +29,25 @@ struct ServeOptions {
   ListenAddress metrics{"127.0.0.1", 8002};
   bool insecure = false;  // allows an address that is not loopback without TLS and keys
 
-  int io_threads = 1;            // event-loop threads for HTTP; 1 to 64
-  std::vector<int> worker_cpus;  // cores that workers are bound to; empty: all that the process may use
-  int threads = 0;               // of an instance whose manifest names none; 0 to 1024, 0: as many as cores
+  int io_threads = 1;  // event-loop threads for HTTP; 1 to 64
+  std::vector<int>
+      worker_cpus;  // cores that workers are bound to; empty: all that the process may use
+  int threads = 0;  // of an instance whose manifest names none; 0 to 1024, 0: as many as cores
   std::string log_level = "info";  // debug, info, warning, error
 
   size_t max_body_bytes = size_t{64} << 20;  // of one request, after decompression; 1 KiB to 16 GiB
   int max_connections = 4096;                // HTTP connections open at once; 1 to 1,000,000
-  Duration request_timeout = std::chrono::seconds(30);  // for a whole request to arrive (408 after it); 100 ms to 1 h
-  Duration idle_timeout = std::chrono::seconds(120);    // of a kept-alive connection; 100 ms to 1 h
-  Duration drain_timeout = std::chrono::seconds(30);    // at SIGTERM: accepted requests may take this long; 0 to 1 h
+  Duration request_timeout =
+      std::chrono::seconds(30);  // for a whole request to arrive (408 after it); 100 ms to 1 h
+  Duration idle_timeout = std::chrono::seconds(120);  // of a kept-alive connection; 100 ms to 1 h
+  Duration drain_timeout =
+      std::chrono::seconds(30);  // at SIGTERM: accepted requests may take this long; 0 to 1 h
 
-  SampleMode samples = SampleMode::kMemory;     // for models whose manifest says nothing
-  int samples_items = 128;                      // rows kept for a model and input signature; 1 to 1,000,000
-  size_t samples_bytes = size_t{64} << 20;      // kept for a model, all its signatures; 64 KiB to 64 GiB
-  Duration samples_max_age{};                   // rows older than this are dropped; 0 to 10 years, 0: kept for ever
+  SampleMode samples = SampleMode::kMemory;  // for models whose manifest says nothing
+  int samples_items = 128;  // rows kept for a model and input signature; 1 to 1,000,000
+  size_t samples_bytes = size_t{64}
+                         << 20;  // kept for a model, all its signatures; 64 KiB to 64 GiB
+  Duration samples_max_age{};  // rows older than this are dropped; 0 to 10 years, 0: kept for ever
 };
 
 }  // namespace evenkeel

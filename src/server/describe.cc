@@ -1,0 +1,99 @@
+#include "server/describe.h"
+
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/format.h"
+#include "server/model_version.h"
+
+namespace evenkeel {
+namespace {
+
+double Milliseconds(Duration d) { return Seconds(d) * 1e3; }
+
+// Resident bytes of a process, shared memory included; 0 when it is gone.
+uint64_t ResidentBytes(pid_t pid) {
+  std::ifstream statm(fmt::format("/proc/{}/statm", pid));
+  uint64_t size = 0;
+  uint64_t resident = 0;
+  if (!(statm >> size >> resident)) return 0;
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+// The bucket bound that holds the quantile; what lies above the last bound counts as that.
+double UpperQuantile(const Histogram& histogram, double q) {
+  uint64_t seen = 0;
+  for (size_t i = 0; i < histogram.bounds().size(); ++i) {
+    seen += histogram.counts()[i];
+    if (static_cast<double>(seen) >= q * static_cast<double>(histogram.total())) return histogram.bounds()[i];
+  }
+  return histogram.bounds().back();
+}
+
+nlohmann::json SpecsToJson(const std::vector<TensorSpec>& specs) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const TensorSpec& spec : specs) {
+    nlohmann::json one = {{"name", spec.name}, {"datatype", NameOf(spec.dtype)}, {"shape", spec.shape.dims()}};
+    if (spec.range) one["range"] = {spec.range->lo, spec.range->hi};
+    if (!spec.labels.empty()) one["labels"] = spec.labels.size();
+    list.push_back(std::move(one));
+  }
+  return list;
+}
+
+}  // namespace
+
+nlohmann::json DescribeVersion(const ModelVersion& version) {
+  const ModelStats stats = version.Stats();
+  uint64_t all = 0;
+  for (const uint64_t count : stats.requests) all += count;
+  nlohmann::json model = {{"name", version.name()},
+                          {"version", version.version()},
+                          {"engine", version.config().engine},
+                          {"engine_info", version.EngineInfo()},
+                          {"device", "CPU"},
+                          {"precision", version.config().precision == Precision::kBf16 ? "bf16" : "f32"},
+                          {"max_batch", version.signature().max_batch},
+                          {"policy", version.policy()},
+                          {"objective_ms", Milliseconds(version.objective())},
+                          {"queue_rows", stats.waiting_rows},
+                          {"requests", all},
+                          {"errors", all - stats.requests[static_cast<size_t>(Code::kOk)]}};
+  model["instances"] = nlohmann::json::array();
+  for (const auto& instance : version.Instances()) {
+    model["instances"].push_back({{"pid", instance.pid},
+                                  {"state", instance.state},
+                                  {"rss_bytes", instance.pid > 0 ? ResidentBytes(instance.pid) : 0},
+                                  {"restarts", instance.restarts},
+                                  {"last_end", instance.last_end},
+                                  {"threads", version.threads()}});
+  }
+  nlohmann::json times = nlohmann::json::object();
+  for (const auto& [rows, entry] : stats.times.entries()) times[std::to_string(rows)] = entry.mean_ns / 1e6;
+  model["batch_time_ms"] = std::move(times);
+  if (stats.request_seconds.total() > 0) model["p99_ms"] = UpperQuantile(stats.request_seconds, 0.99) * 1e3;
+  return model;
+}
+
+void AddDetails(const ModelVersion& version, nlohmann::json* model) {
+  (*model)["inputs"] = SpecsToJson(version.signature().inputs);
+  (*model)["outputs"] = SpecsToJson(version.signature().outputs);
+  (*model)["settings_from"] = version.config().source;
+  nlohmann::json recent = nlohmann::json::array();
+  for (const BatchRecord& batch : version.Stats().recent) {
+    recent.push_back({{"rows", batch.rows},
+                      {"run_rows", batch.run_rows},
+                      {"requests", batch.parts},
+                      {"reason", NameOf(batch.reason)},
+                      {"oldest_wait_ms", Milliseconds(batch.oldest_wait)},
+                      {"gather_ms", Milliseconds(batch.gather)},
+                      {"compute_ms", Milliseconds(batch.compute)},
+                      {"failed", batch.failed}});
+  }
+  (*model)["recent_batches"] = std::move(recent);
+}
+
+}  // namespace evenkeel

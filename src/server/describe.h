@@ -1,0 +1,17 @@
+// A model version as JSON, for `ls`, `ps` and `show`.
+//
+// Thread-safety: thread-safe.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace evenkeel {
+
+class ModelVersion;
+
+// name, version, engine, device, precision, max_batch, policy, objective_ms, queue_rows, instances, batch_time_ms by size, requests, errors, p99_ms.
+nlohmann::json DescribeVersion(const ModelVersion& version);
+// Adds inputs, outputs, source of the settings, and the last batches with the reason each was closed for.
+void AddDetails(const ModelVersion& version, nlohmann::json* model);
+
+}  // namespace evenkeel

@@ -1,0 +1,267 @@
+#include "server/server.h"
+
+#include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "containers/runtime.h"
+#include "core/format.h"
+#include "core/log.h"
+#include "frontends/http_router.h"
+#include "frontends/kserve_grpc.h"
+#include "net/http_server.h"
+#include "net/io_loop.h"
+#include "profiling/sampler.h"
+#include "repository/scan.h"
+#include "server/model_registry.h"
+#include "server/service_impl.h"
+#include "server/state_lock.h"
+
+namespace evenkeel {
+
+std::string_view ServerVersion() { return EVENKEEL_VERSION; }
+
+namespace {
+
+// Only /metrics and the health routes: what may be shown to a monitoring network.
+class MetricsHandler final : public HttpHandler {
+ public:
+  explicit MetricsHandler(const Service& service) : service_(service) {}
+  void Handle(HttpCall& call) override {
+    if (call.head().path != "/metrics") return call.Respond(JsonError(404, "only /metrics is served here"));
+    HttpResponse response;
+    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    response.body = service_.MetricsText();
+    call.Respond(std::move(response));
+  }
+
+ private:
+  const Service& service_;
+};
+
+// The folder of the worker executables, relative to this program: libexec/evenkeel beside it, or in the installed tree.
+Result<std::string> FindLibexec() {
+  std::error_code error;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+  for (const char* place : {"libexec/evenkeel", "../libexec/evenkeel"}) {
+    auto folder = (program.parent_path() / place).lexically_normal();
+    if (std::filesystem::is_directory(folder, error)) return folder.string();
+  }
+  return Unavailable("no worker executables: expected the folder libexec/evenkeel beside {}", program.string());
+}
+
+bool IsLoopback(const std::string& address) { return address.starts_with("127.") || address == "::1"; }
+
+Status CheckAddresses(const ServeOptions& options) {
+  for (const ListenAddress* listener : {&options.http, &options.grpc, &options.metrics}) {
+    if (IsLoopback(listener->address) || options.insecure) continue;
+    return InvalidArgument("{} is reachable from outside and there is no authentication yet: "
+                           "listen on 127.0.0.1, or say --insecure if the network is trusted",
+                           listener->address);
+  }
+  return Status::Ok();
+}
+
+std::string Url(const ListenAddress& listen, int port) {
+  const bool v6 = listen.address.find(':') != std::string::npos;
+  return fmt::format(v6 ? "[{}]:{}" : "{}:{}", listen.address, port);
+}
+
+HttpServerOptions HttpOptions(const ServeOptions& options, const ListenAddress& listen) {
+  HttpServerOptions http;
+  http.address = listen.address;
+  http.port = static_cast<uint16_t>(listen.port);
+  http.limits.body_bytes = options.max_body_bytes;
+  http.limits.connections = options.max_connections;
+  http.limits.idle_time = options.idle_timeout;
+  http.limits.head_time = std::min(http.limits.head_time, options.request_timeout);
+  http.limits.body_grace = std::min(http.limits.body_grace, options.request_timeout);
+  return http;
+}
+
+// Everything between the listeners and the workers. Members are made in order and go in reverse.
+class Server {
+ public:
+  explicit Server(const ServeOptions& options) : options_(options) {}
+
+  Status Start();
+  // Blocks until a signal, then drains. Returns the exit code.
+  int Run(const sigset_t& signals);
+
+ private:
+  Status StartLoops();
+  Status Listen();
+  void Announce();
+
+  const ServeOptions& options_;
+  std::unique_ptr<StateLock> lock_;
+  std::vector<std::unique_ptr<IoLoop>> loops_;
+  std::unique_ptr<Runtime> runtime_;
+  std::unique_ptr<Sampler> sampler_;
+  std::unique_ptr<ServingContext> context_;
+  std::unique_ptr<ModelRegistry> registry_;
+  std::unique_ptr<ServiceImpl> service_;
+  std::unique_ptr<HttpRouter> router_;
+  std::unique_ptr<MetricsHandler> metrics_handler_;
+  std::unique_ptr<HttpServer> http_, metrics_;
+  std::unique_ptr<KServeGrpc> grpc_;
+};
+
+Status Server::StartLoops() {
+  for (int i = 0; i < options_.io_threads; ++i) {
+    auto loop = IoLoop::Create(fmt::format("ek-io-{}", i));
+    if (!loop.ok()) return loop.status();
+    (*loop)->Start();
+    loops_.push_back(std::move(*loop));
+  }
+  return Status::Ok();
+}
+
+Status Server::Listen() {
+  std::vector<IoLoop*> loops;
+  for (const auto& loop : loops_) loops.push_back(loop.get());
+  router_ = std::make_unique<HttpRouter>(*service_);
+  auto http = HttpServer::Listen(HttpOptions(options_, options_.http), router_.get(), loops);
+  if (!http.ok()) return http.status().Annotate("HTTP");
+  http_ = std::move(*http);
+  metrics_handler_ = std::make_unique<MetricsHandler>(*service_);
+  auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics), metrics_handler_.get(), {loops.front()});
+  if (!metrics.ok()) return metrics.status().Annotate("metrics");
+  metrics_ = std::move(*metrics);
+  GrpcOptions grpc_options;
+  grpc_options.address = options_.grpc.address;
+  grpc_options.port = options_.grpc.port;
+  grpc_options.max_message_bytes = options_.max_body_bytes;
+  auto grpc = KServeGrpc::Start(*service_, grpc_options);
+  if (!grpc.ok()) return grpc.status().Annotate("gRPC");
+  grpc_ = std::move(*grpc);
+  return Status::Ok();
+}
+
+Status Server::Start() {
+  EK_RETURN_IF_ERROR(CheckAddresses(options_));
+  auto libexec = FindLibexec();
+  if (!libexec.ok()) return libexec.status();
+  auto lock = StateLock::Take(options_.state);
+  if (!lock.ok()) return lock.status();
+  lock_ = std::move(*lock);
+  std::error_code error;
+  std::filesystem::create_directories(options_.models, error);
+  EK_RETURN_IF_ERROR(CheckModelsFolder(options_.models));
+  std::filesystem::create_directories(options_.cache, error);
+  if (error) LogWarning("no cache of compiled models: '{}': {}", options_.cache, error.message());
+  EK_RETURN_IF_ERROR(StartLoops());
+  runtime_ = MakeProcessRuntime();
+  SamplerOptions samples;
+  samples.folder = options_.state + "/samples";
+  samples.max_rows = options_.samples_items;
+  samples.max_bytes = options_.samples_bytes;
+  samples.max_age_s = std::chrono::duration_cast<std::chrono::seconds>(options_.samples_max_age).count();
+  sampler_ = Sampler::Create(std::move(samples));
+  const int cores = options_.worker_cpus.empty() ? static_cast<int>(std::thread::hardware_concurrency())
+                                                 : static_cast<int>(options_.worker_cpus.size());
+  context_ = std::make_unique<ServingContext>(
+      ServingContext{*loops_.front(), SteadyClock::Instance(), *runtime_, *sampler_, *libexec,
+                     error ? std::string() : options_.cache, options_.worker_cpus,
+                     options_.threads > 0 ? options_.threads : std::max(1, cores), options_.max_body_bytes,
+                     options_.samples});
+  registry_ = std::make_unique<ModelRegistry>(*context_, options_.models);
+  service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_);
+  EK_RETURN_IF_ERROR(Listen());
+  registry_->LoadAll([this] { Announce(); });
+  return Status::Ok();
+}
+
+void Server::Announce() {
+  size_t ready = 0;
+  std::string first;
+  const auto index = registry_->Index(false);
+  for (const auto& entry : index) {
+    if (entry.state != "READY") continue;
+    if (ready++ == 0) first = entry.name;
+  }
+  const std::string http = Url(options_.http, http_->port());
+  std::fprintf(stderr, "evenkeel %s serves %zu of %zu models\n  HTTP     http://%s\n  gRPC     %s\n  metrics  http://%s/metrics\n",
+               std::string(ServerVersion()).c_str(), ready, index.size(), http.c_str(),
+               Url(options_.grpc, grpc_->port()).c_str(), Url(options_.metrics, metrics_->port()).c_str());
+  if (ready > 0) {
+    std::fprintf(stderr, "try      curl http://%s/v2/models/%s\n", http.c_str(), first.c_str());
+  } else {
+    std::fprintf(stderr, "put a model (x.onnx, x.xml, ...) into %s, then: evenkeel load x\n", options_.models.c_str());
+  }
+}
+
+int Server::Run(const sigset_t& signals) {
+  int signal = 0;
+  sigwait(&signals, &signal);
+  LogInfo("{}: draining, {:.0f} s at most; a second signal ends at once", strsignal(signal),
+          Seconds(options_.drain_timeout));
+  // The second signal must act while main waits.
+  std::thread([signals] {
+    int again = 0;
+    sigwait(&signals, &again);
+    _exit(128 + again);
+  }).detach();
+  auto done = std::make_shared<std::promise<void>>();
+  auto finished = done->get_future();
+  http_->Drain();
+  grpc_->Drain();
+  loops_.front()->Post([this, done] { registry_->Shutdown([done] { done->set_value(); }); });
+  if (finished.wait_for(options_.drain_timeout) != std::future_status::ready) {
+    LogWarning("drain took longer than {:.0f} s: what still waits is answered 503", Seconds(options_.drain_timeout));
+    loops_.front()->Post([this] { registry_->AbandonAll(); });
+    finished.wait_for(std::chrono::seconds(5));
+  }
+  grpc_->Shutdown();
+  http_.reset();
+  metrics_.reset();
+  sampler_->Flush();
+  LogInfo("ended");
+  spdlog::shutdown();
+  return 0;
+}
+
+}  // namespace
+
+int RunServer(const ServeOptions& options) {
+  // Before any thread: signals are taken by sigwait only.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  if (!InitLogging(options.log_level)) {
+    std::fprintf(stderr, "evenkeel: unknown log level '%s'\n", options.log_level.c_str());
+    return 2;
+  }
+  // Two descriptors a connection and a few an instance: take what the system allows.
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
+  Server server(options);
+  if (const Status status = server.Start(); !status.ok()) {
+    std::fprintf(stderr, "evenkeel: %s\n", status.message().c_str());
+    // Loops and workers are torn down by the exit; nothing was accepted yet.
+    std::fflush(stderr);
+    _exit(1);
+  }
+  const int code = server.Run(signals);
+  // Everything was answered and written; model memory need not be given back piece by piece.
+  std::fflush(nullptr);
+  _exit(code);
+}
+
+}  // namespace evenkeel
