@@ -11,8 +11,7 @@ Result<std::unique_ptr<Worker>> Worker::Start(WorkerOptions options, Runtime& ru
   auto channel = ipc::Channel::Create(options.layout);
   if (!channel.ok()) return channel.status();
   const ipc::WorkerFds fds = (*channel)->worker_fds();
-  options.spec.args = {"--memory", std::to_string(fds.memory), "--wake",    std::to_string(fds.wake),
-                       "--done",   std::to_string(fds.done),   "--control", std::to_string(fds.control)};
+  options.spec.args = fds.Args();
   options.spec.inherit = {fds.memory, fds.wake, fds.done, fds.control};
   auto process = runtime.Start(options.spec);
   if (!process.ok()) return process.status();
@@ -59,6 +58,7 @@ void Worker::OnControl() {
   load_alarm_->Set(kNever);
   auto loaded = DecodeLoaded(**message);
   if (loaded.ok()) {
+    channel_->Expect(loaded->signature.outputs);
     events_.loaded(std::move(*loaded));
   } else {
     events_.failed(loaded.status());

@@ -1,0 +1,459 @@
+#include "batching/dispatcher.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <map>
+#include <memory>
+
+#include "batching/fake_channel.h"
+#include "core/fake_event_loop.h"
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kWidth = 2;
+
+// Rows whose first value is the row's mark and whose answer must be twice that.
+struct TestCall final : InferCall {
+  TestCall(std::vector<float> marks, Time now) {
+    for (const float mark : marks) {
+      values.push_back(mark);
+      values.push_back(mark + 0.5f);
+    }
+    inputs.push_back({0, DataType::kFp32, Shape{static_cast<int64_t>(marks.size()), kWidth},
+                      std::as_bytes(std::span<const float>(values))});
+    arrived = now;
+  }
+  void Done(const Status& s, std::span<const TensorView> outputs, const Timings& t) override {
+    ++answers;
+    status = s;
+    timings = t;
+    if (!s.ok()) return;
+    rows = outputs[0].shape[0];
+    got.resize(outputs[0].data.size() / sizeof(float));
+    std::memcpy(got.data(), outputs[0].data.data(), outputs[0].data.size());
+  }
+  bool Right() const {
+    if (got.size() != values.size()) return false;
+    for (size_t i = 0; i < got.size(); ++i) {
+      if (got[i] != 2 * values[i]) return false;
+    }
+    return true;
+  }
+  std::vector<float> values, got;
+  int64_t rows = 0;
+  int answers = 0;
+  Status status;
+  Timings timings;
+};
+
+class DispatcherTest : public ::testing::Test {
+ protected:
+  void Build(BatchingConfig batching = {}, int max_batch = 8, int warm_sizes = 100) {
+    DispatcherOptions options;
+    options.model = "m";
+    options.signature.inputs = {{"x", DataType::kFp32, Shape{kDynamic, kWidth}, {}, {}}};
+    options.signature.outputs = {{"y", DataType::kFp32, Shape{kDynamic, kWidth}, {}, {}}};
+    options.signature.batched = true;
+    options.signature.max_batch = max_batch;
+    options.batching = batching;
+    options.input_capacity = 1 << 16;
+    options.on_warm = [this](int id, const Status&) { warmed.push_back(id); };
+    options.on_hang = [this](int id) { hung.push_back(id); };
+    dispatcher = std::make_unique<Dispatcher>(std::move(options), loop, clock);
+    Up(0);
+    EXPECT_GT(warm_sizes, 0);
+  }
+
+  // A fresh worker, warmed.
+  void Up(int id) {
+    channels[id] = std::make_unique<FakeChannel>();
+    dispatcher->Attach(id, channels[id].get());
+    const size_t before = warmed.size();
+    while (warmed.size() == before) Finish(id);
+    while (!channel(id).submitted.empty()) Finish(id);  // the optional sizes
+  }
+
+  FakeChannel& channel(int id = 0) { return *channels[id]; }
+  void Finish(int id = 0) {
+    channel(id).Finish(compute, clock.Now());
+    dispatcher->OnChannelReadable(id);
+  }
+  void Fail(const Status& status, int id = 0) {
+    channel(id).Fail(status);
+    dispatcher->OnChannelReadable(id);
+  }
+  std::unique_ptr<TestCall> Send(std::vector<float> marks, Time deadline = kNever, int priority = 0) {
+    auto call = std::make_unique<TestCall>(std::move(marks), clock.Now());
+    call->deadline = deadline;
+    call->priority = priority;
+    dispatcher->Infer(call.get());
+    return call;
+  }
+  void TearDown() override {
+    if (!dispatcher) return;
+    bool drained = false;
+    dispatcher->Drain([&drained] { drained = true; });
+    for (int i = 0; i < 1000 && !drained; ++i) {
+      for (auto& [id, c] : channels) {
+        if (!c->submitted.empty()) Finish(id);
+      }
+      loop.RunPosted();
+    }
+    EXPECT_TRUE(drained);
+    for (auto& [id, c] : channels) dispatcher->Detach(id);
+  }
+
+  ManualClock clock;
+  FakeEventLoop loop{clock};
+  Duration compute = 1ms;
+  std::vector<int> warmed, hung;
+  std::map<int, std::unique_ptr<FakeChannel>> channels;
+  std::unique_ptr<Dispatcher> dispatcher;
+};
+
+TEST_F(DispatcherTest, AnswersOneRequest) {
+  Build();
+  auto call = Send({3});
+  ASSERT_EQ(channel().submitted.size(), 1u);
+  Finish();
+  EXPECT_EQ(call->answers, 1);
+  EXPECT_TRUE(call->status.ok()) << call->status.ToString();
+  EXPECT_TRUE(call->Right());
+  EXPECT_EQ(call->timings.batch_rows, 1);
+}
+
+TEST_F(DispatcherTest, WhatWaitsWhileABatchRunsBecomesTheNext) {
+  Build();
+  auto first = Send({1});
+  auto second = Send({2});
+  auto third = Send({3, 4});
+  EXPECT_EQ(channel().submitted.size(), 1u);
+  Finish();
+  ASSERT_EQ(channel().submitted.size(), 1u);
+  EXPECT_EQ(channel().submitted.front().rows(), 3);
+  EXPECT_EQ(first->answers, 1);
+  Finish();
+  EXPECT_TRUE(second->Right());
+  EXPECT_TRUE(third->Right());
+}
+
+TEST_F(DispatcherTest, AFullBatchLiesReadyBehindTheRunningOne) {
+  Build({}, 4);
+  auto running = Send({0});
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (int i = 1; i <= 5; ++i) calls.push_back(Send({static_cast<float>(i)}));
+  ASSERT_EQ(channel().submitted.size(), 2u);
+  EXPECT_EQ(channel().submitted.back().rows(), 4);
+  Finish();
+  Finish();
+  Finish();
+  for (auto& call : calls) EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherTest, SplitsAndJoinsARequestLargerThanABatch) {
+  Build({}, 4);
+  auto call = Send({1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
+  for (int i = 0; i < 3; ++i) Finish();
+  EXPECT_EQ(call->answers, 1);
+  EXPECT_EQ(call->rows, 10);
+  EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherTest, AFailedBatchIsHalvedUntilOnlyTheGuiltyFail) {
+  Build();
+  auto running = Send({0});
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (int i = 1; i <= 7; ++i) calls.push_back(Send({static_cast<float>(i)}));
+  Finish();
+  int runs = 0;
+  while (!channel().submitted.empty()) {
+    const auto& batch = channel().submitted.front();
+    bool bad = false;
+    for (int64_t row = 0; row < batch.rows(); ++row) bad |= batch.first(row) == 5;
+    ++runs;
+    bad ? Fail(Internal("marker")) : Finish();
+  }
+  for (size_t i = 0; i < calls.size(); ++i) {
+    EXPECT_EQ(calls[i]->answers, 1);
+    if (i == 4) {
+      EXPECT_EQ(calls[i]->status.code(), Code::kInternal);
+      EXPECT_NE(calls[i]->status.message().find("marker"), std::string::npos);
+    } else {
+      EXPECT_TRUE(calls[i]->status.ok() && calls[i]->Right());
+    }
+  }
+  EXPECT_LE(runs, 8);
+}
+
+TEST_F(DispatcherTest, AWorkersDeathRunsItsRequestsAgainOneByOne) {
+  Build();
+  auto running = Send({0});
+  auto a = Send({1});
+  auto b = Send({2});
+  Finish();
+  ASSERT_EQ(channel().submitted.front().rows(), 2);
+  dispatcher->Detach(0);
+  EXPECT_EQ(a->answers + b->answers, 0);
+  Up(0);
+  EXPECT_TRUE(a->answers == 1 && a->Right());
+  EXPECT_TRUE(b->answers == 1 && b->Right());
+  EXPECT_EQ(dispatcher->Stats().reruns, 2u);
+}
+
+TEST_F(DispatcherTest, ARequestThatKillsTwiceGets500AndOthersTheirAnswers) {
+  Build();
+  auto running = Send({0});
+  auto killer = Send({13});
+  auto good = Send({2});
+  Finish();
+  dispatcher->Detach(0);  // 13 and 2 together
+  channels[0] = std::make_unique<FakeChannel>();
+  dispatcher->Attach(0, channels[0].get());
+  while (channel().submitted.front().first(0) != 13) Finish();
+  dispatcher->Detach(0);  // 13 alone
+  EXPECT_EQ(killer->answers, 1);
+  EXPECT_EQ(killer->status.code(), Code::kInternal);
+  Up(0);
+  EXPECT_TRUE(good->answers == 1 && good->Right());
+}
+
+TEST_F(DispatcherTest, ABatchThatLayBehindTheFatalOneIsNotBlamed) {
+  Build({}, 2);
+  auto killer = Send({13, 13});
+  auto behind = Send({1, 2});
+  ASSERT_EQ(channel().submitted.size(), 2u);
+  for (int death = 0; death < 2; ++death) {
+    dispatcher->Detach(0);
+    channels[0] = std::make_unique<FakeChannel>();
+    dispatcher->Attach(0, channels[0].get());
+    while (channel().submitted.front().first(0) != 13 && killer->answers == 0) Finish();
+  }
+  Up(1);
+  EXPECT_EQ(killer->status.code(), Code::kInternal);
+  while (behind->answers == 0) Finish();
+  EXPECT_TRUE(behind->Right());
+}
+
+TEST_F(DispatcherTest, WaitingRequestsPastTheirDeadlineLeaveWith504) {
+  Build();
+  auto running = Send({0});
+  auto late = Send({1}, clock.Now() + 10ms);
+  auto patient = Send({2});
+  EXPECT_EQ(loop.NextAlarm(), clock.Now() + 10ms);
+  clock.Advance(11ms);
+  loop.RunPosted();
+  EXPECT_EQ(late->answers, 1);
+  EXPECT_EQ(late->status.code(), Code::kDeadlineExceeded);
+  Finish();
+  EXPECT_EQ(channel().submitted.front().rows(), 1);
+  Finish();
+  EXPECT_TRUE(patient->Right());
+}
+
+TEST_F(DispatcherTest, ADeadlineThatCanNoLongerBeMetCostsNoCompute) {
+  compute = 20ms;
+  Build();
+  auto running = Send({0});
+  auto hopeless = Send({1}, clock.Now() + 50ms);
+  clock.Advance(40ms);
+  Finish();
+  EXPECT_EQ(hopeless->status.code(), Code::kDeadlineExceeded);
+  EXPECT_TRUE(channel().submitted.empty());
+}
+
+TEST_F(DispatcherTest, ShedsWhenThePredictedWaitPassesTheDeadline) {
+  compute = 10ms;
+  Build({}, 4);
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (int i = 0; i < 40; ++i) calls.push_back(Send({1}));
+  auto call = Send({2}, clock.Now() + 20ms);
+  EXPECT_EQ(call->answers, 1);
+  EXPECT_EQ(call->status.code(), Code::kOverloaded);
+  EXPECT_EQ(dispatcher->Stats().sheds, 1u);
+  while (!channel().submitted.empty()) Finish();
+}
+
+TEST_F(DispatcherTest, AFullQueueRefuses) {
+  BatchingConfig batching;
+  batching.max_queue_rows = 3;
+  Build(batching, 2);
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (int i = 0; i < 10; ++i) calls.push_back(Send({1}));
+  int refused = 0;
+  for (auto& call : calls) refused += call->status.code() == Code::kOverloaded ? 1 : 0;
+  EXPECT_EQ(refused, 10 - 1 - 2 - 3);  // one runs, two lie ready, three wait
+  auto huge = Send({1, 2, 3, 4});
+  EXPECT_EQ(huge->status.code(), Code::kTooLarge);
+  while (!channel().submitted.empty()) Finish();
+}
+
+TEST_F(DispatcherTest, HigherPriorityGoesFirst) {
+  Build({}, 1);
+  auto running = Send({0});
+  auto behind = Send({9});  // lies ready
+  auto low = Send({1}, kNever, 16);
+  auto high = Send({2}, kNever, 1);
+  Finish();
+  ASSERT_EQ(channel().submitted.size(), 2u);
+  EXPECT_EQ(channel().submitted.back().first(0), 2);
+  while (!channel().submitted.empty()) Finish();
+  EXPECT_TRUE(low->Right());
+}
+
+TEST_F(DispatcherTest, CancelRemovesWhatWaitsAndSparesWhatRuns) {
+  Build();
+  auto running = Send({0});
+  auto waiting = Send({1});
+  dispatcher->Cancel(waiting.get());
+  EXPECT_EQ(waiting->status.code(), Code::kCancelled);
+  dispatcher->Cancel(running.get());
+  EXPECT_EQ(running->answers, 0);
+  Finish();
+  EXPECT_EQ(running->answers, 1);
+  EXPECT_EQ(running->status.code(), Code::kCancelled);
+  EXPECT_TRUE(channel().submitted.empty());
+}
+
+TEST_F(DispatcherTest, RunsOnlyAtSizesThatWereRunBefore) {
+  BatchingConfig batching;
+  Build(batching, 64);
+  auto running = Send({0});
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (int i = 0; i < 37; ++i) calls.push_back(Send({1}));
+  Finish();
+  ASSERT_EQ(channel().submitted.size(), 1u);
+  EXPECT_GE(channel().submitted.front().rows(), 37);
+  Finish();
+  for (auto& call : calls) EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherTest, AHungBatchIsReported) {
+  Build();
+  auto call = Send({1});
+  clock.Advance(11s);
+  loop.RunPosted();
+  ASSERT_EQ(hung, std::vector<int>{0});
+  dispatcher->Detach(0);
+  Up(0);
+  EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherTest, FixedDelayWakesItself) {
+  BatchingConfig batching;
+  batching.policy = BatchingPolicy::kFixed;
+  batching.max_delay = 5ms;
+  Build(batching);
+  auto call = Send({1});
+  EXPECT_TRUE(channel().submitted.empty());
+  clock.Advance(5ms);
+  loop.RunPosted();
+  ASSERT_EQ(channel().submitted.size(), 1u);
+  Finish();
+  EXPECT_TRUE(call->Right());
+  EXPECT_EQ(dispatcher->Stats().recent.back().reason, CloseReason::kDeadline);
+}
+
+TEST_F(DispatcherTest, UnavailableAnswersWhatWaitsAndWhatComes) {
+  Build();
+  dispatcher->Detach(0);
+  channels.clear();
+  auto waiting = Send({1});
+  dispatcher->SetUnavailable(Unavailable("crash loop"));
+  auto coming = Send({2});
+  EXPECT_EQ(waiting->status.code(), Code::kUnavailable);
+  EXPECT_EQ(coming->status.code(), Code::kUnavailable);
+  dispatcher->SetUnavailable(Status::Ok());
+  Up(0);
+  auto later = Send({3});
+  Finish();
+  EXPECT_TRUE(later->Right());
+}
+
+TEST_F(DispatcherTest, DrainAnswersWhatWasAcceptedAndRefusesTheRest) {
+  Build();
+  auto running = Send({1});
+  auto waiting = Send({2});
+  bool drained = false;
+  dispatcher->Drain([&drained] { drained = true; });
+  auto refused = Send({3});
+  EXPECT_EQ(refused->status.code(), Code::kUnavailable);
+  loop.RunPosted();
+  EXPECT_FALSE(drained);
+  Finish();
+  Finish();
+  loop.RunPosted();
+  EXPECT_TRUE(drained);
+  EXPECT_TRUE(running->Right() && waiting->Right());
+  dispatcher->Detach(0);
+  dispatcher.reset();
+}
+
+TEST_F(DispatcherTest, AModelThatDoesNotFollowTheBatchAxisIsServedUnbatched) {
+  DispatcherOptions options;
+  options.model = "m";
+  options.signature.inputs = {{"x", DataType::kFp32, Shape{kDynamic, kWidth}, {}, {}}};
+  options.signature.outputs = {{"y", DataType::kFp32, Shape{1, kWidth}, {}, {}}};
+  options.signature.batched = true;
+  options.signature.max_batch = 8;
+  options.input_capacity = 1 << 16;
+  dispatcher = std::make_unique<Dispatcher>(std::move(options), loop, clock);
+  channels[0] = std::make_unique<FakeChannel>();
+  dispatcher->Attach(0, channels[0].get());
+  while (!channel().submitted.empty()) {
+    channel().submitted.front().inputs.front().shape[0] = 1;  // it answers one row, whatever came
+    Finish();
+  }
+  EXPECT_FALSE(dispatcher->signature().batched);
+}
+
+// Random traffic, failures, deaths and cancellations: every call is answered exactly once, and never with somebody else's rows.
+RC_GTEST_FIXTURE_PROP(DispatcherTest, EveryCallIsAnsweredOnceAndRight, ()) {
+  BatchingConfig batching;
+  batching.policy = *rc::gen::element(BatchingPolicy::kNone, BatchingPolicy::kGreedy, BatchingPolicy::kFixed);
+  batching.max_delay = 2ms;
+  Build(batching, *rc::gen::inRange(1, 9));
+  std::vector<std::unique_ptr<TestCall>> calls;
+  float mark = 1;
+  const int steps = *rc::gen::inRange(1, 120);
+  for (int step = 0; step < steps; ++step) {
+    switch (*rc::gen::weightedElement<int>({{6, 0}, {4, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}})) {
+      case 0: {
+        std::vector<float> marks(static_cast<size_t>(*rc::gen::inRange(1, 20)));
+        for (float& m : marks) m = mark++;
+        const Time deadline = *rc::gen::arbitrary<bool>() ? kNever : clock.Now() + Duration(*rc::gen::inRange(0, 30'000'000));
+        calls.push_back(Send(std::move(marks), deadline, *rc::gen::inRange(0, 17)));
+        break;
+      }
+      case 1:
+        if (!channel().submitted.empty()) Finish();
+        break;
+      case 2:
+        if (!channel().submitted.empty()) Fail(Internal("engine"));
+        break;
+      case 3:
+        dispatcher->Detach(0);
+        Up(0);
+        break;
+      case 4:
+        if (!calls.empty()) dispatcher->Cancel(calls[static_cast<size_t>(*rc::gen::inRange<int>(0, static_cast<int>(calls.size())))].get());
+        break;
+      default:
+        clock.Advance(Duration(*rc::gen::inRange(0, 10'000'000)));
+        loop.RunPosted();
+    }
+  }
+  TearDown();
+  for (const auto& call : calls) {
+    RC_ASSERT(call->answers == 1);
+    if (call->status.ok()) RC_ASSERT(call->Right());
+  }
+  dispatcher.reset();
+}
+
+}  // namespace
+}  // namespace evenkeel
