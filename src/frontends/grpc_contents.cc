@@ -22,28 +22,19 @@ struct ContentsField {
 
 ContentsField FieldOf(DataType type) {
   switch (type) {
-    case DataType::kBool:
-      return {1, "bool_contents", kWireVarint};
+    case DataType::kBool: return {1, "bool_contents", kWireVarint};
     case DataType::kInt8:
     case DataType::kInt16:
-    case DataType::kInt32:
-      return {2, "int_contents", kWireVarint};
-    case DataType::kInt64:
-      return {3, "int64_contents", kWireVarint};
+    case DataType::kInt32: return {2, "int_contents", kWireVarint};
+    case DataType::kInt64: return {3, "int64_contents", kWireVarint};
     case DataType::kUint8:
     case DataType::kUint16:
-    case DataType::kUint32:
-      return {4, "uint_contents", kWireVarint};
-    case DataType::kUint64:
-      return {5, "uint64_contents", kWireVarint};
-    case DataType::kFp32:
-      return {6, "fp32_contents", kWireFixed32};
-    case DataType::kFp64:
-      return {7, "fp64_contents", kWireFixed64};
-    case DataType::kBytes:
-      return {8, "bytes_contents", kWireBytes};
-    default:
-      return {};
+    case DataType::kUint32: return {4, "uint_contents", kWireVarint};
+    case DataType::kUint64: return {5, "uint64_contents", kWireVarint};
+    case DataType::kFp32: return {6, "fp32_contents", kWireFixed32};
+    case DataType::kFp64: return {7, "fp64_contents", kWireFixed64};
+    case DataType::kBytes: return {8, "bytes_contents", kWireBytes};
+    default: return {};
   }
 }
 
@@ -57,22 +48,14 @@ class ElementWriter {
 
   bool Varint(uint64_t value) {
     switch (type_) {
-      case DataType::kBool:
-        return Put(static_cast<uint8_t>(value != 0));
-      case DataType::kInt8:
-        return Narrow<int8_t>(static_cast<int32_t>(value));
-      case DataType::kInt16:
-        return Narrow<int16_t>(static_cast<int32_t>(value));
-      case DataType::kInt32:
-        return Put(static_cast<int32_t>(value));
-      case DataType::kUint8:
-        return Narrow<uint8_t>(static_cast<uint32_t>(value));
-      case DataType::kUint16:
-        return Narrow<uint16_t>(static_cast<uint32_t>(value));
-      case DataType::kUint32:
-        return Put(static_cast<uint32_t>(value));
-      default:
-        return Put(value);
+      case DataType::kBool: return Put(static_cast<uint8_t>(value != 0));
+      case DataType::kInt8: return Narrow<int8_t>(static_cast<int32_t>(value));
+      case DataType::kInt16: return Narrow<int16_t>(static_cast<int32_t>(value));
+      case DataType::kInt32: return Put(static_cast<int32_t>(value));
+      case DataType::kUint8: return Narrow<uint8_t>(static_cast<uint32_t>(value));
+      case DataType::kUint16: return Narrow<uint16_t>(static_cast<uint32_t>(value));
+      case DataType::kUint32: return Put(static_cast<uint32_t>(value));
+      default: return Put(value);
     }
   }
   // Room for `size` bytes that the caller fills.
@@ -151,10 +134,8 @@ class ContentsWalk {
 
   Walk Element(WireReader& in) {
     switch (field_.element) {
-      case kWireVarint:
-        return VarintElement(in);
-      case kWireBytes:
-        return BytesElement(in);
+      case kWireVarint: return VarintElement(in);
+      case kWireBytes: return BytesElement(in);
       default: {
         if (in.left() < element_size_) return Walk::kMalformed;
         if (writer_ != nullptr) {
@@ -206,10 +187,8 @@ Result<ByteSpan> DecodeContents(std::span<const ByteSpan> slices, const WireTens
     for (const WireMark& mark : input.contents) {
       WireReader in(slices, mark);
       switch (ContentsWalk(field, ElementSize(type), writer, bytes).Run(in)) {
-        case Walk::kOk:
-          break;
-        case Walk::kMalformed:
-          return InvalidArgument("input '{}': malformed contents", input.name);
+        case Walk::kOk: break;
+        case Walk::kMalformed: return InvalidArgument("input '{}': malformed contents", input.name);
         case Walk::kOtherField:
           return InvalidArgument("input '{}': the elements of {} belong in {}, got another field",
                                  input.name, NameOf(type), field.name);

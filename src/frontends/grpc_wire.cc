@@ -55,30 +55,17 @@ bool RequestReader::Request() {
     if (!in_.Tag(&tag)) return false;
     bool ok = false;
     switch (tag) {
-      case Text(1):
-        ok = in_.Text(arena_, &request_.model_name);
-        break;
-      case Text(2):
-        ok = in_.Text(arena_, &request_.model_version);
-        break;
-      case Text(3):
-        ok = in_.Text(arena_, &request_.id);
-        break;
-      case Text(4):
-        ok = Parameter(request_.parameters);
-        break;
-      case Text(5):
-        ok = Tensor(request_.inputs, "inputs", &RequestReader::InputField);
-        break;
-      case Text(6):
-        ok = Tensor(request_.outputs, "outputs", &RequestReader::OutputField);
-        break;
+      case Text(1): ok = in_.Text(arena_, &request_.model_name); break;
+      case Text(2): ok = in_.Text(arena_, &request_.model_version); break;
+      case Text(3): ok = in_.Text(arena_, &request_.id); break;
+      case Text(4): ok = Parameter(request_.parameters); break;
+      case Text(5): ok = Tensor(request_.inputs, "inputs", &RequestReader::InputField); break;
+      case Text(6): ok = Tensor(request_.outputs, "outputs", &RequestReader::OutputField); break;
       case Text(7):
         ok = !Exceeds(request_.raw.size(), kMaxWireTensors, "raw_input_contents") &&
              in_.Bytes(arena_, &request_.raw.emplace_back());
         break;
-      default:
-        ok = in_.SkipValue(tag);
+      default: ok = in_.SkipValue(tag);
     }
     if (!ok) return false;
   }
@@ -107,12 +94,9 @@ bool RequestReader::Dimension(WireTensor& input) {
 
 bool RequestReader::InputField(uint32_t tag, WireTensor& input) {
   switch (tag) {
-    case Text(1):
-      return in_.Text(arena_, &input.name);
-    case Text(2):
-      return in_.Text(arena_, &input.datatype);
-    case WireTag(3, kWireVarint):
-      return Dimension(input);
+    case Text(1): return in_.Text(arena_, &input.name);
+    case Text(2): return in_.Text(arena_, &input.datatype);
+    case WireTag(3, kWireVarint): return Dimension(input);
     case Text(3): {
       size_t outer = 0;
       if (!in_.Enter(&outer)) return false;
@@ -121,24 +105,19 @@ bool RequestReader::InputField(uint32_t tag, WireTensor& input) {
       }
       return in_.Leave(outer);
     }
-    case Text(4):
-      return Parameter(input.parameters);
+    case Text(4): return Parameter(input.parameters);
     case Text(5):
       return !Exceeds(input.contents.size(), kMaxWireContents, "contents of one input") &&
              in_.Mark(&input.contents.emplace_back());
-    default:
-      return in_.SkipValue(tag);
+    default: return in_.SkipValue(tag);
   }
 }
 
 bool RequestReader::OutputField(uint32_t tag, WireTensor& output) {
   switch (tag) {
-    case Text(1):
-      return in_.Text(arena_, &output.name);
-    case Text(2):
-      return Parameter(output.parameters);
-    default:
-      return in_.SkipValue(tag);
+    case Text(1): return in_.Text(arena_, &output.name);
+    case Text(2): return Parameter(output.parameters);
+    default: return in_.SkipValue(tag);
   }
 }
 
@@ -171,20 +150,11 @@ bool RequestReader::ParameterValue(WireParameter& parameter) {
       case WireTag(1, kWireVarint):
         ok = in_.Varint(&bits), kind = Kind::kBool, bits = bits != 0;
         break;
-      case WireTag(2, kWireVarint):
-        ok = in_.Varint(&bits), kind = Kind::kInt64;
-        break;
-      case Text(3):
-        ok = in_.Text(arena_, &parameter.text), kind = Kind::kString;
-        break;
-      case WireTag(4, kWireFixed64):
-        ok = in_.Fixed64(&bits), kind = Kind::kDouble;
-        break;
-      case WireTag(5, kWireVarint):
-        ok = in_.Varint(&bits), kind = Kind::kUint64;
-        break;
-      default:
-        ok = in_.SkipValue(tag), bits = std::bit_cast<uint64_t>(parameter.number);
+      case WireTag(2, kWireVarint): ok = in_.Varint(&bits), kind = Kind::kInt64; break;
+      case Text(3): ok = in_.Text(arena_, &parameter.text), kind = Kind::kString; break;
+      case WireTag(4, kWireFixed64): ok = in_.Fixed64(&bits), kind = Kind::kDouble; break;
+      case WireTag(5, kWireVarint): ok = in_.Varint(&bits), kind = Kind::kUint64; break;
+      default: ok = in_.SkipValue(tag), bits = std::bit_cast<uint64_t>(parameter.number);
     }
     if (!ok) return false;
     parameter.kind = kind;

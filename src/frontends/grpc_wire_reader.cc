@@ -163,18 +163,12 @@ bool WireReader::SkipValue(uint32_t tag) {
   uint64_t ignored = 0;
   size_t size = 0;
   switch (tag & 7) {
-    case kWireVarint:
-      return Varint(&ignored);
-    case kWireFixed64:
-      return Skip(8);
-    case kWireBytes:
-      return Length(&size) && Skip(size);
-    case kWireGroup:
-      return SkipGroup(tag >> 3);
-    case kWireFixed32:
-      return Skip(4);
-    default:
-      return false;  // an end of a group that was never opened, and the two unassigned types
+    case kWireVarint: return Varint(&ignored);
+    case kWireFixed64: return Skip(8);
+    case kWireBytes: return Length(&size) && Skip(size);
+    case kWireGroup: return SkipGroup(tag >> 3);
+    case kWireFixed32: return Skip(4);
+    default: return false;  // an end of a group that was never opened, and the two unassigned types
   }
 }
 

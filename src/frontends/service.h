@@ -25,7 +25,7 @@ class ServedModel {
  public:
   virtual ~ServedModel() = default;
   virtual const std::string& name() const = 0;
-  virtual const std::string& version() const = 0;   // decimal
+  virtual const std::string& version() const = 0;  // decimal
   virtual const Signature& signature() const = 0;
   // Starts `call`. call->Done() is called exactly once, perhaps before this returns.
   virtual void Infer(InferCall* call) = 0;
@@ -42,21 +42,21 @@ struct DurationStat {
 // Triton's per-model statistics; cumulative since load.
 struct ModelStatistics {
   std::string name, version;
-  uint64_t last_inference_ms = 0;   // since the Unix epoch; 0: never
-  uint64_t inference_count = 0;     // rows
-  uint64_t execution_count = 0;     // batches
+  uint64_t last_inference_ms = 0;  // since the Unix epoch; 0: never
+  uint64_t inference_count = 0;    // rows
+  uint64_t execution_count = 0;    // batches
   DurationStat success, fail, queue, compute_input, compute_infer, compute_output, cancel;
   struct Batch {
     uint64_t batch_size = 0;
     DurationStat compute_input, compute_infer, compute_output;
   };
-  std::vector<Batch> batch_stats;   // by batch size, ascending
+  std::vector<Batch> batch_stats;  // by batch size, ascending
 };
 
 struct RepositoryEntry {
-  std::string name, version;        // version "" when none is loaded
-  std::string state;                // READY, LOADING, UNLOADING, UNAVAILABLE
-  std::string reason;               // why it is not ready; "unloaded" or an error
+  std::string name, version;  // version "" when none is loaded
+  std::string state;          // READY, LOADING, UNLOADING, UNAVAILABLE
+  std::string reason;         // why it is not ready; "unloaded" or an error
 };
 
 struct ModelMetadata {
@@ -66,7 +66,7 @@ struct ModelMetadata {
 };
 
 struct SampleSummary {
-  std::string model, signature;     // signature: "x:FP32[64]"
+  std::string model, signature;  // signature: "x:FP32[64]"
   uint64_t seen = 0, kept = 0, bytes = 0;
 };
 
@@ -75,7 +75,8 @@ class Service {
   virtual ~Service() = default;
 
   // The ready model; version "" means the newest. Errors: kNotFound (unknown name or version), kUnavailable (known, not ready).
-  virtual Result<std::shared_ptr<ServedModel>> Find(std::string_view name, std::string_view version) = 0;
+  virtual Result<std::shared_ptr<ServedModel>> Find(std::string_view name,
+                                                    std::string_view version) = 0;
 
   virtual bool Live() const = 0;
   // Every model that should be ready is. `why` (may be null) gets a line a model that is not.
@@ -87,11 +88,13 @@ class Service {
   // Triton's ModelConfig as JSON (snake_case field names of the published protocol).
   virtual Result<nlohmann::json> Config(std::string_view name, std::string_view version) const = 0;
   // name "": all models.
-  virtual Result<std::vector<ModelStatistics>> Statistics(std::string_view name, std::string_view version) const = 0;
+  virtual Result<std::vector<ModelStatistics>> Statistics(std::string_view name,
+                                                          std::string_view version) const = 0;
 
   virtual std::vector<RepositoryEntry> RepositoryIndex(bool ready_only) const = 0;
   // `config_override`: Triton's "config" load parameter (JSON text), or empty. `done` is called exactly once, on any thread.
-  virtual void LoadAsync(std::string name, std::string config_override, std::function<void(Status)> done) = 0;
+  virtual void LoadAsync(std::string name, std::string config_override,
+                         std::function<void(Status)> done) = 0;
   virtual void UnloadAsync(std::string name, std::function<void(Status)> done) = 0;
 
   // Per model: settings, instances, their process ids, measured T(b), recent batches with close reasons. For `ps` and `show`.
@@ -101,7 +104,7 @@ class Service {
   virtual std::vector<SampleSummary> Samples() const = 0;
   // Writes the kept samples of `model` as safetensors bytes. Error kNotFound without samples.
   virtual Result<std::string> ExportSamples(std::string_view model) const = 0;
-  virtual Status RemoveSamples(std::string_view model) = 0;   // "": all
+  virtual Status RemoveSamples(std::string_view model) = 0;  // "": all
 
   // Prometheus text exposition.
   virtual std::string MetricsText() const = 0;
@@ -110,5 +113,10 @@ class Service {
 // Name and version that the protocol's server metadata gives.
 inline constexpr std::string_view kServerName = "evenkeel";
 std::string_view ServerVersion();
+// What the protocol's server metadata lists: extensions that both protocols answer.
+inline constexpr std::string_view kServerExtensions[] = {
+    "classification",     "model_repository",    "model_repository(unload_dependents)",
+    "schedule_policy",    "model_configuration", "statistics",
+    "binary_tensor_data", "parameters",          "logging"};
 
 }  // namespace evenkeel

@@ -1,0 +1,60 @@
+#include "frontends/grpc_glue.h"
+
+#include "frontends/server_timing.h"
+
+namespace evenkeel {
+namespace {
+
+// Long ids are somebody's mistake; they would cost every reply.
+constexpr size_t kMaxRequestId = 256;
+
+}  // namespace
+
+grpc::Status ToGrpc(const Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return {static_cast<grpc::StatusCode>(InfoOf(status.code()).grpc), status.message()};
+}
+
+bool RequestSlices::Hold(const grpc::ByteBuffer& message) {
+  if (!message.Valid()) return true;  // an empty message
+  if (!message.Dump(&slices_).ok()) return false;
+  views_.reserve(slices_.size());
+  for (const grpc::Slice& slice : slices_)
+    views_.push_back(std::as_bytes(std::span(slice.begin(), slice.size())));
+  return true;
+}
+
+Time DeadlineOf(const grpc::CallbackServerContext& context, Time now) {
+  const auto deadline = context.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return kNever;
+  const auto left =
+      std::chrono::duration_cast<Duration>(deadline - std::chrono::system_clock::now());
+  // A century off is no deadline; it keeps the sum within range.
+  return left > std::chrono::hours(24 * 36500) ? kNever : now + left;
+}
+
+grpc::ByteBuffer WriteMessage(const GrpcExchange& exchange, size_t size) {
+  const grpc::Slice slice(size);
+  // A slice of our own that nobody else refers to yet.
+  exchange.Write(reinterpret_cast<std::byte*>(const_cast<uint8_t*>(slice.begin())));
+  return {&slice, 1};
+}
+
+void EchoRequestId(grpc::CallbackServerContext& context) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("x-request-id");
+  if (found == metadata.end() || found->second.size() > kMaxRequestId) return;
+  context.AddInitialMetadata("x-request-id", {found->second.data(), found->second.size()});
+}
+
+void AddTimings(grpc::CallbackServerContext& context, const Timings& timings) {
+  context.AddTrailingMetadata("server-timing", ServerTiming(timings));
+}
+
+void AddRetryAdvice(grpc::CallbackServerContext& context, const Status& status) {
+  if (!InfoOf(status.code()).may_retry) return;
+  context.AddTrailingMetadata("retry-after", "1");
+  context.AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
+}
+
+}  // namespace evenkeel

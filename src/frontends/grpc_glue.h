@@ -1,0 +1,46 @@
+// What the gRPC reactors share: statuses, metadata, message slices. The one header here that includes grpc++; only grpc_*.cc and
+// kserve_grpc.cc include it.
+// Thread-safety: free functions are thread-safe for different calls; RequestSlices is thread-compatible.
+#pragma once
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/status.h>
+
+#include <span>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/status.h"
+#include "frontends/grpc_exchange.h"
+
+namespace evenkeel {
+
+grpc::Status ToGrpc(const Status& status);
+
+// The slices of a message, held until destroyed.
+class RequestSlices {
+ public:
+  // False if the message cannot be read (a broken compressed stream).
+  bool Hold(const grpc::ByteBuffer& message);
+  std::span<const ByteSpan> views() const { return views_; }
+
+ private:
+  std::vector<grpc::Slice> slices_;
+  std::vector<ByteSpan> views_;
+};
+
+// The client's grpc-timeout as a time of ours; kNever without one.
+Time DeadlineOf(const grpc::CallbackServerContext& context, Time now);
+
+// REQUIRES: exchange.Prepare() gave `size`.
+grpc::ByteBuffer WriteMessage(const GrpcExchange& exchange, size_t size);
+
+// Sends x-request-id back in the initial metadata. Before anything else is sent.
+void EchoRequestId(grpc::CallbackServerContext& context);
+// Trailing metadata: server-timing.
+void AddTimings(grpc::CallbackServerContext& context, const Timings& timings);
+// Trailing metadata of an error that may go away: retry-after (seconds) and grpc-retry-pushback-ms. Nothing for others.
+void AddRetryAdvice(grpc::CallbackServerContext& context, const Status& status);
+
+}  // namespace evenkeel

@@ -1,0 +1,55 @@
+// The gRPC front end: the Open Inference Protocol (package inference) and grpc.health.v1 on one port.
+//
+// Use: Start(), then port(); Drain() when the daemon begins to stop, Shutdown() when it ends.
+// Contract: inference requests and answers do not pass through protobuf messages; request bytes are handed on where they were
+//   received. A client that goes away, or whose deadline passes, cancels its work. Threads are gRPC's own (half the cores, 2 to 16);
+//   ServedModel::Infer() runs on them, and answers are sent from the thread that calls InferCall::Done().
+// Errors: Start(): kConflict when the address cannot be listened on.
+// Thread-safety: thread-safe, but for destruction.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "core/clock.h"
+#include "core/status.h"
+
+namespace evenkeel {
+
+class Service;
+
+struct GrpcOptions {
+  std::string address = "127.0.0.1";  // name or IP address
+  int port = 8001;                    // 0: any free one
+  size_t max_message_bytes = size_t{64}
+                             << 20;  // a larger request is refused with RESOURCE_EXHAUSTED
+  int max_streams = 1024;            // calls at once on one connection; more wait at the client
+  size_t memory_bytes =
+      size_t{1}
+      << 30;  // for buffers of all connections; past it gRPC reads less and drops idle ones
+};
+
+class KServeGrpc {
+ public:
+  // `service` must outlive the server.
+  static Result<std::unique_ptr<KServeGrpc>> Start(Service& service, const GrpcOptions& options);
+  // Shutdown(0) if that has not happened.
+  ~KServeGrpc();
+  KServeGrpc(const KServeGrpc&) = delete;
+  KServeGrpc& operator=(const KServeGrpc&) = delete;
+
+  int port() const;
+  // Health becomes NOT_SERVING; open streams answer what they have read and end. New unary calls are still answered.
+  void Drain();
+  // Drains, refuses new calls, and waits up to `grace` for those under way; what is left then is cancelled. Blocks until every call
+  // has been answered by the service. Later calls return at once.
+  void Shutdown(Duration grace = std::chrono::seconds(1));
+
+ private:
+  struct Impl;
+  explicit KServeGrpc(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace evenkeel
