@@ -1,0 +1,32 @@
+// evenkeel.yaml: the settings of one model, where they differ from what `base` says.
+//
+// Keys: name, version, engine, file, max_batch, batching {policy, max_batch, max_delay,
+// preferred_sizes, max_queue_rows, max_queue_bytes}, objective, precision, class, instances,
+// threads, priority, hang_timeout, inputs, outputs, samples. Contract: every value is checked for
+// type and range; unknown and repeated keys are errors. Label files are read from `base.folder`.
+// Errors: kInvalidArgument "SOURCE:LINE:COLUMN: key: expected ..., got ..."; kTooLarge over 1 MiB.
+// Thread-safety: thread-safe.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/model_config.h"
+#include "core/status.h"
+
+namespace evenkeel {
+
+struct Manifest {
+  ModelConfig config;
+  std::string file;                // as written, not resolved; empty when not given
+  std::optional<int64_t> version;  // also in `config`
+  bool engine_given = false;
+};
+
+// `source` is the file's path, for messages. `base.name`, when set, is the only name that the file
+// may give.
+Result<Manifest> ParseManifest(std::string_view text, const std::string& source,
+                               const ModelConfig& base);
+
+}  // namespace evenkeel
