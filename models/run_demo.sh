@@ -37,7 +37,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 # Asked in the background, so that a server that ends at once is noticed at once.
-python3 "$here/ask_filetype.py" --server "$url" --wait 60 "$here/../README.md" >&2 &
+(cd "$here/.." && exec python3 models/ask_filetype.py --server "$url" --wait 60 README.md) &
 asker=$!
 ended=
 wait -n -p ended "$server" "$asker" && status=0 || status=$?
@@ -63,14 +63,13 @@ if [ "${ONCE:-}" = 1 ]; then
   exit 0
 fi
 
-zeros=$(printf '0,%.0s' {1..63})0
 cat >&2 <<TEXT
 
 Serving on $url until Ctrl-C. In another terminal, try:
 
   models/ask_filetype.py --server $url $binary
   curl -s $url/v2/models/digits
-  curl -s $url/v2/models/digits/infer -d '{"inputs":[{"name":"x","datatype":"FP32","shape":[1,64],"data":[$zeros]}]}'
+  curl -s $url/v2/models/digits/infer -d @models/example_digit.json
   curl -s -X POST $url/v2/repository/index
   $binary ls --server $url
   $binary bench --help
