@@ -1,0 +1,52 @@
+#include "frontends/admin_http.h"
+
+#include "core/log.h"
+#include "frontends/http_documents.h"
+#include "frontends/http_reply.h"
+
+namespace evenkeel {
+
+bool AdminHttp::Handle(const HttpPath& path, HttpExchange& exchange) {
+  if (path[0] != "v2" || path[1] != "evenkeel" || path.size() < 3 || path.size() > 4) return false;
+  if (path[2] == "models") {
+    path.size() == 3 ? Models(exchange) : Model(path[3], exchange);
+    return true;
+  }
+  if (path[2] == "samples") {
+    path.size() == 3 ? Samples(exchange) : SamplesOf(path[3], exchange);
+    return true;
+  }
+  return false;
+}
+
+void AdminHttp::Models(HttpExchange& exchange) {
+  if (RequireMethod(exchange, {HttpMethod::kGet})) ReplyJson(exchange, service_.Describe());
+}
+
+void AdminHttp::Model(std::string_view name, HttpExchange& exchange) {
+  if (!RequireMethod(exchange, {HttpMethod::kGet})) return;
+  const Result<nlohmann::json> model = service_.DescribeModel(name);
+  model.ok() ? ReplyJson(exchange, *model) : ReplyError(exchange, model.status());
+}
+
+void AdminHttp::Samples(HttpExchange& exchange) {
+  if (!RequireMethod(exchange, {HttpMethod::kGet, HttpMethod::kDelete})) return;
+  if (exchange.head().method == HttpMethod::kDelete) return Remove("", exchange);
+  ReplyJson(exchange, SamplesDocument(service_.Samples()));
+}
+
+void AdminHttp::SamplesOf(std::string_view model, HttpExchange& exchange) {
+  if (!RequireMethod(exchange, {HttpMethod::kGet, HttpMethod::kDelete})) return;
+  if (exchange.head().method == HttpMethod::kDelete) return Remove(model, exchange);
+  Result<std::string> bytes = service_.ExportSamples(model);
+  bytes.ok() ? ReplyText(exchange, *std::move(bytes), "application/octet-stream")
+             : ReplyError(exchange, bytes.status());
+}
+
+void AdminHttp::Remove(std::string_view model, HttpExchange& exchange) {
+  LogInfo("removal of samples asked for, model '{}'", HeaderSafe(model));
+  const Status status = service_.RemoveSamples(model);
+  status.ok() ? ReplyJson(exchange, nlohmann::json::object()) : ReplyError(exchange, status);
+}
+
+}  // namespace evenkeel

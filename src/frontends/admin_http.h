@@ -1,0 +1,28 @@
+// What the command line asks the daemon: /v2/evenkeel/models and /v2/evenkeel/samples.
+//
+// Contract: as KServeHttp::Handle.
+// Thread-safety: thread-safe.
+#pragma once
+
+#include "frontends/http_path.h"
+#include "frontends/service.h"
+#include "net/http_message.h"
+
+namespace evenkeel {
+
+class AdminHttp {
+ public:
+  explicit AdminHttp(Service& service) : service_(service) {}
+  bool Handle(const HttpPath& path, HttpExchange& exchange);
+
+ private:
+  void Models(HttpExchange& exchange);
+  void Model(std::string_view name, HttpExchange& exchange);
+  void Samples(HttpExchange& exchange);
+  void SamplesOf(std::string_view model, HttpExchange& exchange);
+  void Remove(std::string_view model, HttpExchange& exchange);
+
+  Service& service_;
+};
+
+}  // namespace evenkeel

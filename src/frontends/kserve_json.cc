@@ -1,0 +1,397 @@
+#include "frontends/kserve_json.h"
+
+#include <simdjson.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/format.h"
+#include "frontends/kserve_json_data.h"
+
+namespace evenkeel {
+namespace {
+
+using simdjson::dom::array;
+using simdjson::dom::element;
+using simdjson::dom::object;
+
+constexpr size_t kKeepParser = 4 * 1024 * 1024;  // a parser that has grown past this is not kept
+
+// A copy with the padding that simdjson asks for is made inside; it is small beside the parsing.
+class Document {
+ public:
+  Status Parse(std::string_view text) {
+    auto& parser = Parser();
+    element root;
+    const auto error = parser.parse(text.data(), text.size(), true).get(root);
+    if (error == simdjson::EMPTY) return InvalidArgument("the request has no JSON");
+    if (error == simdjson::DEPTH_ERROR)
+      return InvalidArgument("the JSON is nested deeper than {}", kMaxJsonDepth);
+    if (error != simdjson::SUCCESS)
+      return InvalidArgument("malformed JSON: {}", simdjson::error_message(error));
+    if (root.get_object().get(root_) != simdjson::SUCCESS)
+      return InvalidArgument("expected a JSON object");
+    // Only an escape can smuggle half a character past the check of the text.
+    if (text.find("\\u") != std::string_view::npos && !StringsAreUtf8(root)) {
+      return InvalidArgument("malformed JSON: a string has half of a surrogate pair");
+    }
+    return {};
+  }
+  ~Document() {
+    if (Parser().capacity() > kKeepParser) Parser() = NewParser();
+  }
+  const object& root() const { return root_; }
+
+ private:
+  static simdjson::dom::parser NewParser() {
+    simdjson::dom::parser parser;
+    [[maybe_unused]] const auto error = parser.allocate(4096, kMaxJsonDepth);
+    return parser;
+  }
+  static simdjson::dom::parser& Parser() {
+    thread_local simdjson::dom::parser parser = NewParser();
+    return parser;
+  }
+  static bool IsUtf8(std::string_view s) { return simdjson::validate_utf8(s.data(), s.size()); }
+  static bool StringsAreUtf8(const element& e) {
+    std::string_view text;
+    object fields;
+    array items;
+    if (e.get_string().get(text) == simdjson::SUCCESS) return IsUtf8(text);
+    if (e.get_array().get(items) == simdjson::SUCCESS) {
+      return std::all_of(items.begin(), items.end(),
+                         [](const element& i) { return StringsAreUtf8(i); });
+    }
+    if (e.get_object().get(fields) == simdjson::SUCCESS) {
+      return std::all_of(fields.begin(), fields.end(),
+                         [](const auto& f) { return IsUtf8(f.key) && StringsAreUtf8(f.value); });
+    }
+    return true;
+  }
+
+  object root_;
+};
+
+Status CheckKeys(const object& o) {
+  std::vector<std::string_view> keys;
+  keys.reserve(8);
+  for (const auto field : o) keys.push_back(field.key);
+  std::sort(keys.begin(), keys.end());
+  const auto twice = std::adjacent_find(keys.begin(), keys.end());
+  if (twice != keys.end()) return InvalidArgument("the key '{}' is given twice", *twice);
+  return {};
+}
+
+Status ExpectObject(const element& e, std::string_view what, object* out) {
+  if (e.get_object().get(*out) != simdjson::SUCCESS)
+    return InvalidArgument("{}: expected an object", what);
+  return CheckKeys(*out).Annotate(what);
+}
+
+Status ReadString(const element& e, std::string_view what, std::string_view* out) {
+  if (e.get_string().get(*out) != simdjson::SUCCESS)
+    return InvalidArgument("{}: expected a string", what);
+  return {};
+}
+
+Status ReadBool(const element& e, std::string_view what, bool* out) {
+  if (e.get_bool().get(*out) != simdjson::SUCCESS)
+    return InvalidArgument("{}: expected true or false", what);
+  return {};
+}
+
+Status ReadCount(const element& e, std::string_view what, uint64_t* out) {
+  if (e.get_uint64().get(*out) != simdjson::SUCCESS)
+    return InvalidArgument("{}: expected a whole number, 0 or more", what);
+  return {};
+}
+
+bool IsSharedMemory(std::string_view key) { return key.starts_with("shared_memory_"); }
+
+Status ReadShape(const element& e, Shape* out) {
+  array dims;
+  if (e.get_array().get(dims) != simdjson::SUCCESS)
+    return InvalidArgument("shape: expected an array");
+  for (const element dim : dims) {
+    int64_t value = 0;
+    if (dim.get_int64().get(value) != simdjson::SUCCESS)
+      return InvalidArgument("shape: expected whole numbers");
+    if (value < 0) return InvalidArgument("shape: expected sizes of 0 or more, got {}", value);
+    if (out->full()) return InvalidArgument("shape: expected at most {} dimensions", kMaxRank);
+    out->push_back(value);
+  }
+  if (!out->ElementCount()) return InvalidArgument("shape {} is too large", out->ToString());
+  return {};
+}
+
+class RequestReader {
+ public:
+  RequestReader(std::span<const std::byte> binary, std::string_view model,
+                const Signature& signature, InferRequest* out)
+      : binary_(binary), model_(model), signature_(signature), out_(out) {}
+
+  Status Read(const object& root) {
+    EK_RETURN_IF_ERROR(CheckKeys(root));
+    element parameters, inputs, outputs;
+    bool has_parameters = false, has_inputs = false, has_outputs = false;
+    for (const auto field : root) {
+      if (field.key == "id") {
+        std::string_view id;
+        EK_RETURN_IF_ERROR(ReadString(field.value, "id", &id));
+        out_->id = id;
+      } else if (field.key == "parameters") {
+        parameters = field.value;
+        has_parameters = true;
+      } else if (field.key == "inputs") {
+        inputs = field.value;
+        has_inputs = true;
+      } else if (field.key == "outputs") {
+        outputs = field.value;
+        has_outputs = true;
+      }
+    }
+    if (has_parameters) EK_RETURN_IF_ERROR(ReadParameters(parameters));
+    if (!has_inputs) return InvalidArgument("model '{}': the request has no 'inputs'", model_);
+    EK_RETURN_IF_ERROR(ReadInputs(inputs));
+    return has_outputs ? ReadOutputs(outputs) : AllOutputs();
+  }
+
+ private:
+  Status ReadParameters(const element& e) {
+    object parameters;
+    EK_RETURN_IF_ERROR(ExpectObject(e, "parameters", &parameters));
+    for (const auto field : parameters) {
+      if (field.key == "binary_data_output") {
+        EK_RETURN_IF_ERROR(
+            ReadBool(field.value, "parameter 'binary_data_output'", &binary_output_));
+      } else if (field.key == "priority") {
+        uint64_t priority = 0;
+        EK_RETURN_IF_ERROR(ReadCount(field.value, "parameter 'priority'", &priority));
+        if (priority > 16)
+          return InvalidArgument("parameter 'priority': expected 0 to 16, got {}", priority);
+        out_->priority = static_cast<int>(priority);
+      } else if (field.key == "timeout") {
+        uint64_t us = 0;
+        EK_RETURN_IF_ERROR(ReadCount(field.value, "parameter 'timeout'", &us));
+        out_->timeout = std::chrono::microseconds(std::min<uint64_t>(us, kLongestTimeoutUs));
+      } else if (field.key.starts_with("sequence_") && IsSet(field.value)) {
+        return Unsupported("parameter '{}': sequences are not supported", field.key);
+      }
+    }
+    return {};
+  }
+
+  // Clients that know sequences but use none send 0, "" or false.
+  static bool IsSet(const element& e) {
+    if (e.is_null()) return false;
+    if (e.is_bool()) return e.get_bool().value_unsafe();
+    if (e.is_uint64()) return e.get_uint64().value_unsafe() != 0;
+    if (e.is_string()) return !e.get_string().value_unsafe().empty();
+    return true;
+  }
+
+  Status ReadInputs(const element& e) {
+    array inputs;
+    if (e.get_array().get(inputs) != simdjson::SUCCESS)
+      return InvalidArgument("inputs: expected an array");
+    for (const element each : inputs) {
+      if (out_->inputs.size() >= kMaxTensors)
+        return InvalidArgument("expected at most {} inputs", kMaxTensors);
+      EK_RETURN_IF_ERROR(ReadInput(each));
+    }
+    for (size_t i = 0; i < signature_.inputs.size(); ++i) {
+      const TensorSpec& spec = signature_.inputs[i];
+      if (std::ranges::none_of(out_->inputs, [&](const TensorView& v) { return v.spec == i; })) {
+        return InvalidArgument("model '{}': input '{}' is missing, expected {} {}", model_,
+                               spec.name, NameOf(spec.dtype), spec.shape.ToString());
+      }
+    }
+    if (!binary_.empty())
+      return InvalidArgument("{} bytes follow the last binary input", binary_.size());
+    return {};
+  }
+
+  Status ReadInput(const element& e) {
+    object fields;
+    EK_RETURN_IF_ERROR(ExpectObject(e, "an input", &fields));
+    std::string_view name;
+    element name_field;
+    if (fields["name"].get(name_field) != simdjson::SUCCESS)
+      return InvalidArgument("an input has no name");
+    EK_RETURN_IF_ERROR(ReadString(name_field, "an input's name", &name));
+    const int spec = signature_.FindInput(name);
+    if (spec < 0) return InvalidArgument("model '{}' has no input '{}'", model_, name);
+    TensorView view;
+    view.spec = static_cast<uint32_t>(spec);
+    if (std::ranges::any_of(out_->inputs,
+                            [&](const TensorView& v) { return v.spec == view.spec; })) {
+      return InvalidArgument("input '{}' is given twice", name);
+    }
+    const Status status = ReadTensor(fields, &view);
+    if (!status.ok()) return status.Annotate(fmt::format("input '{}'", name));
+    out_->inputs.push_back(view);
+    return {};
+  }
+
+  Status ReadTensor(const object& fields, TensorView* view) {
+    array data;
+    bool has_data = false, has_shape = false;
+    std::optional<uint64_t> binary_size;
+    for (const auto field : fields) {
+      if (field.key == "datatype") {
+        std::string_view text;
+        EK_RETURN_IF_ERROR(ReadString(field.value, "datatype", &text));
+        view->dtype = DataTypeFromName(text);
+        if (view->dtype == DataType::kInvalid)
+          return InvalidArgument("unknown datatype '{}'", text);
+      } else if (field.key == "shape") {
+        EK_RETURN_IF_ERROR(ReadShape(field.value, &view->shape));
+        has_shape = true;
+      } else if (field.key == "data") {
+        if (field.value.get_array().get(data) != simdjson::SUCCESS)
+          return InvalidArgument("data: expected an array");
+        has_data = true;
+      } else if (field.key == "parameters") {
+        EK_RETURN_IF_ERROR(ReadInputParameters(field.value, &binary_size));
+      }
+    }
+    if (view->dtype == DataType::kInvalid) return InvalidArgument("datatype is missing");
+    if (!has_shape) return InvalidArgument("shape is missing");
+    if (has_data == binary_size.has_value()) {
+      return InvalidArgument("expected either data or the parameter 'binary_data_size'{}",
+                             has_data ? ", got both" : "");
+    }
+    if (!has_data) return TakeBinary(*binary_size, view);
+    out_->storage.emplace_back();
+    Result<std::span<const std::byte>> bytes =
+        ReadJsonData(data, view->dtype, view->shape, &out_->storage.back());
+    if (!bytes.ok()) return bytes.status();
+    view->data = *bytes;
+    return {};
+  }
+
+  static Status ReadInputParameters(const element& e, std::optional<uint64_t>* binary_size) {
+    object parameters;
+    EK_RETURN_IF_ERROR(ExpectObject(e, "parameters", &parameters));
+    for (const auto field : parameters) {
+      if (field.key == "binary_data_size") {
+        uint64_t size = 0;
+        EK_RETURN_IF_ERROR(ReadCount(field.value, "parameter 'binary_data_size'", &size));
+        *binary_size = size;
+      } else if (IsSharedMemory(field.key)) {
+        return Unsupported("parameter '{}': shared memory is not supported", field.key);
+      }
+    }
+    return {};
+  }
+
+  // The next bytes of the binary part are this tensor's: a view, no copy.
+  Status TakeBinary(uint64_t size, TensorView* view) {
+    if (size > binary_.size()) {
+      return InvalidArgument("binary_data_size is {}, but only {} bytes are left in the body", size,
+                             binary_.size());
+    }
+    view->data = binary_.first(size);
+    binary_ = binary_.subspan(size);
+    if (view->dtype == DataType::kBytes) {
+      const Result<size_t> used = BytesElementsSize(view->data, *view->shape.ElementCount());
+      if (!used.ok()) return used.status();
+      if (*used != size)
+        return InvalidArgument("{} bytes follow the last BYTES element", size - *used);
+      return {};
+    }
+    const Result<size_t> bytes = DenseBytes(view->dtype, view->shape);
+    if (!bytes.ok()) return bytes.status();
+    if (*bytes != size) {
+      return InvalidArgument("{} {} takes {} bytes, got {}", NameOf(view->dtype),
+                             view->shape.ToString(), *bytes, size);
+    }
+    return {};
+  }
+
+  Status AllOutputs() {
+    for (size_t i = 0; i < signature_.outputs.size(); ++i) {
+      out_->outputs.push_back({static_cast<uint32_t>(i), binary_output_, 0});
+    }
+    return {};
+  }
+
+  Status ReadOutputs(const element& e) {
+    array outputs;
+    if (e.get_array().get(outputs) != simdjson::SUCCESS)
+      return InvalidArgument("outputs: expected an array");
+    for (const element each : outputs) {
+      if (out_->outputs.size() >= kMaxTensors)
+        return InvalidArgument("expected at most {} outputs", kMaxTensors);
+      EK_RETURN_IF_ERROR(ReadOutput(each));
+    }
+    return out_->outputs.empty() ? AllOutputs() : Status::Ok();
+  }
+
+  Status ReadOutput(const element& e) {
+    object fields;
+    EK_RETURN_IF_ERROR(ExpectObject(e, "an output", &fields));
+    element name_field, parameters;
+    std::string_view name;
+    if (fields["name"].get(name_field) != simdjson::SUCCESS)
+      return InvalidArgument("an output has no name");
+    EK_RETURN_IF_ERROR(ReadString(name_field, "an output's name", &name));
+    const int spec = signature_.FindOutput(name);
+    if (spec < 0) return InvalidArgument("model '{}' has no output '{}'", model_, name);
+    RequestedOutput output{static_cast<uint32_t>(spec), binary_output_, 0};
+    if (std::ranges::any_of(out_->outputs,
+                            [&](const RequestedOutput& o) { return o.spec == output.spec; })) {
+      return InvalidArgument("output '{}' is asked for twice", name);
+    }
+    if (fields["parameters"].get(parameters) == simdjson::SUCCESS) {
+      const Status status = ReadOutputParameters(parameters, &output);
+      if (!status.ok()) return status.Annotate(fmt::format("output '{}'", name));
+    }
+    out_->outputs.push_back(output);
+    return {};
+  }
+
+  static Status ReadOutputParameters(const element& e, RequestedOutput* output) {
+    object parameters;
+    EK_RETURN_IF_ERROR(ExpectObject(e, "parameters", &parameters));
+    for (const auto field : parameters) {
+      if (field.key == "binary_data") {
+        EK_RETURN_IF_ERROR(ReadBool(field.value, "parameter 'binary_data'", &output->binary));
+      } else if (field.key == "classification") {
+        uint64_t classes = 0;
+        EK_RETURN_IF_ERROR(ReadCount(field.value, "parameter 'classification'", &classes));
+        output->classes = static_cast<int>(std::min<uint64_t>(classes, kMostClasses));
+      } else if (IsSharedMemory(field.key)) {
+        return Unsupported("parameter '{}': shared memory is not supported", field.key);
+      }
+    }
+    return {};
+  }
+
+  static constexpr uint64_t kLongestTimeoutUs = uint64_t{1000} * 3600 * 1'000'000;
+  static constexpr uint64_t kMostClasses =
+      1 << 30;  // far above any output's size; the result is cut to that
+
+  std::span<const std::byte> binary_;  // not yet taken
+  const std::string_view model_;
+  const Signature& signature_;
+  InferRequest* const out_;
+  bool binary_output_ = false;
+};
+
+}  // namespace
+
+Status ParseInferRequest(std::span<const std::byte> body, std::optional<uint64_t> json_size,
+                         std::string_view model, const Signature& signature, InferRequest* out) {
+  const uint64_t size = json_size.value_or(body.size());
+  if (size > body.size()) {
+    return InvalidArgument("Inference-Header-Content-Length is {}, but the body has {} bytes", size,
+                           body.size());
+  }
+  if (size == 0) return InvalidArgument("model '{}': the request has no JSON", model);
+  Document document;
+  EK_RETURN_IF_ERROR(document.Parse({reinterpret_cast<const char*>(body.data()), size}));
+  return RequestReader(body.subspan(size), model, signature, out).Read(document.root());
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,258 @@
+#include "net/io_loop.h"
+
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+
+#include "core/check.h"
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+constexpr size_t kEventsPerTurn = 256;
+
+}  // namespace
+
+struct IoLoop::Watched final : IoHandler {
+  explicit Watched(std::function<void()> f) : on_readable(std::move(f)) {}
+  void OnIo(uint32_t) override {
+    if (!gone.load(std::memory_order_acquire)) on_readable();
+  }
+  const std::function<void()> on_readable;
+  std::atomic<bool> gone{false};  // Unwatch() may come from any thread
+};
+
+struct IoLoop::Timer {
+  std::function<void()> on_time;
+  Time at = kNever;  // guarded by the loop's mutex_; kNever: not in timers_
+};
+
+class IoLoop::LoopAlarm final : public Alarm {
+ public:
+  LoopAlarm(IoLoop* loop, std::function<void()> on_time)
+      : loop_(loop), timer_(std::make_shared<Timer>()) {
+    timer_->on_time = std::move(on_time);
+  }
+  ~LoopAlarm() override { loop_->SetTimer(timer_, kNever); }
+  void Set(Time at) override { loop_->SetTimer(timer_, at); }
+
+ private:
+  IoLoop* const loop_;
+  const std::shared_ptr<Timer> timer_;
+};
+
+Result<std::unique_ptr<IoLoop>> IoLoop::Create(std::string name) {
+  const int epoll_fd = ::epoll_create1(EPOLL_CLOEXEC);
+  const int wake_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  event.data.ptr = nullptr;  // null: the wake-up itself
+  if (epoll_fd < 0 || wake_fd < 0 || ::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &event) != 0) {
+    const int error = errno;
+    if (epoll_fd >= 0) ::close(epoll_fd);
+    if (wake_fd >= 0) ::close(wake_fd);
+    return Internal("event loop '{}': {}", name, std::strerror(error));
+  }
+  return std::unique_ptr<IoLoop>(new IoLoop(std::move(name), epoll_fd, wake_fd));
+}
+
+IoLoop::IoLoop(std::string name, int epoll_fd, int wake_fd)
+    : name_(std::move(name)), epoll_fd_(epoll_fd), wake_fd_(wake_fd), events_(kEventsPerTurn) {}
+
+IoLoop::~IoLoop() {
+  Stop();
+  Join();
+  ::close(wake_fd_);
+  ::close(epoll_fd_);
+}
+
+void IoLoop::Start() {
+  EK_CHECK(!thread_.joinable());
+  running_.store(true, std::memory_order_release);
+  thread_ = std::thread([this] { Run(); });
+  ::pthread_setname_np(thread_.native_handle(), name_.substr(0, 15).c_str());
+}
+
+void IoLoop::Stop() {
+  stop_.store(true, std::memory_order_release);
+  Wake();
+}
+
+void IoLoop::Join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+bool IoLoop::InLoopThread() const {
+  return thread_id_.load(std::memory_order_acquire) == std::this_thread::get_id();
+}
+
+void IoLoop::Wake() {
+  if (wake_pending_.exchange(true, std::memory_order_acq_rel)) return;
+  const uint64_t one = 1;
+  // Fails only when the counter is full, and then the loop wakes anyway.
+  [[maybe_unused]] const ssize_t n = ::write(wake_fd_, &one, sizeof one);
+}
+
+void IoLoop::Post(std::function<void()> task) {
+  {
+    const std::lock_guard lock(mutex_);
+    tasks_.push_back(std::move(task));
+  }
+  // On its own thread the loop looks at the tasks before it sleeps.
+  if (!InLoopThread()) Wake();
+}
+
+void IoLoop::Watch(int fd, std::function<void()> on_readable) {
+  auto watched = std::make_shared<Watched>(std::move(on_readable));
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = static_cast<IoHandler*>(watched.get());
+  const std::lock_guard lock(mutex_);
+  watched_[fd] = watched;
+  EK_CHECK(::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) == 0);
+}
+
+void IoLoop::Unwatch(int fd) {
+  const std::lock_guard lock(mutex_);
+  const auto it = watched_.find(fd);
+  if (it == watched_.end()) return;
+  ::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr);
+  it->second->gone.store(true, std::memory_order_release);
+  // Freed after the turn: the events already read may point at it.
+  retired_.push_back(std::move(it->second));
+  watched_.erase(it);
+}
+
+std::unique_ptr<Alarm> IoLoop::MakeAlarm(std::function<void()> on_time) {
+  return std::make_unique<LoopAlarm>(this, std::move(on_time));
+}
+
+void IoLoop::SetTimer(const std::shared_ptr<Timer>& timer, Time at) {
+  bool earlier = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (timer->at == at) return;
+    if (timer->at != kNever) timers_.erase({timer->at, timer});
+    timer->at = at;
+    if (at != kNever) earlier = timers_.emplace(at, timer).first == timers_.begin();
+  }
+  if (earlier && !InLoopThread()) Wake();
+}
+
+bool IoLoop::Add(int fd, uint32_t events, IoHandler* handler) {
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = handler;
+  return ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+bool IoLoop::Modify(int fd, uint32_t events, IoHandler* handler) {
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = handler;
+  return ::epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+void IoLoop::Remove(int fd, IoHandler* handler) {
+  ::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr);
+  for (int i = event_next_; i < event_count_; ++i) {
+    epoll_event& event = events_[static_cast<size_t>(i)];
+    // An event for nobody is skipped; null is the wake-up, which is harmless once more.
+    if (event.data.ptr == handler) event.data.ptr = nullptr;
+  }
+}
+
+void IoLoop::AtTurnEnd(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
+
+void IoLoop::Run() {
+  thread_id_.store(std::this_thread::get_id(), std::memory_order_release);
+  while (!stop_.load(std::memory_order_acquire)) {
+    Wait(UntilNextAlarm());
+    turn_time_ = SteadyClock::Instance().Now();
+    RunEvents();
+    RunAlarms();
+    RunTasks();
+    for (const auto& hook : hooks_) hook();
+    const std::lock_guard lock(mutex_);
+    retired_.clear();
+  }
+  running_.store(false, std::memory_order_release);
+}
+
+// How long the thread may sleep; zero when tasks wait, negative for "until something happens".
+Duration IoLoop::UntilNextAlarm() {
+  const std::lock_guard lock(mutex_);
+  if (!tasks_.empty()) return Duration::zero();
+  if (timers_.empty()) return Duration(-1);
+  const Duration left = timers_.begin()->first - SteadyClock::Instance().Now();
+  return std::max(left, Duration::zero());
+}
+
+void IoLoop::Wait(Duration timeout) {
+  timespec limit{};
+  if (timeout > Duration::zero()) {
+    limit.tv_sec = static_cast<time_t>(timeout.count() / 1'000'000'000);
+    limit.tv_nsec = static_cast<long>(timeout.count() % 1'000'000'000);
+  }
+  event_next_ = 0;
+  event_count_ = ::epoll_pwait2(epoll_fd_, events_.data(), static_cast<int>(events_.size()),
+                                timeout < Duration::zero() ? nullptr : &limit, nullptr);
+  if (event_count_ < 0) {
+    event_count_ = 0;
+    EK_CHECK(errno == EINTR);
+  }
+}
+
+void IoLoop::RunEvents() {
+  while (event_next_ < event_count_) {
+    const epoll_event& event = events_[static_cast<size_t>(event_next_++)];
+    if (event.data.ptr != nullptr) {
+      static_cast<IoHandler*>(event.data.ptr)->OnIo(event.events);
+    } else {
+      // Edge-triggered: the counter needs no read. A post after this line writes again.
+      wake_pending_.store(false, std::memory_order_release);
+    }
+  }
+  event_count_ = 0;
+}
+
+// One alarm may set itself again in the past: it waits for the next turn then.
+void IoLoop::RunAlarms() {
+  size_t left = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    left = timers_.size();
+  }
+  for (; left > 0; --left) {
+    std::shared_ptr<Timer> due;
+    {
+      const std::lock_guard lock(mutex_);
+      if (timers_.empty() || timers_.begin()->first > turn_time_) return;
+      due = timers_.begin()->second;
+      timers_.erase(timers_.begin());
+      due->at = kNever;
+    }
+    due->on_time();
+  }
+}
+
+// Runs the tasks posted so far; those they post themselves wait for the next turn, so that I/O is
+// not starved.
+void IoLoop::RunTasks() {
+  {
+    const std::lock_guard lock(mutex_);
+    running_tasks_.swap(tasks_);
+  }
+  for (auto& task : running_tasks_) {
+    task();
+    task = nullptr;  // what it holds goes now, not when the burst has ended
+  }
+  running_tasks_.clear();
+}
+
+}  // namespace evenkeel
