@@ -5,7 +5,7 @@
 
 #include "loadgen/load.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 bool AnswersMatch(std::string_view expected, std::string_view got, bool float_tail,
                   double tolerance) {
@@ -34,4 +34,4 @@ bool AnswerIsRight(const LoadPlan& plan, const PreparedModel& model, const Prepa
          AnswersMatch(request.reference, answer, model.float_outputs, plan.tolerance);
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

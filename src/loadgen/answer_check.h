@@ -8,9 +8,9 @@
 
 #include <string_view>
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 bool AnswersMatch(std::string_view expected, std::string_view got, bool float_tail,
                   double tolerance);
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

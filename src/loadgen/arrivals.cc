@@ -4,7 +4,7 @@
 
 #include "core/check.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 namespace {
 
 Duration FromSeconds(double s) { return Duration(static_cast<int64_t>(s * 1e9)); }
@@ -113,4 +113,4 @@ uint64_t Rng::Below(uint64_t limit) {
   return static_cast<uint64_t>((static_cast<unsigned __int128>(Next()) * limit) >> 64);
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

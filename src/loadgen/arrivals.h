@@ -14,7 +14,7 @@
 
 #include "core/clock.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 class Arrivals {
  public:
@@ -55,4 +55,4 @@ class Rng {
   uint64_t state_;
 };
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

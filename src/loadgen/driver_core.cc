@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 namespace {
 
 // A closed loop would spin on a server that refuses connections.
@@ -113,4 +113,4 @@ DriverResult DriverCore::Finish() {
   return result;
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -10,7 +10,7 @@
 
 #include "loadgen/load.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 class DriverCore {
  public:
@@ -57,4 +57,4 @@ class DriverCore {
   double user_at_start_s_ = 0, system_at_start_s_ = 0;
 };
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 Histogram::Histogram(int precision_bits) : bits_(precision_bits) {
   EK_CHECK(bits_ >= 3 && bits_ <= 16);
@@ -62,4 +62,4 @@ int64_t Histogram::Quantile(double q) const {
   return max_;
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

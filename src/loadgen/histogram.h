@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 class Histogram {
  public:
@@ -44,4 +44,4 @@ class Histogram {
   std::vector<uint64_t> counts_;
 };
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

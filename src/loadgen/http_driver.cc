@@ -16,7 +16,7 @@
 #include "loadgen/http_response.h"
 #include "loadgen/load.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 namespace {
 
 constexpr size_t kReadBuffer = 256 << 10;
@@ -293,4 +293,4 @@ std::unique_ptr<Driver> MakeHttpDriver(const LoadPlan& plan, Part part) {
   return std::make_unique<HttpDriver>(plan, part);
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -10,7 +10,7 @@
 #include "core/format.h"
 #include "loadgen/http_response.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 namespace {
 
 // Waits for `events` on a socket; false once `deadline` passed.
@@ -68,11 +68,4 @@ Result<HttpAnswer> Exchange(const Url& url, std::string_view request, Duration t
   return HttpAnswer{reader.status(), reader.body()};
 }
 
-Result<HttpAnswer> HttpGet(const Url& url, const std::string& path, Duration timeout) {
-  return Exchange(url,
-                  fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", path,
-                              url.Authority()),
-                  timeout);
-}
-
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -1,4 +1,4 @@
-// One blocking HTTP/1.1 request, for set-up: metadata, samples, statistics.
+// One blocking HTTP/1.1 request with ready-made bytes, for the answers that later ones are compared with.
 //
 // Errors: kUnavailable (no connection), kDeadlineExceeded, kInternal (the answer is not HTTP). An
 // HTTP error status is a result, not an error. Thread-safety: thread-safe.
@@ -10,7 +10,7 @@
 #include "core/status.h"
 #include "loadgen/socket.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 struct HttpAnswer {
   int status = 0;
@@ -19,6 +19,5 @@ struct HttpAnswer {
 
 // `request` is the whole request as sent. Blocks up to `timeout`.
 Result<HttpAnswer> Exchange(const Url& url, std::string_view request, Duration timeout);
-Result<HttpAnswer> HttpGet(const Url& url, const std::string& path, Duration timeout);
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 namespace {
 
 constexpr size_t kMaxHead = 64 << 10;
@@ -167,10 +167,8 @@ bool HttpResponseReader::TakeLine(std::string_view* bytes, std::string_view* lin
 HttpResponseReader::Progress HttpResponseReader::Feed(std::string_view* bytes) {
   for (;;) {
     switch (state_) {
-      case State::kDone:
-        return Progress::kDone;
-      case State::kBroken:
-        return Progress::kMalformed;
+      case State::kDone: return Progress::kDone;
+      case State::kBroken: return Progress::kMalformed;
       case State::kHead: {
         // The usual case is a whole head in one piece: no copy.
         if (head_.empty()) {
@@ -231,4 +229,4 @@ HttpResponseReader::Progress HttpResponseReader::Ended() {
   return started() ? Broken() : Progress::kMore;
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 class HttpResponseReader {
  public:
@@ -73,4 +73,4 @@ class HttpResponseReader {
 // nanoseconds; -1 when absent.
 int64_t ServerTimingNs(std::string_view value, std::string_view metric);
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

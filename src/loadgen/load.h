@@ -19,7 +19,7 @@
 #include "loadgen/socket.h"
 #include "loadgen/tally.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 // One input of one model, ready to be sent again and again.
 struct PreparedRequest {
@@ -95,4 +95,4 @@ std::unique_ptr<Driver> MakeGrpcDriver(const LoadPlan& plan, Part part);
 bool AnswerIsRight(const LoadPlan& plan, const PreparedModel& model, const PreparedRequest& request,
                    std::string_view answer);
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -4,7 +4,7 @@
 
 #include "core/check.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 namespace {
 
 // This part's share of n things dealt out one by one.
@@ -45,15 +45,9 @@ void Pacer::Begin(Duration at) {
   if (s.concurrency > 0) return;
   const uint64_t seed = seed_ * 31 + current_;
   switch (s.arrivals) {
-    case ArrivalKind::kPoisson:
-      arrivals_ = PoissonArrivals(s.rate_rps, seed, part_);
-      break;
-    case ArrivalKind::kConstant:
-      arrivals_ = ConstantArrivals(s.rate_rps, part_);
-      break;
-    case ArrivalKind::kTrace:
-      arrivals_ = TraceArrivals(s.trace_s, part_);
-      break;
+    case ArrivalKind::kPoisson: arrivals_ = PoissonArrivals(s.rate_rps, seed, part_); break;
+    case ArrivalKind::kConstant: arrivals_ = ConstantArrivals(s.rate_rps, part_); break;
+    case ArrivalKind::kTrace: arrivals_ = TraceArrivals(s.trace_s, part_); break;
   }
   PullArrival();
 }
@@ -145,4 +139,4 @@ void Pacer::Stop(Duration now) {
   next_arrival_.reset();
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -21,7 +21,7 @@
 #include "core/clock.h"
 #include "loadgen/arrivals.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 // What one stage offers, for all threads together.
 struct Stage {
@@ -96,4 +96,4 @@ class Pacer {
   bool held_ = false;                     // next_arrival_ was already counted as held back
 };
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

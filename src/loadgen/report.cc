@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 namespace {
 
 using nlohmann::json;
@@ -168,4 +168,4 @@ json ReportJson(const LoadPlan& plan, const RunRecord& record) {
   return report;
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -10,11 +10,11 @@
 
 #include "loadgen/run.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 // "evenkeel.bench/1". `REQUIRES`: record comes from RunLoad(plan).
 nlohmann::json ReportJson(const LoadPlan& plan, const RunRecord& record);
 // The same report for a terminal, from its JSON.
 std::string ReportTable(const nlohmann::json& report);
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

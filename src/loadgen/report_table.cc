@@ -5,7 +5,7 @@
 
 #include "loadgen/report.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 namespace {
 
 using nlohmann::json;
@@ -132,4 +132,4 @@ std::string ReportTable(const json& report) {
   return out;
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

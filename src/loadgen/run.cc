@@ -5,7 +5,7 @@
 #include <mutex>
 #include <thread>
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 namespace {
 
 // Merges what the threads measured. A stage runs from its first start to its last end.
@@ -81,4 +81,4 @@ Result<RunRecord> RunLoad(const LoadPlan& plan, const std::atomic<bool>& interru
   return record;
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -13,7 +13,7 @@
 #include "core/status.h"
 #include "loadgen/load.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 struct StageRecord {
   Stage stage;
@@ -35,4 +35,4 @@ struct RunRecord {
 Result<RunRecord> RunLoad(const LoadPlan& plan, const std::atomic<bool>& interrupted,
                           const std::function<void(double seconds, const Progress&)>& on_progress);
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -15,7 +15,7 @@
 
 #include "core/format.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 std::string Url::Authority() const {
   return host.find(':') == std::string::npos ? host + ":" + port : "[" + host + "]:" + port;
@@ -118,4 +118,4 @@ int RaiseSocketLimit() {
   return static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 1 << 20));
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

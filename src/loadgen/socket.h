@@ -11,7 +11,7 @@
 #include "core/clock.h"
 #include "core/status.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 // "http://host:port/path", "grpc://host:port", "host:port".
 struct Url {
@@ -54,4 +54,4 @@ Status FinishConnect(int fd, Duration timeout);
 // Lets this process hold as many sockets as the system allows; returns that number.
 int RaiseSocketLimit();
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

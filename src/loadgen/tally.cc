@@ -4,7 +4,7 @@
 
 #include "core/check.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 namespace {
 
 constexpr size_t kMessageLimit = 300;
@@ -14,16 +14,11 @@ constexpr size_t kWindowLimit = 100'000;  // later windows are folded into the l
 
 const char* NameOf(NoAnswer why) {
   switch (why) {
-    case NoAnswer::kTimeout:
-      return "timeout";
-    case NoAnswer::kClosed:
-      return "closed";
-    case NoAnswer::kConnect:
-      return "connect";
-    case NoAnswer::kMalformed:
-      return "malformed";
-    case NoAnswer::kInterrupted:
-      return "interrupted";
+    case NoAnswer::kTimeout: return "timeout";
+    case NoAnswer::kClosed: return "closed";
+    case NoAnswer::kConnect: return "connect";
+    case NoAnswer::kMalformed: return "malformed";
+    case NoAnswer::kInterrupted: return "interrupted";
   }
   return "?";
 }
@@ -137,4 +132,4 @@ void Tally::Merge(const Tally& other) {
   for (size_t i = 0; i < other.timeline_.size(); ++i) timeline_[i].Merge(other.timeline_[i]);
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

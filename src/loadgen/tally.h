@@ -19,7 +19,7 @@
 #include "core/clock.h"
 #include "loadgen/histogram.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 // Why a request got no complete answer.
 enum class NoAnswer : uint8_t {
@@ -107,4 +107,4 @@ class Tally {
   std::vector<Window> timeline_;
 };
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -11,7 +11,7 @@
 
 #include "core/format.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 namespace {
 
 constexpr size_t kMaxTraceBytes = 4ull << 30;
@@ -107,4 +107,4 @@ Result<std::vector<double>> ReadTraceFile(const std::string& path) {
   return ParseTrace(*text, path);
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -12,7 +12,7 @@
 
 #include "core/status.h"
 
-namespace evenkeel {
+namespace evenkeel::loadgen {
 
 // Ascending times in seconds.
 Result<std::vector<double>> ReadTraceFile(const std::string& path);
@@ -23,4 +23,4 @@ Result<std::vector<double>> ParseTrace(std::string_view text, std::string_view n
 // `max_bytes` unpacked.
 Result<std::string> ReadFileMaybeGzip(const std::string& path, size_t max_bytes);
 
-}  // namespace evenkeel
+}  // namespace evenkeel::loadgen

@@ -1,0 +1,62 @@
+// The flags of `evenkeel bench` and the load plan that they ask for.
+//
+// Thread-safety: main thread only.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "loadgen/inputs.h"
+#include "loadgen/load.h"
+#include "loadgen/render.h"
+
+namespace evenkeel {
+
+// As given; "" means not given.
+struct BenchFlags {
+  std::vector<std::string> models;  // "name" or "name:weight"
+  std::string url;
+  std::string protocol = "http";
+  std::string raw_file;
+  std::string grpc_method;
+  std::vector<std::string> headers;  // "Name: value"
+  std::string version;
+  std::vector<std::string> stages;
+  int concurrency = 0;
+  std::string rate;
+  std::vector<std::string> arrivals;  // {"poisson"}, {"trace", "FILE"}
+  std::string scale;
+  std::string duration = "10s";
+  bool duration_given = false;
+  uint64_t requests = 0;
+  std::string warm_up = "1s";
+  int batch = 1;
+  std::string input = "random";
+  int distinct = 64;
+  int64_t id_max = -1;
+  std::vector<std::string> shapes;  // "name:1,3,48,320"
+  std::string encoding = "binary";
+  bool check_stable = false;
+  double tolerance = 1e-4;
+  std::string timeout = "10s";
+  std::string deadline;
+  std::string objective;
+  std::string timeline;
+  int threads = 1;
+  int connections = 1;
+  int max_in_flight = 4096;
+  uint64_t seed = 1;
+};
+
+// Everything but models and inputs: where, how fast, how long. Reads trace files.
+Result<loadgen::LoadPlan> PlanFromFlags(const BenchFlags& flags);
+
+// Asks the server what its models take and prepares the requests; with check_stable also fetches the right answers.
+Status PrepareModels(const BenchFlags& flags, loadgen::LoadPlan* plan);
+
+// Rows from a samples export or any safetensors file whose tensors are named like the model's inputs, rows first.
+Result<loadgen::RowTable> RowsFromSafetensors(const std::string& bytes,
+                                              const loadgen::ModelInfo& model);
+
+}  // namespace evenkeel
