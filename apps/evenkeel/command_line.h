@@ -17,6 +17,7 @@ void PrepareApp(CLI::App& app);
 
 // The message for a command line that did not parse, with a suggestion where a verb or flag looks mistyped.
 // `app` is in the state that the failed parse left it in.
-std::string ExplainParseError(const CLI::App& app, const CLI::ParseError& error, int argc, const char* const* argv);
+std::string ExplainParseError(const CLI::App& app, const CLI::ParseError& error, int argc,
+                              const char* const* argv);
 
 }  // namespace evenkeel

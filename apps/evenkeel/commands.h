@@ -13,9 +13,9 @@ class App;
 namespace evenkeel {
 
 // Exit codes of the program.
-inline constexpr int kExitFailed = 1;         // the operation failed
-inline constexpr int kExitUsage = 2;          // the command line or a settings file is wrong
-inline constexpr int kExitNoServer = 3;       // no server answers at the address
+inline constexpr int kExitFailed = 1;    // the operation failed
+inline constexpr int kExitUsage = 2;     // the command line or a settings file is wrong
+inline constexpr int kExitNoServer = 3;  // no server answers at the address
 
 void RegisterServe(CLI::App& app);
 void RegisterLs(CLI::App& app);

@@ -6,6 +6,7 @@
 
 #include "command_line.h"
 #include "commands.h"
+#include "output.h"
 
 namespace evenkeel {
 namespace {
@@ -32,16 +33,19 @@ void RegisterAll(CLI::App& app) {
 }
 
 int Run(int argc, char** argv) {
-  CLI::App app("Evenkeel serves trained models over HTTP and gRPC, batching requests as they come.", "evenkeel");
+  CLI::App app("Evenkeel serves trained models over HTTP and gRPC, batching requests as they come.",
+               "evenkeel");
   PrepareApp(app);
   app.footer(kExamples);
   app.set_version_flag("--version", std::string("evenkeel ") + EVENKEEL_VERSION);
+  app.add_flag_callback("--no-color", ForbidColour, "Print without colour, also on a terminal");
   app.require_subcommand(1);
+  app.fallthrough();  // --no-color may stand anywhere
   RegisterAll(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::RuntimeError& failed) {
-    return failed.get_exit_code();  // the verb has said why
+    return failed.get_exit_code();       // the verb has said why
   } catch (const CLI::Success& asked) {  // --help, --version
     return app.exit(asked);
   } catch (const CLI::ParseError& error) {

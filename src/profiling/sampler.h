@@ -30,32 +30,35 @@
 namespace evenkeel {
 
 struct SamplerOptions {
-  std::string folder;                      // absolute; files are folder/MODEL/HASH.safetensors. Empty: nothing goes to disk
-  int64_t max_rows = 128;                  // a signature; >= 1
-  size_t max_bytes = size_t{64} << 20;     // a model; each of its signatures may use 1/kMaxSignatures of it
-  int64_t max_age_s = 0;                   // rows older than this are dropped; 0: never
+  std::string
+      folder;  // absolute; files are folder/MODEL/HASH.safetensors. Empty: nothing goes to disk
+  int64_t max_rows = 128;  // a signature; >= 1
+  size_t max_bytes =
+      size_t{64} << 20;   // a model; each of its signatures may use 1/kMaxSignatures of it
+  int64_t max_age_s = 0;  // rows older than this are dropped; 0: never
   Duration flush_every = std::chrono::seconds(10);  // least time between two writes of the files
-  uint64_t seed = 0;                       // 0: from the system's random source
-  std::function<int64_t()> unix_seconds;   // wall clock; null: the system's
+  uint64_t seed = 0;                                // 0: from the system's random source
+  std::function<int64_t()> unix_seconds;            // wall clock; null: the system's
 };
 
-inline constexpr int kMaxSignatures = 8;   // a model; further ones are not sampled
+inline constexpr int kMaxSignatures = 8;  // a model; further ones are not sampled
 
 // The inputs of one row, in the model's order. Immutable once it can be seen.
 struct SampleRow {
-  int64_t arrived_s = 0;                          // Unix seconds
-  std::vector<std::vector<std::byte>> inputs;     // dense bytes, or BYTES elements in the protocol's form
+  int64_t arrived_s = 0;  // Unix seconds
+  std::vector<std::vector<std::byte>>
+      inputs;  // dense bytes, or BYTES elements in the protocol's form
 };
 
 // What is kept of one signature.
 struct SampleSet {
   std::string model;
   std::string signature;
-  std::vector<TensorSpec> inputs;                 // shapes of one row (without the batch axis), no dynamic axis
-  bool batched = false;                           // rows are slices of a batch axis
-  uint64_t seen = 0;                              // rows offered
-  uint64_t bytes = 0;                             // kept
-  double threshold = 1.0;                         // share of rows that enter now, in (0, 1]
+  std::vector<TensorSpec> inputs;  // shapes of one row (without the batch axis), no dynamic axis
+  bool batched = false;            // rows are slices of a batch axis
+  uint64_t seen = 0;               // rows offered
+  uint64_t bytes = 0;              // kept
+  double threshold = 1.0;          // share of rows that enter now, in (0, 1]
   std::vector<std::shared_ptr<const SampleRow>> rows;
 };
 
@@ -72,11 +75,13 @@ class Sampler {
  public:
   // Loads what `options.folder` holds. Never fails: see the contract.
   static std::unique_ptr<Sampler> Create(SamplerOptions options);
-  virtual ~Sampler() = default;  // writes what is unwritten; streams may outlive it and then keep nothing
+  virtual ~Sampler() =
+      default;  // writes what is unwritten; streams may outlive it and then keep nothing
 
   // The stream of `model`, which takes inputs of `signature`. Versions of a model share their samples. kOff gives a stream that keeps nothing;
   // a model once opened with kDisk and now without leaves its file where it is (Remove() deletes it).
-  virtual std::shared_ptr<SampleStream> Open(const std::string& model, const Signature& signature, SampleMode mode) = 0;
+  virtual std::shared_ptr<SampleStream> Open(const std::string& model, const Signature& signature,
+                                             SampleMode mode) = 0;
 
   // What is kept, most seen first. `model` "": all models.
   virtual std::vector<SampleSet> Snapshot(const std::string& model) const = 0;

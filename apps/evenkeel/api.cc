@@ -1,0 +1,110 @@
+#include "api.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "commands.h"
+#include "core/format.h"
+#include "core/parse.h"
+#include "core/settings.h"
+#include "net/http_client.h"
+
+namespace evenkeel {
+namespace {
+
+using Json = nlohmann::ordered_json;
+constexpr Duration kDefaultTimeout =
+    std::chrono::seconds(120);  // loading a large model takes its time
+
+// The server's own words: {"error": "..."}; else the beginning of the body.
+std::string ErrorText(const HttpAnswer& answer) {
+  const Json body = Json::parse(answer.body, nullptr, /*allow_exceptions=*/false);
+  if (body.is_object() && body.contains("error") && body["error"].is_string()) {
+    return body["error"].get<std::string>();
+  }
+  return answer.body.empty()
+             ? fmt::format("HTTP status {}", answer.status)
+             : fmt::format("HTTP status {}: {}", answer.status, Excerpt(answer.body, 200));
+}
+
+Json ParseAnswer(const std::string& text, const std::string& server) {
+  if (text.empty()) return Json::object();
+  Json document = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (document.is_discarded())
+    Fail(kExitFailed, server + " answered something that is no JSON; is it an Evenkeel server?");
+  return document;
+}
+
+}  // namespace
+
+void Fail(int code, const std::string& message) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "evenkeel: %s\n", message.c_str());
+  throw CLI::RuntimeError(code);
+}
+
+std::string PathPart(const std::string& name) {
+  if (name.empty()) Fail(kExitUsage, "a model's name cannot be empty");
+  return EscapePathPart(name);
+}
+
+void Api::AddFlags(CLI::App& verb) {
+  verb.add_option("--server", server_flag_,
+                  "Server to ask, also EVENKEEL_SERVER [http://127.0.0.1:8000]")
+      ->type_name("URL");
+  verb.add_option("--timeout", timeout_flag_, "How long to wait for its answer [120s]")
+      ->type_name("");
+}
+
+std::string Api::server() const {
+  SettingSources sources = DefaultSources();
+  if (!server_flag_.empty()) sources.flags.emplace_back("server", server_flag_);
+  const Result<Settings> settings = Settings::Resolve(sources, nullptr);
+  if (!settings.ok()) Fail(kExitUsage, settings.status().message());
+  return settings->text("server");
+}
+
+std::string Api::Call(const std::string& method, const std::string& target,
+                      const std::string& body) const {
+  HttpCall call;
+  call.server = server();
+  call.method = method;
+  call.target = target;
+  call.body = body;
+  call.timeout = kDefaultTimeout;
+  if (!timeout_flag_.empty()) {
+    const Result<Duration> timeout = ParseDuration(timeout_flag_);
+    if (!timeout.ok()) Fail(kExitUsage, "--timeout: " + timeout.status().message());
+    call.timeout = *timeout;
+  }
+  const Result<HttpAnswer> answer = CallHttp(call);
+  if (!answer.ok()) {
+    const std::string& why = answer.status().message();
+    switch (answer.status().code()) {
+      case Code::kUnavailable:
+        Fail(kExitNoServer, fmt::format("no server answers ({})\nStart one with: evenkeel serve\n"
+                                        "Or name another: --server URL, EVENKEEL_SERVER",
+                                        why));
+      case Code::kInvalidArgument:
+      case Code::kUnsupported: Fail(kExitUsage, why);
+      default: Fail(kExitFailed, why);
+    }
+  }
+  if (answer->status < 200 || answer->status > 299) Fail(kExitFailed, ErrorText(*answer));
+  return answer->body;
+}
+
+Json Api::Get(const std::string& target) const {
+  return ParseAnswer(Call("GET", target, ""), server());
+}
+
+Json Api::Post(const std::string& target, const Json& body) const {
+  return ParseAnswer(Call("POST", target, body.dump()), server());
+}
+
+std::string Api::GetBytes(const std::string& target) const { return Call("GET", target, ""); }
+
+void Api::Delete(const std::string& target) const { Call("DELETE", target, ""); }
+
+}  // namespace evenkeel

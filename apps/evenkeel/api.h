@@ -1,0 +1,47 @@
+// The verbs' side of a running server's HTTP API.
+//
+// Contract: a call that fails writes one message to stderr (what was asked, what the server said; how to start a server when none answers) and
+//   throws CLI::RuntimeError with the exit code of commands.h.
+// Thread-safety: main thread only.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "core/clock.h"
+
+namespace CLI {
+class App;
+}
+
+namespace evenkeel {
+
+class Api {
+ public:
+  // Adds `--server` and `--timeout` to `verb`; they are resolved when the first call is made.
+  void AddFlags(CLI::App& verb);
+
+  // The answer's JSON. `target` begins with "/".
+  nlohmann::ordered_json Get(const std::string& target) const;
+  nlohmann::ordered_json Post(const std::string& target, const nlohmann::ordered_json& body) const;
+  // The answer's body as it came.
+  std::string GetBytes(const std::string& target) const;
+  void Delete(const std::string& target) const;
+
+  std::string server() const;  // "http://127.0.0.1:8000"
+
+ private:
+  std::string Call(const std::string& method, const std::string& target,
+                   const std::string& body) const;
+
+  std::string server_flag_;
+  std::string timeout_flag_;
+};
+
+// Writes "evenkeel: message" to stderr and throws CLI::RuntimeError(code).
+[[noreturn]] void Fail(int code, const std::string& message);
+
+// `name` escaped for a URL's path. Fails with kExitUsage when it is empty.
+std::string PathPart(const std::string& name);
+
+}  // namespace evenkeel

@@ -1,0 +1,45 @@
+#include "figures.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+namespace evenkeel {
+
+using Json = nlohmann::ordered_json;
+
+std::string TextAt(const Json& object, const std::string& key) {
+  if (!object.is_object() || !object.contains(key)) return {};
+  const Json& value = object[key];
+  if (value.is_string()) return value.get<std::string>();
+  return value.is_number() || value.is_boolean() ? value.dump() : std::string();
+}
+
+std::string MillisecondsAt(const Json& object, const std::string& key) {
+  if (!object.is_object() || !object.contains(key) || !object[key].is_number()) return {};
+  return fmt::format("{:.3g} ms", object[key].get<double>());
+}
+
+std::string BytesAt(const Json& object, const std::string& key) {
+  if (!object.is_object() || !object.contains(key) || !object[key].is_number()) return {};
+  return HumanBytes(object[key].get<double>());
+}
+
+std::string HumanBytes(double bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  for (; bytes >= 1024 && unit + 1 < std::size(kUnits); ++unit) bytes /= 1024;
+  return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, kUnits[unit]);
+}
+
+Json ModelNamed(const Json& described, const std::string& name, const std::string& version) {
+  if (described.is_object() && described.contains("models") && described["models"].is_array()) {
+    for (const Json& model : described["models"]) {
+      if (TextAt(model, "name") == name && (version.empty() || TextAt(model, "version") == version))
+        return model;
+    }
+  }
+  return Json::object();
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,117 @@
+// `evenkeel serve`: one flag a setting, then the daemon.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "commands.h"
+#include "core/parse.h"
+#include "core/settings.h"
+#include "server/server.h"
+
+namespace evenkeel {
+namespace {
+
+constexpr const char* kExamples =
+    "  evenkeel serve                              models in ~/.local/share/evenkeel/models\n"
+    "  evenkeel serve ./models --http-port 9000    another folder, another port\n"
+    "  evenkeel serve ./models --samples-mode disk --samples-max-age 168h\n"
+    "  evenkeel config show --origin               what serve would use, and why";
+
+SampleMode ModeOf(const std::string& text) {
+  if (text == "off") return SampleMode::kOff;
+  return text == "disk" ? SampleMode::kDisk : SampleMode::kMemory;
+}
+
+ServeOptions OptionsOf(const Settings& settings) {
+  const auto listen = [&settings](const std::string& name) {
+    return ListenAddress{settings.text(name + ".address"),
+                         static_cast<int>(settings.integer(name + ".port"))};
+  };
+  ServeOptions options;
+  options.models = settings.text("models");
+  options.state = settings.text("state");
+  options.cache = settings.text("cache");
+  options.http = listen("http");
+  options.grpc = listen("grpc");
+  options.metrics = listen("metrics");
+  options.insecure = settings.flag("insecure");
+  options.io_threads = static_cast<int>(settings.integer("io_threads"));
+  options.worker_cpus = settings.cpus("worker_cpus");
+  options.threads = static_cast<int>(settings.integer("threads"));
+  options.log_level = settings.text("log_level");
+  options.max_body_bytes = static_cast<size_t>(settings.bytes("max_body"));
+  options.max_connections = static_cast<int>(settings.integer("max_connections"));
+  options.request_timeout = settings.duration("request_timeout");
+  options.idle_timeout = settings.duration("idle_timeout");
+  options.drain_timeout = settings.duration("drain_timeout");
+  options.samples = ModeOf(settings.text("samples.mode"));
+  options.samples_items = static_cast<int>(settings.integer("samples.items"));
+  options.samples_bytes = static_cast<size_t>(settings.bytes("samples.size"));
+  options.samples_max_age = settings.duration("samples.max_age");
+  return options;
+}
+
+std::string HelpOf(const SettingSpec& spec) {
+  std::string help(spec.help);
+  if (!spec.choices.empty()) help += " (" + std::string(spec.choices) + ")";
+  if (!spec.default_text.empty()) help += " [" + std::string(spec.default_text) + "]";
+  return help;
+}
+
+// The texts that the command line gave, by key.
+using Given = std::map<std::string, std::string>;
+
+void AddFlag(CLI::App& serve, const SettingSpec& spec, const std::shared_ptr<Given>& given) {
+  const std::string key(spec.key);
+  const std::string name = FlagName(key);
+  CLI::Option* option = nullptr;
+  if (spec.kind == SettingKind::kBool) {
+    option = serve.add_flag_callback(
+        name, [given, key] { (*given)[key] = "true"; }, HelpOf(spec));
+  } else {
+    option = serve.add_option_function<std::string>(
+        name, [given, key](const std::string& text) { (*given)[key] = text; }, HelpOf(spec));
+    option->type_name("");
+  }
+  option->check([&spec](const std::string& text) -> std::string {
+    // A flag's own text is the library's affair.
+    if (spec.kind == SettingKind::kBool) return {};
+    const Status status = CheckSetting(spec, text);
+    return status.ok() ? std::string() : status.message();
+  });
+}
+
+int Serve(const Given& given) {
+  SettingSources sources = DefaultSources();
+  sources.flags.assign(given.begin(), given.end());
+  std::vector<std::string> warnings;
+  const Result<Settings> settings = Settings::Resolve(sources, &warnings);
+  for (const std::string& line : warnings) std::fprintf(stderr, "evenkeel: %s\n", line.c_str());
+  if (!settings.ok()) {
+    std::fprintf(stderr, "evenkeel: %s\n", settings.status().message().c_str());
+    return kExitUsage;
+  }
+  return RunServer(OptionsOf(*settings));
+}
+
+}  // namespace
+
+void RegisterServe(CLI::App& app) {
+  CLI::App* serve =
+      app.add_subcommand("serve", "Serve the models of a folder until SIGTERM or Ctrl-C");
+  serve->footer(kExamples);
+  auto given = std::make_shared<Given>();
+  serve->add_option_function<std::string>(
+      "MODELS", [given](const std::string& text) { (*given)["models"] = text; },
+      "Folder of models and model folders; the same as --models");
+  for (const SettingSpec& spec : AllSettings()) {
+    if (spec.serve) AddFlag(*serve, spec, given);
+  }
+  serve->callback([given] {
+    if (const int code = Serve(*given); code != 0) throw CLI::RuntimeError(code);
+  });
+}
+
+}  // namespace evenkeel

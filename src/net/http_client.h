@@ -1,0 +1,41 @@
+// A small blocking HTTP/1.1 client for the command line.
+//
+// Use for: one call at a time to a server's API. Not for: load (see loadgen/), forwarding.
+// Contract: opens a connection for each call; follows no redirects; whatever status the server answers is a result, not an error.
+// Thread-safety: thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/status.h"
+
+namespace evenkeel {
+
+struct HttpCall {
+  std::string server;  // "http://127.0.0.1:8000"; the port may be left out (80)
+  std::string method = "GET";
+  std::string target;  // "/v2/models", escaped where needed (see EscapePathPart)
+  std::string body;
+  std::string content_type = "application/json";  // sent with a body
+  Duration timeout = std::chrono::seconds(30);    // for the whole call
+  size_t max_answer_bytes = size_t{1} << 30;
+};
+
+struct HttpAnswer {
+  int status = 0;
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+};
+
+// Errors: kInvalidArgument (no such URL), kUnsupported (https), kUnavailable (nobody answers there), kDeadlineExceeded, kInternal (what answered speaks no HTTP).
+Result<HttpAnswer> CallHttp(const HttpCall& call);
+
+// `part` with everything but letters, digits and "-._~" percent-encoded.
+std::string EscapePathPart(std::string_view part);
+
+}  // namespace evenkeel
