@@ -9,6 +9,7 @@
 // scripts, which a test sets before it calls.
 #pragma once
 
+#include <atomic>
 #include <cctype>
 #include <cstring>
 #include <mutex>
@@ -286,7 +287,7 @@ class FakeService final : public Service {
   std::map<std::string, std::shared_ptr<FakeModel>, std::less<>> models_;
   std::vector<std::string> actions_;
   Status load_error_;
-  bool ready_ = true;
+  std::atomic<bool> ready_{true};  // atomic: watchers read it while a test sets it
 };
 
 }  // namespace evenkeel

@@ -32,11 +32,9 @@ void WireReader::NextSlice() {
   }
 }
 
-template <typename T>
-bool WireReader::Scalar(T* value) {
-  if (left_ < sizeof(T)) return false;
-  CopyTo(reinterpret_cast<std::byte*>(value),
-         sizeof(T));  // little-endian on the wire, as on every host we build for
+bool WireReader::Fixed64(uint64_t* value) {
+  if (left_ < sizeof *value) return false;
+  CopyTo(reinterpret_cast<std::byte*>(value), sizeof *value);  // little-endian, as our hosts are
   return true;
 }
 

@@ -30,8 +30,7 @@ class WireReader {
   size_t left() const { return left_; }
 
   bool Varint(uint64_t* value);
-  bool Fixed32(uint32_t* value) { return Scalar(value); }
-  bool Fixed64(uint64_t* value) { return Scalar(value); }
+  bool Fixed64(uint64_t* value);
   // A tag with a field number of at least 1.
   bool Tag(uint32_t* tag);
   // The length of a field that follows; at most left().
@@ -56,8 +55,6 @@ class WireReader {
   bool Leave(size_t outer);
 
  private:
-  template <typename T>
-  bool Scalar(T* value);
   bool VarintSlow(uint64_t* value);
   bool SkipGroup(uint32_t field);
   // Moves to the next slice that has bytes. REQUIRES: left_ > 0.
