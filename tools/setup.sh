@@ -55,7 +55,8 @@ echo "installing Debian packages: $names" >&2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 apt() {
-  if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1; then
+  if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
+    -o Acquire::Retries=3 "$@" >"$log" 2>&1; then
     cat "$log" >&2
     echo "setup: apt-get $1 failed" >&2
     exit 1
