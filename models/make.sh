@@ -15,9 +15,9 @@ tools=$here/../tools
 dest=$1
 cache=${EVENKEEL_CACHE:-${HOME:?HOME is not set: name a cache folder in EVENKEEL_CACHE}/.cache/evenkeel}
 
-made_from=(models/make_from_wheels.py models/make_generated.py models/*/evenkeel.yaml models/*/labels.txt
-  tools/requirements-models.txt tools/requirements-model-wheels.txt)
-key=$(cd "$here/.." && sha256sum ${made_from[*]} | sha256sum | cut -c1-8)
+key=$(cd "$here/.." &&
+  sha256sum models/make_from_wheels.py models/make_generated.py models/*/evenkeel.yaml models/*/labels.txt \
+    tools/requirements-models.txt tools/requirements-model-wheels.txt | sha256sum | cut -c1-8)
 stamp=$dest.key
 if [ -d "$dest" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then exit 0; fi
 
@@ -33,7 +33,7 @@ if [ ! -d "$target" ]; then
     echo "making the demo models in the cache" >&2
     work=$(mktemp -d "$cache/.tmp-demo-models-XXXXXX")
     trap 'rm -rf "$work"' EXIT
-    (cd "$here" && cp --parents */evenkeel.yaml */labels.txt "$work/")
+    (cd "$here" && cp --parents ./*/evenkeel.yaml ./*/labels.txt "$work/")
     "$python" "$here/make_from_wheels.py" "$wheels" "$work"
     "$python" "$here/make_generated.py" "$work"
     chmod -R a-w,a+rX "$work"

@@ -20,7 +20,7 @@ fi
 
 # Lines "name" or "name least-version" for what is not there or too old.
 missing() {
-  local installed name relation least
+  local installed name least
   installed=$(dpkg-query --show --showformat '${Package} ${db:Status-Status} ${Version}\n' 2>/dev/null |
     awk '$2 == "installed" { print $1, $3 }')
   sed 's/[[:space:]]*#.*//;/^[[:space:]]*$/d' "$list" | awk '
