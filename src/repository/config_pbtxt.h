@@ -10,7 +10,7 @@
 
 #include "core/model_config.h"
 #include "core/status.h"
-#include "repository/triton_config.h"
+#include "repository/triton_message.h"
 
 namespace evenkeel {
 

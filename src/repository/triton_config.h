@@ -1,51 +1,25 @@
-// Settings out of Triton's ModelConfig, wherever the message came from (config.pbtxt, a load
-// request's JSON).
+// A served model's settings as Triton's ModelConfig, both directions, as JSON.
 //
-// What we cannot honour and what would change answers is refused (kUnsupported); what only tunes
-// another server is noted in the log at debug level and passed over. Thread-safety: thread-safe.
+// Thread-safety: thread-safe.
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <string>
+#include <nlohmann/json_fwd.hpp>
 #include <string_view>
-#include <vector>
 
 #include "core/model_config.h"
 #include "core/status.h"
-
-namespace inference {
-class ModelConfig;
-}
+#include "core/tensor.h"
 
 namespace evenkeel {
 
-// Which of the version folders are served.
-struct VersionPolicy {
-  enum class Kind : uint8_t { kLatest, kAll, kSpecific };
-  Kind kind = Kind::kLatest;
-  uint32_t latest = 1;            // kLatest: that many, the highest numbers
-  std::vector<int64_t> specific;  // kSpecific
-};
+// Triton's ModelConfig with the published field names (snake_case), as its /config answers. `signature` is the resolved
+// one: `dims` leave its batch axis out, and max_batch_size is 0 when it has none.
+nlohmann::json ConfigToTritonJson(const ModelConfig& config, const Signature& signature);
 
-struct TritonConfig {
-  ModelConfig config;  // without version, path, engine: those come from the version folder
-  VersionPolicy versions;
-  std::string platform;
-  std::string backend;
-  std::string default_model_filename;  // a plain file name; empty when not given
-};
-
-// Where a field stands in the text, to begin a message with: "config.pbtxt:3:7: ". `field` is a
-// top-level field's name, `index` its occurrence, `inner` a field inside it or "".
-using FieldLocator =
-    std::function<std::string(std::string_view field, int index, std::string_view inner)>;
-// Whether a top-level field was given at all. Fields that were not keep what `base` says.
-using FieldGiven = std::function<bool(std::string_view field)>;
-
-// Labels are read from `base.folder`.
-Result<TritonConfig> ReadTritonConfig(const inference::ModelConfig& message,
-                                      const ModelConfig& base, const FieldLocator& where,
-                                      const FieldGiven& given);
+// `config` with the fields that a load request's "config" parameter (JSON of Triton's ModelConfig) gives; what it does not
+// give stays. version_policy and default_model_filename are passed over: they choose files, and `config` has its file.
+// Errors: kInvalidArgument for malformed JSON, unknown or repeated fields, another model's name, values out of range;
+// kUnsupported as for config.pbtxt; kTooLarge over 1 MiB.
+Result<ModelConfig> ApplyTritonOverride(const ModelConfig& config, std::string_view json);
 
 }  // namespace evenkeel

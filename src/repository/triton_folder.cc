@@ -11,7 +11,7 @@
 #include "repository/config_pbtxt.h"
 #include "repository/folder_model.h"
 #include "repository/paths.h"
-#include "repository/triton_config.h"
+#include "repository/triton_message.h"
 #include "repository/triton_words.h"
 
 namespace evenkeel {
