@@ -139,7 +139,7 @@ void RunBench(const BenchFlags& flags, Format format) {
   if (!record.ok()) Fail(ExitCodeOf(record.status()), record.status().message());
   const nlohmann::json report = ReportJson(*plan, *record);
   if (format == Format::kTable) {
-    std::fputs(ReportTable(report).c_str(), stdout);
+    std::fputs(loadgen::ReportTable(report).c_str(), stdout);
   } else {
     Print(format, {}, nlohmann::ordered_json(report));
   }

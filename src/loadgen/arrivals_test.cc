@@ -24,7 +24,8 @@ std::vector<double> UntilSecond(Arrivals* arrivals, double end_s) {
 // Variance over mean of the counts in windows: 1 for a Poisson process, 0 for a clock.
 double DispersionIndex(const std::vector<double>& times, double end_s, double window_s) {
   std::vector<double> counts(static_cast<size_t>(end_s / window_s));
-  for (const double t : times) ++counts[std::min(static_cast<size_t>(t / window_s), counts.size() - 1)];
+  for (const double t : times)
+    ++counts[std::min(static_cast<size_t>(t / window_s), counts.size() - 1)];
   double mean = 0;
   double square = 0;
   for (const double c : counts) {
@@ -68,7 +69,8 @@ TEST(ArrivalsTest, ConstantIsEvenAcrossParts) {
 }
 
 TEST(ArrivalsTest, TracePartsTakeEachArrivalOnceAndEnd) {
-  const auto times = std::make_shared<const std::vector<double>>(std::vector<double>{0, 0.1, 0.1, 0.4, 2});
+  const auto times =
+      std::make_shared<const std::vector<double>>(std::vector<double>{0, 0.1, 0.1, 0.4, 2});
   std::vector<double> all;
   for (int i = 0; i < 2; ++i) {
     const auto part = UntilSecond(TraceArrivals(times, {i, 2}).get(), 1e9);
@@ -86,7 +88,8 @@ TEST(ArrivalsTest, ScalingRebasesAndKeepsTheOrderOfGaps) {
 }
 
 TEST(TraceFileTest, ReadsTheColumnByNameAndSorts) {
-  const auto times = ParseTrace("client,t_s,note\r\na,2.5,\"x,y\"\nb,1,z\n\n\"c,d\",1.5,\n", "t.csv");
+  const auto times =
+      ParseTrace("client,t_s,note\r\na,2.5,\"x,y\"\nb,1,z\n\n\"c,d\",1.5,\n", "t.csv");
   ASSERT_TRUE(times.ok()) << times.status().ToString();
   EXPECT_EQ(*times, (std::vector<double>{1, 1.5, 2.5}));
 }
@@ -98,8 +101,10 @@ TEST(TraceFileTest, ReadsBareNumbers) {
 }
 
 TEST(TraceFileTest, ErrorsNameFileAndLine) {
-  EXPECT_NE(ParseTrace("t_s\n1\nx\n", "t.csv").status().message().find("t.csv:3"), std::string::npos);
-  EXPECT_NE(ParseTrace("a,b\n1,2\n", "t.csv").status().message().find("no column 't_s'"), std::string::npos);
+  EXPECT_NE(ParseTrace("t_s\n1\nx\n", "t.csv").status().message().find("t.csv:3"),
+            std::string::npos);
+  EXPECT_NE(ParseTrace("a,b\n1,2\n", "t.csv").status().message().find("no column 't_s'"),
+            std::string::npos);
   EXPECT_EQ(ParseTrace("t_s\n", "t.csv").status().code(), Code::kInvalidArgument);
   EXPECT_FALSE(ParseTrace("t_s\nnan\n", "t.csv").ok());
   EXPECT_EQ(ReadTraceFile("/nonexistent/t.csv.gz").status().code(), Code::kNotFound);
@@ -119,9 +124,11 @@ TEST(StageSpecTest, ReadsClosedAndOpenLoops) {
 }
 
 TEST(StageSpecTest, RefusesWhatMakesNoSense) {
-  for (const char* text : {"", "rate=5,concurrency=2", "rate=0", "rate=-1", "rate=inf", "rate=x", "concurrency=0", "speed=3", "rate=1,rate=2",
-                           "rate", "duration=5s", "rate=1,duration=5", "rate=1,duration=0s", "rate=1,requests=0", "concurrency=2,arrivals=poisson",
-                           "rate=1,arrivals=bursty", "arrivals=trace:/nonexistent", "concurrency=1000000"}) {
+  for (const char* text :
+       {"", "rate=5,concurrency=2", "rate=0", "rate=-1", "rate=inf", "rate=x", "concurrency=0",
+        "speed=3", "rate=1,rate=2", "rate", "duration=5s", "rate=1,duration=5",
+        "rate=1,duration=0s", "rate=1,requests=0", "concurrency=2,arrivals=poisson",
+        "rate=1,arrivals=bursty", "arrivals=trace:/nonexistent", "concurrency=1000000"}) {
     EXPECT_FALSE(ParseStage(text, milliseconds(7)).ok()) << text;
   }
 }

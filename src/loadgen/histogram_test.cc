@@ -33,7 +33,8 @@ TEST(HistogramTest, QuantilesStayWithinTheErrorBoundOfASortedReference) {
     for (const double q : {0.0, 0.001, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0}) {
       const int64_t exact = SortedQuantile(values, q);
       EXPECT_GE(h.Quantile(q), exact) << "q " << q << " bits " << bits;
-      EXPECT_LE(static_cast<double>(h.Quantile(q)), static_cast<double>(exact) * bound) << "q " << q << " bits " << bits;
+      EXPECT_LE(static_cast<double>(h.Quantile(q)), static_cast<double>(exact) * bound)
+          << "q " << q << " bits " << bits;
     }
   }
 }
@@ -70,7 +71,8 @@ TEST(HistogramTest, MergedPartsEqualTheWhole) {
   for (const Histogram& part : parts) merged.Merge(part);
   EXPECT_EQ(merged.count(), whole.count());
   EXPECT_DOUBLE_EQ(merged.Mean(), whole.Mean());
-  for (const double q : {0.0, 0.25, 0.5, 0.99, 1.0}) EXPECT_EQ(merged.Quantile(q), whole.Quantile(q));
+  for (const double q : {0.0, 0.25, 0.5, 0.99, 1.0})
+    EXPECT_EQ(merged.Quantile(q), whole.Quantile(q));
 }
 
 TEST(HistogramTest, EmptyGivesZero) {

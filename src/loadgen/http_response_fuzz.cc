@@ -40,6 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   const Outcome whole = ReadInPieces(text, text.size());
   const Outcome cut = ReadInPieces(text, piece);
-  if (whole.progress != cut.progress || whole.status != cut.status || whole.body != cut.body) std::abort();
+  if (whole.progress != cut.progress || whole.status != cut.status || whole.body != cut.body)
+    std::abort();
   return 0;
 }

@@ -14,7 +14,7 @@ struct Parsed {
   int status;
   std::string body;
   bool close;
-  size_t left;   // bytes not consumed
+  size_t left;  // bytes not consumed
   bool operator==(const Parsed&) const = default;
 };
 
@@ -37,7 +37,8 @@ TEST(HttpResponseTest, TheResultDoesNotDependOnHowBytesAreCut) {
   const std::string texts[] = {
       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: x\r\n\r\nhelloHTTP/1.1",
       "HTTP/1.1 429 Too Many Requests\r\nconnection: CLOSE\r\ncontent-length:0\r\n\r\n",
-      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=1\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\nrest",
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n5\r\nhello\r\nA;x=1\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\nrest",
       "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
       "HTTP/1.0 200 OK\r\n\r\nuntil the end",
       "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
@@ -46,25 +47,34 @@ TEST(HttpResponseTest, TheResultDoesNotDependOnHowBytesAreCut) {
   };
   for (const std::string& text : texts) {
     const Parsed whole = Read(text, text.size());
-    for (size_t piece = 1; piece < text.size(); ++piece) EXPECT_EQ(Read(text, piece), whole) << text << " cut at " << piece;
+    for (size_t piece = 1; piece < text.size(); ++piece)
+      EXPECT_EQ(Read(text, piece), whole) << text << " cut at " << piece;
   }
 }
 
 TEST(HttpResponseTest, ReadsBodiesOfEachKind) {
-  EXPECT_EQ(Read("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloX", 100), (Parsed{Progress::kDone, 200, "hello", false, 1}));
-  EXPECT_EQ(Read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", 100), (Parsed{Progress::kDone, 200, "ab", false, 0}));
-  EXPECT_EQ(Read("HTTP/1.1 200 OK\r\n\r\nabc", 100), (Parsed{Progress::kDone, 200, "abc", true, 0}));
-  EXPECT_EQ(Read("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", 100), (Parsed{Progress::kDone, 304, "", false, 0}));
+  EXPECT_EQ(Read("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloX", 100),
+            (Parsed{Progress::kDone, 200, "hello", false, 1}));
+  EXPECT_EQ(Read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", 100),
+            (Parsed{Progress::kDone, 200, "ab", false, 0}));
+  EXPECT_EQ(Read("HTTP/1.1 200 OK\r\n\r\nabc", 100),
+            (Parsed{Progress::kDone, 200, "abc", true, 0}));
+  EXPECT_EQ(Read("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", 100),
+            (Parsed{Progress::kDone, 304, "", false, 0}));
 }
 
 TEST(HttpResponseTest, RefusesWhatIsNotHttp) {
-  for (const char* text : {"SSH-2.0-OpenSSH_9.2 hello there\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-                           "HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-                           "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "HTTP/1.1 20\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n"}) {
+  for (const char* text :
+       {"SSH-2.0-OpenSSH_9.2 hello there\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "HTTP/1.1 20\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n"}) {
     EXPECT_EQ(Read(text, 1000).progress, Progress::kMalformed) << text;
   }
   EXPECT_EQ(Read(std::string(100 << 10, 'x'), 1000).progress, Progress::kMalformed);
-  EXPECT_EQ(Read("", 1).progress, Progress::kMore) << "a connection that ends between responses is no error";
+  EXPECT_EQ(Read("", 1).progress, Progress::kMore)
+      << "a connection that ends between responses is no error";
 }
 
 TEST(HttpResponseTest, KeepsOnlyErrorBodiesUnlessAsked) {
@@ -80,7 +90,9 @@ TEST(HttpResponseTest, KeepsOnlyErrorBodiesUnlessAsked) {
 
 TEST(HttpResponseTest, ReadsComputeTimeFromServerTiming) {
   HttpResponseReader reader;
-  std::string_view bytes = "HTTP/1.1 200 OK\r\nServer-Timing: queue;dur=0.1, compute;desc=\"x\";dur=2.5\r\nContent-Length: 0\r\n\r\n";
+  std::string_view bytes =
+      "HTTP/1.1 200 OK\r\nServer-Timing: queue;dur=0.1, "
+      "compute;desc=\"x\";dur=2.5\r\nContent-Length: 0\r\n\r\n";
   EXPECT_EQ(reader.Feed(&bytes), Progress::kDone);
   EXPECT_EQ(reader.compute_ns(), 2'500'000);
   EXPECT_EQ(ServerTimingNs("queue;dur=1", "compute"), -1);

@@ -24,7 +24,8 @@ Stage Open(double rate_rps, Duration duration) {
 
 TEST(PacerTest, ClosedLoopKeepsTheConcurrency) {
   Pacer pacer({Closed(3, milliseconds(10))}, {}, 100, 1);
-  for (int in_flight = 0; in_flight < 3; ++in_flight) EXPECT_TRUE(pacer.Take(milliseconds(1), in_flight));
+  for (int in_flight = 0; in_flight < 3; ++in_flight)
+    EXPECT_TRUE(pacer.Take(milliseconds(1), in_flight));
   EXPECT_FALSE(pacer.Take(milliseconds(1), 3));
   EXPECT_EQ(pacer.NextWake(), milliseconds(10));
   EXPECT_TRUE(pacer.Take(milliseconds(2), 2));
@@ -89,10 +90,14 @@ TEST(PacerTest, TimedStagesFollowEachOtherAtTheirPlannedTimes) {
   Pacer pacer({Open(1000, milliseconds(3)), Open(500, milliseconds(4))}, {}, 100, 1);
   std::vector<std::pair<int, Duration>> sent;
   for (int ms = 0; ms < 20; ++ms) {
-    while (const auto due = pacer.Take(milliseconds(ms), 0)) sent.emplace_back(due->stage, due->intended);
+    while (const auto due = pacer.Take(milliseconds(ms), 0))
+      sent.emplace_back(due->stage, due->intended);
   }
-  const std::vector<std::pair<int, Duration>> expected = {
-      {0, milliseconds(0)}, {0, milliseconds(1)}, {0, milliseconds(2)}, {1, milliseconds(3)}, {1, milliseconds(5)}};
+  const std::vector<std::pair<int, Duration>> expected = {{0, milliseconds(0)},
+                                                          {0, milliseconds(1)},
+                                                          {0, milliseconds(2)},
+                                                          {1, milliseconds(3)},
+                                                          {1, milliseconds(5)}};
   EXPECT_EQ(sent, expected);
   EXPECT_EQ(pacer.started(1), milliseconds(3));
   EXPECT_EQ(pacer.ended(1), milliseconds(7));

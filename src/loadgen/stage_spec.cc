@@ -1,5 +1,6 @@
 #include "loadgen/stage_spec.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <map>

@@ -1,0 +1,248 @@
+// The HTTP driver against a scripted server: whatever the server does, every request has exactly one outcome.
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <functional>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "loadgen/report.h"
+#include "loadgen/run.h"
+
+namespace evenkeel::loadgen {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr const char* kRequest = "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n";
+constexpr const char* kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+// One thread a connection; `answer` gets the number of the request (from 1) and gives the bytes to send; "" closes.
+class ScriptedServer {
+ public:
+  explicit ScriptedServer(std::function<std::string(int)> answer)
+      : answer_(std::move(answer)), listener_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(bind(listener_.fd(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(listen(listener_.fd(), 64), 0);
+    getsockname(listener_.fd(), reinterpret_cast<sockaddr*>(&address), &size);
+    port_ = ntohs(address.sin_port);
+    acceptor_ = std::thread([this] { Accept(); });
+  }
+  ~ScriptedServer() {
+    shutdown(listener_.fd(), SHUT_RDWR);
+    acceptor_.join();
+    {
+      const std::lock_guard lock(mutex_);
+      for (const Socket& s : sockets_) shutdown(s.fd(), SHUT_RDWR);
+    }
+    for (std::thread& thread : threads_) thread.join();
+  }
+  int port() const { return port_; }
+
+ private:
+  void Accept() {
+    for (int fd; (fd = accept(listener_.fd(), nullptr, nullptr)) >= 0;) {
+      const std::lock_guard lock(mutex_);
+      sockets_.emplace_back(fd);
+      threads_.emplace_back([this, fd] { Serve(fd); });
+    }
+  }
+  void Serve(int fd) {
+    std::string read;
+    char buffer[4096];
+    for (ssize_t n; (n = recv(fd, buffer, sizeof buffer, 0)) > 0;) {
+      read.append(buffer, static_cast<size_t>(n));
+      for (size_t end; (end = read.find("\r\n\r\n")) != std::string::npos; read.erase(0, end + 4)) {
+        int number = 0;
+        {
+          const std::lock_guard lock(mutex_);
+          number = ++requests_;
+        }
+        const std::string answer = answer_(number);
+        if (answer.empty()) {
+          shutdown(fd, SHUT_RDWR);
+          return;
+        }
+        if (answer != "silence") send(fd, answer.data(), answer.size(), MSG_NOSIGNAL);
+      }
+    }
+  }
+
+  std::function<std::string(int)> answer_;
+  Socket listener_;
+  int port_ = 0;
+  std::mutex mutex_;
+  int requests_ = 0;  // guarded by mutex_, like the two below
+  std::vector<Socket> sockets_;
+  std::vector<std::thread> threads_;
+  std::thread acceptor_;
+};
+
+LoadPlan PlanFor(int port, Stage stage) {
+  LoadPlan plan;
+  plan.url = *ParseUrl("http://127.0.0.1:" + std::to_string(port), "80");
+  plan.endpoint = *Resolve(plan.url);
+  plan.models.push_back({"m", 1, {{kRequest, 1, ""}}, false});
+  stage.name = "s";
+  plan.stages = {stage};
+  plan.timeout = milliseconds(150);
+  return plan;
+}
+
+Stage Requests(int concurrency, uint64_t count) {
+  Stage stage;
+  stage.concurrency = concurrency;
+  stage.requests = count;
+  return stage;
+}
+
+const Counts& Run(const LoadPlan& plan, RunRecord* record) {
+  const std::atomic<bool> interrupted{false};
+  Result<RunRecord> result = RunLoad(plan, interrupted, {});
+  EXPECT_TRUE(result.ok()) << result.status().ToString();
+  *record = std::move(*result);
+  const Counts& counts = record->tally.counts(0, 0);
+  EXPECT_EQ(counts.sent,
+            counts.ok + counts.wrong + counts.errors_total() + counts.unanswered_total());
+  return counts;
+}
+
+TEST(HttpDriverTest, CountsEveryKindOfOutcomeOnce) {
+  ScriptedServer server([](int number) -> std::string {
+    switch (number % 6) {
+      case 1: return "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nbusy";
+      case 2: return "";         // closed without an answer
+      case 3: return "silence";  // times out
+      case 4: return "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+      case 5: return "nonsense that is not HTTP\r\n\r\n";
+      default: return kOk;
+    }
+  });
+  RunRecord record;
+  const Counts& counts = Run(PlanFor(server.port(), Requests(1, 60)), &record);
+  EXPECT_EQ(counts.sent, 60u);
+  EXPECT_EQ(counts.ok, 20u);
+  ASSERT_TRUE(counts.errors.contains("429"));
+  EXPECT_EQ(counts.errors.at("429").count, 10u);
+  EXPECT_EQ(counts.errors.at("429").first_message, "busy");
+  EXPECT_EQ(counts.unanswered[static_cast<size_t>(NoAnswer::kClosed)], 10u);
+  EXPECT_EQ(counts.unanswered[static_cast<size_t>(NoAnswer::kTimeout)], 10u);
+  EXPECT_EQ(counts.unanswered[static_cast<size_t>(NoAnswer::kMalformed)], 10u);
+}
+
+TEST(HttpDriverTest, ThreadsShareTheRequests) {
+  ScriptedServer server([](int) { return std::string(kOk); });
+  LoadPlan plan = PlanFor(server.port(), Requests(5, 1001));
+  plan.threads = 3;
+  RunRecord record;
+  EXPECT_EQ(Run(plan, &record).ok, 1001u);
+}
+
+TEST(HttpDriverTest, ChecksAnswersAgainstTheReference) {
+  ScriptedServer server([](int number) {
+    return number == 3 ? "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno" : std::string(kOk);
+  });
+  LoadPlan plan = PlanFor(server.port(), Requests(1, 10));
+  plan.check_answers = true;
+  plan.models[0].requests[0].reference = "ok";
+  RunRecord record;
+  const Counts& counts = Run(plan, &record);
+  EXPECT_EQ(counts.ok, 9u);
+  EXPECT_EQ(counts.wrong, 1u);
+}
+
+TEST(HttpDriverTest, AnOpenLoopCountsLatencyFromTheIntendedTime) {
+  // The first answer comes 100 ms late; a cap of one holds the others back meanwhile.
+  ScriptedServer server([](int number) {
+    if (number == 1) std::this_thread::sleep_for(milliseconds(100));
+    return std::string(kOk);
+  });
+  Stage stage;
+  stage.rate_rps = 100;
+  stage.arrivals = ArrivalKind::kConstant;
+  stage.requests = 8;
+  LoadPlan plan = PlanFor(server.port(), stage);
+  plan.cap = 1;
+  plan.timeout = std::chrono::seconds(5);
+  plan.window = milliseconds(10);
+  RunRecord record;
+  const Counts& counts = Run(plan, &record);
+  EXPECT_EQ(counts.ok, 8u);
+  EXPECT_GE(record.stages[0].held_back, 1u);
+  // The second one was meant for 10 ms and could only be sent after 100 ms.
+  EXPECT_GE(counts.latency.Quantile(0.75), 50'000'000);
+  EXPECT_GE(record.tally.timeline().size(), 8u);
+}
+
+TEST(HttpDriverTest, AnInterruptAccountsForWhatIsInFlight) {
+  ScriptedServer server([](int) { return std::string("silence"); });
+  LoadPlan plan = PlanFor(server.port(), Requests(4, 1000));
+  plan.timeout = std::chrono::seconds(60);
+  std::atomic<bool> interrupted{false};
+  std::thread user([&] {
+    std::this_thread::sleep_for(milliseconds(50));
+    interrupted = true;
+  });
+  const Result<RunRecord> record = RunLoad(plan, interrupted, {});
+  user.join();
+  ASSERT_TRUE(record.ok());
+  const Counts& counts = record->tally.counts(0, 0);
+  EXPECT_EQ(counts.sent, 4u);
+  EXPECT_EQ(counts.unanswered[static_cast<size_t>(NoAnswer::kInterrupted)], 4u);
+  EXPECT_TRUE(record->interrupted);
+}
+
+TEST(HttpDriverTest, AServerThatIsNotThereIsAnErrorAtTheStart) {
+  int port = 0;
+  {
+    port = ScriptedServer([](int) { return std::string(); }).port();
+  }
+  const std::atomic<bool> interrupted{false};
+  EXPECT_EQ(RunLoad(PlanFor(port, Requests(1, 1)), interrupted, {}).status().code(),
+            Code::kUnavailable);
+}
+
+TEST(ReportTest, ShowsErrorsUnansweredAndWarmUpApart) {
+  ScriptedServer server([](int number) {
+    return number <= 3 ? "HTTP/1.1 503 No\r\nContent-Length: 1\r\n\r\n\xff" : std::string(kOk);
+  });
+  LoadPlan plan = PlanFor(server.port(), Requests(1, 2));
+  Stage measured = Requests(1, 4);
+  measured.name = "measured";
+  plan.stages[0].warm_up = true;
+  plan.stages.push_back(measured);
+  plan.objective = milliseconds(100);
+  RunRecord record;
+  Run(plan, &record);
+  const nlohmann::json report = ReportJson(plan, record);
+  EXPECT_EQ(report["warm_up"]["errors"], 2);
+  EXPECT_EQ(report["total"]["sent"], 4);
+  EXPECT_EQ(report["total"]["ok"], 3);
+  EXPECT_EQ(report["total"]["errors_by_status"]["503"]["count"], 1);
+  EXPECT_GT(report["total"]["goodput_per_s"], 0);
+  EXPECT_EQ(report["models"]["m"]["ok"], 3);
+  EXPECT_NO_THROW(static_cast<void>(report.dump())) << "error bodies may be any bytes";
+  const std::string table = ReportTable(report);
+  EXPECT_NE(table.find("error 503: 1"), std::string::npos) << table;
+  EXPECT_NE(table.find("warm-up: of 2 requests 2 failed"), std::string::npos) << table;
+}
+
+TEST(UrlTest, ReadsWhatPeopleWriteAndRefusesTheRest) {
+  EXPECT_EQ(ParseUrl("localhost", "8000")->Authority(), "localhost:8000");
+  EXPECT_EQ(ParseUrl("http://[::1]:9/a?b", "8000")->Authority(), "[::1]:9");
+  EXPECT_EQ(ParseUrl("http://[::1]:9/a?b", "8000")->path, "/a?b");
+  EXPECT_EQ(ParseUrl("grpc://h:1", "8001")->scheme, "grpc");
+  for (const char* text :
+       {"", "https://x", "ftp://x", "x:0", "x:99999", "x:", "[::1", "http://:80"})
+    EXPECT_FALSE(ParseUrl(text, "8000").ok()) << text;
+}
+
+}  // namespace
+}  // namespace evenkeel::loadgen
