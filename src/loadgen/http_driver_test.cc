@@ -103,7 +103,7 @@ Stage Requests(int concurrency, uint64_t count) {
   return stage;
 }
 
-const Counts& Run(const LoadPlan& plan, RunRecord* record) {
+const Counts& RunAll(const LoadPlan& plan, RunRecord* record) {
   const std::atomic<bool> interrupted{false};
   Result<RunRecord> result = RunLoad(plan, interrupted, {});
   EXPECT_TRUE(result.ok()) << result.status().ToString();
@@ -126,7 +126,7 @@ TEST(HttpDriverTest, CountsEveryKindOfOutcomeOnce) {
     }
   });
   RunRecord record;
-  const Counts& counts = Run(PlanFor(server.port(), Requests(1, 60)), &record);
+  const Counts& counts = RunAll(PlanFor(server.port(), Requests(1, 60)), &record);
   EXPECT_EQ(counts.sent, 60u);
   EXPECT_EQ(counts.ok, 20u);
   ASSERT_TRUE(counts.errors.contains("429"));
@@ -142,7 +142,7 @@ TEST(HttpDriverTest, ThreadsShareTheRequests) {
   LoadPlan plan = PlanFor(server.port(), Requests(5, 1001));
   plan.threads = 3;
   RunRecord record;
-  EXPECT_EQ(Run(plan, &record).ok, 1001u);
+  EXPECT_EQ(RunAll(plan, &record).ok, 1001u);
 }
 
 TEST(HttpDriverTest, ChecksAnswersAgainstTheReference) {
@@ -153,7 +153,7 @@ TEST(HttpDriverTest, ChecksAnswersAgainstTheReference) {
   plan.check_answers = true;
   plan.models[0].requests[0].reference = "ok";
   RunRecord record;
-  const Counts& counts = Run(plan, &record);
+  const Counts& counts = RunAll(plan, &record);
   EXPECT_EQ(counts.ok, 9u);
   EXPECT_EQ(counts.wrong, 1u);
 }
@@ -173,7 +173,7 @@ TEST(HttpDriverTest, AnOpenLoopCountsLatencyFromTheIntendedTime) {
   plan.timeout = std::chrono::seconds(5);
   plan.window = milliseconds(10);
   RunRecord record;
-  const Counts& counts = Run(plan, &record);
+  const Counts& counts = RunAll(plan, &record);
   EXPECT_EQ(counts.ok, 8u);
   EXPECT_GE(record.stages[0].held_back, 1u);
   // The second one was meant for 10 ms and could only be sent after 100 ms.
@@ -220,7 +220,7 @@ TEST(ReportTest, ShowsErrorsUnansweredAndWarmUpApart) {
   plan.stages.push_back(measured);
   plan.objective = milliseconds(100);
   RunRecord record;
-  Run(plan, &record);
+  RunAll(plan, &record);
   const nlohmann::json report = ReportJson(plan, record);
   EXPECT_EQ(report["warm_up"]["errors"], 2);
   EXPECT_EQ(report["total"]["sent"], 4);
