@@ -139,14 +139,8 @@ class InferenceService final : public WithCudaMemory {
   OpenStreams& streams_;
 };
 
-// gRPC's own log goes where ours goes. Its errors are mostly about peers and ports, which callers report themselves.
-void ForwardLog(gpr_log_func_args* args) {
-  if (args->severity == GPR_LOG_SEVERITY_ERROR) {
-    LogWarning("grpc: {}", args->message);
-  } else {
-    LogDebug("grpc: {}", args->message);
-  }
-}
+// gRPC's own log goes where ours goes; its errors too are details of what callers report in words of their own.
+void ForwardLog(gpr_log_func_args* args) { LogDebug("grpc: {}", args->message); }
 
 void SetLimits(grpc::ServerBuilder& builder, const GrpcOptions& options) {
   constexpr int kSecond = 1000;
