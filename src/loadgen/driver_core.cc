@@ -44,7 +44,10 @@ DriverCore::DriverCore(DriverContext context)
 }
 
 std::optional<InFlight> DriverCore::Take(Duration now) {
-  if (now < paused_until_ && pacer_.closed_loop()) return std::nullopt;
+  if (paused_until_ > Duration::zero()) {
+    if (now < paused_until_ && pacer_.closed_loop()) return std::nullopt;
+    paused_until_ = Duration::zero();
+  }
   const std::optional<Pacer::Due> due = pacer_.Take(now, outstanding_);
   if (!due) return std::nullopt;
   InFlight r;

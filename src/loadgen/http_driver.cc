@@ -158,10 +158,10 @@ void HttpDriver::Write(size_t slot) {
       if (!std::exchange(c.wants_write, true)) Register(slot, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
       return;
     } else if (errno != EINTR) {
-      // The server may have answered (say 413) before it stopped reading.
+      // The server may have answered (say 413) before it stopped reading. The slot may carry another request after that.
+      const uint32_t generation = c.generation;
       OnReadable(slot);
-      if (connections_[slot].busy && connections_[slot].socket.open())
-        Fail(slot, NoAnswer::kClosed);
+      if (c.busy && c.generation == generation) Fail(slot, NoAnswer::kClosed);
       return;
     }
   }
@@ -264,7 +264,11 @@ void HttpDriver::Wait(Duration until) {
   epoll_event events[256];
   const Duration left = std::clamp<Duration>(until - core_->Now(), Duration::zero(), kLongestWait);
   const timespec timeout{0, static_cast<long>(left.count())};
-  const int n = epoll_pwait2(epoll_.fd(), events, 256, &timeout, nullptr);
+  int n = epoll_pwait2(epoll_.fd(), events, 256, &timeout, nullptr);
+  // Kernels before 5.11 wait in milliseconds only.
+  if (n < 0 && errno == ENOSYS)
+    n = epoll_wait(epoll_.fd(), events, 256,
+                   static_cast<int>((left.count() + 999'999) / 1'000'000));
   for (int i = 0; i < n; ++i) OnEvent(events[i]);
 }
 
