@@ -1,7 +1,8 @@
 // The verbs' side of a running server's HTTP API.
 //
-// Contract: a call that fails writes one message to stderr (what was asked, what the server said; how to start a server when none answers) and
-//   throws CLI::RuntimeError with the exit code of commands.h.
+// Contract: a call that fails writes one message to stderr (what was asked, what the server said;
+//   how to start a server when none answers) and throws CLI::RuntimeError with the exit code of
+//   commands.h.
 // Thread-safety: main thread only.
 #pragma once
 

@@ -1,8 +1,9 @@
 // The verbs of the command line: each Register<Verb>() adds one subcommand to the program.
 //
-// Contract: a verb's callback ends with `throw CLI::RuntimeError(code)` when it fails, after it has written its message to stderr; a callback
-//   that returns means exit code 0. Data goes to stdout, messages to stderr. No callback runs before the whole command line was parsed.
-//   A subcommand's footer() holds its examples: help prints them first.
+// Contract: a verb's callback ends with `throw CLI::RuntimeError(code)` when it fails, after it has
+//   written its message to stderr; a callback that returns means exit code 0. Data goes to stdout,
+//   messages to stderr. No callback runs before the whole command line was parsed. A subcommand's
+//   footer() holds its examples: help prints them first.
 // Thread-safety: main thread only.
 #pragma once
 

@@ -1,4 +1,5 @@
-// `evenkeel completion SHELL`: a completion script made from the verbs and flags that this program has.
+// `evenkeel completion SHELL`: a completion script made from the verbs and flags that this program
+// has.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
@@ -56,7 +57,8 @@ std::string Quoted(const std::string& text, const char* quote_escape) {
   return out + "'";
 }
 
-// Flags after a dash, verbs before any other word; models are not asked for: completion must not wait for a server.
+// Flags after a dash, verbs before any other word; models are not asked for: completion must not
+// wait for a server.
 std::string BashScript(const std::vector<Node>& nodes) {
   std::string text =
       "_evenkeel() {\n"

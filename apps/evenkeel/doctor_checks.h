@@ -1,6 +1,8 @@
-// What `evenkeel doctor` looks at. Each check says one thing about this machine and, unless it passes, how to put it right.
+// What `evenkeel doctor` looks at. Each check says one thing about this machine and, unless it
+// passes, how to put it right.
 //
-// Contract: checks change nothing that lasts (a port is bound and let go, a lock taken and let go); none waits longer than a second.
+// Contract: checks change nothing that lasts (a port is bound and let go, a lock taken and let go);
+//   none waits longer than a second.
 // Thread-safety: main thread only.
 #pragma once
 

@@ -28,7 +28,8 @@ namespace fs = std::filesystem;
 constexpr double kMiB = 1024.0 * 1024;
 constexpr std::string_view kWorkerPrefix = "evenkeel-worker-";
 
-// The folder of the worker executables: beside this program, or in the installed tree; empty when there is none.
+// The folder of the worker executables: beside this program, or in the installed tree; empty when
+// there is none.
 fs::path WorkersFolder() {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
@@ -39,7 +40,8 @@ fs::path WorkersFolder() {
   return {};
 }
 
-// Libraries that `program` needs and the loader does not find. The loader is asked, the program itself does not run.
+// Libraries that `program` needs and the loader does not find. The loader is asked, the program
+// itself does not run.
 std::vector<std::string> MissingLibraries(const std::string& program) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return {};
@@ -182,8 +184,8 @@ int TryListen(const std::string& address, const std::string& port) {
 
 bool IsEvenkeel(const std::string& address, const std::string& port) {
   HttpCall call;
-  call.server = fmt::format(
-      address.find(':') == std::string::npos ? "http://{}:{}" : "http://[{}]:{}", address, port);
+  const bool v6 = address.find(':') != std::string::npos;
+  call.server = v6 ? "http://[" + address + "]:" + port : "http://" + address + ":" + port;
   call.target = "/v2";
   call.timeout = std::chrono::milliseconds(500);
   const auto answer = CallHttp(call);

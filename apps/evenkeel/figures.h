@@ -1,5 +1,5 @@
-// Figures out of the server's JSON, as people read them. A missing or strange value is an empty text, never an error: an older or newer
-// server may say less.
+// Figures out of the server's JSON, as people read them. A missing or strange value is an empty
+// text, never an error: an older or newer server may say less.
 //
 // Thread-safety: thread-safe.
 #pragma once
@@ -17,7 +17,8 @@ std::string MillisecondsAt(const nlohmann::ordered_json& object,
 std::string BytesAt(const nlohmann::ordered_json& object, const std::string& key);  // "12.4 MiB"
 std::string HumanBytes(double bytes);
 
-// The entry of `described["models"]` with that name (and version, unless it is ""); an empty object when there is none.
+// The entry of `described["models"]` with that name (and version, unless it is ""); an empty object
+// when there is none.
 nlohmann::ordered_json ModelNamed(const nlohmann::ordered_json& described, const std::string& name,
                                   const std::string& version);
 

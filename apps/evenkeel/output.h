@@ -1,7 +1,10 @@
-// What the verbs print: listings as table, wide table, JSON, YAML or names; single documents as JSON or YAML.
+// What the verbs print: listings as table, wide table, JSON, YAML or names; single documents as
+// JSON or YAML.
 //
-// Contract: data goes to stdout. Colour only on a terminal, without NO_COLOR, TERM=dumb and --no-color. A table's columns are as wide as their texts; numbers stand right.
-//   JSON has two-space indent and ends with a newline. YAML is such that any YAML reader gives the JSON's values.
+// Contract: data goes to stdout. Colour only on a terminal, without NO_COLOR, TERM=dumb and
+//   --no-color. A table's columns are as wide as their texts; numbers stand right. JSON has
+//   two-space indent and ends with a newline. YAML is such that any YAML reader gives the JSON's
+//   values.
 // Thread-safety: main thread only.
 #pragma once
 
@@ -29,7 +32,8 @@ struct Listing {
 
 enum class Format { kTable, kWide, kJson, kYaml, kName };
 
-// Adds `-o, --output` with the formats of a listing (or, without `listing`, table|json|yaml) and stores the choice. `format` must outlive the app.
+// Adds `-o, --output` with the formats of a listing (or, without `listing`, table|json|yaml) and
+// stores the choice. `format` must outlive the app.
 void AddOutputFlag(CLI::App& verb, Format* format, bool listing = true);
 
 // Prints `listing` or, for -o json and -o yaml, `document`.
@@ -40,7 +44,8 @@ std::string ToYaml(const nlohmann::ordered_json& document);
 // --no-color was given.
 void ForbidColour();
 bool ColourAllowed();
-// `text` as a state: green for READY and pass, yellow for warn and what is under way, red for the rest, where colour is allowed.
+// `text` as a state: green for READY and pass, yellow for warn and what is under way, red for the
+// rest, where colour is allowed.
 std::string Painted(const std::string& text);
 
 }  // namespace evenkeel

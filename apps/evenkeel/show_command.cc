@@ -1,4 +1,5 @@
-// `evenkeel show MODEL`: inputs, outputs, settings, instances, what a batch costs, and the latest batches.
+// `evenkeel show MODEL`: inputs, outputs, settings, instances, what a batch costs, and the latest
+// batches.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>

@@ -25,39 +25,55 @@ constexpr int64_t kHour = 3600LL * 1000 * 1000 * 1000;
 constexpr int64_t kYear = 365 * 24 * kHour;
 constexpr int64_t kMs = 1000 * 1000;
 
+constexpr SettingSpec Text(SettingKind kind, std::string_view key, std::string_view default_text,
+                           std::string_view help) {
+  return {key, kind, default_text, 0, 0, {}, true, help};
+}
+constexpr SettingSpec Number(SettingKind kind, std::string_view key, std::string_view default_text,
+                             int64_t lo, int64_t hi, std::string_view help) {
+  return {key, kind, default_text, lo, hi, {}, true, help};
+}
+constexpr SettingSpec Choice(std::string_view key, std::string_view default_text,
+                             std::string_view choices, std::string_view help) {
+  return {key, kChoice, default_text, 0, 0, choices, true, help};
+}
+constexpr SettingSpec Client(SettingSpec spec) {
+  spec.serve = false;
+  return spec;
+}
+
 constexpr auto kSettings = std::to_array<SettingSpec>({
-    {"models", kFolder, "$DATA/models", 0, 0, {}, true, "Folder of models and model folders"},
-    {"state", kFolder, "$STATE", 0, 0, {}, true, "Folder for what must survive a restart (lock, samples)"},
-    {"cache", kFolder, "$CACHE", 0, 0, {}, true, "Folder for compiled models; safe to delete"},
-    {"http.address", kAddress, "127.0.0.1", 0, 0, {}, true, "Address to listen on for HTTP"},
-    {"http.port", kInteger, "8000", 0, 65535, {}, true, "Port for HTTP; 0 takes any free one"},
-    {"grpc.address", kAddress, "127.0.0.1", 0, 0, {}, true, "Address to listen on for gRPC"},
-    {"grpc.port", kInteger, "8001", 0, 65535, {}, true, "Port for gRPC; 0 takes any free one"},
-    {"metrics.address", kAddress, "127.0.0.1", 0, 0, {}, true, "Address to listen on for /metrics"},
-    {"metrics.port", kInteger, "8002", 0, 65535, {}, true, "Port for /metrics; 0 takes any free one"},
-    {"insecure", kBool, "false", 0, 0, {}, true,
-     "Allow an address that is not loopback, though there is no TLS and no key"},
-    {"io_threads", kInteger, "1", 1, 64, {}, true, "Threads that serve HTTP connections"},
-    {"worker_cpus", kCpus, "", 0, 0, {}, true, "Cores for workers, as in 0-3,8; empty: all"},
-    {"threads", kInteger, "0", 0, 1024, {}, true, "Threads of a model instance; 0: as many as cores"},
-    {"log_level", kChoice, "info", 0, 0, "debug|info|warning|error", true, "Least level that is logged"},
-    {"max_body", kBytes, "64MiB", 1024, int64_t{16} << 30, {}, true,
-     "Largest request body, after decompression"},
-    {"max_connections", kInteger, "4096", 1, 1'000'000, {}, true, "HTTP connections open at once"},
-    {"request_timeout", kDuration, "30s", 100 * kMs, kHour, {}, true,
-     "Time for a whole request to arrive"},
-    {"idle_timeout", kDuration, "120s", 100 * kMs, kHour, {}, true,
-     "How long a connection without a request is kept"},
-    {"drain_timeout", kDuration, "30s", 0, kHour, {}, true,
-     "Time for accepted requests to finish at SIGTERM"},
-    {"samples.mode", kChoice, "memory", 0, 0, "off|memory|disk", true,
-     "Where a sample of request inputs is kept, for models that do not say"},
-    {"samples.items", kInteger, "128", 1, 1'000'000, {}, true, "Rows kept for a model and signature"},
-    {"samples.size", kBytes, "64MiB", int64_t{64} << 10, int64_t{64} << 30, {}, true,
-     "Bytes kept for a model"},
-    {"samples.max_age", kDuration, "0s", 0, 10 * kYear, {}, true,
-     "Age at which a sampled row is dropped; 0: never"},
-    {"server", kUrl, "http://127.0.0.1:8000", 0, 0, {}, false, "Server that ls, ps, show, load ... talk to"},
+    Text(kFolder, "models", "$DATA/models", "Folder of models and model folders"),
+    Text(kFolder, "state", "$STATE", "Folder for what must survive a restart (lock, samples)"),
+    Text(kFolder, "cache", "$CACHE", "Folder for compiled models; safe to delete"),
+    Text(kAddress, "http.address", "127.0.0.1", "Address to listen on for HTTP"),
+    Number(kInteger, "http.port", "8000", 0, 65535, "Port for HTTP; 0 takes any free one"),
+    Text(kAddress, "grpc.address", "127.0.0.1", "Address to listen on for gRPC"),
+    Number(kInteger, "grpc.port", "8001", 0, 65535, "Port for gRPC; 0 takes any free one"),
+    Text(kAddress, "metrics.address", "127.0.0.1", "Address to listen on for /metrics"),
+    Number(kInteger, "metrics.port", "8002", 0, 65535, "Port for /metrics; 0 takes any free one"),
+    Text(kBool, "insecure", "false", "Allow an address that is not loopback: nothing guards it"),
+    Number(kInteger, "io_threads", "1", 1, 64, "Threads that serve HTTP connections"),
+    Text(kCpus, "worker_cpus", "", "Cores for workers, as in 0-3,8; empty: all"),
+    Number(kInteger, "threads", "0", 0, 1024, "Threads of a model instance; 0: as many as cores"),
+    Choice("log_level", "info", "debug|info|warning|error", "Least level that is logged"),
+    Number(kBytes, "max_body", "64MiB", 1024, int64_t{16} << 30,
+           "Largest request body, after decompression"),
+    Number(kInteger, "max_connections", "4096", 1, 1'000'000, "HTTP connections open at once"),
+    Number(kDuration, "request_timeout", "30s", 100 * kMs, kHour,
+           "Time for a whole request to arrive"),
+    Number(kDuration, "idle_timeout", "120s", 100 * kMs, kHour,
+           "How long a connection without a request is kept"),
+    Number(kDuration, "drain_timeout", "30s", 0, kHour,
+           "Time for accepted requests to finish at SIGTERM"),
+    Choice("samples.mode", "memory", "off|memory|disk",
+           "Where a sample of request inputs is kept, for models that do not say"),
+    Number(kInteger, "samples.items", "128", 1, 1'000'000, "Rows kept for a model and signature"),
+    Number(kBytes, "samples.size", "64MiB", int64_t{64} << 10, int64_t{64} << 30,
+           "Bytes kept for a model"),
+    Number(kDuration, "samples.max_age", "0s", 0, 10 * kYear,
+           "Age at which a sampled row is dropped; 0: never"),
+    Client(Text(kUrl, "server", "http://127.0.0.1:8000", "Server that ls, ps, show, load ... ask")),
 });
 
 std::string MakeName(std::string_view prefix, std::string_view key, char separator, bool upper) {
@@ -88,8 +104,9 @@ Status CheckRange(const Result<T>& value, int64_t number, const SettingSpec& spe
 
 Status CheckDuration(const SettingSpec& spec, std::string_view text) {
   const Result<Duration> value = ParseDuration(text);
-  return CheckRange(value, value.ok() ? value->count() : 0, spec,
-                    [](int64_t ns) { return FormatDuration(Duration(ns)); }, text);
+  return CheckRange(
+      value, value.ok() ? value->count() : 0, spec,
+      [](int64_t ns) { return FormatDuration(Duration(ns)); }, text);
 }
 
 Status CheckBytes(const SettingSpec& spec, std::string_view text) {
@@ -99,20 +116,26 @@ Status CheckBytes(const SettingSpec& spec, std::string_view text) {
 
 Status CheckUrl(std::string_view text) {
   const bool known = text.starts_with("http://") || text.starts_with("https://");
-  if (known && text.find_first_of(" \t\r\n") == std::string_view::npos && text.size() > 8) return Status::Ok();
+  if (known && text.find_first_of(" \t\r\n") == std::string_view::npos && text.size() > 8)
+    return Status::Ok();
   return InvalidArgument("expected a URL like http://127.0.0.1:8000, got {}", Excerpt(text));
 }
 
 Status CheckAddress(std::string_view text) {
-  const bool plain = !text.empty() && text.find_first_not_of("0123456789abcdefABCDEF.:%") == std::string_view::npos;
+  const bool plain = !text.empty() &&
+                     text.find_first_not_of("0123456789abcdefABCDEF.:%") == std::string_view::npos;
   if (plain && text.find_first_of(".:") != std::string_view::npos) return Status::Ok();
-  return InvalidArgument("expected an IPv4 or IPv6 address like 127.0.0.1 or ::1, got {}", Excerpt(text));
+  return InvalidArgument("expected an IPv4 or IPv6 address like 127.0.0.1 or ::1, got {}",
+                         Excerpt(text));
 }
 
 // A given folder, absolute: ~ is the user's home, a relative one starts at `base`.
-std::string AbsoluteFolder(const std::string& text, const SettingSources& sources, const std::string& base) {
+std::string AbsoluteFolder(const std::string& text, const SettingSources& sources,
+                           const std::string& base) {
   const std::pair<std::string_view, const std::string*> stands[] = {
-      {"$DATA", &sources.data_folder}, {"$STATE", &sources.state_folder}, {"$CACHE", &sources.cache_folder}};
+      {"$DATA", &sources.data_folder},
+      {"$STATE", &sources.state_folder},
+      {"$CACHE", &sources.cache_folder}};
   for (const auto& [word, folder] : stands) {
     if (text.starts_with(word)) return *folder + text.substr(word.size());
   }
@@ -124,7 +147,8 @@ std::string AbsoluteFolder(const std::string& text, const SettingSources& source
   if (path.is_relative()) path = std::filesystem::path(base) / path;
   path = path.lexically_normal();
   // "a/" and "a" are the same folder, also as text.
-  return path.has_filename() || path == path.root_path() ? path.string() : path.parent_path().string();
+  return path.has_filename() || path == path.root_path() ? path.string()
+                                                         : path.parent_path().string();
 }
 
 std::string XdgFolder(const char* variable, const std::string& below_home) {
@@ -139,9 +163,12 @@ void WarnOfUnknown(const SettingSources::Pairs& environment, std::vector<std::st
   for (const SettingSpec& spec : kSettings) names.push_back(EnvironmentName(spec.key));
   const std::vector<std::string_view> views(names.begin(), names.end());
   for (const auto& [name, text] : environment) {
-    if (!name.starts_with("EVENKEEL_") || std::find(names.begin(), names.end(), name) != names.end()) continue;
+    if (!name.starts_with("EVENKEEL_") ||
+        std::find(names.begin(), names.end(), name) != names.end())
+      continue;
     const std::string_view near = ClosestTo(name, views);
-    if (!near.empty()) warnings->push_back(fmt::format("{} is no setting; did you mean {}?", name, near));
+    if (!near.empty())
+      warnings->push_back(fmt::format("{} is no setting; did you mean {}?", name, near));
   }
 }
 
@@ -156,7 +183,8 @@ Result<GivenByKey> Collect(const SettingSources& sources) {
   const auto add = [&given](std::string_view key, Given value) -> Status {
     const SettingSpec* spec = FindSetting(key);
     EK_CHECK(spec != nullptr);
-    EK_RETURN_IF_ERROR(CheckSetting(*spec, value.text).Annotate(fmt::format("{}: {}", value.origin, key)));
+    EK_RETURN_IF_ERROR(
+        CheckSetting(*spec, value.text).Annotate(fmt::format("{}: {}", value.origin, key)));
     given.try_emplace(std::string(key), std::move(value));  // stronger sources come first
     return Status::Ok();
   };
@@ -175,7 +203,8 @@ Result<GivenByKey> Collect(const SettingSources& sources) {
     Result<std::vector<FileSetting>> settings = ReadSettingsFile(file);
     if (!settings.ok()) return settings.status();
     for (FileSetting& setting : *settings) {
-      EK_RETURN_IF_ERROR(add(setting.key, {setting.text, fmt::format("{}:{}", file, setting.line), folder}));
+      EK_RETURN_IF_ERROR(
+          add(setting.key, {setting.text, fmt::format("{}:{}", file, setting.line), folder}));
     }
   }
   return given;
@@ -186,7 +215,8 @@ Result<GivenByKey> Collect(const SettingSources& sources) {
 std::span<const SettingSpec> AllSettings() { return kSettings; }
 
 const SettingSpec* FindSetting(std::string_view key) {
-  const auto found = std::find_if(kSettings.begin(), kSettings.end(), [key](const auto& s) { return s.key == key; });
+  const auto found = std::find_if(kSettings.begin(), kSettings.end(),
+                                  [key](const auto& s) { return s.key == key; });
   return found == kSettings.end() ? nullptr : &*found;
 }
 
@@ -195,29 +225,22 @@ std::string FlagName(std::string_view key) { return MakeName("--", key, '-', fal
 
 Status CheckSetting(const SettingSpec& spec, std::string_view text) {
   switch (spec.kind) {
-    case kText:
-      return Status::Ok();
+    case kText: return Status::Ok();
     case kFolder:
       if (!text.empty() && text.find('\0') == std::string_view::npos) return Status::Ok();
       return InvalidArgument("expected a folder, got {}", Excerpt(text));
-    case kAddress:
-      return CheckAddress(text);
-    case kUrl:
-      return CheckUrl(text);
-    case kInteger:
-      return ParseInt(text, spec.lo, spec.hi).status();
+    case kAddress: return CheckAddress(text);
+    case kUrl: return CheckUrl(text);
+    case kInteger: return ParseInt(text, spec.lo, spec.hi).status();
     case kBool:
       if (text == "true" || text == "false") return Status::Ok();
       return InvalidArgument("expected true or false, got {}", Excerpt(text));
-    case kDuration:
-      return CheckDuration(spec, text);
-    case kBytes:
-      return CheckBytes(spec, text);
+    case kDuration: return CheckDuration(spec, text);
+    case kBytes: return CheckBytes(spec, text);
     case kChoice:
       if (IsOneOf(text, spec.choices)) return Status::Ok();
       return InvalidArgument("expected one of {}, got {}", spec.choices, Excerpt(text));
-    case kCpus:
-      return ParseCpus(text).status();
+    case kCpus: return ParseCpus(text).status();
   }
   return Internal("unknown kind of setting");
 }
@@ -240,7 +263,8 @@ SettingSources DefaultSources() {
   return sources;
 }
 
-Result<Settings> Settings::Resolve(const SettingSources& sources, std::vector<std::string>* warnings) {
+Result<Settings> Settings::Resolve(const SettingSources& sources,
+                                   std::vector<std::string>* warnings) {
   Result<GivenByKey> given = Collect(sources);
   if (!given.ok()) return given.status();
   Settings settings;

@@ -1,7 +1,8 @@
 // A small blocking HTTP/1.1 client for the command line.
 //
 // Use for: one call at a time to a server's API. Not for: load (see loadgen/), forwarding.
-// Contract: opens a connection for each call; follows no redirects; whatever status the server answers is a result, not an error.
+// Contract: opens a connection for each call; follows no redirects; whatever status the server
+//   answers is a result, not an error.
 // Thread-safety: thread-safe.
 #pragma once
 
@@ -32,7 +33,8 @@ struct HttpAnswer {
   std::string body;
 };
 
-// Errors: kInvalidArgument (no such URL), kUnsupported (https), kUnavailable (nobody answers there), kDeadlineExceeded, kInternal (what answered speaks no HTTP).
+// Errors: kInvalidArgument (no such URL), kUnsupported (https), kUnavailable (nobody answers
+// there), kDeadlineExceeded, kInternal (what answered speaks no HTTP).
 Result<HttpAnswer> CallHttp(const HttpCall& call);
 
 // `part` with everything but letters, digits and "-._~" percent-encoded.

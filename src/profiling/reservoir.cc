@@ -34,7 +34,8 @@ int64_t Reservoir::TakeSkip() {
 
 int64_t Reservoir::Admit() {
   if (size_ < capacity_) return size_++;
-  // Of capacity + 1 rows the one with the largest key leaves: any of them with equal chance, the new one too.
+  // Of capacity + 1 rows the one with the largest key leaves: any of them with equal chance, the
+  // new one too.
   const int64_t leaves = std::uniform_int_distribution<int64_t>(0, capacity_)(random_);
   LowerThreshold(capacity_ + 1);
   return leaves == capacity_ ? kNotKept : leaves;

@@ -1,12 +1,12 @@
 // Which rows of a stream to keep so that, at any time, the kept ones are a uniform sample.
 //
 // Use for: decisions only; the rows themselves are the caller's, in slots 0 to size()-1.
-// Contract: every row has a (never drawn) uniform key; kept are the rows with the least keys, at most
-//   `capacity` of them; threshold() is the key from which a row is refused. Instead of keys, the
-//   number of rows to pass before the next candidate is drawn (TakeSkip), which is what makes a row
-//   that is not chosen nearly free. While rows only come, every subset of the kept size is equally
-//   likely. Where rows leave early (Evict, Forget) and their places are filled again, a row's chance
-//   depends on its age by about 1/capacity (measured in the test).
+// Contract: every row has a (never drawn) uniform key; kept are the rows with the least keys, at
+//   most `capacity` of them; threshold() is the key from which a row is refused. Instead of keys,
+//   the number of rows to pass before the next candidate is drawn (TakeSkip), which is what makes a
+//   row that is not chosen nearly free. While rows only come, every subset of the kept size is
+//   equally likely. Where rows leave early (Evict, Forget) and their places are filled again, a
+//   row's chance depends on its age by about 1/capacity (measured in the test).
 // Thread-safety: thread-compatible.
 // Source: K.-H. Li, ACM TOMS 20 (1994), algorithm L; distribution of Vitter's R. Differs: the
 //   threshold is the key of the row evicted last, not the largest kept, so that the kept rows'
@@ -39,8 +39,8 @@ class Reservoir {
   // Drops a row drawn at random and lowers the threshold: the slot to free; the caller moves its
   // last row there. REQUIRES: size() > 0.
   int64_t Evict();
-  // One row left for reasons of its own (age): its place is filled again by later rows.
-  // REQUIRES: size() > 0.
+  // One row left for reasons of its own (age): its place is filled again by later rows. REQUIRES:
+  // size() > 0.
   void Forget() { --size_; }
   // Continues an earlier reservoir. REQUIRES: 0 <= size <= capacity, 0 < threshold <= 1.
   void Restore(int64_t size, double threshold);

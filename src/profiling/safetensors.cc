@@ -79,7 +79,8 @@ Status CheckTensor(const SafeTensor& tensor) {
   return Status::Ok();
 }
 
-// The header as JSON. Refuses repeated keys, which the DOM would merge in silence; never builds what is nested too deep.
+// The header as JSON. Refuses repeated keys, which the DOM would merge in silence; never builds
+// what is nested too deep.
 Result<Json> ParseHeader(std::string_view text) {
   constexpr int kDeepest = 4;  // __metadata__ and tensors need three levels
   std::array<std::set<std::string>, kDeepest + 2> keys;  // of the object being read, by level

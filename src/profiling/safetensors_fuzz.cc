@@ -1,4 +1,5 @@
-// Any bytes: the readers either refuse them or give content that encodes to a file they read as the same.
+// Any bytes: the readers either refuse them or give content that encodes to a file they read as the
+// same.
 #include <cstdint>
 #include <cstdlib>
 #include <span>

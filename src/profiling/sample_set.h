@@ -1,8 +1,10 @@
 // The kept rows of one model and input signature while requests are being served.
 //
-// Contract: Offer() of a request with no candidate row is one compare-and-swap. A candidate is decided under the lock and copied after it.
-//   `skip_` counts the rows to pass before the next candidate; whoever finds fewer than its own rows there takes the lock, takes
-//   all that is left (exchange with 0, which sends everyone else to the lock), and puts the next skip in place: each row passes exactly once.
+// Contract: Offer() of a request with no candidate row is one compare-and-swap. A candidate is
+//   decided under the lock and copied after it. `skip_` counts the rows to pass before the next
+//   candidate; whoever finds fewer than its own rows there takes the lock, takes all that is left
+//   (exchange with 0, which sends everyone else to the lock), and puts the next skip in place: each
+//   row passes exactly once.
 // Thread-safety: thread-safe.
 #pragma once
 
@@ -40,11 +42,13 @@ class LiveSampleSet {
     Choose(inputs, rows, now_s);
   }
 
-  // Takes over what an earlier run kept; drops at random what no longer fits the limits. Call before any Offer().
+  // Takes over what an earlier run kept; drops at random what no longer fits the limits. Call
+  // before any Offer().
   void Restore(const SampleSet& kept);
   // All but the model's name. Rows that are still being copied are left out.
   SampleSet Snapshot() const;
-  // Drops rows that arrived before `oldest_s`. Once none is left, rows enter as at the start: without this a stream that slowed down would wait for ever at an old threshold.
+  // Drops rows that arrived before `oldest_s`. Once none is left, rows enter as at the start:
+  // without this a stream that slowed down would wait for ever at an old threshold.
   void DropBefore(int64_t oldest_s);
   // Forgets everything and starts counting again.
   void Clear();

@@ -89,7 +89,8 @@ Status ReplaceFile(const std::string& path, std::string_view bytes) {
     ::unlink(temporary.c_str());
     return status;
   }
-  // The rename itself must survive a power cut too; where folders cannot be synced, it is as safe as it gets.
+  // The rename itself must survive a power cut too; where folders cannot be synced, it is as safe
+  // as it gets.
   const File folder(fs::path(path).parent_path().string(), O_RDONLY | O_DIRECTORY);
   if (folder.fd() >= 0) (void)::fsync(folder.fd());
   return Status::Ok();

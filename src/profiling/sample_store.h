@@ -1,7 +1,9 @@
-// The folder that samples are kept in: one file a model and signature, replaced as a whole or not at all.
+// The folder that samples are kept in: one file a model and signature, replaced as a whole or not
+// at all.
 //
-// Contract: folder/MODEL/HASH.safetensors. A crash at any moment leaves the old or the new file. A file that does not decode, or lies where it does not belong, is renamed to *.bad
-//   with a warning and never read again. Blocks on the disk: not for the request path.
+// Contract: folder/MODEL/HASH.safetensors. A crash at any moment leaves the old or the new file. A
+//   file that does not decode, or lies where it does not belong, is renamed to *.bad with a warning
+//   and never read again. Blocks on the disk: not for the request path.
 // Thread-safety: thread-compatible.
 #pragma once
 
@@ -22,9 +24,11 @@ class SampleStore {
 
   // Every readable set. Unfinished temporary files are removed.
   std::vector<SampleSet> Load();
-  // Error kUnavailable with the system's text (full disk, no permission); the earlier file is then still there.
+  // Error kUnavailable with the system's text (full disk, no permission); the earlier file is then
+  // still there.
   Status Write(const SampleSet& set);
-  // Removes the files of `model` (and what was set aside); with a signature only that file. Fine when there is none. Error kInternal.
+  // Removes the files of `model` (and what was set aside); with a signature only that file. Fine
+  // when there is none. Error kInternal.
   Status Remove(const std::string& model);
   Status Remove(const std::string& model, const std::string& signature);
   // Removes the files of `model` last written before `oldest_s` (Unix seconds).
@@ -36,7 +40,8 @@ class SampleStore {
   std::string folder_;
 };
 
-// Writes `bytes` to a temporary file beside `path`, syncs it, and renames it over `path`. Error kUnavailable.
+// Writes `bytes` to a temporary file beside `path`, syncs it, and renames it over `path`. Error
+// kUnavailable.
 Status ReplaceFile(const std::string& path, std::string_view bytes);
 
 }  // namespace evenkeel

@@ -165,10 +165,6 @@ class ReservoirSampler final : public Sampler {
     }
     stopping_.notify_all();
     if (thread_.joinable()) thread_.join();
-    for (const auto& model : Models("")) {
-      for (const auto& set : SetsOf(*model))
-        set->MarkChanged();  // the counts changed, if nothing else did
-    }
     Flush();
   }
 
@@ -217,6 +213,15 @@ class ReservoirSampler final : public Sampler {
   }
 
   void Flush() override {
+    for (const auto& model : Models("")) {
+      // The counts changed, if nothing else did.
+      for (const auto& set : SetsOf(*model)) set->MarkChanged();
+    }
+    WriteChanged();
+  }
+
+ private:
+  void WriteChanged() {
     const std::lock_guard lock(disk_mutex_);
     const int64_t oldest = shared_->now_s() - options_.max_age_s;
     const bool has_ages = options_.max_age_s > 0 && !options_.folder.empty();
@@ -230,7 +235,6 @@ class ReservoirSampler final : public Sampler {
     }
   }
 
- private:
   std::shared_ptr<ModelSamples> ModelOf(const std::string& name) {
     const std::lock_guard lock(models_mutex_);
     auto& model = models_[name];
@@ -287,7 +291,7 @@ class ReservoirSampler final : public Sampler {
     std::unique_lock lock(stop_mutex_);
     while (!stopping_.wait_for(lock, options_.flush_every, [this] { return stop_; })) {
       lock.unlock();
-      Flush();
+      WriteChanged();
       lock.lock();
     }
   }

@@ -1,0 +1,336 @@
+"""The command line as people and scripts meet it: stdout, stderr and exit codes."""
+
+import json
+import os
+import socket
+import stat
+import subprocess
+
+import pytest
+
+NO_SERVER = {"EVENKEEL_SERVER": "http://127.0.0.1:9"}  # discard: nothing listens there
+VERBS = ["serve", "ls", "ps", "show", "load", "unload", "bench", "samples", "config", "doctor", "version", "completion"]
+
+
+def ok(result):
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def row(x=(1, 2, 3, 4)):
+    return [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": list(x)}]
+
+
+# Without a server
+
+
+@pytest.mark.parametrize("verb", [[], *[[v] for v in VERBS], ["samples", "export"], ["config", "show"]])
+def test_help_starts_with_examples_and_succeeds(cli, verb):
+    text = ok(cli(*verb, "--help"))
+    assert text.startswith("Examples:\n  evenkeel ")
+
+
+def test_every_verb_is_in_the_main_help(cli):
+    text = ok(cli("--help"))
+    for verb in VERBS:
+        assert f"\n  {verb}" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, meant",
+    [
+        (["sevre"], "evenkeel serve"),
+        (["lss"], "evenkeel ls"),
+        (["samples", "exprot"], "evenkeel samples export"),
+        (["config", "shwo"], "evenkeel config show"),
+        (["serve", "--htp-port", "1"], "--http-port"),
+        (["ls", "--sever", "x"], "--server"),
+    ],
+)
+def test_mistyped_words_get_a_suggestion(cli, arguments, meant):
+    result = cli(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert f"did you mean '{meant}'?" in result.stderr or f"did you mean {meant}?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["destroy"], ["ls", "-o", "xml"], ["show"], ["load"], ["samples"], ["config"], ["completion", "tcsh"],
+     ["serve", "--http-port", "99999"], ["serve", "--max-body", "1"], ["serve", "--worker-cpus", "2-1"],
+     ["serve", "--samples-mode", "maybe"], ["serve", "a", "b"], ["samples", "rm"], ["samples", "rm", "m", "--all"],
+     ["ls", "--server", "ftp://x"], ["ls", "--server", "http://a/b"], ["ls", "--timeout", "soon"]],
+)
+def test_wrong_usage_is_exit_code_2_with_a_message(cli, arguments):
+    result = cli(*arguments)
+    assert result.returncode == 2, result
+    assert result.stdout == ""
+    assert result.stderr.strip()
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["ps"], ["show", "m"], ["load", "m"], ["samples", "ls"]])
+def test_no_server_says_how_to_start_one(cli, arguments):
+    result = cli(*arguments, env=NO_SERVER)
+    assert result.returncode == 3
+    assert result.stdout == ""
+    assert "http://127.0.0.1:9" in result.stderr
+    assert "evenkeel serve" in result.stderr
+
+
+def test_a_server_that_is_none_is_told_apart(cli):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        result = cli("ls", "--server", url, "--timeout", "300ms")
+    assert result.returncode == 1
+    assert "no answer within 0.3 s" in result.stderr
+
+
+def test_version(cli):
+    assert ok(cli("--version")) == ok(cli("version"))
+    document = json.loads(ok(cli("version", "-o", "json")))
+    assert document["schema"] == "evenkeel.version/v1"
+    assert ok(cli("version")) == f"evenkeel {document['version']}\n"
+
+
+def test_config_shows_where_values_come_from(cli, tmp_path):
+    file = tmp_path / "config" / "evenkeel" / "config.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("threads: 3\nhttp:\n  port: 9000\n")
+    out = ok(cli("config", "show", "--origin", "-o", "json", env={"EVENKEEL_GRPC_PORT": "9001"}))
+    document = json.loads(out)
+    assert document["schema"] == "evenkeel.config/v1"
+    settings = {s["key"]: s for s in document["settings"]}
+    assert settings["http.port"] == {"key": "http.port", "value": "9000", "origin": f"{file}:3"}
+    assert settings["grpc.port"]["origin"] == "environment EVENKEEL_GRPC_PORT"
+    assert settings["metrics.port"]["origin"] == "default"
+    table = ok(cli("config", "show", "--origin"))
+    assert f"{file}:1" in table
+    assert "ORIGIN" not in ok(cli("config", "show"))
+    assert str(file) in ok(cli("config", "path", "-o", "name")).splitlines()
+
+
+def test_bad_settings_file_names_file_line_and_key(cli, tmp_path):
+    file = tmp_path / "config" / "evenkeel" / "config.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("threads: 3\nlog_levle: info\n")
+    for verb in (["config", "show"], ["serve"], ["ls"]):
+        result = cli(*verb)
+        assert result.returncode == 2
+        assert f"{file}:2" in result.stderr
+        assert "did you mean log_level?" in result.stderr
+
+
+def test_mistyped_variable_is_a_warning(cli):
+    result = cli("config", "show", env={"EVENKEEL_HTTP_PROT": "1"})
+    assert result.returncode == 0
+    assert "did you mean EVENKEEL_HTTP_PORT?" in result.stderr
+
+
+def test_doctor_lists_checks_with_fixes(cli, tmp_path):
+    out = cli("doctor", "-o", "json").stdout
+    document = json.loads(out)
+    assert document["schema"] == "evenkeel.doctor/v1"
+    checks = {c["name"]: c for c in document["checks"]}
+    for name in ("kernel", "cores", "memory", "cgroup", "container runtime", "devices", "clock", "state folder",
+                 "cache folder", "state lock", "http port", "grpc port", "metrics port", "settings"):
+        assert checks[name]["result"] in ("pass", "warn", "fail")
+    assert any(name.startswith("engine") for name in checks)
+    for check in checks.values():
+        assert (check["fix"] == "") == (check["result"] == "pass"), check
+    assert document["ok"] == all(c["result"] != "fail" for c in checks.values())
+
+
+def test_doctor_fails_where_serve_would(cli, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        (tmp_path / "file").write_text("")
+        result = cli("doctor", env={"EVENKEEL_GRPC_PORT": port, "EVENKEEL_STATE": str(tmp_path / "file" / "below")})
+    assert result.returncode == 1
+    assert f"127.0.0.1:{port} is in use" in result.stdout
+    assert "state folder: " in result.stdout.split("What to do")[1]
+
+
+def test_doctor_reports_settings_that_are_wrong(cli):
+    result = cli("doctor", env={"EVENKEEL_THREADS": "many"})
+    assert result.returncode == 1
+    assert "EVENKEEL_THREADS" in result.stdout
+
+
+def test_no_escape_sequences_off_a_terminal(cli):
+    for flags in ([], ["--no-color"]):
+        assert "\033" not in cli("doctor", *flags).stdout
+
+
+def test_colour_on_a_terminal_obeys_the_switches(tmp_path):
+    import pty
+
+    from conftest import BINARY, environment
+
+    def on_terminal(*flags, **env):
+        parent, child = pty.openpty()
+        plain = {k: v for k, v in environment(tmp_path).items() if k != "NO_COLOR"}
+        process = subprocess.Popen([str(BINARY), "doctor", *flags], stdout=child, stderr=child, cwd=tmp_path,
+                                   env={**plain, "TERM": "xterm", **env})
+        os.close(child)
+        text = b""
+        while True:
+            try:
+                part = os.read(parent, 65536)
+            except OSError:  # the other end was closed
+                break
+            if not part:
+                break
+            text += part
+        process.wait()
+        os.close(parent)
+        return text
+
+    assert b"\033[3" in on_terminal()
+    assert b"\033" not in on_terminal("--no-color")
+    assert b"\033" not in on_terminal(NO_COLOR="1")
+    assert b"\033" not in on_terminal(TERM="dumb")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_verb_and_parses(cli, tmp_path, shell):
+    script = ok(cli("completion", shell))
+    for verb in VERBS + ["export"]:
+        assert verb in script
+    path = tmp_path / "script"
+    path.write_text(script)
+    check = subprocess.run(["sh", "-c", f"command -v {shell}"], capture_output=True, check=False)
+    if check.returncode == 0:
+        subprocess.run([shell, "-n", str(path)], check=True)
+
+
+def bash_completions(cli, tmp_path, *words):
+    path = tmp_path / "evenkeel.bash"
+    path.write_text(ok(cli("completion", "bash")))
+    line = " ".join(f"'{w}'" for w in ("evenkeel", *words))
+    out = subprocess.run(
+        ["bash", "-c", f"source {path}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _evenkeel; "
+                       "printf '%s\\n' \"${COMPREPLY[@]}\""],
+        capture_output=True, text=True, check=True)
+    return out.stdout.split()
+
+
+def test_bash_completion_completes(cli, tmp_path):
+    assert bash_completions(cli, tmp_path, "sa") == ["samples"]
+    assert bash_completions(cli, tmp_path, "samples", "") == ["ls", "export", "rm"]
+    assert bash_completions(cli, tmp_path, "samples", "ls", "--ser") == ["--server"]
+    assert bash_completions(cli, tmp_path, "serve", "--http-") == ["--http-address", "--http-port"]
+
+
+def test_full_disk_is_not_success(cli, tmp_path):
+    from conftest import BINARY, environment
+
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([str(BINARY), "config", "show"], stdout=full, stderr=subprocess.PIPE, text=True,
+                                env=environment(tmp_path), check=False)
+    assert result.returncode == 1
+    assert "No space left" in result.stderr
+
+
+# With a server
+
+
+def test_ls_in_every_format(cli, serve):
+    server = serve(models={"echo.fake": "", "broken.fake": "fail_load: out of luck"})
+    table = ok(cli("ls", server=server))
+    assert table.splitlines()[0].split()[:3] == ["NAME", "VERSION", "STATE"]
+    assert "READY" in table and "UNAVAILABLE" in table
+    assert "out of luck" in ok(cli("ls", "-o", "wide", server=server))
+    assert sorted(ok(cli("list", "-o", "name", server=server)).split()) == ["broken", "echo"]
+    document = json.loads(ok(cli("ls", "-o", "json", server=server)))
+    assert document["schema"] == "evenkeel.models/v1"
+    echo = next(m for m in document["models"] if m["name"] == "echo")
+    assert echo["state"] == "READY" and echo["engine"] == "fake"
+    assert "schema: evenkeel.models/v1\n" in ok(cli("ls", "-o", "yaml", server=server))
+    assert ok(cli("ls", "--ready", "-o", "name", server=server)).split() == ["echo"]
+
+
+def test_ps_shows_living_processes(cli, server):
+    document = json.loads(ok(cli("ps", "-o", "json", server=server)))
+    assert document["schema"] == "evenkeel.instances/v1"
+    for instance in document["instances"]:
+        assert os.path.isdir(f"/proc/{instance['pid']}")
+    assert "echo" in ok(cli("ps", server=server))
+    assert ok(cli("ps", "-o", "name", server=server)) == "echo/1#0\n"
+
+
+def test_show(cli, server):
+    server.infer("echo", row())
+    text = ok(cli("show", "echo", server=server))
+    for part in ("echo", "INPUT", "OUTPUT", "FP32", "BATCH", "CLOSED BY"):
+        assert part in text
+    document = json.loads(ok(cli("show", "echo", "-o", "json", server=server)))
+    assert document["schema"] == "evenkeel.model/v1"
+    assert document["requests"] >= 1
+    assert json.loads(ok(cli("show", "echo", "--config", server=server)))["name"] == "echo"
+    missing = cli("show", "nothing", server=server)
+    assert missing.returncode == 1 and "nothing" in missing.stderr and missing.stdout == ""
+
+
+def test_load_and_unload(cli, server):
+    assert "would unload echo" in ok(cli("unload", "--dry-run", "echo", server=server))
+    assert server.request("GET", "/v2/models/echo/ready")[0] == 200
+    unloaded = cli("unload", "echo", server=server)
+    assert unloaded.returncode == 0 and unloaded.stdout == "" and "Unloaded echo" in unloaded.stderr
+    assert server.request("GET", "/v2/models/echo/ready")[0] != 200
+    both = cli("load", "nothing", "echo", server=server)
+    assert both.returncode == 1 and "nothing" in both.stderr
+    assert "Loaded echo" in both.stderr
+    assert server.infer("echo", row())["outputs"][0]["data"] == [1, 2, 3, 4]
+
+
+def test_samples_from_request_to_file_and_gone(cli, server, tmp_path):
+    nothing = cli("samples", "ls", server=server)
+    assert nothing.returncode == 0 and "No request" in nothing.stderr
+    for i in range(5):
+        server.infer("echo", row((i, 0, 0, 0)))
+    document = json.loads(ok(cli("samples", "ls", "-o", "json", server=server)))
+    assert document["schema"] == "evenkeel.samples/v1"
+    assert document["samples"][0] == {"model": "echo", "signature": "x:FP32[4]", "seen": 5, "kept": 5, "bytes": 80}
+    file = tmp_path / "echo.safetensors"
+    exported = cli("samples", "export", "echo", "-o", str(file), server=server)
+    assert exported.returncode == 0 and exported.stdout == ""
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert b"F32" in file.read_bytes()
+    assert "would remove" in ok(cli("samples", "rm", "--dry-run", "echo", server=server))
+    ok(cli("samples", "rm", "echo", server=server))
+    assert json.loads(ok(cli("samples", "ls", "-o", "json", server=server)))["samples"] == []
+    assert cli("samples", "export", "echo", "-o", str(file), server=server).returncode == 1
+
+
+def test_samples_on_disk_survive_a_restart(cli, serve):
+    first = serve(flags=["--samples-mode", "disk"])
+    for i in range(3):
+        first.infer("echo", row((i, 0, 0, 0)))
+    assert first.stop() == 0
+    second = serve(models={}, folder=first.folder, flags=["--samples-mode", "disk"])
+    second.infer("echo", row())
+    samples = json.loads(ok(cli("samples", "ls", "-o", "json", server=second)))["samples"]
+    assert samples[0]["seen"] == 4 and samples[0]["kept"] == 4
+    assert list((first.folder / "state").rglob("*.safetensors"))
+    ok(cli("samples", "rm", "--all", server=second))
+    assert not list((first.folder / "state").rglob("*.safetensors"))
+
+
+def test_serve_refuses_what_cannot_work(serve, cli):
+    server = serve()
+    state = str(server.folder / "state")
+    second = cli("serve", "--state", state, "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
+    assert second.returncode == 1
+    assert state in second.stderr and str(server.pid) in second.stderr
+    port = server.http_url.rsplit(":", 1)[1]
+    taken = cli("serve", "--http-port", port, "--grpc-port", "0", "--metrics-port", "0")
+    assert taken.returncode == 1 and port in taken.stderr
+    outside = cli("serve", "--http-address", "0.0.0.0", "--http-port", "0")
+    assert outside.returncode != 0 and "--insecure" in outside.stderr
+
+
+def test_doctor_knows_a_running_server(cli, server):
+    port = server.http_url.rsplit(":", 1)[1]
+    result = cli("doctor", env={"EVENKEEL_HTTP_PORT": port, "EVENKEEL_STATE": str(server.folder / "state")})
+    assert "is an Evenkeel server already" in result.stdout
+    assert f"process {server.pid}" in result.stdout
