@@ -22,7 +22,8 @@ constexpr std::streamsize kMaxFileBytes = 1 << 20;
 int LineOf(const YAML::Mark& mark) { return mark.line + 1; }
 
 bool IsGroup(const std::string& key) {
-  return std::ranges::any_of(AllSettings(), [&](const auto& s) { return s.key.starts_with(key + "."); });
+  return std::ranges::any_of(AllSettings(),
+                             [&](const auto& s) { return s.key.starts_with(key + "."); });
 }
 
 Status UnknownKey(const std::string& where, const std::string& key) {
@@ -43,13 +44,16 @@ Status ReadMap(const std::string& path, const YAML::Node& map, const std::string
     if (!entry.first.IsScalar()) return InvalidArgument("{}: expected a key", where);
     const std::string name = entry.first.Scalar();
     const std::string key = prefix.empty() ? name : prefix + "." + name;
-    if (std::ranges::find(seen, name) != seen.end()) return InvalidArgument("{}: {} is given twice", where, key);
+    if (std::ranges::find(seen, name) != seen.end())
+      return InvalidArgument("{}: {} is given twice", where, key);
     seen.push_back(name);
     if (FindSetting(key) != nullptr) {
-      if (!entry.second.IsScalar()) return InvalidArgument("{}: {}: expected one value", where, key);
+      if (!entry.second.IsScalar())
+        return InvalidArgument("{}: {}: expected one value", where, key);
       out->push_back({key, entry.second.Scalar(), line});
     } else if (IsGroup(key)) {
-      if (!entry.second.IsMap()) return InvalidArgument("{}: {}: expected settings below it", where, key);
+      if (!entry.second.IsMap())
+        return InvalidArgument("{}: {}: expected settings below it", where, key);
       EK_RETURN_IF_ERROR(ReadMap(path, entry.second, key, out));
     } else {
       return UnknownKey(where, key);
@@ -66,7 +70,8 @@ Result<std::vector<FileSetting>> ParseSettings(const std::string& path, const st
     if (documents.size() > 1) return InvalidArgument("{}: expected one YAML document", path);
     std::vector<FileSetting> settings;
     if (documents.empty() || documents[0].IsNull()) return settings;
-    if (!documents[0].IsMap()) return InvalidArgument("{}:1: expected settings, as in 'threads: 2'", path);
+    if (!documents[0].IsMap())
+      return InvalidArgument("{}:1: expected settings, as in 'threads: 2'", path);
     EK_RETURN_IF_ERROR(ReadMap(path, documents[0], "", &settings));
     return settings;
   } catch (const YAML::Exception& error) {

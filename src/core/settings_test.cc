@@ -63,7 +63,8 @@ TEST_F(SettingsTest, NothingGivenLeavesDefaults) {
 
 TEST_F(SettingsTest, StrongestSourceWinsAndSaysSo) {
   const std::string own = WriteFile("own.yaml", "http:\n  port: 1\ngrpc: {port: 11}\nthreads: 5\n");
-  const std::string system = WriteFile("system.yaml", "# all\nhttp:\n  port: 2\nmetrics:\n  port: 22\n");
+  const std::string system =
+      WriteFile("system.yaml", "# all\nhttp:\n  port: 2\nmetrics:\n  port: 22\n");
   sources_.files = {own, system};
   sources_.environment = {{"EVENKEEL_HTTP_PORT", "3"}, {"EVENKEEL_GRPC_PORT", "33"}, {"PATH", "x"}};
   sources_.flags = {{"http.port", "4"}};
@@ -87,7 +88,8 @@ TEST_F(SettingsTest, OverruledValuesAreCheckedToo) {
 
 TEST_F(SettingsTest, UnknownKeyNamesTheLineAndTheNearestKey) {
   sources_.files = {WriteFile("config.yaml", "threads: 2\nhttp:\n  prot: 80\n")};
-  EXPECT_THAT(ErrorOf(sources_), testing::AllOf(HasSubstr("config.yaml:3"), HasSubstr("did you mean http.port?")));
+  EXPECT_THAT(ErrorOf(sources_),
+              testing::AllOf(HasSubstr("config.yaml:3"), HasSubstr("did you mean http.port?")));
 }
 
 TEST_F(SettingsTest, RepeatedKeyIsRefused) {
@@ -96,8 +98,8 @@ TEST_F(SettingsTest, RepeatedKeyIsRefused) {
 }
 
 TEST_F(SettingsTest, OtherShapesOfFilesAreRefused) {
-  for (const char* yaml : {"[1, 2]", "threads: [1]", "http: 80", "http:\n - port", "a: 1\n---\nb: 2\n",
-                           "? [x]\n: 1", "threads: {", "\tthreads: 1"}) {
+  for (const char* yaml : {"[1, 2]", "threads: [1]", "http: 80", "http:\n - port",
+                           "a: 1\n---\nb: 2\n", "? [x]\n: 1", "threads: {", "\tthreads: 1"}) {
     EXPECT_FALSE(ParseSettings("f", yaml).ok()) << yaml;
   }
   EXPECT_TRUE(ParseSettings("f", "")->empty());
@@ -124,16 +126,18 @@ TEST_F(SettingsTest, MistypedVariableIsAWarning) {
   sources_.environment = {{"EVENKEEL_HTTP_PROT", "1"}, {"EVENKEEL_QUITE_ANOTHER_THING_OF_CI", "1"}};
   std::vector<std::string> warnings;
   ASSERT_TRUE(Settings::Resolve(sources_, &warnings).ok());
-  EXPECT_THAT(warnings, ElementsAre("EVENKEEL_HTTP_PROT is no setting; did you mean EVENKEEL_HTTP_PORT?"));
+  EXPECT_THAT(warnings,
+              ElementsAre("EVENKEEL_HTTP_PROT is no setting; did you mean EVENKEEL_HTTP_PORT?"));
 }
 
 TEST_F(SettingsTest, EachKindRefusesWhatIsOutside) {
   const std::pair<const char*, const char*> bad[] = {
-      {"http.port", "65536"},   {"http.port", "-1"},        {"http.port", "8000x"},    {"max_body", "10B"},
-      {"max_body", "1EiB"},     {"drain_timeout", "2h"},    {"drain_timeout", "5"},    {"log_level", "loud"},
-      {"insecure", "yes"},      {"worker_cpus", "3-1"},     {"worker_cpus", "1,"},     {"worker_cpus", "a"},
-      {"http.address", "host"}, {"http.address", ""},       {"server", "127.0.0.1:1"}, {"models", ""},
-      {"samples.mode", "Disk"}, {"samples.max_age", "-1s"},
+      {"http.port", "65536"},   {"http.port", "-1"},      {"http.port", "8000x"},
+      {"max_body", "10B"},      {"max_body", "1EiB"},     {"drain_timeout", "2h"},
+      {"drain_timeout", "5"},   {"log_level", "loud"},    {"insecure", "yes"},
+      {"worker_cpus", "3-1"},   {"worker_cpus", "1,"},    {"worker_cpus", "a"},
+      {"http.address", "host"}, {"http.address", ""},     {"server", "127.0.0.1:1"},
+      {"models", ""},           {"samples.mode", "Disk"}, {"samples.max_age", "-1s"},
   };
   for (const auto& [key, text] : bad) {
     EXPECT_FALSE(CheckSetting(*FindSetting(key), text).ok()) << key << "=" << text;

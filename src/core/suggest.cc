@@ -32,7 +32,8 @@ std::string_view ClosestTo(std::string_view word, std::span<const std::string_vi
   for (const std::string_view candidate : candidates) {
     const int distance = EditDistance(word, candidate);
     const int limit = std::max(1, static_cast<int>(std::max(word.size(), candidate.size()) / 3));
-    const bool prefix = word.size() >= 2 && (candidate.starts_with(word) || word.starts_with(candidate));
+    const bool prefix =
+        word.size() >= 2 && (candidate.starts_with(word) || word.starts_with(candidate));
     if (distance > limit && !prefix) continue;
     if (best.empty() || distance < best_distance) {
       best = candidate;
