@@ -178,10 +178,16 @@ void IoLoop::Run() {
     RunAlarms();
     RunTasks();
     for (const auto& hook : hooks_) hook();
-    const std::lock_guard lock(mutex_);
-    retired_.clear();
+    DropRetired();
   }
   running_.store(false, std::memory_order_release);
+}
+
+void IoLoop::DropRetired() {
+  std::vector<std::shared_ptr<Watched>> gone;
+  const std::lock_guard lock(mutex_);
+  // Freed after the lock, which is released first: callbacks may own alarms of this loop.
+  gone.swap(retired_);
 }
 
 // How long the thread may sleep; zero when tasks wait, negative for "until something happens".

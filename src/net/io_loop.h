@@ -81,6 +81,7 @@ class IoLoop final : public EventLoop {
   Duration UntilNextAlarm();
   void RunAlarms();
   void RunTasks();
+  void DropRetired();
   void Wake();
   void SetTimer(const std::shared_ptr<Timer>& timer, Time at);
 
