@@ -118,7 +118,7 @@ TEST(ConfigPbtxtTest, WrongValuesNamePlaceFieldAndBothSides) {
             "c:3:2: input[1].dims: expected -1 or 1 to 2147483647, got 0");
   EXPECT_THAT(Bad("input [{ dims: [1] }]"), HasSubstr("input[0].name: a name is missing"));
   EXPECT_THAT(Bad("input [{ name: \"x\" }, { name: \"x\" }]"),
-              HasSubstr("c:1:24: input[1].name: 'x' is listed twice"));
+              HasSubstr("c:1:25: input[1].name: 'x' is listed twice"));
   EXPECT_THAT(Bad("input [{ name: \"x\" dims: [1,1,1,1,1,1,1,1,1] }]"),
               HasSubstr("at most 8 axes"));
   EXPECT_THAT(Bad("max_batch_size: 2 input [{ name: \"x\" dims: [1,1,1,1,1,1,1,1] }]"),
