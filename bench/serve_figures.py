@@ -106,15 +106,18 @@ def cpu_grpc(options):
     """Daemon CPU a request over gRPC, 64 bytes each way, 32 in flight, over a bare callback echo"""
     load = ("--protocol", "grpc", "-c", 32, "-d", seconds(options))
     with Daemon({"echo": ECHO_64}, daemon_core=SERVER_CORE) as daemon, Floor("grpc_echo_floor", grpc=True) as floor, \
+            Floor("http_echo_floor", grpc=False) as http_floor, echo_body() as body, \
             tempfile.NamedTemporaryFile(prefix="evenkeel-bench-") as message:
         message.write(echo_message())
         message.flush()
-        ours, bare = [], []
+        ours, bare, http = [], [], []
         for _ in range(options.runs):
             ours.append(cpu_us_per_request(daemon.process.pid, "echo", "--url", daemon.grpc, *load))
             bare.append(cpu_us_per_request(floor.process.pid, "--raw", message.name, "--url", floor.grpc, *load))
+            http.append(cpu_us_per_request(http_floor.process.pid, "--raw", body.name, "--url", http_floor.url, "-c", 32, "-d", seconds(options)))
     return [figure("daemon CPU per gRPC request / floor", median([a / b for a, b in zip(ours, bare)]), "x", "<=", 1.3,
-                   f"daemon {spread(ours)} us, bare callback echo {spread(bare)} us; 32 streams on one connection")]
+                   f"daemon {spread(ours)} us, bare callback echo {spread(bare)} us; 32 streams on one connection; a bare "
+                   f"HTTP/1.1 echo costs {median(http):.1f} us, so a leaner HTTP/2 front could save at most {median(bare) - median(http):.0f} us")]
 
 
 def echo_message():

@@ -52,7 +52,8 @@ void AddTargetFlags(CLI::App& bench, BenchFlags* f) {
                    "POST this file to --url as it is (gRPC: a serialised message)");
   bench.add_option("--method", f->grpc_method,
                    "gRPC: full method name [/inference.GRPCInferenceService/ModelInfer]");
-  bench.add_option("--header,-H", f->headers, "HTTP: 'Name: value' to add to each request");
+  bench.add_option("--header,-H", f->headers, "HTTP: 'Name: value' to add to each request")
+      ->allow_extra_args(false);
 }
 
 void AddLoadFlags(CLI::App& bench, BenchFlags* f) {
@@ -66,9 +67,11 @@ void AddLoadFlags(CLI::App& bench, BenchFlags* f) {
       ->expected(1, 2)
       ->type_name("KIND [FILE]");
   bench.add_option("--scale", f->scale, "open loop: this many times as fast");
-  bench.add_option(
-      "--stage", f->stages,
-      "several loads one after the other: rate=100,duration=5s or concurrency=8,requests=1000");
+  bench
+      .add_option(
+          "--stage", f->stages,
+          "several loads one after the other: rate=100,duration=5s or concurrency=8,requests=1000")
+      ->allow_extra_args(false);
   bench.add_option("--duration,-d", f->duration, "how long to measure [10s]");
   bench.add_option("--requests,-n", f->requests, "how many requests to measure instead")
       ->check(CLI::PositiveNumber);
@@ -98,7 +101,8 @@ void AddInputFlags(CLI::App& bench, BenchFlags* f) {
       .add_option("--id-max", f->id_max,
                   "random integers are drawn from 0 to this [the model's range, else 99]")
       ->check(CLI::NonNegativeNumber);
-  bench.add_option("--shape", f->shapes, "whole shape of an input with free axes: NAME:1,3,48,320");
+  bench.add_option("--shape", f->shapes, "whole shape of an input with free axes: NAME:1,3,48,320")
+      ->allow_extra_args(false);
   bench.add_option("--encoding", f->encoding, "HTTP: binary or json tensors [binary]")
       ->check(CLI::IsMember({"binary", "json"}));
   bench.add_flag("--check-stable", f->check_stable,
