@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from daemon import BINARY, ECHO, environment
+
 NO_SERVER = {"EVENKEEL_SERVER": "http://127.0.0.1:9"}  # discard: nothing listens there
 VERBS = ["serve", "ls", "ps", "show", "load", "unload", "bench", "samples", "config", "doctor", "version", "completion"]
 
@@ -164,8 +166,6 @@ def test_no_escape_sequences_off_a_terminal(cli):
 def test_colour_on_a_terminal_obeys_the_switches(tmp_path):
     import pty
 
-    from conftest import BINARY, environment
-
     def on_terminal(*flags, **env):
         parent, child = pty.openpty()
         plain = {k: v for k, v in environment(tmp_path).items() if k != "NO_COLOR"}
@@ -222,8 +222,6 @@ def test_bash_completion_completes(cli, tmp_path):
 
 
 def test_full_disk_is_not_success(cli, tmp_path):
-    from conftest import BINARY, environment
-
     with open("/dev/full", "w") as full:
         result = subprocess.run([str(BINARY), "config", "show"], stdout=full, stderr=subprocess.PIPE, text=True,
                                 env=environment(tmp_path), check=False)
@@ -235,7 +233,7 @@ def test_full_disk_is_not_success(cli, tmp_path):
 
 
 def test_ls_in_every_format(cli, serve):
-    server = serve(models={"echo.fake": "", "broken.fake": "fail_load: out of luck"})
+    server = serve(models={"echo.fake": ECHO, "broken.fake": "fail_load: out of luck"})
     table = ok(cli("ls", server=server))
     assert table.splitlines()[0].split()[:3] == ["NAME", "VERSION", "STATE"]
     assert "READY" in table and "UNAVAILABLE" in table

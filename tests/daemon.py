@@ -1,0 +1,132 @@
+"""A daemon under test: started on free ports with its own folders, asked over HTTP, ended by SIGTERM.
+
+The binary: $EVENKEEL_BINARY, else build/evenkeel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BINARY = pathlib.Path(os.environ.get("EVENKEEL_BINARY", ROOT / "build" / "evenkeel"))
+START_SECONDS = 60
+STOP_SECONDS = 40
+ECHO = """\
+inputs: [{name: x, dtype: FP32, shape: [-1, 4]}]
+outputs: [{name: y, dtype: FP32, shape: [-1, 4], function: echo}]
+"""
+
+
+@dataclasses.dataclass
+class Daemon:
+    process: subprocess.Popen
+    folder: pathlib.Path  # models/, state/, cache/ below it
+    log_path: pathlib.Path
+    http_url: str = ""  # "http://127.0.0.1:1234"
+    grpc_address: str = ""  # "127.0.0.1:1235"
+    metrics_url: str = ""  # "http://127.0.0.1:1236/metrics"
+    expect_exit: int = 0
+    ended: bool = False  # the test has ended it and looked at how
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def http_address(self) -> str:
+        return self.http_url.removeprefix("http://")
+
+    @property
+    def models(self) -> pathlib.Path:
+        return self.folder / "models"
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def request(self, method: str, path: str, body: bytes | dict | None = None, headers: dict | None = None):
+        """(status, headers, body bytes); error statuses are answers, not exceptions."""
+        if isinstance(body, dict):
+            body = json.dumps(body).encode()
+        call = urllib.request.Request(self.http_url + path, data=body, method=method, headers=headers or {})
+        try:
+            with urllib.request.urlopen(call, timeout=30) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, dict(error.headers), error.read()
+
+    def json(self, method: str, path: str, body: dict | None = None):
+        """The answer's JSON; any status but 2xx fails the test."""
+        status, _, text = self.request(method, path, body)
+        assert 200 <= status < 300, f"{method} {path}: {status} {text[:500]!r}"
+        return json.loads(text) if text else {}
+
+    def infer(self, model: str, inputs: list[dict]):
+        return self.json("POST", f"/v2/models/{model}/infer", {"inputs": inputs})
+
+    def stop(self) -> int:
+        """SIGTERM, then the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=STOP_SECONDS)
+
+
+def environment(folder: pathlib.Path) -> dict[str, str]:
+    """Nothing of the user's settings gets in."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("EVENKEEL_", "XDG_"))}
+    return {**kept, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
+
+
+def run_cli(*arguments: str, folder: pathlib.Path, env: dict | None = None, stdin: str = "", timeout: float = 30):
+    return subprocess.run(
+        [str(BINARY), *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**environment(folder), **(env or {})},
+        cwd=folder,
+        check=False,
+    )
+
+
+def place_models(target: pathlib.Path, models: dict[str, str | bytes | pathlib.Path]) -> None:
+    """Names relative to the models folder, with text, bytes, or a file or folder to copy."""
+    for name, content in models.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, pathlib.Path):
+            shutil.copytree(content, path) if content.is_dir() else shutil.copy(content, path)
+        elif isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            path.write_text(content)
+
+
+def wait_for_announcement(daemon: Daemon) -> None:
+    """The daemon prints its addresses once every model is ready or given up."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        log = daemon.log()
+        http = re.search(r"^\s*HTTP\s+(http://\S+)", log, re.M)
+        grpc = re.search(r"^\s*gRPC\s+(\S+)", log, re.M)
+        metrics = re.search(r"^\s*metrics\s+(http://\S+)", log, re.M)
+        if http and grpc and metrics:
+            daemon.http_url = http[1].rstrip("/")
+            daemon.grpc_address, daemon.metrics_url = grpc[1], metrics[1]
+            return
+        if daemon.process.poll() is not None:
+            break
+        time.sleep(0.02)
+    daemon.process.kill()
+    pytest.fail(f"the daemon did not start (exit code {daemon.process.wait()}):\n{daemon.log()}")
