@@ -125,15 +125,9 @@ void HttpConnection::HandleInput() {
   bool more = true;
   while (more && !closed_) {
     switch (state_) {
-      case State::kHead:
-        more = !Paused() && ReadHead();
-        break;
-      case State::kBody:
-        more = TakeBody();
-        break;
-      case State::kChunks:
-        more = TakeChunks();
-        break;
+      case State::kHead: more = !Paused() && ReadHead(); break;
+      case State::kBody: more = TakeBody(); break;
+      case State::kChunks: more = TakeChunks(); break;
       case State::kDrain:
         DropBlock();
         more = false;
@@ -145,7 +139,7 @@ void HttpConnection::HandleInput() {
 bool HttpConnection::Paused() const {
   const HttpLimits& limits = loop_->limits();
   return last_request_ || queue_.size() >= static_cast<size_t>(limits.pipelined) ||
-         out_bytes_ > limits.unsent_bytes;
+         out_bytes_ + answered_bytes_ > limits.unsent_bytes;
 }
 
 bool HttpConnection::ReadHead() {
@@ -180,6 +174,7 @@ bool HttpConnection::ReadHead() {
   Consume(size);
   incoming_->set_received(SteadyClock::Instance().Now());
   if (!error.ok()) {
+    ForgetHead(&incoming_->mutable_head());
     Refuse(error);
     return false;
   }
@@ -282,6 +277,7 @@ bool HttpConnection::Dispatch() {
   loop_->CountOut();
   loop_->shared().requests.fetch_add(1, std::memory_order_relaxed);
   loop_->shared().handler->Handle(*call);
+  if (call->responded()) answered_bytes_ += call->response.body.size();
   return true;
 }
 

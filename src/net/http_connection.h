@@ -58,6 +58,7 @@ class HttpConnection final : public IoHandler {
 
   // Output.
   void Refuse(const HttpError& error);  // answers in turn, then closes
+  static void ForgetHead(HttpHead* head);
   std::string& OpenSegment();
   void AppendText(std::string_view text);
   void AppendResponse(ServerExchange& call);
@@ -89,9 +90,10 @@ class HttpConnection final : public IoHandler {
   std::deque<ServerExchange*> queue_;  // in the order of requests; the front is answered first
 
   std::vector<std::string> out_;
-  size_t out_sent_ = 0;    // of out_.front()
-  size_t out_bytes_ = 0;   // not yet sent
-  bool out_open_ = false;  // out_.back() may be appended to
+  size_t out_sent_ = 0;        // of out_.front()
+  size_t out_bytes_ = 0;       // not yet sent
+  size_t answered_bytes_ = 0;  // of answers given since the last Flush()
+  bool out_open_ = false;      // out_.back() may be appended to
 
   Time phase_start_{};  // of the idle time, the head, the body or the lingering
   bool phase_is_idle_ = true;

@@ -18,48 +18,27 @@ constexpr size_t kIovecs = 16;
 
 std::string_view ReasonOf(int status) {
   switch (status) {
-    case 200:
-      return "OK";
-    case 204:
-      return "No Content";
-    case 400:
-      return "Bad Request";
-    case 401:
-      return "Unauthorized";
-    case 403:
-      return "Forbidden";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    case 408:
-      return "Request Timeout";
-    case 409:
-      return "Conflict";
-    case 413:
-      return "Content Too Large";
-    case 415:
-      return "Unsupported Media Type";
-    case 417:
-      return "Expectation Failed";
-    case 429:
-      return "Too Many Requests";
-    case 431:
-      return "Request Header Fields Too Large";
-    case 499:
-      return "Client Closed Request";
-    case 500:
-      return "Internal Server Error";
-    case 501:
-      return "Not Implemented";
-    case 503:
-      return "Service Unavailable";
-    case 504:
-      return "Gateway Timeout";
-    case 505:
-      return "HTTP Version Not Supported";
-    default:
-      return "Status";
+    case 200: return "OK";
+    case 204: return "No Content";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 408: return "Request Timeout";
+    case 409: return "Conflict";
+    case 413: return "Content Too Large";
+    case 415: return "Unsupported Media Type";
+    case 417: return "Expectation Failed";
+    case 429: return "Too Many Requests";
+    case 431: return "Request Header Fields Too Large";
+    case 499: return "Client Closed Request";
+    case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
+    case 503: return "Service Unavailable";
+    case 504: return "Gateway Timeout";
+    case 505: return "HTTP Version Not Supported";
+    default: return "Status";
   }
 }
 
@@ -71,17 +50,19 @@ void AppendNumber(size_t n, std::string* out) {
 
 }  // namespace
 
+// A head that was not there, or did not parse, says nothing about how to answer.
+void HttpConnection::ForgetHead(HttpHead* head) {
+  head->fields.clear();
+  head->method = HttpMethod::kGet;
+}
+
 // Answers the request being read (or the bytes that are none) after those before it, then ends the
 // connection.
 void HttpConnection::Refuse(const HttpError& error) {
   const bool head_read = incoming_ != nullptr;
   ServerExchange* call = head_read ? std::exchange(incoming_, nullptr) : loop_->NewCall();
   HttpHead& head = call->mutable_head();
-  // A head that did not parse says nothing reliable.
-  if (!head_read || state_ == State::kHead) {
-    head.fields.clear();
-    head.method = HttpMethod::kGet;
-  }
+  if (!head_read) ForgetHead(&head);
   head.http11 = true;
   head.keep_alive = false;
   call->response = JsonError(error.status, error.message);
@@ -148,6 +129,7 @@ void HttpConnection::AppendResponse(ServerExchange& call) {
 
 void HttpConnection::Flush() {
   if (closed_) return;
+  answered_bytes_ = 0;
   while (!queue_.empty() && queue_.front()->home) {
     ServerExchange* call = queue_.front();
     queue_.pop_front();
@@ -210,8 +192,8 @@ void HttpConnection::Sent(size_t n) {
 }
 
 void HttpConnection::AfterSend() {
-  if (out_bytes_ > 0 || !queue_.empty() || incoming_ != nullptr || !last_request_ || lingering_)
-    return;
+  if (out_bytes_ > 0 || !queue_.empty() || incoming_ != nullptr || !last_request_) return;
+  if (lingering_ && !peer_ended_) return;
   if (linger_ && !peer_ended_) {
     StartLinger();
   } else {

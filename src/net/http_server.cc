@@ -111,6 +111,8 @@ class HttpServer::Acceptor : public std::enable_shared_from_this<Acceptor> {
   }
 
   void AcceptSome() {
+    // Stop() may have come between this watch and the one before.
+    if (stopped_.load(std::memory_order_acquire)) return io_->Unwatch(fd_);
     for (int i = 0; i < kAcceptsPerTurn; ++i) {
       const int fd = ::accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {

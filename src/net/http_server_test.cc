@@ -1,0 +1,538 @@
+#include "net/http_server.h"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "core/format.h"
+#include "net/gzip.h"
+#include "net/http_test_client.h"
+#include "net/io_loop.h"
+
+namespace evenkeel {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Echoes the body; /later waits for Release(), /big answers a megabyte, /path says what was asked.
+class TestHandler final : public HttpHandler {
+ public:
+  class Work final : public HttpWork {
+   public:
+    Work(TestHandler* handler, HttpExchange* exchange) : handler_(handler), exchange_(exchange) {}
+    void OnCancel() override { handler_->Cancelled(exchange_); }
+
+   private:
+    TestHandler* const handler_;
+    HttpExchange* const exchange_;
+  };
+
+  void Handle(HttpExchange& exchange) override {
+    if (exchange.head().path == "/later") {
+      exchange.Own(std::make_unique<Work>(this, &exchange));
+      const std::lock_guard lock(mutex_);
+      waiting_.push_back(&exchange);
+      changed_.notify_all();
+      return;
+    }
+    HttpResponse response;
+    if (exchange.head().path == "/big") {
+      response.body.assign(1 << 20, 'b');
+    } else if (exchange.head().path == "/path") {
+      response.body = fmt::format("{} {} {}", exchange.head().method_name, exchange.head().target,
+                                  exchange.Header("x-tag"));
+    } else {
+      response.body.assign(reinterpret_cast<const char*>(exchange.body().data()),
+                           exchange.body().size());
+    }
+    exchange.Respond(std::move(response));
+  }
+
+  bool WaitFor(size_t waiting) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(10),
+                             [&] { return waiting_.size() >= waiting; });
+  }
+  bool WaitForCancels(int cancels) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return cancels_ >= cancels; });
+  }
+  // Answers what waits, the last first.
+  void Release() {
+    std::vector<HttpExchange*> all;
+    {
+      const std::lock_guard lock(mutex_);
+      all.swap(waiting_);
+    }
+    while (!all.empty()) {
+      HttpResponse response;
+      response.body = fmt::format("{}", all.size());
+      all.back()->Respond(std::move(response));
+      all.pop_back();
+    }
+  }
+
+ private:
+  void Cancelled(HttpExchange* exchange) {
+    {
+      const std::lock_guard lock(mutex_);
+      ++cancels_;
+      std::erase(waiting_, exchange);
+      changed_.notify_all();
+    }
+    exchange->Respond(JsonError(499, "the client left"));
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<HttpExchange*> waiting_;
+  int cancels_ = 0;
+};
+
+class HttpServerTest : public testing::Test {
+ protected:
+  void Start(int loops = 1) {
+    for (int i = 0; i < loops; ++i) {
+      auto loop = IoLoop::Create("http");
+      ASSERT_TRUE(loop.ok());
+      loops_.push_back(std::move(*loop));
+      loops_.back()->Start();
+    }
+    std::vector<IoLoop*> raw;
+    for (const auto& loop : loops_) raw.push_back(loop.get());
+    auto server = HttpServer::Listen(options_, &handler_, raw);
+    ASSERT_TRUE(server.ok()) << server.status().ToString();
+    server_ = std::move(*server);
+  }
+  // The response to `request` on a connection of its own.
+  std::string Ask(std::string_view request) {
+    RawClient client(server_->port());
+    client.Send(request);
+    return client.Receive();
+  }
+  static std::string Post(std::string_view path, std::string_view body,
+                          std::string_view fields = "") {
+    return fmt::format("POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{}\r\n{}",
+                       path, body.size(), fields, body);
+  }
+  void ExpectAlive() { EXPECT_EQ(BodyOf(Ask(Post("/", "alive"))), "alive"); }
+
+  TestHandler handler_;
+  HttpServerOptions options_;
+  std::vector<std::unique_ptr<IoLoop>> loops_;
+  std::unique_ptr<HttpServer> server_;
+};
+
+TEST_F(HttpServerTest, EchoesOnAKeptConnection) {
+  Start();
+  RawClient client(server_->port());
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(client.Send(Post("/", fmt::format("body {}", i))));
+    const std::string response = client.Receive();
+    EXPECT_EQ(StatusOf(response), 200);
+    EXPECT_EQ(BodyOf(response), fmt::format("body {}", i));
+  }
+  EXPECT_EQ(server_->stats().accepted, 1U);
+  EXPECT_EQ(server_->stats().requests, 5U);
+}
+
+TEST_F(HttpServerTest, TakesRequestsByteByByte) {
+  Start();
+  RawClient client(server_->port());
+  for (const char c : Post("/", "split")) ASSERT_TRUE(client.Send({&c, 1}));
+  EXPECT_EQ(BodyOf(client.Receive()), "split");
+}
+
+TEST_F(HttpServerTest, AnswersAThousandPipelinedRequestsInOrder) {
+  Start();
+  RawClient client(server_->port());
+  std::string all;
+  for (int i = 0; i < 1000; ++i) all += Post("/", std::to_string(i));
+  std::thread sender([&] { client.Send(all); });
+  for (int i = 0; i < 1000; ++i) ASSERT_EQ(BodyOf(client.Receive()), std::to_string(i));
+  sender.join();
+}
+
+TEST_F(HttpServerTest, KeepsTheOrderWhenLaterRequestsAreAnsweredFirst) {
+  Start(2);
+  RawClient client(server_->port());
+  ASSERT_TRUE(client.Send(Post("/later", "") + Post("/later", "") + Post("/", "third")));
+  ASSERT_TRUE(handler_.WaitFor(2));
+  handler_.Release();  // the second first, and from this thread
+  EXPECT_EQ(BodyOf(client.Receive()), "1");
+  EXPECT_EQ(BodyOf(client.Receive()), "2");
+  EXPECT_EQ(BodyOf(client.Receive()), "third");
+}
+
+TEST_F(HttpServerTest, BoundsTheRequestsInWorkOfOneConnection) {
+  options_.limits.pipelined = 3;
+  Start();
+  RawClient client(server_->port());
+  std::string all;
+  for (int i = 0; i < 10; ++i) all += Post("/later", "");
+  ASSERT_TRUE(client.Send(all));
+  ASSERT_TRUE(handler_.WaitFor(3));
+  EXPECT_EQ(BodyOf(Ask(Post("/", "other"))), "other");
+  EXPECT_EQ(server_->stats().requests, 4U);
+  for (int done = 0; done < 9; done += 3) {
+    handler_.Release();
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(StatusOf(client.Receive()), 200);
+    ASSERT_TRUE(handler_.WaitFor(done < 6 ? 3 : 1));
+  }
+  handler_.Release();
+  EXPECT_EQ(StatusOf(client.Receive()), 200);
+}
+
+TEST_F(HttpServerTest, LargeBodiesBothWays) {
+  Start();
+  std::string body(3'000'000, '\0');
+  for (size_t i = 0; i < body.size(); ++i) body[i] = static_cast<char>(i * 7);
+  RawClient client(server_->port());
+  for (int i = 0; i < 2; ++i) {
+    std::thread sender([&] { client.Send(Post("/", body)); });
+    EXPECT_EQ(BodyOf(client.Receive()), body);
+    sender.join();
+  }
+}
+
+TEST_F(HttpServerTest, BodiesAroundTheBlockSize) {
+  Start();
+  RawClient client(server_->port());
+  for (size_t size = 20'000; size < 20'600; size += 7) {
+    const std::string body(size, 'x');
+    ASSERT_TRUE(client.Send(Post("/", body) + Post("/", "next")));
+    ASSERT_EQ(BodyOf(client.Receive()), body);
+    ASSERT_EQ(BodyOf(client.Receive()), "next");
+  }
+}
+
+TEST_F(HttpServerTest, EndInsideARequestIs400) {
+  Start();
+  for (const std::string_view part :
+       {"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf",
+        "POST / HTTP/1.1\r\nHost: local",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"}) {
+    RawClient client(server_->port());
+    ASSERT_TRUE(client.Send(part));
+    client.EndSending();
+    const std::string response = client.Receive();
+    EXPECT_EQ(StatusOf(response), 400) << part;
+    EXPECT_EQ(BodyOf(response), R"({"error":"the connection ended inside the request"})");
+    EXPECT_TRUE(client.AtEnd());
+  }
+  ExpectAlive();
+}
+
+TEST_F(HttpServerTest, EndAfterARequestCancelsIt) {
+  Start();
+  RawClient client(server_->port());
+  ASSERT_TRUE(client.Send(Post("/later", "")));
+  ASSERT_TRUE(handler_.WaitFor(1));
+  client.EndSending();
+  ASSERT_TRUE(handler_.WaitForCancels(1));
+  EXPECT_EQ(StatusOf(client.Receive()), 499);
+  EXPECT_TRUE(client.AtEnd());
+  EXPECT_EQ(server_->stats().cancelled, 1U);
+}
+
+TEST_F(HttpServerTest, EndTogetherWithARequestThatIsAnsweredAtOnceGetsTheAnswer) {
+  Start();
+  RawClient client(server_->port());
+  ASSERT_TRUE(client.Send(Post("/", "quick")));
+  client.EndSending();
+  EXPECT_EQ(BodyOf(client.Receive()), "quick");
+  EXPECT_TRUE(client.AtEnd());
+}
+
+TEST_F(HttpServerTest, ClosedConnectionCancelsEveryRequestOfIt) {
+  Start();
+  auto client = std::make_unique<RawClient>(server_->port());
+  ASSERT_TRUE(client->Send(Post("/later", "") + Post("/later", "")));
+  ASSERT_TRUE(handler_.WaitFor(2));
+  client.reset();
+  ASSERT_TRUE(handler_.WaitForCancels(2));
+  ExpectAlive();
+}
+
+TEST_F(HttpServerTest, MalformedHeadsAreRefusedAndTheConnectionEnds) {
+  Start();
+  const std::string host = "Host: localhost\r\n";
+  const std::vector<std::pair<std::string, int>> cases = {
+      {"\x16\x03\x01 hello tls", 400},
+      {"GET\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\n\r\n", 400},  // no Host
+      {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
+      {"GET / HTTP/2.0\r\n" + host + "\r\n", 505},
+      {"GET / HTTP/1.1\r\n" + host + "Bad Name: x\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\n" + host + "A: x\r\n folded\r\n\r\n", 400},
+      {"POST / HTTP/1.1\r\n" + host + "Content-Length: x\r\n\r\n", 400},
+      {"POST / HTTP/1.1\r\n" + host + "Content-Length: -1\r\n\r\n", 400},
+      {"POST / HTTP/1.1\r\n" + host + "Content-Length: 99999999999999999999\r\n\r\n", 400},
+      {"POST / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400},
+      {"POST / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+       400},
+      {"POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+       400},
+      {"POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: gzip\r\n\r\n", 501},
+      {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+      {"POST / HTTP/1.1\r\n" + host + "Expect: miracles\r\n\r\n", 417},
+      {"POST / HTTP/1.1\r\n" + host + "Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx", 415},
+      {"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403},
+      {"GET / HTTP/1.1\r\n" + host + "Origin: http://evil.example\r\n\r\n", 403},
+  };
+  for (const auto& [request, status] : cases) {
+    RawClient client(server_->port());
+    ASSERT_TRUE(client.Send(request));
+    const std::string response = client.Receive();
+    EXPECT_EQ(StatusOf(response), status) << request << response;
+    EXPECT_TRUE(BodyOf(response).starts_with("{\"error\":\"")) << response;
+    EXPECT_TRUE(client.AtEnd()) << request;
+  }
+  ExpectAlive();
+}
+
+TEST_F(HttpServerTest, LocalNamesAndAddressesAreFineAsHost) {
+  options_.allowed_hosts = {"models.example"};
+  Start();
+  for (const std::string_view host :
+       {"localhost", "localhost:8000", "127.0.0.1", "[::1]:80", "10.1.2.3", "Models.Example:1"}) {
+    EXPECT_EQ(StatusOf(Ask(fmt::format("GET /path HTTP/1.1\r\nHost: {}\r\n\r\n", host))), 200)
+        << host;
+  }
+  EXPECT_EQ(
+      StatusOf(Ask("GET / HTTP/1.1\r\nHost: localhost:80\r\nOrigin: http://localhost:80\r\n\r\n")),
+      200);
+}
+
+TEST_F(HttpServerTest, AHundredThousandHeaderFieldsAre431) {
+  Start();
+  std::string request = "GET / HTTP/1.1\r\nHost: localhost\r\n";
+  for (int i = 0; i < 100'000; ++i) request += fmt::format("X-{}: y\r\n", i);
+  RawClient client(server_->port());
+  std::thread sender([&] { client.Send(request + "\r\n"); });
+  EXPECT_EQ(StatusOf(client.Receive()), 431);
+  sender.join();
+  std::string few = "GET / HTTP/1.1\r\nHost: localhost\r\n";
+  for (int i = 0; i < 99; ++i) few += "a: b\r\n";
+  EXPECT_EQ(StatusOf(Ask(few + "\r\n")), 200);
+  EXPECT_EQ(StatusOf(Ask(few + "a: b\r\n\r\n")), 431);
+  ExpectAlive();
+}
+
+TEST_F(HttpServerTest, BodiesOverTheLimitAre413BeforeTheyAreRead) {
+  options_.limits.body_bytes = 1000;
+  Start();
+  EXPECT_EQ(StatusOf(Ask("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n\r\n")),
+            413);
+  EXPECT_EQ(StatusOf(Ask(Post("/", std::string(1000, 'x')))), 200);
+  EXPECT_EQ(StatusOf(Ask(
+                "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" +
+                std::string(1001, 'x'))),
+            413);
+}
+
+TEST_F(HttpServerTest, ARefusedClientThatKeepsSendingStillSeesTheAnswer) {
+  options_.limits.body_bytes = 1000;
+  Start();
+  RawClient client(server_->port());
+  const std::string body(8'000'000, 'x');
+  std::thread sender([&] { client.Send(Post("/", body)); });
+  EXPECT_EQ(StatusOf(client.Receive()), 413);
+  sender.join();
+}
+
+TEST_F(HttpServerTest, ChunkedBodies) {
+  Start();
+  const std::string head =
+      "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+  RawClient client(server_->port());
+  for (const char c : head + "3;x=y\r\nabc\r\n0A \r\n0123456789\r\n0\r\nTrailer: t\r\n\r\n")
+    client.Send({&c, 1});
+  EXPECT_EQ(BodyOf(client.Receive()), "abc0123456789");
+  client.Send(head + "0\r\n\r\n" + Post("/", "after"));
+  EXPECT_EQ(BodyOf(client.Receive()), "");
+  EXPECT_EQ(BodyOf(client.Receive()), "after");
+  for (const std::string_view bad :
+       {"g\r\n", "\r\n", "3\r\nabcd", "ffffffffffffffff\r\n", "3\nabc", "-1\r\n"}) {
+    EXPECT_EQ(StatusOf(Ask(head + std::string(bad))), 400) << bad;
+  }
+}
+
+TEST_F(HttpServerTest, CompressedBodiesAreUnfoldedWithinTheLimit) {
+  options_.limits.body_bytes = 100'000;
+  Start();
+  const std::string plain(50'000, 'z');
+  for (const auto& [coding, name] :
+       {std::pair(Coding::kGzip, "gzip"), std::pair(Coding::kDeflate, "deflate")}) {
+    const std::string packed = *Deflate(plain, coding);
+    const std::string field = fmt::format("Content-Encoding: {}\r\n", name);
+    EXPECT_EQ(BodyOf(Ask(Post("/", packed, field))), plain) << name;
+    EXPECT_EQ(StatusOf(Ask(Post("/", packed.substr(0, packed.size() / 2), field))), 400);
+    EXPECT_EQ(StatusOf(Ask(Post("/", packed + "x", field))), 400);
+    EXPECT_EQ(StatusOf(Ask(Post("/", "not compressed", field))), 400);
+    const std::string bomb = *Deflate(std::string(50'000'000, '\0'), coding);
+    ASSERT_LT(bomb.size(), options_.limits.body_bytes * 3);
+    EXPECT_EQ(StatusOf(Ask(Post("/", *Deflate(std::string(100'001, '\0'), coding), field))), 413);
+    EXPECT_EQ(StatusOf(Ask(Post("/", *Deflate(std::string(100'000, '\0'), coding), field))), 200);
+  }
+}
+
+TEST_F(HttpServerTest, SlowHeadsAndBodiesAre408AndIdleConnectionsAreClosed) {
+  options_.limits.head_time = milliseconds(80);
+  options_.limits.body_grace = milliseconds(80);
+  options_.limits.idle_time = milliseconds(80);
+  Start();
+  RawClient head(server_->port()), body(server_->port()), idle(server_->port());
+  head.Send("GET / HTTP/1.1\r\nHo");
+  body.Send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nx");
+  EXPECT_EQ(StatusOf(head.Receive()), 408);
+  EXPECT_TRUE(idle.AtEnd());
+  EXPECT_EQ(StatusOf(body.Receive()), 408);
+}
+
+TEST_F(HttpServerTest, WaitingForAnAnswerIsNotIdle) {
+  options_.limits.idle_time = milliseconds(40);
+  Start();
+  RawClient client(server_->port()), idle(server_->port());
+  client.Send(Post("/later", ""));
+  ASSERT_TRUE(handler_.WaitFor(1));
+  ASSERT_TRUE(idle.AtEnd());
+  handler_.Release();
+  EXPECT_EQ(StatusOf(client.Receive()), 200);
+}
+
+TEST_F(HttpServerTest, AClientThatDoesNotReadIsBoundedAndClosed) {
+  options_.limits.unsent_bytes = 2 << 20;
+  options_.limits.write_time = milliseconds(200);
+  Start();
+  RawClient client(server_->port());
+  std::string all;
+  for (int i = 0; i < 64; ++i) all += "GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  client.Send(all);
+  while (server_->stats().open > 0) std::this_thread::yield();
+  EXPECT_LT(server_->stats().requests, 20U);  // 64 answers would be 64 MiB
+  ExpectAlive();
+}
+
+TEST_F(HttpServerTest, ConnectionsOverTheLimitGet503) {
+  options_.limits.connections = 2;
+  Start();
+  RawClient a(server_->port()), b(server_->port());
+  a.Send(Post("/", "a"));
+  b.Send(Post("/", "b"));
+  EXPECT_EQ(BodyOf(a.Receive()), "a");
+  EXPECT_EQ(BodyOf(b.Receive()), "b");
+  RawClient c(server_->port());
+  const std::string response = c.Receive();
+  EXPECT_EQ(StatusOf(response), 503);
+  EXPECT_EQ(BodyOf(response), "{\"error\":\"too many connections\"}\n");
+  a.Close();
+  while (server_->stats().open > 1) std::this_thread::yield();
+  ExpectAlive();
+}
+
+TEST_F(HttpServerTest, Http10AndHeadAndConnectionClose) {
+  Start();
+  RawClient old(server_->port());
+  old.Send("GET /path HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(StatusOf(old.Receive()), 200);
+  EXPECT_TRUE(old.AtEnd());
+  RawClient kept(server_->port());
+  kept.Send("GET /path HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+  EXPECT_NE(kept.Receive().find("Connection: keep-alive"), std::string::npos);
+  kept.Send("GET /path HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  EXPECT_NE(kept.Receive().find("Connection: close"), std::string::npos);
+  EXPECT_TRUE(kept.AtEnd());
+  RawClient head(server_->port());
+  head.Send("HEAD /path HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  const std::string response = head.Receive();
+  EXPECT_NE(response.find("Content-Length: "), std::string::npos);
+  EXPECT_EQ(BodyOf(response), "");
+  EXPECT_TRUE(head.AtEnd());
+}
+
+TEST_F(HttpServerTest, Expect100IsAnsweredBeforeTheBodyIsSent) {
+  Start();
+  RawClient client(server_->port());
+  client.Send(
+      "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+  EXPECT_EQ(client.Receive(), "HTTP/1.1 100 Continue\r\n\r\n");
+  client.Send("body");
+  EXPECT_EQ(BodyOf(client.Receive()), "body");
+}
+
+TEST_F(HttpServerTest, RequestIdIsEchoedAlsoOnErrors) {
+  Start();
+  EXPECT_NE(Ask(Post("/", "x", "X-Request-Id: abc-1\r\n")).find("\r\nX-Request-Id: abc-1\r\n"),
+            std::string::npos);
+  EXPECT_NE(Ask(Post("/", "x", "X-Request-Id: abc-2\r\nContent-Encoding: br\r\n"))
+                .find("\r\nX-Request-Id: abc-2\r\n"),
+            std::string::npos);
+}
+
+TEST_F(HttpServerTest, HandlerSeesMethodTargetAndFields) {
+  Start();
+  EXPECT_EQ(BodyOf(Ask("PURGE /path?q=1 HTTP/1.1\r\nHost: localhost\r\nx-TAG: v\r\n\r\n")),
+            "PURGE /path?q=1 v");
+}
+
+TEST_F(HttpServerTest, APortInUseIsAClearError) {
+  Start();
+  HttpServerOptions taken = options_;
+  taken.port = server_->port();
+  const auto second = HttpServer::Listen(taken, &handler_, {loops_[0].get()});
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().code(), Code::kUnavailable);
+  EXPECT_NE(second.status().message().find(std::to_string(taken.port)), std::string::npos);
+  HttpServerOptions nowhere = options_;
+  nowhere.address = "localhost";
+  EXPECT_EQ(HttpServer::Listen(nowhere, &handler_, {loops_[0].get()}).status().code(),
+            Code::kInvalidArgument);
+}
+
+TEST_F(HttpServerTest, DrainAnswersWhatIsInWorkAndClosesTheRest) {
+  Start();
+  RawClient busy(server_->port()), idle(server_->port());
+  busy.Send(Post("/later", ""));
+  ASSERT_TRUE(handler_.WaitFor(1));
+  server_->Drain();
+  EXPECT_TRUE(idle.AtEnd());
+  EXPECT_FALSE(RawClient(server_->port()).connected());
+  handler_.Release();
+  const std::string response = busy.Receive();
+  EXPECT_EQ(StatusOf(response), 200);
+  EXPECT_NE(response.find("Connection: close"), std::string::npos);
+  EXPECT_TRUE(busy.AtEnd());
+}
+
+TEST_F(HttpServerTest, DestroyingTheServerCancelsWhatIsInWork) {
+  Start(2);
+  RawClient a(server_->port()), b(server_->port());
+  a.Send(Post("/later", ""));
+  b.Send(Post("/later", ""));
+  ASSERT_TRUE(handler_.WaitFor(2));
+  server_.reset();
+  EXPECT_TRUE(handler_.WaitForCancels(2));
+  EXPECT_TRUE(a.AtEnd());
+}
+
+TEST_F(HttpServerTest, AnswersFromManyThreadsAllArrive) {
+  Start(2);
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 16; ++i) {
+      clients.push_back(std::make_unique<RawClient>(server_->port()));
+      clients.back()->Send(Post("/later", ""));
+    }
+    ASSERT_TRUE(handler_.WaitFor(16));
+    std::thread other([&] { handler_.Release(); });
+    for (auto& client : clients) EXPECT_EQ(StatusOf(client->Receive()), 200);
+    other.join();
+    clients.clear();
+  }
+}
+
+}  // namespace
+}  // namespace evenkeel

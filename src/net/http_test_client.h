@@ -1,0 +1,96 @@
+// A raw socket to a server under test: what is sent is exactly what the test writes.
+// Thread-safety: single-owner.
+#pragma once
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <string>
+#include <string_view>
+
+namespace evenkeel {
+
+class RawClient {
+ public:
+  explicit RawClient(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(port);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const timeval limit{10, 0};  // a test that waits this long has failed
+    ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    connected_ = ::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0;
+  }
+  ~RawClient() { Close(); }
+  RawClient(const RawClient&) = delete;
+  RawClient& operator=(const RawClient&) = delete;
+
+  bool connected() const { return connected_; }
+  void Close() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+  void EndSending() { ::shutdown(fd_, SHUT_WR); }
+
+  // False once the server has closed.
+  bool Send(std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t n = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
+      if (n <= 0) return false;
+      text.remove_prefix(static_cast<size_t>(n));
+    }
+    return true;
+  }
+
+  // The next response: head and body. What came of it, if the server closes before its end.
+  std::string Receive() {
+    size_t head = 0;
+    while ((head = buffer_.find("\r\n\r\n")) == std::string::npos) {
+      if (!Fill()) return Take(buffer_.size());
+    }
+    head += 4;
+    size_t length = 0;
+    const size_t field = buffer_.find("Content-Length: ");
+    if (field < head) length = std::stoul(buffer_.substr(field + 16));
+    if (buffer_.starts_with("HTTP/1.1 100")) length = 0;
+    while (buffer_.size() < head + length) {
+      if (!Fill()) break;
+    }
+    return Take(std::min(buffer_.size(), head + length));
+  }
+
+  // Whether the server closes without sending anything more.
+  bool AtEnd() { return buffer_.empty() && !Fill() && buffer_.empty(); }
+
+ private:
+  bool Fill() {
+    char chunk[65536];
+    const ssize_t n = ::recv(fd_, chunk, sizeof chunk, 0);
+    if (n <= 0) return false;
+    buffer_.append(chunk, static_cast<size_t>(n));
+    return true;
+  }
+  std::string Take(size_t n) {
+    std::string out = buffer_.substr(0, n);
+    buffer_.erase(0, n);
+    return out;
+  }
+
+  int fd_;
+  bool connected_ = false;
+  std::string buffer_;
+};
+
+inline int StatusOf(std::string_view response) {
+  return response.starts_with("HTTP/1.1 ") ? std::stoi(std::string(response.substr(9, 3))) : 0;
+}
+inline std::string BodyOf(std::string_view response) {
+  const size_t at = response.find("\r\n\r\n");
+  return at == std::string_view::npos ? "" : std::string(response.substr(at + 4));
+}
+
+}  // namespace evenkeel

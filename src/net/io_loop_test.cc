@@ -1,0 +1,154 @@
+#include "net/io_loop.h"
+
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <future>
+
+namespace evenkeel {
+namespace {
+
+using std::chrono::milliseconds;
+
+class IoLoopTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto loop = IoLoop::Create("test");
+    ASSERT_TRUE(loop.ok());
+    loop_ = std::move(*loop);
+    loop_->Start();
+  }
+  // Runs `f` on the loop and waits for it.
+  template <typename F>
+  void OnLoop(F f) {
+    std::promise<void> done;
+    loop_->Post([&] {
+      f();
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
+  std::unique_ptr<IoLoop> loop_;
+};
+
+TEST_F(IoLoopTest, RunsPostedTasksInOrderOnItsThread) {
+  std::vector<int> order;
+  bool inside = false;
+  for (int i = 0; i < 100; ++i) loop_->Post([&, i] { order.push_back(i); });
+  OnLoop([&] { inside = loop_->InLoopThread(); });
+  EXPECT_TRUE(inside);
+  EXPECT_FALSE(loop_->InLoopThread());
+  ASSERT_EQ(order.size(), 100U);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(order[static_cast<size_t>(i)], i);
+}
+
+TEST_F(IoLoopTest, LosesNoPostFromManyThreads) {
+  int count = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 5000; ++i) loop_->Post([&] { ++count; });
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  OnLoop([] {});
+  EXPECT_EQ(count, 20000);
+}
+
+TEST_F(IoLoopTest, AlarmFiresNotBeforeItsTimeAndOnlyOnce) {
+  std::promise<Time> fired;
+  int count = 0;
+  const Time at = SteadyClock::Instance().Now() + milliseconds(5);
+  auto alarm = loop_->MakeAlarm([&] {
+    if (++count == 1) fired.set_value(SteadyClock::Instance().Now());
+  });
+  alarm->Set(at);
+  EXPECT_GE(fired.get_future().get(), at);
+  OnLoop([] {});
+  EXPECT_EQ(count, 1);
+}
+
+TEST_F(IoLoopTest, SettingAnAlarmAgainReplacesItsTime) {
+  std::promise<void> early;
+  bool late_fired = false;
+  auto late = loop_->MakeAlarm([&] { late_fired = true; });
+  late->Set(SteadyClock::Instance().Now() + milliseconds(1));
+  OnLoop([&] {
+    late->Set(kNever);
+    late_fired = false;
+  });
+  auto alarm = loop_->MakeAlarm([&] { early.set_value(); });
+  alarm->Set(SteadyClock::Instance().Now() + std::chrono::hours(1));
+  alarm->Set(SteadyClock::Instance().Now() + milliseconds(3));
+  early.get_future().wait();
+  OnLoop([] {});
+  EXPECT_FALSE(late_fired);
+}
+
+TEST_F(IoLoopTest, AnAlarmThatSetsItselfInThePastDoesNotStarveTheLoop) {
+  std::unique_ptr<Alarm> alarm;
+  int fired = 0;
+  alarm = loop_->MakeAlarm([&] {
+    ++fired;
+    alarm->Set(Time(Duration(1)));
+  });
+  alarm->Set(Time(Duration(1)));
+  OnLoop([] {});
+  OnLoop([&] { alarm.reset(); });
+  EXPECT_GT(fired, 0);
+}
+
+TEST_F(IoLoopTest, WatchIsLevelTriggeredAndStopsAtUnwatch) {
+  const int fd = ::eventfd(0, EFD_NONBLOCK);
+  std::promise<void> twice;
+  int calls = 0;
+  loop_->Watch(fd, [&] {
+    if (++calls != 2) return;
+    loop_->Unwatch(fd);  // the input is still there
+    twice.set_value();
+  });
+  ASSERT_EQ(::eventfd_write(fd, 1), 0);
+  twice.get_future().wait();
+  OnLoop([] {});
+  OnLoop([] {});
+  EXPECT_EQ(calls, 2);
+  ::close(fd);
+}
+
+TEST_F(IoLoopTest, UnwatchOnTheLoopKeepsAnEventOfTheSameTurnFromItsCallback) {
+  const int a = ::eventfd(0, EFD_NONBLOCK), b = ::eventfd(0, EFD_NONBLOCK);
+  int calls = 0;
+  // Whichever comes first unwatches both.
+  const auto once = [&] {
+    ++calls;
+    loop_->Unwatch(a);
+    loop_->Unwatch(b);
+  };
+  OnLoop([&] {
+    loop_->Watch(a, once);
+    loop_->Watch(b, once);
+    ::eventfd_write(a, 1);
+    ::eventfd_write(b, 1);
+  });
+  OnLoop([] {});
+  OnLoop([] {});
+  EXPECT_EQ(calls, 1);
+  ::close(a);
+  ::close(b);
+}
+
+TEST_F(IoLoopTest, CallbackOfAnUnwatchedDescriptorMayOwnAnAlarm) {
+  const int fd = ::eventfd(0, EFD_NONBLOCK);
+  std::shared_ptr<Alarm> alarm = loop_->MakeAlarm([] {});
+  alarm->Set(SteadyClock::Instance().Now() + std::chrono::hours(1));
+  loop_->Watch(fd, [alarm] {});
+  alarm.reset();
+  loop_->Unwatch(fd);
+  OnLoop([] {});
+  OnLoop([] {});  // hung here once: the alarm took the lock under which it was freed
+  ::close(fd);
+}
+
+}  // namespace
+}  // namespace evenkeel
