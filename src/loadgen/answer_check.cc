@@ -7,31 +7,28 @@
 
 namespace evenkeel::loadgen {
 
-bool AnswersMatch(std::string_view expected, std::string_view got, bool float_tail,
+bool AnswersMatch(std::string_view expected, std::string_view got, size_t floats_from,
                   double tolerance) {
   if (expected == got) return true;
-  if (!float_tail || expected.size() != got.size()) return false;
-  // A float that differs may make earlier bytes of itself differ only; text before it must be the
-  // same. Work back from the end in floats until the prefixes are equal, so that the length of the
-  // head need not be known.
-  size_t end = expected.size();
-  while (end >= sizeof(float) && expected.substr(0, end) != got.substr(0, end)) {
-    end -= sizeof(float);
+  if (expected.size() != got.size() || floats_from > expected.size()) return false;
+  if (expected.substr(0, floats_from) != got.substr(0, floats_from)) return false;
+  if ((expected.size() - floats_from) % sizeof(float) != 0) return false;
+  for (size_t at = floats_from; at < expected.size(); at += sizeof(float)) {
     float a = 0;
     float b = 0;
-    std::memcpy(&a, expected.data() + end, sizeof a);
-    std::memcpy(&b, got.data() + end, sizeof b);
-    const bool close =
-        std::abs(a - b) <= tolerance * (1 + std::abs(a)) || (std::isnan(a) && std::isnan(b));
-    if (!close && std::memcmp(&a, &b, sizeof a) != 0) return false;
+    std::memcpy(&a, expected.data() + at, sizeof a);
+    std::memcpy(&b, got.data() + at, sizeof b);
+    const bool same = a == b || (std::isnan(a) && std::isnan(b));
+    if (!same && !(std::abs(a - b) <= tolerance * (1 + std::abs(a)))) return false;
   }
-  return expected.substr(0, end) == got.substr(0, end);
+  return true;
 }
 
 bool AnswerIsRight(const LoadPlan& plan, const PreparedModel& model, const PreparedRequest& request,
                    std::string_view answer) {
-  return request.reference.empty() ||
-         AnswersMatch(request.reference, answer, model.float_outputs, plan.tolerance);
+  if (request.reference.empty()) return true;
+  const size_t floats_from = model.float_outputs ? request.floats_from : kNoFloats;
+  return AnswersMatch(request.reference, answer, floats_from, plan.tolerance);
 }
 
 }  // namespace evenkeel::loadgen

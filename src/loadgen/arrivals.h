@@ -3,7 +3,8 @@
 // Contract: Next() returns ever later (never earlier) offsets from the start of the stage, and
 // nullopt once there are no more. A process is split over threads so that the union of the parts is
 // the process asked for: Poisson parts are independent Poisson processes, constant and trace parts
-// take every `parts`-th arrival. Units: offsets are Durations; rates are requests a second.
+// take every `parts`-th arrival.
+// Units: offsets are Durations; rates are requests a second.
 // Thread-safety: single-owner.
 #pragma once
 

@@ -65,7 +65,7 @@ Result<HttpAnswer> Exchange(const Url& url, std::string_view request, Duration t
   }
   if (progress == HttpResponseReader::Progress::kMalformed)
     return Internal("{}: the answer is not HTTP/1.1", url.Authority());
-  return HttpAnswer{reader.status(), reader.body()};
+  return HttpAnswer{reader.status(), reader.body(), reader.json_length()};
 }
 
 }  // namespace evenkeel::loadgen

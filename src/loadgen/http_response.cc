@@ -61,6 +61,7 @@ void HttpResponseReader::Reset() {
   length_ = -1;
   left_ = 0;
   compute_ns_ = -1;
+  json_length_ = -1;
   body_.clear();
 }
 
@@ -85,6 +86,8 @@ bool HttpResponseReader::OnHeader(std::string_view name, std::string_view value)
   } else if (EqualsLower(name, "connection")) {
     if (EqualsLower(value, "close")) close_ = true;
     if (EqualsLower(value, "keep-alive")) close_ = false;
+  } else if (EqualsLower(name, "inference-header-content-length")) {
+    std::from_chars(value.data(), value.data() + value.size(), json_length_);
   } else if (EqualsLower(name, "server-timing")) {
     if (const int64_t ns = ServerTimingNs(value, "compute"); ns >= 0) compute_ns_ = ns;
   }

@@ -34,6 +34,9 @@ class HttpResponseReader {
   const std::string& body() const { return body_; }
   bool close() const { return close_; }               // the connection must not be used again
   int64_t compute_ns() const { return compute_ns_; }  // Server-Timing's compute;dur, -1 when absent
+  int64_t json_length() const {
+    return json_length_;
+  }  // Inference-Header-Content-Length, -1 when absent
   bool started() const { return state_ != State::kHead || !head_.empty(); }
 
  private:
@@ -66,6 +69,7 @@ class HttpResponseReader {
   int64_t length_ = -1;  // Content-Length, -1 when absent
   uint64_t left_ = 0;    // bytes of the body or chunk still to come
   int64_t compute_ns_ = -1;
+  int64_t json_length_ = -1;
   std::string body_;
 };
 

@@ -189,12 +189,12 @@ TEST(AnswerCheckTest, FloatsMayDifferByTheToleranceAndNothingElse) {
     return s;
   };
   const std::string expected = with(1.0F, 2.0F, "{head}");
-  EXPECT_TRUE(AnswersMatch(expected, expected, false, 0));
-  EXPECT_TRUE(AnswersMatch(expected, with(1.00001F, 2.0F, "{head}"), true, 1e-4));
-  EXPECT_FALSE(AnswersMatch(expected, with(1.00001F, 2.0F, "{head}"), false, 1e-4));
-  EXPECT_FALSE(AnswersMatch(expected, with(1.01F, 2.0F, "{head}"), true, 1e-4));
-  EXPECT_FALSE(AnswersMatch(expected, with(1.0F, 2.0F, "{hxad}"), true, 1e-4));
-  EXPECT_FALSE(AnswersMatch(expected, expected + "x", true, 1));
+  EXPECT_TRUE(AnswersMatch(expected, expected, kNoFloats, 0));
+  EXPECT_TRUE(AnswersMatch(expected, with(1.00001F, 2.0F, "{head}"), 6, 1e-4));
+  EXPECT_FALSE(AnswersMatch(expected, with(1.00001F, 2.0F, "{head}"), kNoFloats, 1e-4));
+  EXPECT_FALSE(AnswersMatch(expected, with(1.01F, 2.0F, "{head}"), 6, 1e-4));
+  EXPECT_FALSE(AnswersMatch(expected, with(1.0F, 2.0F, "{hxad}"), 6, 1e-4));
+  EXPECT_FALSE(AnswersMatch(expected, expected + "x", 6, 1));
 }
 
 }  // namespace

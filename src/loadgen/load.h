@@ -2,7 +2,8 @@
 // protocol.
 //
 // Contract: a driver sends what its Pacer asks for and counts each request once in its Tally, also
-// when the run is interrupted. It measures time on `start`'s axis. Thread-safety: LoadPlan is
+// when the run is interrupted. It measures time on `start`'s axis.
+// Thread-safety: LoadPlan is
 // read-only while drivers run; `interrupted` and Progress are atomics.
 #pragma once
 
@@ -26,6 +27,8 @@ struct PreparedRequest {
   std::string bytes;  // HTTP: head and body; gRPC: the message
   int rows = 1;
   std::string reference;  // its right answer (HTTP body, gRPC message); empty: not checked
+  // Where the raw output tensors begin in it; SIZE_MAX: nowhere (JSON).
+  size_t floats_from = SIZE_MAX;
 };
 
 struct PreparedModel {
@@ -91,7 +94,7 @@ class Driver {
 std::unique_ptr<Driver> MakeHttpDriver(const LoadPlan& plan, Part part);
 std::unique_ptr<Driver> MakeGrpcDriver(const LoadPlan& plan, Part part);
 
-// True when `answer` is right for `request` (see AnswersMatch in answer_check.h).
+// True when `answer` is right for `request` (see answer_check.h).
 bool AnswerIsRight(const LoadPlan& plan, const PreparedModel& model, const PreparedRequest& request,
                    std::string_view answer);
 

@@ -2,7 +2,8 @@
 //
 // Contract: RunLoad() blocks until every request is accounted for, or `interrupted` becomes true
 // (then within 100 ms). Errors (kUnavailable, kDeadlineExceeded): no connection at the start;
-// nothing was sent then. Thread-safety: call from one thread at a time.
+// nothing was sent then.
+// Thread-safety: call from one thread at a time.
 #pragma once
 
 #include <atomic>

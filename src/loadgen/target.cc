@@ -142,6 +142,7 @@ Status CollectReferences(LoadPlan* plan) {
         const grpc::Status status = CallOnce(stub.get(), plan->grpc_method, request.bytes, &answer);
         if (!status.ok()) return RefusedReference(model, i, status.error_message());
         request.reference = OutputBytes(answer);
+        request.floats_from = 0;
       } else {
         Result<HttpAnswer> answer = Exchange(plan->url, request.bytes, kSetUpTimeout);
         if (!answer.ok()) return answer.status();
@@ -149,6 +150,8 @@ Status CollectReferences(LoadPlan* plan) {
           return RefusedReference(
               model, i, fmt::format("{} {}", answer->status, answer->body.substr(0, 300)));
         request.reference = answer->body;
+        if (answer->json_length >= 0)
+          request.floats_from = static_cast<size_t>(answer->json_length);
       }
     }
   }
