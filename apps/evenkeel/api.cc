@@ -9,6 +9,7 @@
 #include "core/parse.h"
 #include "core/settings.h"
 #include "net/http_client.h"
+#include "output.h"
 
 namespace evenkeel {
 namespace {
@@ -40,7 +41,7 @@ Json ParseAnswer(const std::string& text, const std::string& server) {
 
 void Fail(int code, const std::string& message) {
   std::fflush(stdout);
-  std::fprintf(stderr, "evenkeel: %s\n", message.c_str());
+  std::fprintf(stderr, "evenkeel: %s\n", Printable(message).c_str());
   throw CLI::RuntimeError(code);
 }
 

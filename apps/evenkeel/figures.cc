@@ -17,7 +17,11 @@ std::string TextAt(const Json& object, const std::string& key) {
 
 std::string MillisecondsAt(const Json& object, const std::string& key) {
   if (!object.is_object() || !object.contains(key) || !object[key].is_number()) return {};
-  return fmt::format("{:.3g} ms", object[key].get<double>());
+  return HumanMilliseconds(object[key].get<double>());
+}
+
+std::string HumanMilliseconds(double ms) {
+  return ms < 0.1 ? fmt::format("{:.3g} µs", ms * 1e3) : fmt::format("{:.3g} ms", ms);
 }
 
 std::string BytesAt(const Json& object, const std::string& key) {

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -24,11 +25,10 @@ size_t WidthOf(const std::string& text) {
   return width;
 }
 
-// Names come from files and servers: nothing in them may steer the terminal.
-std::string Printable(const std::string& text) {
-  std::string safe;
-  for (const char c : text) safe += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  return safe;
+std::string OneLine(const std::string& text) {
+  std::string line = Printable(text);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  return line;
 }
 
 void PrintTable(const Listing& listing, bool wide) {
@@ -40,7 +40,7 @@ void PrintTable(const Listing& listing, bool wide) {
   for (const Column& column : listing.columns) cells[0].push_back(column.title);
   for (const auto& row : listing.rows) {
     auto& line = cells.emplace_back();
-    for (const std::string& text : row) line.push_back(text.empty() ? "-" : Printable(text));
+    for (const std::string& text : row) line.push_back(text.empty() ? "-" : OneLine(text));
   }
   std::map<size_t, size_t> widths;
   for (const auto& line : cells) {
@@ -105,6 +105,15 @@ void AppendYaml(const Json& value, size_t indent, std::string* out) {
 
 }  // namespace
 
+std::string Printable(const std::string& text) {
+  std::string safe;
+  for (const char c : text) {
+    const bool control = (static_cast<unsigned char>(c) < 0x20 && c != '\n') || c == 0x7f;
+    safe += control ? '?' : c;
+  }
+  return safe;
+}
+
 void AddOutputFlag(CLI::App& verb, Format* format, bool listing) {
   std::map<std::string, Format> formats{
       {"table", Format::kTable}, {"json", Format::kJson}, {"yaml", Format::kYaml}};
@@ -132,7 +141,7 @@ void Print(Format format, const Listing& listing, const Json& document) {
       return;
     case Format::kYaml: std::printf("%s", ToYaml(document).c_str()); return;
     case Format::kName:
-      for (const std::string& name : listing.names) std::printf("%s\n", Printable(name).c_str());
+      for (const std::string& name : listing.names) std::printf("%s\n", OneLine(name).c_str());
       return;
   }
 }
@@ -155,8 +164,9 @@ bool ColourAllowed() {
 
 std::string Painted(const std::string& text) {
   static const std::map<std::string, const char*> kColours{
-      {"READY", "32"}, {"pass", "32"},        {"LOADING", "33"}, {"UNLOADING", "33"},
-      {"warn", "33"},  {"UNAVAILABLE", "31"}, {"fail", "31"},    {"RESTARTING", "33"},
+      {"READY", "32"},       {"ready", "32"},     {"pass", "32"},
+      {"LOADING", "33"},     {"UNLOADING", "33"}, {"warn", "33"},
+      {"UNAVAILABLE", "31"}, {"fail", "31"},      {"RESTARTING", "33"},
   };
   const auto found = kColours.find(text);
   if (found == kColours.end() || !ColourAllowed()) return text;

@@ -41,6 +41,10 @@ void Print(Format format, const Listing& listing, const nlohmann::ordered_json& 
 
 std::string ToYaml(const nlohmann::ordered_json& document);
 
+// `text` with every control character but line ends replaced: what servers and files say must not
+// steer the terminal.
+std::string Printable(const std::string& text);
+
 // --no-color was given.
 void ForbidColour();
 bool ColourAllowed();

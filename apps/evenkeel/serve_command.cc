@@ -6,7 +6,7 @@
 #include <string>
 
 #include "commands.h"
-#include "core/parse.h"
+#include "core/check.h"
 #include "core/settings.h"
 #include "server/server.h"
 
@@ -53,27 +53,47 @@ ServeOptions OptionsOf(const Settings& settings) {
   return options;
 }
 
-std::string HelpOf(const SettingSpec& spec) {
-  std::string help(spec.help);
-  if (!spec.choices.empty()) help += " (" + std::string(spec.choices) + ")";
-  if (!spec.default_text.empty()) help += " [" + std::string(spec.default_text) + "]";
+// What a flag takes, as help shows it.
+const char* PlaceholderOf(SettingKind kind) {
+  switch (kind) {
+    case SettingKind::kFolder: return "FOLDER";
+    case SettingKind::kAddress: return "ADDRESS";
+    case SettingKind::kUrl: return "URL";
+    case SettingKind::kInteger: return "NUMBER";
+    case SettingKind::kDuration: return "TIME";
+    case SettingKind::kBytes: return "SIZE";
+    case SettingKind::kCpus: return "CORES";
+    case SettingKind::kText:
+    case SettingKind::kChoice:
+    case SettingKind::kBool: break;
+  }
+  return "";
+}
+
+std::string HelpOf(const Setting& setting) {
+  std::string help(setting.spec->help);
+  if (!setting.spec->choices.empty()) help += " (" + std::string(setting.spec->choices) + ")";
+  if (!setting.text.empty() && setting.spec->kind != SettingKind::kBool) {
+    help += " [" + setting.text + "]";
+  }
   return help;
 }
 
 // The texts that the command line gave, by key.
 using Given = std::map<std::string, std::string>;
 
-void AddFlag(CLI::App& serve, const SettingSpec& spec, const std::shared_ptr<Given>& given) {
+void AddFlag(CLI::App& serve, const Setting& fallback, const std::shared_ptr<Given>& given) {
+  const SettingSpec& spec = *fallback.spec;
   const std::string key(spec.key);
   const std::string name = FlagName(key);
   CLI::Option* option = nullptr;
   if (spec.kind == SettingKind::kBool) {
     option = serve.add_flag_callback(
-        name, [given, key] { (*given)[key] = "true"; }, HelpOf(spec));
+        name, [given, key] { (*given)[key] = "true"; }, HelpOf(fallback));
   } else {
     option = serve.add_option_function<std::string>(
-        name, [given, key](const std::string& text) { (*given)[key] = text; }, HelpOf(spec));
-    option->type_name("");
+        name, [given, key](const std::string& text) { (*given)[key] = text; }, HelpOf(fallback));
+    option->type_name(PlaceholderOf(spec.kind));
   }
   option->check([&spec](const std::string& text) -> std::string {
     // A flag's own text is the library's affair.
@@ -103,11 +123,19 @@ void RegisterServe(CLI::App& app) {
       app.add_subcommand("serve", "Serve the models of a folder until SIGTERM or Ctrl-C");
   serve->footer(kExamples);
   auto given = std::make_shared<Given>();
-  serve->add_option_function<std::string>(
-      "MODELS", [given](const std::string& text) { (*given)["models"] = text; },
-      "Folder of models and model folders; the same as --models");
-  for (const SettingSpec& spec : AllSettings()) {
-    if (spec.serve) AddFlag(*serve, spec, given);
+  serve
+      ->add_option_function<std::string>(
+          "MODELS", [given](const std::string& text) { (*given)["models"] = text; },
+          "Folder of models and model folders; the same as --models")
+      ->type_name("");
+  // Help shows the defaults as they are for this user.
+  SettingSources none = DefaultSources();
+  none.environment.clear();
+  none.files.clear();
+  const Result<Settings> defaults = Settings::Resolve(none, nullptr);
+  EK_CHECK(defaults.ok());
+  for (const Setting& setting : defaults->all()) {
+    if (setting.spec->serve) AddFlag(*serve, setting, given);
   }
   serve->callback([given] {
     if (const int code = Serve(*given); code != 0) throw CLI::RuntimeError(code);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -54,10 +55,10 @@ void PrintFacts(const Json& model) {
       {"queue_rows", "Queued"},      {"requests", "Requests"},   {"errors", "Errors"},
       {"settings_from", "Settings"},
   };
-  std::printf("%s\n", TextAt(model, "name").c_str());
+  std::printf("%s\n", Printable(TextAt(model, "name")).c_str());
   for (const auto& [key, label] : facts) {
     if (const std::string text = TextAt(model, key); !text.empty())
-      std::printf("  %-10s %s\n", label, text.c_str());
+      std::printf("  %-10s %s\n", label, Printable(text).c_str());
   }
   if (const std::string p99 = MillisecondsAt(model, "p99_ms"); !p99.empty()) {
     std::printf("  %-10s %s (objective %s)\n", "p99", p99.c_str(),
@@ -65,18 +66,20 @@ void PrintFacts(const Json& model) {
   }
 }
 
+// Powers of two and the largest; -o json has every size.
 void PrintBatchTimes(const Json& times) {
-  std::map<int64_t, double> sorted;
+  std::map<uint64_t, double> sorted;
   for (const auto& [rows, ms] : times.items()) {
-    if (ms.is_number()) sorted[std::strtoll(rows.c_str(), nullptr, 10)] = ms.get<double>();
+    if (ms.is_number()) sorted[std::strtoull(rows.c_str(), nullptr, 10)] = ms.get<double>();
   }
   Listing listing;
   listing.columns = {{"BATCH", true}, {"TIME", true}, {"A ROW", true}, {"ROWS/S", true}};
   for (const auto& [rows, ms] : sorted) {
-    if (rows < 1 || ms <= 0) continue;
+    const bool shown = std::has_single_bit(rows) || rows == sorted.rbegin()->first;
+    if (!shown || rows < 1 || ms <= 0) continue;
     const auto count = static_cast<double>(rows);
-    listing.rows.push_back({std::to_string(rows), fmt::format("{:.3g} ms", ms),
-                            fmt::format("{:.3g} ms", ms / count),
+    listing.rows.push_back({std::to_string(rows), HumanMilliseconds(ms),
+                            HumanMilliseconds(ms / count),
                             fmt::format("{:.0f}", count / ms * 1e3)});
   }
   if (listing.rows.empty()) return;
