@@ -35,7 +35,7 @@ def engine_seconds_per_batch(model, rows, run_s):
     run = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise BenchError(f"engine_floor_openvino: {run.stderr.strip()[-300:]}")
-    return rows / json.loads(run.stdout.strip().splitlines()[-1])["items_per_s"]
+    return rows / json.loads(run.stdout.strip().splitlines()[-1])["items_per_second"]
 
 
 def served_items(daemon, model, protocol, options):

@@ -31,6 +31,8 @@ constexpr const char* kExamples =
     "rate=300,duration=5s\n"
     "  evenkeel bench --raw body.bin --url http://127.0.0.1:8100/digits    any HTTP server";
 
+constexpr int kExitInterrupted = 130;  // as shells have it; what was measured is printed
+
 std::atomic<bool> interrupted{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "set in a signal handler");
 
@@ -147,6 +149,7 @@ void RunBench(const BenchFlags& flags, Format format) {
   } else {
     Print(format, {}, nlohmann::ordered_json(report));
   }
+  if (record->interrupted) throw CLI::RuntimeError(kExitInterrupted);
   if (report["total"]["ok"] == 0) Fail(kExitFailed, "no request was answered well");
   if (report["total"]["wrong"] > 0) Fail(kExitFailed, "some answers were wrong");
 }
