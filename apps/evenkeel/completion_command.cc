@@ -1,6 +1,7 @@
 // `evenkeel completion SHELL`: a completion script made from the verbs and flags that this program
 // has.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -26,19 +27,24 @@ struct Node {
   std::vector<Word> verbs, flags;
 };
 
-std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+// One line, without the default in brackets: defaults are this user's, the script may be everyone's.
+std::string Brief(const std::string& text) {
+  std::string line = text.substr(0, text.find('\n'));
+  if (line.ends_with(']')) line.resize(std::min(line.rfind(" ["), line.size()));
+  return line;
+}
 
 void Collect(const CLI::App& app, const std::string& path, std::vector<Node>* nodes) {
   Node node{path, {}, {}};
   for (const CLI::Option* option : app.get_options()) {
     for (const std::string& name : option->get_lnames())
-      node.flags.push_back({"--" + name, FirstLine(option->get_description())});
+      node.flags.push_back({"--" + name, Brief(option->get_description())});
     for (const std::string& name : option->get_snames())
-      node.flags.push_back({"-" + name, FirstLine(option->get_description())});
+      node.flags.push_back({"-" + name, Brief(option->get_description())});
   }
   const auto subs = app.get_subcommands([](const CLI::App*) { return true; });
   for (const CLI::App* sub : subs)
-    node.verbs.push_back({sub->get_name(), FirstLine(sub->get_description())});
+    node.verbs.push_back({sub->get_name(), Brief(sub->get_description())});
   nodes->push_back(std::move(node));
   for (const CLI::App* sub : subs)
     Collect(*sub, path.empty() ? sub->get_name() : path + " " + sub->get_name(), nodes);
@@ -97,34 +103,39 @@ std::string ZshScript(const std::vector<Node>& nodes) {
     for (const char c : word.text) escaped += c == ':' ? std::string("\\:") : std::string(1, c);
     return " " + Quoted(escaped + ":" + word.help, "'\\''");
   };
-  std::string text =
-      "#compdef evenkeel\n_evenkeel() {\n  local at= i\n  local -A known\n  local -a verbs flags\n";
-  for (const Node& node : nodes) {
-    for (const Word& verb : node.verbs)
-      text += "  known[" + Quoted("/" + node.path + "/" + verb.text, "'\\''") + "]=1\n";
-  }
-  text +=
-      "  for ((i = 2; i < CURRENT; i++)); do\n"
-      "    if [[ -n ${known[/$at/${words[i]}]} ]]; then at=\"${at:+$at }${words[i]}\"; fi\n"
-      "  done\n"
-      "  case $at in\n";
+  std::string known;
+  std::string next;
   for (const Node& node : nodes) {
     std::string verbs;
     std::string flags;
-    for (const Word& verb : node.verbs) verbs += entry(verb);
+    for (const Word& verb : node.verbs) {
+      known += (known.empty() ? "" : "|") + Quoted(node.path + "/" + verb.text, "'\\''");
+      verbs += entry(verb);
+    }
     for (const Word& flag : node.flags) flags += entry(flag);
-    text += "    " + Quoted(node.path, "'\\''") + ") verbs=(" + verbs + " ) flags=(" + flags +
+    next += "    " + Quoted(node.path, "'\\''") + ") verbs=(" + verbs + " ) flags=(" + flags +
             " ) ;;\n";
   }
-  text +=
-      "  esac\n"
-      "  if [[ ${words[CURRENT]} == -* ]]; then _describe flag flags\n"
-      "  elif (( ${#verbs} )); then _describe verb verbs\n"
-      "  else _files; fi\n"
-      "}\n"
-      "if [[ $funcstack[1] == _evenkeel ]]; then _evenkeel \"$@\"; else compdef _evenkeel "
-      "evenkeel; fi\n";
-  return text;
+  return "#compdef evenkeel\n"
+         "_evenkeel() {\n"
+         "  local at= i\n"
+         "  local -a verbs flags\n"
+         "  for ((i = 2; i < CURRENT; i++)); do\n"
+         "    case \"$at/${words[i]}\" in\n"
+         "      " +
+         known +
+         ") at=\"${at:+$at }${words[i]}\" ;;\n"
+         "    esac\n"
+         "  done\n"
+         "  case \"$at\" in\n" +
+         next +
+         "  esac\n"
+         "  if [[ ${words[CURRENT]} == -* ]]; then _describe flag flags\n"
+         "  elif (( ${#verbs} )); then _describe verb verbs\n"
+         "  else _files; fi\n"
+         "}\n"
+         "if [[ $funcstack[1] == _evenkeel ]]; then _evenkeel \"$@\"; else compdef _evenkeel "
+         "evenkeel; fi\n";
 }
 
 std::string FishScript(const std::vector<Node>& nodes) {

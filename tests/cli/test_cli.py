@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -219,6 +220,21 @@ def test_bash_completion_completes(cli, tmp_path):
     assert bash_completions(cli, tmp_path, "samples", "") == ["ls", "export", "rm"]
     assert bash_completions(cli, tmp_path, "samples", "ls", "--ser") == ["--server"]
     assert bash_completions(cli, tmp_path, "serve", "--http-") == ["--http-address", "--http-port"]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+def test_fish_completion_completes(cli, tmp_path):
+    path = tmp_path / "evenkeel.fish"
+    path.write_text(ok(cli("completion", "fish")))
+
+    def complete(line):
+        out = subprocess.run(["fish", "--no-config", "-c", f"source {path}; complete -C '{line}'"], capture_output=True,
+                             text=True, check=True, env=environment(tmp_path))
+        return [entry.split("\t")[0] for entry in out.stdout.splitlines()]
+
+    assert complete("evenkeel sa") == ["samples"]
+    assert sorted(complete("evenkeel samples ")) == ["export", "ls", "rm"]
+    assert "--http-port" in complete("evenkeel serve --http-")
 
 
 def test_full_disk_is_not_success(cli, tmp_path):
