@@ -9,6 +9,7 @@
 #include <openvino/op/util/embeddingbag_packed_base.hpp>
 #include <openvino/op/util/gather_base.hpp>
 #include <set>
+#include <tuple>
 
 namespace evenkeel {
 namespace {
@@ -77,22 +78,63 @@ Passage PassageThrough(const ov::Node& node, size_t port) {
   return Passage::kNone;
 }
 
+// Where ids lie on their way, and what was added to them.
+struct Stop {
+  ov::Output<const ov::Node> output;
+  bool split = false;
+  int64_t least_added = 0, most_added = 0;
+};
+
+// Least and most of the integers in a constant; nullopt for anything else.
+std::optional<std::pair<int64_t, int64_t>> BoundsOf(const ov::Node& node) {
+  const auto* constant = ov::as_type<const ov::op::v0::Constant>(&node);
+  if (constant == nullptr || !constant->get_element_type().is_integral_number())
+    return std::nullopt;
+  const auto values = constant->cast_vector<int64_t>();
+  if (values.empty()) return std::nullopt;
+  const auto [least, most] = std::ranges::minmax(values);
+  constexpr int64_t kLimit = int64_t{1} << 40;
+  if (least < -kLimit || most > kLimit) return std::nullopt;
+  return std::pair(least, most);
+}
+
+// Where the ids go after `node`, which they enter at `port`. False: nowhere.
+bool Pass(const ov::Node& node, size_t port, Stop* stop) {
+  const bool add = ov::is_type<ov::op::v1::Add>(&node);
+  if (add || (ov::is_type<ov::op::v1::Subtract>(&node) && port == 0)) {
+    // Rows of several tables in one: each column of ids has its offset.
+    const auto bounds = BoundsOf(*node.get_input_node_ptr(1 - port));
+    if (!bounds) return false;
+    stop->least_added += add ? bounds->first : -bounds->second;
+    stop->most_added += add ? bounds->second : -bounds->first;
+    stop->split = stop->split || bounds->first != bounds->second;
+    return true;
+  }
+  const Passage passage = PassageThrough(node, port);
+  stop->split = stop->split || passage == Passage::kPart;
+  return passage != Passage::kNone;
+}
+
 std::vector<Table> TablesReachedFrom(const ov::Node& parameter) {
   std::vector<Table> tables;
-  std::deque<std::pair<ov::Output<const ov::Node>, bool>> open = {{parameter.output(0), false}};
-  // A node may be reached whole and in part: both count, hence the flag in the key.
-  std::set<std::pair<const ov::Node*, bool>> seen;
+  std::deque<Stop> open = {{parameter.output(0)}};
+  // A node may be reached whole and in part, or with other additions: all count, hence the key.
+  std::set<std::tuple<const ov::Node*, bool, int64_t, int64_t>> seen;
   while (!open.empty()) {
-    const auto [output, split] = open.front();
+    const Stop here = open.front();
     open.pop_front();
-    for (const auto& input : output.get_target_inputs()) {
+    for (const auto& input : here.output.get_target_inputs()) {
       const ov::Node& node = *input.get_node();
-      if (const auto range = AsIndexOf(node, input.get_index())) tables.push_back({*range, split});
-      const Passage passage = PassageThrough(node, input.get_index());
-      if (passage == Passage::kNone) continue;
-      const bool part = split || passage == Passage::kPart;
-      if (!seen.insert({&node, part}).second) continue;
-      for (const auto& next : node.outputs()) open.emplace_back(next, part);
+      if (const auto range = AsIndexOf(node, input.get_index())) {
+        tables.push_back({{range->lo - here.most_added, range->hi - here.least_added}, here.split});
+      }
+      Stop next = here;
+      if (!Pass(node, input.get_index(), &next)) continue;
+      if (!seen.insert({&node, next.split, next.least_added, next.most_added}).second) continue;
+      for (const auto& output : node.outputs()) {
+        next.output = output;
+        open.push_back(next);
+      }
     }
   }
   return tables;

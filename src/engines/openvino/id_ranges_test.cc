@@ -89,6 +89,21 @@ TEST(IdRangesTest, SplitIdsMayFitTheLargestTable) {
   EXPECT_RANGE(RangeOf({Lookup(10, first), Lookup(20, second), Lookup(15, ids)}, ids), -15, 14);
 }
 
+// Three tables of 10 rows each, one behind the other.
+TEST(IdRangesTest, AddedConstantsShiftTheRange) {
+  const auto ids = Ids({-1, 3});
+  const auto offsets = op::Constant::create(i64, {1, 3}, {0, 10, 20});
+  EXPECT_RANGE(RangeOf({Lookup(30, std::make_shared<op::Add>(ids, offsets))}, ids), -50, 29);
+  EXPECT_RANGE(RangeOf({Lookup(30, std::make_shared<op::Add>(Number(1), ids))}, ids), -31, 28);
+  EXPECT_RANGE(RangeOf({Lookup(30, std::make_shared<op::Subtract>(ids, Number(1)))}, ids), -29, 30);
+  // What is added does not say more than the table where the ids also go as they are.
+  EXPECT_RANGE(RangeOf({Lookup(30, std::make_shared<op::Add>(ids, offsets)), Lookup(7, ids)}, ids),
+               -7, 6);
+  // From a constant minus ids, or with something that is no constant, nothing follows.
+  EXPECT_RANGE(RangeOf({Lookup(30, std::make_shared<op::Subtract>(Number(1), ids))}, ids),
+               INT32_MIN, INT32_MAX);
+}
+
 TEST(IdRangesTest, GatherElementsAndEmbeddingBags) {
   const auto ids = Ids({-1, 2});
   EXPECT_RANGE(RangeOf({std::make_shared<op::GatherElements>(Table(9), ids, 0)}, ids), -9, 8);

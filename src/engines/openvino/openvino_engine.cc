@@ -4,8 +4,6 @@
 #include <sys/file.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <filesystem>
 #include <openvino/openvino.hpp>
 #include <optional>
@@ -13,9 +11,8 @@
 #include "core/format.h"
 #include "engines/openvino/error_text.h"
 #include "engines/openvino/id_ranges.h"
+#include "engines/openvino/model_runner.h"
 #include "engines/openvino/model_signature.h"
-#include "engines/openvino/shape_runs.h"
-#include "engines/openvino/string_tensor.h"
 #include "ipc/unique_fd.h"
 
 namespace evenkeel {
@@ -68,29 +65,6 @@ ipc::UniqueFd LockCache(const EngineOptions& options) {
   return lock;
 }
 
-// Put at both ends of an output before a run. As floats these are NaNs that no computation yields.
-constexpr std::array<std::byte, 8> kMark = {std::byte{0xd5}, std::byte{0xc3}, std::byte{0xa1},
-                                            std::byte{0x7f}, std::byte{0x5b}, std::byte{0x9e},
-                                            std::byte{0xf4}, std::byte{0x7f}};
-
-void PutMark(std::span<std::byte> output) {
-  const size_t size = std::min(output.size(), kMark.size());
-  std::memcpy(output.data(), kMark.data(), size);
-  std::memcpy(output.data() + output.size() - size, kMark.data(), size);
-}
-
-bool HasMark(std::span<const std::byte> output) {
-  const size_t size = std::min(output.size(), kMark.size());
-  return std::memcmp(output.data(), kMark.data(), size) == 0 ||
-         std::memcmp(output.data() + output.size() - size, kMark.data(), size) == 0;
-}
-
-Shape ShapeOf(const ov::Shape& from) {
-  Shape shape;
-  for (const size_t d : from) shape.push_back(static_cast<int64_t>(d));
-  return shape;
-}
-
 class OpenVinoEngine final : public Engine {
  public:
   Result<Signature> Load(const EngineOptions& options) override;
@@ -100,21 +74,11 @@ class OpenVinoEngine final : public Engine {
  private:
   Status ReadRanges(const EngineOptions& options);
   void ReadFacts(const EngineOptions& options);
-  void SetInputs(std::span<const TensorView> inputs, ov::InferRequest& request);
-  // Gives the model the sink's memory for the outputs whose shape is known. False: some have to be copied afterwards.
-  Result<bool> SetOutputs(ShapeRuns::Run& run, OutputSink& sink);
-  // True if an output still has the mark that SetOutputs() put there.
-  bool AnyOutputUntouched() const;
-  Status CollectOutputs(ShapeRuns::Run& run, OutputSink& sink);
-  Status RunPredicted(std::span<const TensorView> inputs, OutputSink& sink);
-  Status RunUnpredicted(std::span<const TensorView> inputs, OutputSink& sink);
 
   std::unique_ptr<ov::Core> core_;
   ov::CompiledModel compiled_;
   Signature signature_;
-  std::vector<ov::element::Type> input_types_, output_types_;
-  ShapeRuns runs_;
-  std::vector<std::span<std::byte>> targets_;  // of the current run: where output i was told to go
+  std::optional<ModelRunner> runner_;
   std::string path_;
   nlohmann::json facts_;
 };
@@ -134,9 +98,7 @@ Result<Signature> OpenVinoEngine::Load(const EngineOptions& options) {
     signature_ = std::move(signature).value();
     if (signature_.outputs.empty()) return InvalidArgument("the model has no outputs");
     EK_RETURN_IF_ERROR(ReadRanges(options));
-    for (const auto& port : compiled_.inputs()) input_types_.push_back(port.get_element_type());
-    for (const auto& port : compiled_.outputs()) output_types_.push_back(port.get_element_type());
-    runs_ = ShapeRuns(compiled_);
+    runner_.emplace(compiled_, signature_);
     ReadFacts(options);
   } catch (const std::exception& e) {
     return InvalidArgument("{}", CleanEngineError(e.what(), options.path));
@@ -174,115 +136,13 @@ void OpenVinoEngine::ReadFacts(const EngineOptions& options) {
   }
 }
 
-void OpenVinoEngine::SetInputs(std::span<const TensorView> inputs, ov::InferRequest& request) {
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const TensorView& view = inputs[i];
-    if (view.dtype == DataType::kBytes) {
-      request.set_input_tensor(i, StringTensorOf(view));
-      continue;
-    }
-    const auto dims = view.shape.dims();
-    request.set_input_tensor(i, ov::Tensor(input_types_[i], ov::Shape(dims.begin(), dims.end()),
-                                           static_cast<const void*>(view.data.data())));
-  }
-}
-
-Result<bool> OpenVinoEngine::SetOutputs(ShapeRuns::Run& run, OutputSink& sink) {
-  targets_.assign(output_types_.size(), {});
-  bool all = true;
-  for (size_t i = 0; i < targets_.size(); ++i) {
-    const auto& shape = run.outputs[i];
-    const ov::element::Type& type = output_types_[i];
-    const size_t bytes =
-        shape && type != ov::element::string ? ov::shape_size(*shape) * type.size() : 0;
-    if (bytes == 0) {
-      all = false;
-      continue;
-    }
-    std::byte* to =
-        sink.Allocate(static_cast<int>(i), signature_.outputs[i].dtype, ShapeOf(*shape), bytes);
-    if (to == nullptr) return TooLarge("no room for the {} bytes of output {}", bytes, i);
-    targets_[i] = {to, bytes};
-    PutMark(targets_[i]);
-    run.request.set_output_tensor(i, ov::Tensor(type, *shape, static_cast<void*>(to)));
-  }
-  return all;
-}
-
-bool OpenVinoEngine::AnyOutputUntouched() const {
-  return std::ranges::any_of(targets_,
-                             [](auto target) { return !target.empty() && HasMark(target); });
-}
-
-Status OpenVinoEngine::CollectOutputs(ShapeRuns::Run& run, OutputSink& sink) {
-  std::vector<size_t> unpredictable;
-  for (size_t i = 0; i < output_types_.size(); ++i) {
-    const ov::Tensor tensor = run.request.get_output_tensor(i);
-    const ov::Shape& shape = tensor.get_shape();
-    if (shape.size() > kMaxRank) return Unsupported("output {} has {} dimensions", i, shape.size());
-    const int index = static_cast<int>(i);
-    if (output_types_[i] == ov::element::string) {
-      EK_RETURN_IF_ERROR(WriteStrings(tensor, index, ShapeOf(shape), sink));
-      continue;
-    }
-    const size_t bytes = tensor.get_byte_size();
-    const auto* data =
-        bytes == 0 ? nullptr : static_cast<const std::byte*>(std::as_const(tensor).data());
-    const bool as_predicted = run.outputs[i] && shape == *run.outputs[i];
-    if (as_predicted && !targets_[i].empty() && data == targets_[i].data()) continue;
-    std::byte* to = sink.Allocate(index, signature_.outputs[i].dtype, ShapeOf(shape), bytes);
-    if (to == nullptr) return TooLarge("no room for the {} bytes of output {}", bytes, i);
-    // The new place may overlap the one that the model was given.
-    if (bytes > 0 && to != data) std::memmove(to, data, bytes);
-    if (run.outputs[i] && !as_predicted) unpredictable.push_back(i);
-    if (!run.outputs[i]) runs_.Learn(run, i, shape, bytes);
-  }
-  for (const size_t i : unpredictable) runs_.NeverPredict(i);
-  return Status::Ok();
-}
-
-Status OpenVinoEngine::RunPredicted(std::span<const TensorView> inputs, OutputSink& sink) {
-  ShapeRuns::Run& run = runs_.Find(inputs);
-  SetInputs(inputs, run.request);
-  const auto all = SetOutputs(run, sink);
-  if (!all.ok()) return all.status();
-  // With one thread, infer() of OpenVINO 2026.4 loses what is thrown inside and returns as if all were well (seen with shapes that do not fit each
-  // other, and with a given output that is too small). start_async() does not, but wakes another thread: 10 to 20 us. So infer() runs only where
-  // an output that was not written can be seen, and what looks unwritten is run again the honest way.
-  if (*all) run.request.infer();
-  if (!*all || AnyOutputUntouched()) {
-    run.request.start_async();
-    run.request.wait();
-  }
-  return CollectOutputs(run, sink);
-}
-
-Status OpenVinoEngine::RunUnpredicted(std::span<const TensorView> inputs, OutputSink& sink) {
-  runs_.Forget(inputs);
-  ShapeRuns::Run& run = runs_.Find(inputs);
-  targets_.assign(output_types_.size(), {});
-  SetInputs(inputs, run.request);
-  run.request.start_async();
-  run.request.wait();
-  return CollectOutputs(run, sink);
-}
-
 Status OpenVinoEngine::Run(std::span<const TensorView> inputs, OutputSink& sink) {
-  std::string error;
   try {
-    return RunPredicted(inputs, sink);
+    return runner_->Run(inputs, sink);
   } catch (const std::exception& e) {
-    error = e.what();
+    const std::string text = CleanEngineError(e.what(), path_);
+    return IsShapeError(e.what()) ? InvalidArgument("{}", text) : Internal("{}", text);
   }
-  // A wrong prediction is one possible reason. If there is another, it shows again without.
-  try {
-    return RunUnpredicted(inputs, sink);
-  } catch (const std::exception& e) {
-    error = e.what();
-  }
-  runs_.Forget(inputs);
-  const std::string text = CleanEngineError(error, path_);
-  return IsShapeError(error) ? InvalidArgument("{}", text) : Internal("{}", text);
 }
 
 }  // namespace

@@ -149,7 +149,7 @@ class CountingSink final : public OutputSink {
   alignas(64) std::byte memory[1 << 16];
 };
 
-TEST_F(OpenVinoEngineTest, OutputIsWrittenInPlaceAlreadyInTheFirstRun) {
+TEST_F(OpenVinoEngineTest, OutputIsWrittenInPlaceFromTheSecondRun) {
   const Mlp mlp;
   const auto x = Input("x", f32, {-1, Mlp::kIn});
   ASSERT_TRUE(Load(Save(mlp.Build(x), {x})).ok());
@@ -221,13 +221,18 @@ TEST_F(OpenVinoEngineTest, WideIntegersAreComputedIn32BitsAsTheRangeSays) {
   EXPECT_FALSE(signature->inputs[1].range);
   EXPECT_FALSE(signature->inputs[2].range);
   const std::vector<int64_t> values = {5'000'000'000, -3'000'000'000};
-  const Status status =
-      Run({View(DataType::kInt64, Shape{2}, values), View(DataType::kInt64, Shape{2}, values, 1),
-           View(DataType::kInt64, Shape{2}, values, 2)});
-  ASSERT_TRUE(status.ok()) << status.ToString();
-  EXPECT_NE(Values<int64_t>(0), values) << "the engine keeps 64 bits now: drop the range";
-  EXPECT_EQ(Values<float>(1), (std::vector<float>{5e9f, -3e9f}));
-  EXPECT_EQ(Values<int64_t>(2), values);
+  const std::vector<int64_t> second = values, third = values;
+  // Twice: an input passed through must not take the way that would overwrite it.
+  for (int round = 0; round < 3; ++round) {
+    const Status status =
+        Run({View(DataType::kInt64, Shape{2}, values), View(DataType::kInt64, Shape{2}, second, 1),
+             View(DataType::kInt64, Shape{2}, third, 2)});
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    EXPECT_NE(Values<int64_t>(0), values) << "the engine keeps 64 bits now: drop the range";
+    EXPECT_EQ(Values<float>(1), (std::vector<float>{5e9f, -3e9f}));
+    EXPECT_EQ(Values<int64_t>(2), (std::vector<int64_t>{5'000'000'000, -3'000'000'000}));
+    EXPECT_EQ(third, (std::vector<int64_t>{5'000'000'000, -3'000'000'000}));
+  }
 }
 
 TEST_F(OpenVinoEngineTest, FixedBatchAndScalarOutput) {

@@ -4,28 +4,29 @@
 
 namespace evenkeel {
 
-ShapeRuns::ShapeRuns(ov::CompiledModel model) : model_(std::move(model)) {
-  for (const auto& port : model_.outputs()) {
-    output_shapes_.push_back(port.get_partial_shape());
-    predictable_.push_back(true);
-  }
+bool ShapeRuns::Run::Complete() const {
+  return std::ranges::all_of(outputs, [](const std::optional<ov::Shape>& shape) {
+    return shape && ov::shape_size(*shape) > 0;
+  });
 }
 
-// Where only the first axis is free, in the output and in the first input, it nearly always is the batch: so even the first run needs no copy.
-// A wrong guess is noticed after the run (the engine looks at the shape it got).
+ShapeRuns::ShapeRuns(const ov::CompiledModel& model) {
+  for (const auto& port : model.outputs()) output_shapes_.push_back(port.get_partial_shape());
+}
+
+// Where only the first axis is free, in the output and in the first input, it nearly always is the batch. A wrong guess is noticed after the run.
 void ShapeRuns::Predict(std::span<const TensorView> inputs, Run* run) const {
-  for (size_t i = 0; i < output_shapes_.size(); ++i) {
-    const ov::PartialShape& shape = output_shapes_[i];
-    std::optional<ov::Shape>& predicted = run->outputs.emplace_back();
-    if (!predictable_[i]) continue;
+  for (const ov::PartialShape& shape : output_shapes_) {
+    std::optional<ov::Shape>& guess = run->outputs.emplace_back();
+    if (shape.rank().is_dynamic()) continue;
     if (shape.is_static()) {
-      predicted = shape.to_shape();
+      guess = shape.to_shape();
     } else if (shape[0].is_dynamic() && !inputs.empty() && inputs[0].shape.rank() > 0 &&
                std::all_of(shape.begin() + 1, shape.end(),
                            [](const ov::Dimension& d) { return d.is_static(); })) {
-      predicted.emplace().push_back(static_cast<size_t>(inputs[0].shape[0]));
+      guess.emplace().push_back(static_cast<size_t>(inputs[0].shape[0]));
       for (size_t d = 1; d < shape.size(); ++d) {
-        predicted->push_back(static_cast<size_t>(shape[d].get_length()));
+        guess->push_back(static_cast<size_t>(shape[d].get_length()));
       }
     }
   }
@@ -49,10 +50,8 @@ ShapeRuns::Run& ShapeRuns::Find(std::span<const TensorView> inputs) {
   auto found = runs_.find(key_);
   if (found == runs_.end()) {
     if (runs_.size() >= kCapacity) DropOldest();
-    Run run;
-    run.request = model_.create_infer_request();
-    Predict(inputs, &run);
-    found = runs_.emplace(key_, std::move(run)).first;
+    found = runs_.emplace(key_, Run()).first;
+    Predict(inputs, &found->second);
   }
   found->second.used = ++clock_;
   return found->second;
@@ -62,19 +61,6 @@ void ShapeRuns::DropOldest() {
   const auto oldest =
       std::ranges::min_element(runs_, {}, [](const auto& entry) { return entry.second.used; });
   runs_.erase(oldest);
-}
-
-void ShapeRuns::NeverPredict(size_t index) {
-  predictable_[index] = false;
-  runs_.clear();
-}
-
-void ShapeRuns::Learn(Run& run, size_t index, const ov::Shape& shape, size_t bytes) {
-  if (!predictable_[index]) return;
-  run.outputs[index] = shape;
-  // Memory that the request keeps for an output it will not write there again. Many batch sizes times large outputs add up to gigabytes.
-  constexpr size_t kKeep = size_t{64} << 10;
-  if (bytes > kKeep) run.request = model_.create_infer_request();
 }
 
 }  // namespace evenkeel
