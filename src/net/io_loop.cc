@@ -139,7 +139,10 @@ void IoLoop::SetTimer(const std::shared_ptr<Timer>& timer, Time at) {
     if (timer->at == at) return;
     if (timer->at != kNever) timers_.erase({timer->at, timer});
     timer->at = at;
-    if (at != kNever) earlier = timers_.emplace(at, timer).first == timers_.begin();
+    if (at != kNever) {
+      const auto placed = timers_.emplace(at, timer).first;
+      earlier = placed == timers_.begin();
+    }
   }
   if (earlier && !InLoopThread()) Wake();
 }
