@@ -116,7 +116,7 @@ Status Dispatcher::Admit(const Request& request, Time now) const {
   if (deadline <= now) return DeadlineExceeded("model '{}': the deadline had passed on arrival", options_.model);
   const Duration wait = PredictedWait(queue_.RowsAhead(request.priority), now);
   const Duration limit = deadline == kNever
-                             ? 10 * std::max<Duration>(50ms, options_.objective.value_or(10 * stats_.times.Estimate(1)))
+                             ? 10 * options_.objective.value_or(std::max<Duration>(50ms, 10 * stats_.times.Estimate(1)))
                              : deadline - now;
   const int first = static_cast<int>(std::min<int64_t>(request.rows, max_batch_));
   if (wait > Duration::zero() && wait + stats_.times.Estimate(first) > limit) {
@@ -194,6 +194,12 @@ void Dispatcher::Drain(std::function<void()> done) {
     Plan(clock_.Now(), &actions);
   }
   Execute(&actions);
+}
+
+void Dispatcher::Close() {
+  std::unique_ptr<Alarm> alarm;
+  const std::lock_guard lock(mutex_);
+  alarm.swap(alarm_);
 }
 
 ModelStats Dispatcher::Stats() const {

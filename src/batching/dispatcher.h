@@ -46,14 +46,14 @@ struct DispatcherOptions {
   std::function<void(int instance)> on_hang;
   // Every size that must be warm before the model counts as ready has been run (on the loop). The status says if warming failed.
   std::function<void(int instance, const Status&)> on_warm;
-  // Every accepted call's inputs, for the sample reservoir. Must be cheap and thread-safe. May be empty.
+  // The inputs of every well-formed call, also of those shed later, for the sample reservoir. Must be cheap and thread-safe. May be empty.
   std::function<void(std::span<const TensorView> inputs, int64_t rows)> on_inputs;
 };
 
 class Dispatcher {
  public:
   Dispatcher(DispatcherOptions options, EventLoop& loop, const Clock& clock);
-  // REQUIRES: no instance attached, nothing waiting (after Drain's callback), on the loop's thread.
+  // REQUIRES: no instance attached, nothing waiting (after Drain's callback); on the loop's thread, or after Close().
   ~Dispatcher();
 
   void Infer(InferCall* call);
@@ -70,6 +70,9 @@ class Dispatcher {
   void SetUnavailable(Status why);
   // Refuses new calls; batches close at once; `done` is called on the loop when every call was answered. Call once.
   void Drain(std::function<void()> done);
+
+  // After Drain()'s callback, on the loop: no alarm rings any more, so that the dispatcher may be destroyed on any thread.
+  void Close();
 
   // As loaded, or corrected by warming: a model whose outputs do not follow the batch axis is served unbatched.
   // Stable once on_warm was called.

@@ -185,7 +185,7 @@ Duration Dispatcher::HangLimit(const Batch& batch) const {
 }
 
 void Dispatcher::ArmAlarm(Time wake) {
-  if (wake >= armed_) return;  // it rings earlier and then looks again
+  if (wake >= armed_ || alarm_ == nullptr) return;  // it rings earlier and then looks again
   armed_ = wake;
   alarm_->Set(wake);
 }

@@ -1,6 +1,6 @@
 // What the scheduling code needs from a thread that waits: file descriptors, one-shot wake-ups, tasks.
 //
-// Implemented over Boost.Asio in net/ and by a hand-driven fake in tests.
+// Implemented over epoll in net/ and by a hand-driven fake in tests.
 // Contract: callbacks run on the loop's thread, one at a time. After Unwatch() or Cancel() returns *on the loop's thread*
 // the callback does not run any more. Callbacks must not block.
 // Thread-safety: Post() is thread-safe and RunAt()/Watch()/Unwatch() too; Alarm methods are thread-safe.

@@ -184,30 +184,4 @@ bool WireReader::Leave(size_t outer) {
   return true;
 }
 
-bool IsUtf8(std::string_view text) {
-  const auto* p = reinterpret_cast<const uint8_t*>(text.data());
-  const auto* const end = p + text.size();
-  while (p != end) {
-    if (*p < 0x80) {
-      ++p;
-      continue;
-    }
-    const int tail = *p >= 0xc2 && *p <= 0xdf   ? 1
-                     : (*p & 0xf0) == 0xe0      ? 2
-                     : *p >= 0xf0 && *p <= 0xf4 ? 3
-                                                : 0;
-    if (tail == 0 || end - p <= tail) return false;
-    for (int i = 1; i <= tail; ++i) {
-      if ((p[i] & 0xc0) != 0x80) return false;
-    }
-    // Overlong forms, surrogates, and past U+10FFFF.
-    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) ||
-        (*p == 0xf4 && p[1] > 0x8f)) {
-      return false;
-    }
-    p += tail + 1;
-  }
-  return true;
-}
-
 }  // namespace evenkeel

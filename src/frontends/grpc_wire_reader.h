@@ -6,6 +6,7 @@
 // Thread-safety: thread-compatible.
 #pragma once
 
+#include "core/parse.h"
 #include "frontends/grpc_wire.h"
 
 namespace evenkeel {
@@ -71,8 +72,5 @@ class WireReader {
   const std::byte* end_ = nullptr;
   size_t left_ = 0;
 };
-
-// What protobuf accepts as a string of proto3.
-bool IsUtf8(std::string_view text);
 
 }  // namespace evenkeel

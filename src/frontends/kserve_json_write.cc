@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/parse.h"
 #include "core/format.h"
 #include "frontends/classification.h"
 #include "net/http_message.h"

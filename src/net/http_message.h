@@ -33,7 +33,6 @@ bool ListNames(std::string_view list, std::string_view token);
 // "%2F" to "/"; false for a broken escape.
 bool PercentDecode(std::string_view text, std::string* out);
 
-bool IsUtf8(std::string_view text);
 // Appends `text` as a JSON string with its quotes. Bytes that are not UTF-8 become '?'.
 void AppendJsonString(std::string_view text, std::string* out);
 

@@ -42,14 +42,14 @@ Status CheckMessage(const std::string& path, uint32_t required, uint32_t highest
                     std::string_view what) {
   Result<ByteSource> source = ByteSource::OpenFile(path);
   if (!source.ok()) return source.status();
-  WireReader reader(*source, {0, source->size()});
-  WireField field;
+  FileWireReader reader(*source, {0, source->size()});
+  FileWireField field;
   bool found = false;
   while (reader.Next(&field)) {
     if (field.number > highest)
       return InvalidArgument("no {}: it has a field {}", what, field.number);
     found |=
-        field.number == required && field.type == WireField::Type::kBytes && field.bytes.size() > 0;
+        field.number == required && field.type == FileWireField::Type::kBytes && field.bytes.size() > 0;
   }
   EK_RETURN_IF_ERROR(reader.status());
   return found ? Status::Ok() : InvalidArgument("no {}: it is without content", what);

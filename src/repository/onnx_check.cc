@@ -54,14 +54,14 @@ class OnnxChecker {
     if (++messages_ > kMaxMessages) return TooLarge("more than {} messages", kMaxMessages);
     if (message == Message::kTensor)
       EK_RETURN_IF_ERROR(onnx::CheckTensor(source_, range, external_, &fields_));
-    WireReader reader(source_, range);
-    WireField field;
+    FileWireReader reader(source_, range);
+    FileWireField field;
     uint32_t seen = 0;
     while (reader.Next(&field)) {
       if (++fields_ > kMaxFields) return TooLarge("more than {} fields", kMaxFields);
       const Child child = onnx::ChildOf(message, field.number);
       if (child.message == Message::kNone) continue;
-      if (field.type != WireField::Type::kBytes) {
+      if (field.type != FileWireField::Type::kBytes) {
         return InvalidArgument("corrupt: field {} is no message, before byte {}", field.number,
                                range.end);
       }
@@ -78,11 +78,11 @@ class OnnxChecker {
 
   // The last field of that number that holds bytes.
   Result<std::optional<ByteRange>> Find(ByteRange range, uint32_t number) {
-    WireReader reader(source_, range);
-    WireField field;
+    FileWireReader reader(source_, range);
+    FileWireField field;
     std::optional<ByteRange> found;
     while (reader.Next(&field)) {
-      if (field.number == number && field.type == WireField::Type::kBytes) found = field.bytes;
+      if (field.number == number && field.type == FileWireField::Type::kBytes) found = field.bytes;
     }
     if (!reader.status().ok()) return reader.status();
     return found;
@@ -92,8 +92,8 @@ class OnnxChecker {
     uint64_t nodes = 0;
     uint64_t inputs = 0;
     uint64_t outputs = 0;
-    WireReader reader(source_, graph);
-    WireField field;
+    FileWireReader reader(source_, graph);
+    FileWireField field;
     while (reader.Next(&field)) {
       nodes += field.number == kGraphNode;
       inputs += field.number == kGraphInput;
@@ -117,8 +117,8 @@ class OnnxChecker {
         return Status::Ok();  // of another kind, or without a shape: the engine's to judge
       at = *inner;
     }
-    WireReader reader(source_, *at);
-    WireField field;
+    FileWireReader reader(source_, *at);
+    FileWireField field;
     uint64_t rank = 0;
     while (reader.Next(&field)) rank += field.number == 1;
     if (rank <= static_cast<uint64_t>(kMaxRank)) return Status::Ok();

@@ -39,8 +39,8 @@ class TensorChecker {
 
  private:
   Status Read() {
-    WireReader reader(source_, range_);
-    WireField field;
+    FileWireReader reader(source_, range_);
+    FileWireField field;
     while (reader.Next(&field)) {
       ++fields_;
       EK_RETURN_IF_ERROR(ReadField(field));
@@ -48,8 +48,8 @@ class TensorChecker {
     return reader.status();
   }
 
-  Status ReadField(const WireField& field) {
-    const bool is_bytes = field.type == WireField::Type::kBytes;
+  Status ReadField(const FileWireField& field) {
+    const bool is_bytes = field.type == FileWireField::Type::kBytes;
     switch (field.number) {
       case 1: return ReadDims(field);
       case 2: type_ = field.value; break;
@@ -83,26 +83,26 @@ class TensorChecker {
     return Status::Ok();
   }
 
-  Status ReadDims(const WireField& field) {
-    if (field.type == WireField::Type::kVarint) return AddDim(field.value);
-    if (field.type != WireField::Type::kBytes)
+  Status ReadDims(const FileWireField& field) {
+    if (field.type == FileWireField::Type::kVarint) return AddDim(field.value);
+    if (field.type != FileWireField::Type::kBytes)
       return InvalidArgument("corrupt: a tensor's dims are no numbers");
-    WireReader packed(source_, field.bytes);
+    FileWireReader packed(source_, field.bytes);
     uint64_t value = 0;
     while (packed.NextVarint(&value)) EK_RETURN_IF_ERROR(AddDim(value));
     return packed.status();
   }
 
-  Status ReadExternal(const WireField& entry) {
-    if (entry.type != WireField::Type::kBytes)
+  Status ReadExternal(const FileWireField& entry) {
+    if (entry.type != FileWireField::Type::kBytes)
       return InvalidArgument("corrupt: external_data is no message");
-    WireReader reader(source_, entry.bytes);
-    WireField field;
+    FileWireReader reader(source_, entry.bytes);
+    FileWireField field;
     std::string key;
     std::string value;
     while (reader.Next(&field)) {
       ++fields_;
-      if (field.type != WireField::Type::kBytes) continue;
+      if (field.type != FileWireField::Type::kBytes) continue;
       // One byte more than is allowed, so that what is cut off never passes.
       if (field.number == 1) key = source_.Text(field.bytes.begin, field.bytes.end, kMaxText + 1);
       if (field.number == 2) value = source_.Text(field.bytes.begin, field.bytes.end, kMaxText + 1);
@@ -124,13 +124,13 @@ class TensorChecker {
     ++count->least;
     ++count->most;
   }
-  static void CountFixed(const WireField& field, uint64_t bytes, EntryCount* count) {
-    if (field.type != WireField::Type::kBytes) return CountOne(count);
+  static void CountFixed(const FileWireField& field, uint64_t bytes, EntryCount* count) {
+    if (field.type != FileWireField::Type::kBytes) return CountOne(count);
     count->least += field.bytes.size() / bytes;
     count->most += field.bytes.size() / bytes;
   }
-  static void CountVarints(const WireField& field, EntryCount* count) {
-    if (field.type != WireField::Type::kBytes) return CountOne(count);
+  static void CountVarints(const FileWireField& field, EntryCount* count) {
+    if (field.type != FileWireField::Type::kBytes) return CountOne(count);
     count->least += (field.bytes.size() + 9) / 10;
     count->most += field.bytes.size();
   }

@@ -4,12 +4,12 @@
 
 namespace evenkeel {
 
-bool WireReader::Fail(const char* what) {
+bool FileWireReader::Fail(const char* what) {
   status_ = InvalidArgument("corrupt or truncated: {} at byte {}", what, at_);
   return false;
 }
 
-bool WireReader::Varint(uint64_t* value) {
+bool FileWireReader::Varint(uint64_t* value) {
   uint64_t out = 0;
   for (int shift = 0; shift < 64; shift += 7) {
     const int byte = at_ < end_ ? source_.ByteAt(at_) : -1;
@@ -25,15 +25,15 @@ bool WireReader::Varint(uint64_t* value) {
   return Fail("a number is too long");
 }
 
-bool WireReader::NextVarint(uint64_t* value) { return status_.ok() && at_ < end_ && Varint(value); }
+bool FileWireReader::NextVarint(uint64_t* value) { return status_.ok() && at_ < end_ && Varint(value); }
 
-bool WireReader::Next(WireField* field) {
+bool FileWireReader::Next(FileWireField* field) {
   uint64_t tag = 0;
   if (!status_.ok() || at_ >= end_ || !Varint(&tag)) return false;
   if (tag >> 32 != 0 || tag >> 3 == 0) return Fail("no field has this number");
   field->number = static_cast<uint32_t>(tag >> 3);
   const auto type = static_cast<uint32_t>(tag & 7);
-  field->type = static_cast<WireField::Type>(type);
+  field->type = static_cast<FileWireField::Type>(type);
   uint64_t length = 0;
   switch (type) {
     case 0: return Varint(&field->value);

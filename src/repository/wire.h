@@ -19,7 +19,7 @@ struct ByteRange {
   uint64_t size() const { return end - begin; }
 };
 
-struct WireField {
+struct FileWireField {
   enum class Type : uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
   uint32_t number = 0;
   Type type = Type::kVarint;
@@ -27,13 +27,13 @@ struct WireField {
   ByteRange bytes;     // kBytes
 };
 
-class WireReader {
+class FileWireReader {
  public:
   // REQUIRES: range.begin <= range.end <= source.size().
-  WireReader(ByteSource& source, ByteRange range)
+  FileWireReader(ByteSource& source, ByteRange range)
       : source_(source), at_(range.begin), end_(range.end) {}
 
-  bool Next(WireField* field);
+  bool Next(FileWireField* field);
   // One varint of a packed field. REQUIRES: the range is such a field's bytes.
   bool NextVarint(uint64_t* value);
   const Status& status() const { return status_; }

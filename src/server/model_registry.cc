@@ -100,7 +100,8 @@ void ModelRegistry::Read(const std::string& name, std::shared_ptr<Operation> ope
     Entry& entry = entries_.find(name)->second;
     if (entry.serving.empty()) entry.state = "LOADING";
     entry.reason.clear();
-    entry.wanted = true;
+    // A model that is added later does not make a serving server unready.
+    entry.wanted = !started() || !entry.serving.empty();
   }
   files_.Post([this, name, operation] {
     auto found = FindModel(folder_, name);

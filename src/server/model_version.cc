@@ -179,10 +179,12 @@ void ModelVersion::OnEnded(Slot& slot, const std::string& how) {
   const Duration pause = slot.policy.OnEnd(life, was_ready ? answers : 0);
   LogWarning("model '{}': worker of instance {} ended ({}), restart in {:.1f} s", config_.name, slot.id, how,
              Seconds(pause));
-  if (slot.policy.crash_loop()) {
-    const Status why = Unavailable("model '{}': its workers end again and again, last: {}", config_.name, how);
-    if (on_ready_) return Ready(Internal("model '{}': its workers end while loading: {}", config_.name, how));
-    if (!available()) dispatcher_->SetUnavailable(why);
+  if (on_ready_ && slot.policy.useless_ends() >= RestartPolicy::kLoadAttempts) {
+    return Ready(Internal("model '{}': its workers end while loading: {}", config_.name, how));
+  }
+  if (!on_ready_ && !available() && pause >= RestartPolicy::kTooLong) {
+    dispatcher_->SetUnavailable(
+        Unavailable("model '{}': its workers end again and again, last: {}", config_.name, how));
   }
   slot.restart->Set(context_.clock.Now() + pause);
 }
@@ -207,10 +209,11 @@ void ModelVersion::Abandon() {
 void ModelVersion::EndWorkers() {
   ended_ = true;
   for (const auto& slot : slots_) {
-    slot->restart->Set(kNever);
+    slot->restart.reset();
     if (std::exchange(slot->attached, false)) dispatcher_->Detach(slot->id);
     if (slot->worker) context_.loop.Post([keep = std::shared_ptr<Worker>(std::move(slot->worker))] {});
   }
+  if (dispatcher_) dispatcher_->Close();
   workers_up_.store(0, std::memory_order_relaxed);
 }
 

@@ -1,6 +1,7 @@
 // When a worker that ended is started again: at once the first times, then with growing pauses while it does not do any good.
 //
-// Contract: a pure function of the history it is told. "Useful" means that the worker answered kUsefulAnswers requests or lived kUsefulLife.
+// Contract: a pure function of the history it is told. A worker was useful if it answered kUsefulAnswers requests or lived kUsefulLife.
+//   Deaths that requests cause are bounded a request (see Dispatcher), so they do not add up to long pauses among good ones.
 // Thread-safety: thread-compatible.
 #pragma once
 
@@ -14,12 +15,13 @@ namespace evenkeel {
 
 class RestartPolicy {
  public:
-  static constexpr uint64_t kUsefulAnswers = 100;
+  static constexpr uint64_t kUsefulAnswers = 10;
   static constexpr Duration kUsefulLife = std::chrono::seconds(10);
   static constexpr Duration kFirstPause = std::chrono::milliseconds(100);
   static constexpr Duration kLongestPause = std::chrono::seconds(10);
   static constexpr int kFreeRestarts = 2;    // without a pause
-  static constexpr int kLoop = 5;            // useless ends in a row that make a crash loop
+  static constexpr Duration kTooLong = std::chrono::seconds(1);  // a pause that callers are not made to wait for
+  static constexpr int kLoadAttempts = 5;
 
   // A worker ended after `life`, having answered `answers` requests. Returns the pause before the next start.
   Duration OnEnd(Duration life, uint64_t answers) {
@@ -29,7 +31,6 @@ class RestartPolicy {
     const int doublings = std::min(useless_ - kFreeRestarts - 1, 10);
     return std::min<Duration>(kFirstPause * (1 << doublings), kLongestPause);
   }
-  bool crash_loop() const { return useless_ >= kLoop; }
   int useless_ends() const { return useless_; }
 
  private:

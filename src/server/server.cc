@@ -33,22 +33,6 @@ std::string_view ServerVersion() { return EVENKEEL_VERSION; }
 
 namespace {
 
-// Only /metrics and the health routes: what may be shown to a monitoring network.
-class MetricsHandler final : public HttpHandler {
- public:
-  explicit MetricsHandler(const Service& service) : service_(service) {}
-  void Handle(HttpCall& call) override {
-    if (call.head().path != "/metrics") return call.Respond(JsonError(404, "only /metrics is served here"));
-    HttpResponse response;
-    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-    response.body = service_.MetricsText();
-    call.Respond(std::move(response));
-  }
-
- private:
-  const Service& service_;
-};
-
 // The folder of the worker executables, relative to this program: libexec/evenkeel beside it, or in the installed tree.
 Result<std::string> FindLibexec() {
   std::error_code error;
@@ -74,7 +58,7 @@ Status CheckAddresses(const ServeOptions& options) {
 
 std::string Url(const ListenAddress& listen, int port) {
   const bool v6 = listen.address.find(':') != std::string::npos;
-  return fmt::format(v6 ? "[{}]:{}" : "{}:{}", listen.address, port);
+  return v6 ? fmt::format("[{}]:{}", listen.address, port) : fmt::format("{}:{}", listen.address, port);
 }
 
 HttpServerOptions HttpOptions(const ServeOptions& options, const ListenAddress& listen) {
@@ -111,8 +95,7 @@ class Server {
   std::unique_ptr<ServingContext> context_;
   std::unique_ptr<ModelRegistry> registry_;
   std::unique_ptr<ServiceImpl> service_;
-  std::unique_ptr<HttpRouter> router_;
-  std::unique_ptr<MetricsHandler> metrics_handler_;
+  std::unique_ptr<HttpRouter> router_, metrics_router_;
   std::unique_ptr<HttpServer> http_, metrics_;
   std::unique_ptr<KServeGrpc> grpc_;
 };
@@ -134,8 +117,8 @@ Status Server::Listen() {
   auto http = HttpServer::Listen(HttpOptions(options_, options_.http), router_.get(), loops);
   if (!http.ok()) return http.status().Annotate("HTTP");
   http_ = std::move(*http);
-  metrics_handler_ = std::make_unique<MetricsHandler>(*service_);
-  auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics), metrics_handler_.get(), {loops.front()});
+  metrics_router_ = std::make_unique<HttpRouter>(*service_, HttpPages::kMetrics);
+  auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics), metrics_router_.get(), {loops.front()});
   if (!metrics.ok()) return metrics.status().Annotate("metrics");
   metrics_ = std::move(*metrics);
   GrpcOptions grpc_options;
@@ -158,8 +141,9 @@ Status Server::Start() {
   std::error_code error;
   std::filesystem::create_directories(options_.models, error);
   EK_RETURN_IF_ERROR(CheckModelsFolder(options_.models));
-  std::filesystem::create_directories(options_.cache, error);
-  if (error) LogWarning("no cache of compiled models: '{}': {}", options_.cache, error.message());
+  const std::string compiled = options_.cache + "/compiled";
+  std::filesystem::create_directories(compiled, error);
+  if (error) LogWarning("no cache of compiled models: '{}': {}", compiled, error.message());
   EK_RETURN_IF_ERROR(StartLoops());
   runtime_ = MakeProcessRuntime();
   SamplerOptions samples;
@@ -172,7 +156,7 @@ Status Server::Start() {
                                                  : static_cast<int>(options_.worker_cpus.size());
   context_ = std::make_unique<ServingContext>(
       ServingContext{*loops_.front(), SteadyClock::Instance(), *runtime_, *sampler_, *libexec,
-                     error ? std::string() : options_.cache, options_.worker_cpus,
+                     error ? std::string() : compiled, options_.worker_cpus,
                      options_.threads > 0 ? options_.threads : std::max(1, cores), options_.max_body_bytes,
                      options_.samples});
   registry_ = std::make_unique<ModelRegistry>(*context_, options_.models);
@@ -222,7 +206,9 @@ int Server::Run(const sigset_t& signals) {
     loops_.front()->Post([this] { registry_->AbandonAll(); });
     finished.wait_for(std::chrono::seconds(5));
   }
-  grpc_->Shutdown();
+  // The last answers are on their way out.
+  for (int i = 0; i < 200 && http_->stats().open > 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  grpc_->Shutdown(std::chrono::seconds(2));
   http_.reset();
   metrics_.reset();
   sampler_->Flush();

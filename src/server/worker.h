@@ -23,7 +23,7 @@ struct WorkerEvents {
   std::function<void(LoadedModel)> loaded;
   std::function<void(const Status&)> failed;         // the engine refused the model
   std::function<void()> readable;                    // completions wait in channel()
-  std::function<void(const std::string& how)> ended; // "signal 9 (Killed)", "exit 1", "load took longer than 120 s"
+  std::function<void(const std::string& how)> ended; // "signal 9 (Killed)", "exit 1", "load took longer than 300 s"
 };
 
 struct WorkerOptions {
