@@ -67,6 +67,12 @@ IoLoop::IoLoop(std::string name, int epoll_fd, int wake_fd)
 IoLoop::~IoLoop() {
   Stop();
   Join();
+  // Tasks that never ran and callbacks may own alarms of this loop, so they go while it is whole.
+  std::vector<std::function<void()>> tasks = std::move(tasks_);
+  std::unordered_map<int, std::shared_ptr<Watched>> watched = std::move(watched_);
+  tasks.clear();
+  watched.clear();
+  hooks_.clear();
   ::close(wake_fd_);
   ::close(epoll_fd_);
 }
