@@ -58,6 +58,15 @@ class Scratch final : public OutputSink {
 
 }  // namespace
 
+// Inputs that work, and where their outputs go. Lives on for Heal().
+struct ModelRunner::Rehearsal {
+  Scratch memory;
+  std::vector<TensorView> inputs;
+  ShapeRuns::Run run;
+};
+
+ModelRunner::~ModelRunner() = default;
+
 ModelRunner::ModelRunner(ov::CompiledModel model, const Signature& signature)
     : model_(std::move(model)), runs_(model_), plain_(model_.create_infer_request()) {
   for (const auto& port : model_.inputs()) input_types_.push_back(port.get_element_type());
@@ -131,56 +140,70 @@ Status ModelRunner::RunPlain(std::span<const TensorView> inputs, OutputSink& sin
 }
 
 bool ModelRunner::Rehearse(std::span<const TensorView> inputs) {
-  Scratch scratch;
-  std::vector<TensorView> copies(inputs.begin(), inputs.end());
-  for (TensorView& view : copies) {
-    std::byte* copy = scratch.Add(view.data.size());
+  rehearsal_ = std::make_unique<Rehearsal>();
+  ShapeRuns::Run& run = rehearsal_->run;
+  for (TensorView view : inputs) {
+    std::byte* copy = rehearsal_->memory.Add(view.data.size());
     if (!view.data.empty()) std::memcpy(copy, view.data.data(), view.data.size());
     view.data = {copy, view.data.size()};
+    rehearsal_->inputs.push_back(view);
   }
-  // Never used again: what it was given lives in the scratch memory.
-  ShapeRuns::Run rehearsal;
-  rehearsal.outputs = runs_.Find(inputs).outputs;
-  rehearsal.request = model_.create_infer_request();
-  SetInputs(copies, *rehearsal.request);
-  if (!SetOutputs(rehearsal, scratch).ok()) return false;
-  rehearsal.request->infer();
+  run.outputs = runs_.Find(inputs).outputs;
+  run.request = model_.create_infer_request();
+  SetInputs(rehearsal_->inputs, *run.request);
+  if (!SetOutputs(run, rehearsal_->memory).ok()) return false;
+  run.request->infer();
   for (size_t i = 0; i < targets_.size(); ++i) {
     const ov::Tensor expected = plain_.get_output_tensor(i);
-    if (rehearsal.request->get_output_tensor(i).get_shape() != expected.get_shape() ||
+    if (run.request->get_output_tensor(i).get_shape() != expected.get_shape() ||
         !std::ranges::equal(targets_[i], std::span(DataOf(expected), expected.get_byte_size()))) {
       return false;
     }
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (!std::ranges::equal(inputs[i].data, copies[i].data)) return false;
+    if (!std::ranges::equal(inputs[i].data, rehearsal_->inputs[i].data)) return false;
   }
   return true;
 }
 
+bool ModelRunner::Heal(ov::InferRequest& request) {
+  try {
+    ShapeRuns::Run run = rehearsal_->run;
+    run.request = request;
+    SetInputs(rehearsal_->inputs, request);
+    Scratch memory;
+    if (!SetOutputs(run, memory).ok()) return false;
+    request.infer();
+    return AllWritten(run);
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 Status ModelRunner::Run(std::span<const TensorView> inputs, OutputSink& sink) {
   if (!direct_) return RunPlain(inputs, sink);
-  if (!rehearsed_) {
+  if (rehearsal_ == nullptr) {
     EK_RETURN_IF_ERROR(RunPlain(inputs, sink));
-    if (runs_.Find(inputs).Complete()) {
-      rehearsed_ = true;
-      direct_ = direct_ && Rehearse(inputs);
-    }
+    if (runs_.Find(inputs).Complete()) direct_ = Rehearse(inputs) && direct_;
     return Status::Ok();
   }
   ShapeRuns::Run& run = runs_.Find(inputs);
   if (!run.Complete()) return RunPlain(inputs, sink);
-  bool written = false;
+  bool thrown = false;
   try {
     if (!run.request) run.request = model_.create_infer_request();
     SetInputs(inputs, *run.request);
     EK_RETURN_IF_ERROR(SetOutputs(run, sink));
     run.request->infer();
-    written = AllWritten(run);
+    if (AllWritten(run)) return Status::Ok();
   } catch (const std::exception&) {
-    // Said again, if it was not the fault of a wrong guess, by the plain run.
+    // Said again by the plain run, if it was not the fault of a wrong guess.
+    thrown = true;
   }
-  if (written) return Status::Ok();
+  if (!thrown && !Heal(*run.request)) {
+    direct_ = false;
+    kept_.push_back(*run.request);
+  }
   run.request.reset();
   return RunPlain(inputs, sink);
 }

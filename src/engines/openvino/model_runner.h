@@ -4,14 +4,17 @@
 //   direct: infer() of a request a shape, which was given the sink's memory for every output. No copy, no other thread.
 //   plain:  start_async() of one request that keeps its outputs itself; they are copied once. 15 to 30 us slower.
 // The direct way needs guarding, all seen with OpenVINO 2026.4.1:
-//   - with one thread, infer() loses what is thrown inside and returns as if all were well (shapes that do not fit each other; a given output that is too small).
-//     So both ends of every output are marked before the run, and an output that still has its mark is run again the plain way, which reports.
+//   - with one thread, infer() swallows what is thrown inside and returns as if all were well (shapes that do not fit each other; a given output that is too
+//     small). So both ends of every output are marked before the run; where a mark is left, the plain way runs again, and reports. Worse, the failed task
+//     stays at the head of a queue in the calling thread: every later infer() runs it first, even if its request is gone. So the failed request is
+//     run on inputs that are known to work, until the queue is empty; if that fails too, the model is barred from the direct way and the request kept.
 //   - an output that is an input passed through, or one value under two names, is not written where told, and the input may be overwritten.
 //     So the first direct run of a model is a rehearsal on a copy of the inputs: what differs from the plain run bars the model from the direct way.
 //   - an output whose shape follows from the values cannot be guessed: the first wrong guess bars the model too.
 // Thread-safety: single-owner.
 #pragma once
 
+#include <memory>
 #include <openvino/runtime/compiled_model.hpp>
 #include <openvino/runtime/infer_request.hpp>
 #include <span>
@@ -28,6 +31,7 @@ class ModelRunner {
  public:
   // `signature` must be that of `model`.
   ModelRunner(ov::CompiledModel model, const Signature& signature);
+  ~ModelRunner();
 
   // Error: kTooLarge when the sink has no room. The vendor's exceptions pass through; the runner stays usable.
   Status Run(std::span<const TensorView> inputs, OutputSink& sink);
@@ -44,6 +48,8 @@ class ModelRunner {
   Status RunPlain(std::span<const TensorView> inputs, OutputSink& sink);
   // Direct on copies of the inputs; compares with what plain_ has just computed. False: something differs.
   bool Rehearse(std::span<const TensorView> inputs);
+  // Empties the queue that a swallowed failure of `request` has left. False: it could not.
+  bool Heal(ov::InferRequest& request);
 
   ov::CompiledModel model_;
   std::vector<DataType> output_dtypes_;
@@ -52,7 +58,9 @@ class ModelRunner {
   ov::InferRequest plain_;
   std::vector<std::span<std::byte>> targets_;  // of the current direct run
   bool direct_ = true;
-  bool rehearsed_ = false;
+  struct Rehearsal;
+  std::unique_ptr<Rehearsal> rehearsal_;  // null before the first direct run
+  std::vector<ov::InferRequest> kept_;    // that a queue of the vendor's still points to
 };
 
 }  // namespace evenkeel

@@ -119,5 +119,37 @@ TEST(ModelRunnerTest, BothWaysGiveTheSameForEveryKindOfOutput) {
   }
 }
 
+// The vendor's infer() hides this failure with one thread and leaves its queue blocked: the runner must find and clear it.
+TEST(ModelRunnerTest, StaysDirectAfterAFailureThatTheEngineHides) {
+  ov::Core core;
+  const auto a = std::make_shared<op::Parameter>(ov::element::f32, ov::PartialShape{-1, 2});
+  const auto b = std::make_shared<op::Parameter>(ov::element::f32, ov::PartialShape{-1, 2});
+  const auto compiled = core.compile_model(
+      std::make_shared<ov::Model>(ov::OutputVector{Add(a, b)}, ov::ParameterVector{a, b}), "CPU",
+      ov::AnyMap{ov::inference_num_threads(1), ov::num_streams(1)});
+  ModelRunner runner(ov::CompiledModel(compiled), SignatureOf(compiled).value());
+  alignas(64) static std::byte arena[4096];
+  alignas(64) static float values[64];
+  const auto run = [&](int64_t rows_a, int64_t rows_b) {
+    for (size_t i = 0; i < 64; ++i) values[i] = static_cast<float>(i);
+    std::vector<TensorView> views;
+    for (const int64_t rows : {rows_a, rows_b}) {
+      views.push_back({static_cast<uint32_t>(views.size()), DataType::kFp32, Shape{rows, 2},
+                       std::as_bytes(std::span(values, static_cast<size_t>(rows) * 2))});
+    }
+    ArenaSink sink(arena, 1);
+    return runner.Run(views, sink);
+  };
+  ASSERT_TRUE(run(2, 2).ok());
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_THROW(static_cast<void>(run(2, 3)), std::exception);
+    ASSERT_TRUE(runner.direct());
+    ASSERT_TRUE(run(3, 3).ok());
+    float last;
+    std::memcpy(&last, arena + 20, sizeof last);
+    ASSERT_EQ(last, 10.0f) << "round " << round;
+  }
+}
+
 }  // namespace
 }  // namespace evenkeel

@@ -4,8 +4,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <bit>
-#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -333,7 +331,6 @@ TEST_F(OpenVinoEngineTest, BrokenFilesSayWhyInOneLine) {
     ASSERT_FALSE(signature.ok()) << name;
     EXPECT_EQ(signature.status().code(), Code::kInvalidArgument) << name;
     const std::string& text = signature.status().message();
-    std::printf("%s: %s\n", name.c_str(), text.c_str());
     EXPECT_LE(text.size(), 400u);
     for (const char* noise : {"\n", ".cpp", "Exception", "/src/", "[ "}) {
       EXPECT_EQ(text.find(noise), std::string::npos) << name << ": " << text;
@@ -365,7 +362,7 @@ TEST_F(OpenVinoEngineTest, FailureThatTheEngineHidesIsFound) {
   const auto b = Input("b", f32, {-1, 3});
   ASSERT_TRUE(Load(Save({Output("y", std::make_shared<op::Add>(a, b))}, {a, b})).ok());
   const std::vector<float> six(6, 1.0f), nine(9, 1.0f);
-  for (int round = 0; round < 3; ++round) {
+  for (int round = 0; round < 50; ++round) {
     const Status bad =
         Run({View(DataType::kFp32, Shape{2, 3}, six), View(DataType::kFp32, Shape{3, 3}, nine, 1)});
     EXPECT_EQ(bad.code(), Code::kInvalidArgument) << bad.ToString();
@@ -393,7 +390,9 @@ TEST_F(OpenVinoEngineTest, ResultsAreF32UnlessAskedOtherwise) {
   ASSERT_TRUE(Load(path).ok());
   EXPECT_EQ(engine_->Describe()["precision"], "f32");
   ASSERT_TRUE(Load(path, true).ok());
-  std::printf("%s\n", engine_->Describe().dump().c_str());
+  const auto precision = engine_->Describe()["precision"];
+  EXPECT_TRUE(precision == "bf16" || precision == "f32")
+      << precision << " (f32 where the processor lacks bf16)";
 }
 
 TEST_F(OpenVinoEngineTest, CacheIsUsedAndADamagedOneIsReplaced) {
