@@ -1,8 +1,8 @@
 // A bare Boost.Beast server that echoes the body: the floor that Evenkeel's HTTP is measured
 // against.
 //
-// usage: http_echo_floor [PORT]     Prints its CPU time and requests when it is ended by SIGTERM or
-// SIGINT.
+// usage: http_echo_floor [PORT]
+// Prints its CPU time and requests when it is ended by SIGTERM or SIGINT.
 #include <sys/resource.h>
 
 #include <boost/asio/io_context.hpp>

@@ -1,8 +1,8 @@
 // The server of src/net with the same work as http_echo_floor: what parsing, ordering and bounds
 // cost on top of a bare loop.
 //
-// usage: http_server_echo [PORT]     Prints its CPU time and requests when it is ended by SIGTERM
-// or SIGINT.
+// usage: http_server_echo [PORT]
+// Prints its CPU time and requests when it is ended by SIGTERM or SIGINT.
 #include <sys/resource.h>
 
 #include <csignal>

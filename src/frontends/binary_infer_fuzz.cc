@@ -1,4 +1,5 @@
-// Any bytes as an inference request with binary tensors. The first two bytes are the length that the header claims.
+// Any bytes as an inference request with binary tensors. The first two bytes are the length that
+// the header claims.
 #include <cstddef>
 #include <cstdint>
 #include <span>

@@ -2,11 +2,11 @@
 // told.
 //
 // Models: "echo" (x FP32 [-1,4] -> y, class names zero..three), "text" (s BYTES [-1,1] -> t), "ids"
-// (ids INT64 [-1,3] -> out, ids 0..99), "types" (one input and output of each data type but BYTES,
-// [2], no batch axis: "in_fp32" -> "out_fp32"). "loading" is known but not ready. Every output is
-// the input at the same index, given back from a buffer that is overwritten as soon as Done()
-// returns, so that a front end that keeps a view is caught. Thread-safety: thread-safe, but for the
-// scripts, which a test sets before it calls.
+//   (ids INT64 [-1,3] -> out, ids 0..99), "types" (one input and output of each data type but
+//   BYTES, [2], no batch axis: "in_fp32" -> "out_fp32"). "loading" is known but not ready. Every
+//   output is the input at the same index, given back from a buffer that is overwritten as soon as
+//   Done() returns, so that a front end that keeps a view is caught.
+// Thread-safety: thread-safe, but for the scripts, which a test sets before it calls.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,5 @@
-// The protocol's JSON documents, from what the service says. Thread-safety: thread-safe (pure).
+// The protocol's JSON documents, from what the service says.
+// Thread-safety: thread-safe (pure).
 #pragma once
 
 #include <nlohmann/json.hpp>

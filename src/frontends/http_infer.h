@@ -1,7 +1,8 @@
 // POST /v2/models/{model}[/versions/{version}]/infer.
 //
 // Contract: answers `exchange` exactly once, now or when the model has. A client that leaves
-// cancels the call. Thread-safety: thread-safe.
+//   cancels the call.
+// Thread-safety: thread-safe.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,5 @@
-// The model that the request fuzzers ask: an input of every data type, none of them needed for the next.
+// The model that the request fuzzers ask: an input of every data type, none of them needed for the
+// next.
 // Thread-safety: values.
 #pragma once
 

@@ -2,9 +2,9 @@
 // health and metrics pages.
 //
 // Contract: Handle() answers if it knows the path and returns true; else it leaves the exchange
-// alone and returns false.
-//   Unmodified tritonclient and perf_analyzer work against it. Differs from Triton: a server or
-//   model that is not ready is 503 (there 400), an unknown model 404 (there 400).
+//   alone and returns false. Unmodified tritonclient and perf_analyzer work against it.
+// Differs from Triton: a server or model that is not ready is 503 (there 400), an unknown model 404
+//   (there 400).
 // Thread-safety: thread-safe.
 #pragma once
 

@@ -1,8 +1,8 @@
 // Inference answers as JSON with optional binary tensors.
 //
 // Contract: numbers are written in the shortest form that reads back as the same value; what JSON
-// cannot say (NaN, infinities)
-//   becomes null and is counted. Each output is copied once, into the body that is sent.
+//   cannot say (NaN, infinities) becomes null and is counted. Each output is copied once, into the
+//   body that is sent.
 // Thread-safety: thread-safe.
 #pragma once
 

@@ -2,7 +2,8 @@
 // rebinding, cross-site).
 //
 // Contract: a Host that is an IP address, "localhost" or a configured name passes; an Origin must
-// be the Host's own. Thread-safety: thread-safe.
+//   be the Host's own.
+// Thread-safety: thread-safe.
 #pragma once
 
 #include <string>

@@ -1,8 +1,8 @@
 // Takes the chunks of a request body apart, in whatever pieces they arrive.
 //
 // Contract: Feed() returns how many bytes it used; after done() it uses none. Extensions and
-// trailers are read past, within
-//   bounds. Thread-safety: single-owner.
+//   trailers are read past, within bounds.
+// Thread-safety: single-owner.
 #pragma once
 
 #include <cstddef>

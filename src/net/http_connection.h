@@ -1,7 +1,8 @@
 // One HTTP connection: reads requests, keeps their order, writes answers. Internal to net/.
 //
 // Contract: closes itself through HttpLoop::Forget(). Input is read only while answers keep up
-// (HttpLimits). Thread-safety: single-owner (its loop).
+//   (HttpLimits).
+// Thread-safety: single-owner (its loop).
 #pragma once
 
 #include <deque>

@@ -2,9 +2,8 @@
 // once, for everybody.
 //
 // Contract: ParseHttpHead() takes one complete head, from the method to the empty line. What it
-// refuses: control characters,
-//   folded fields, two lengths, a length beside chunks, transfer codings other than chunked, more
-//   than `max_fields` fields.
+//   refuses: control characters, folded fields, two lengths, a length beside chunks, transfer
+//   codings other than chunked, more than `max_fields` fields.
 // Thread-safety: thread-safe.
 #pragma once
 

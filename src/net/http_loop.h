@@ -2,8 +2,8 @@
 // Internal to net/.
 //
 // Contract: answers given on the loop's thread are settled when the connection's input has been
-// handled; those from other
-//   threads wake the loop once a burst. Calls and buffers are recycled here.
+//   handled; those from other threads wake the loop once a burst. Calls and buffers are recycled
+//   here.
 // Thread-safety: TakeHome() and stats from any thread; the rest on the loop's thread.
 #pragma once
 

@@ -1,9 +1,8 @@
 // One HTTP request being answered, as handlers see it, whatever server carries it.
 //
 // Contract: HttpHandler::Handle() must lead to exactly one Respond(), at once or later, on any
-// thread. The call and
-//   everything it shows (fields, body) stay valid until Respond() is entered, and are not touched
-//   by the handler afterwards.
+//   thread. The call and everything it shows (fields, body) stay valid until Respond() is entered,
+//   and are not touched by the handler afterwards.
 // Thread-safety: Respond() and gone() from any thread; the rest on the thread that holds the call.
 #pragma once
 

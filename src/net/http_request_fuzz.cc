@@ -1,4 +1,5 @@
-// Any bytes as a request's head, chunks or compressed body: no crash, and what is accepted stays within its bounds.
+// Any bytes as a request's head, chunks or compressed body: no crash, and what is accepted stays
+// within its bounds.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -2,12 +2,11 @@
 // requests.
 //
 // Contract: every complete request reaches the handler once, on its connection's loop thread, and
-// its answer goes out in the
-//   order of requests. Malformed, slow and oversized requests are answered here (400 403 408 413
-//   415 431 501 503 505) as
-//   {"error":"..."}. gzip and deflate bodies are unfolded before the handler sees them. A
-//   connection that ends inside a request gets a 400; one that ends after it has its requests in
-//   work cancelled (HttpWork::OnCancel). X-Request-Id is echoed.
+//   its answer goes out in the order of requests. Malformed, slow and oversized requests are
+//   answered here (400 403 408 413 415 431 501 503 505) as {"error":"..."}. gzip and deflate bodies
+//   are unfolded before the handler sees them. A connection that ends inside a request gets a 400;
+//   one that ends after it has its requests in work cancelled (HttpWork::OnCancel). X-Request-Id is
+//   echoed.
 // Thread-safety: thread-safe; handlers run on the loops.
 #pragma once
 
