@@ -211,6 +211,7 @@ bool HttpConnection::StartBody() {
   }
   state_ = State::kBody;
   if (head.length > block_->size - begin_) {
+    if (!HoldBody(head.length)) return false;
     incoming_->large_body = std::make_unique_for_overwrite<std::byte[]>(head.length);
     const std::string_view have =
         Unread();  // less than the length, for it is longer than the block
@@ -219,6 +220,13 @@ bool HttpConnection::StartBody() {
     Consume(have.size());
   }
   return true;
+}
+
+// False: refused, for all bodies together would take too much memory.
+bool HttpConnection::HoldBody(size_t bytes) {
+  if (loop_->Hold(incoming_, bytes)) return true;
+  Refuse({503, "too many large bodies at once"});
+  return false;
 }
 
 bool HttpConnection::TakeBody() {
@@ -240,6 +248,7 @@ bool HttpConnection::TakeChunks() {
   const size_t used = chunks_->Feed(Unread(), &incoming_->unfolded_body, &error);
   body_have_ += used;
   Consume(used);
+  if (error.ok() && !HoldBody(used)) return false;
   if (!error.ok()) {
     Refuse(error);
     return false;
@@ -258,6 +267,7 @@ bool HttpConnection::UnfoldBody() {
     Refuse({InfoOf(plain.status().code()).http, plain.status().message()});
     return false;
   }
+  if (!HoldBody(plain->size())) return false;
   incoming_->large_body.reset();
   incoming_->unfolded_body = *std::move(plain);
   incoming_->set_body(std::as_bytes(std::span(incoming_->unfolded_body)));

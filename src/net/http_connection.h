@@ -43,6 +43,7 @@ class HttpConnection final : public IoHandler {
   void HandleInput();
   bool ReadHead();
   bool StartBody();
+  bool HoldBody(size_t bytes);
   bool TakeBody();
   bool TakeChunks();
   bool Dispatch();

@@ -191,7 +191,14 @@ ServerExchange* HttpLoop::NewCall() {
   return call;
 }
 
+bool HttpLoop::Hold(ServerExchange* call, size_t bytes) {
+  call->held_bytes += bytes;
+  const size_t before = shared_->held_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  return before + bytes <= limits().all_bodies_bytes;
+}
+
 void HttpLoop::Recycle(ServerExchange* call) {
+  shared_->held_bytes.fetch_sub(std::exchange(call->held_bytes, 0), std::memory_order_relaxed);
   if (call->block != nullptr) Unref(std::exchange(call->block, nullptr));
   call->Reset();
   if (free_calls_.size() < kMaxFreeCalls) {

@@ -53,6 +53,7 @@ class ServerExchange final : public HttpExchange {
   ReadBlock* block = nullptr;            // holds the head, and the body if it fitted
   std::unique_ptr<std::byte[]> large_body;
   std::string unfolded_body;  // chunked or compressed bodies
+  size_t held_bytes = 0;      // of the bodies above, counted in HttpShared
   HttpResponse response;
   bool home = false;  // the response has reached the loop
 
@@ -69,6 +70,7 @@ struct HttpShared {
   bool check_host = false;
   std::atomic<bool> draining{false};
   std::atomic<int> open{0};
+  std::atomic<size_t> held_bytes{0};
   std::atomic<uint64_t> accepted{0}, refused{0}, requests{0}, cancelled{0};
 };
 
@@ -92,6 +94,8 @@ class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
   ServerExchange* NewCall();
   void CountOut() { ++out_; }  // a call goes to the handler
   void Recycle(ServerExchange* call);
+  // Counts `bytes` more for the body of `call` until it is recycled. False: over the limit.
+  bool Hold(ServerExchange* call, size_t bytes);
   ReadBlock* NewBlock();
   void Unref(ReadBlock* block);
   void Settle();  // answers that came home: written, connections gone: freed

@@ -28,8 +28,10 @@ struct HttpLimits {
   size_t head_bytes = 16 * 1024;         // request line and fields: above, 431
   size_t fields = 100;                   // above: 431
   size_t body_bytes = 64 * 1024 * 1024;  // as sent, and unfolded: above, 413
-  int connections = 10'000;              // above: 503 and closed
-  int pipelined = 64;  // requests of one connection in work; above, it is not read
+  // Bodies of all connections together that do not fit a receive buffer: above, 503.
+  size_t all_bodies_bytes = size_t{1} << 30;
+  int connections = 10'000;  // above: 503 and closed
+  int pipelined = 64;        // requests of one connection in work; above, it is not read
   size_t unsent_bytes =
       4 * 1024 * 1024;  // answers waiting for one connection; above, it is not read
   Duration head_time = std::chrono::seconds(10);  // first byte to empty line: after it, 408

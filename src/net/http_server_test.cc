@@ -343,6 +343,25 @@ TEST_F(HttpServerTest, ARefusedClientThatKeepsSendingStillSeesTheAnswer) {
   sender.join();
 }
 
+TEST_F(HttpServerTest, LargeBodiesTogetherAreBounded) {
+  options_.limits.all_bodies_bytes = 150'000;
+  Start();
+  const std::string large = Post("/", std::string(100'000, 'x'));
+  RawClient first(server_->port());
+  ASSERT_TRUE(first.Send(std::string_view(large).substr(0, 50'000)));
+  while (server_->stats().open < 1) std::this_thread::yield();
+  // The first may not have been read yet; one of the two is refused, and the room comes back.
+  RawClient second(server_->port());
+  std::thread sender([&] { second.Send(large); });
+  const int status = StatusOf(second.Receive());
+  sender.join();
+  first.Send(std::string_view(large).substr(50'000));
+  const int other = StatusOf(first.Receive());
+  EXPECT_EQ(std::min(status, other), 200);
+  EXPECT_EQ(std::max(status, other), 503);
+  EXPECT_EQ(StatusOf(Ask(large)), 200);
+}
+
 TEST_F(HttpServerTest, ChunkedBodies) {
   Start();
   const std::string head =
