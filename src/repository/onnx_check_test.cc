@@ -224,6 +224,7 @@ TEST_F(OnnxFileTest, ExternalDataStaysInTheModelsFolder) {
   EXPECT_THAT(CheckExternal("a/../../../secret.bin").message(), HasSubstr("has '..' in it"));
   EXPECT_THAT(CheckExternal("..\\secret.bin").message(), HasSubstr("backslash"));
   EXPECT_THAT(CheckExternal(std::string("w\0.bin", 6)).message(), HasSubstr("control character"));
+  EXPECT_THAT(CheckExternal("w\xae.bin").message(), HasSubstr("path 'w\\xae.bin' is not UTF-8"));
   EXPECT_THAT(CheckExternal("out.bin").message(), HasSubstr("outside"));
   EXPECT_TRUE(CheckExternal("in.bin").ok());
   EXPECT_TRUE(CheckExternal("up/shared.bin").ok());

@@ -80,10 +80,13 @@ Result<std::string> ResolveInside(const std::string& root, const std::string& pa
 
 Result<std::string> ResolveRelative(const std::string& root, const std::string& base,
                                     std::string_view relative) {
+  if (root.empty())
+    return InvalidArgument("there is no folder that path {} could be in", Excerpt(relative));
   if (relative.empty()) return InvalidArgument("the path is empty");
   if (relative.size() > kMaxPathText) {
     return InvalidArgument("path {} is longer than {} bytes", Excerpt(relative), kMaxPathText);
   }
+  if (!IsUtf8(relative)) return InvalidArgument("path {} is not UTF-8", Excerpt(relative));
   if (relative[0] == '/') return InvalidArgument("path {} is absolute", Excerpt(relative));
   for (char c : relative) {
     const auto byte = static_cast<unsigned char>(c);
