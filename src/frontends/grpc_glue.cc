@@ -1,5 +1,7 @@
 #include "frontends/grpc_glue.h"
 
+#include <google/protobuf/message_lite.h>
+
 #include "frontends/server_timing.h"
 
 namespace evenkeel {
@@ -24,7 +26,7 @@ bool RequestSlices::Hold(const grpc::ByteBuffer& message) {
   return true;
 }
 
-Time DeadlineOf(const grpc::CallbackServerContext& context, Time now) {
+Time DeadlineOf(const grpc::ServerContextBase& context, Time now) {
   const auto deadline = context.deadline();
   if (deadline == std::chrono::system_clock::time_point::max()) return kNever;
   const auto left =
@@ -40,18 +42,30 @@ grpc::ByteBuffer WriteMessage(const GrpcExchange& exchange, size_t size) {
   return {&slice, 1};
 }
 
-void EchoRequestId(grpc::CallbackServerContext& context) {
+bool ReadMessage(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* message) {
+  if (!bytes.Valid()) return message->ParseFromString("");
+  grpc::Slice slice;
+  if (!bytes.DumpToSingleSlice(&slice).ok()) return false;
+  return message->ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
+}
+
+grpc::ByteBuffer ToMessage(const google::protobuf::MessageLite& message) {
+  const grpc::Slice slice(message.SerializeAsString());
+  return {&slice, 1};
+}
+
+void EchoRequestId(grpc::ServerContextBase& context) {
   const auto& metadata = context.client_metadata();
   const auto found = metadata.find("x-request-id");
   if (found == metadata.end() || found->second.size() > kMaxRequestId) return;
   context.AddInitialMetadata("x-request-id", {found->second.data(), found->second.size()});
 }
 
-void AddTimings(grpc::CallbackServerContext& context, const Timings& timings) {
+void AddTimings(grpc::ServerContextBase& context, const Timings& timings) {
   context.AddTrailingMetadata("server-timing", ServerTiming(timings));
 }
 
-void AddRetryAdvice(grpc::CallbackServerContext& context, const Status& status) {
+void AddRetryAdvice(grpc::ServerContextBase& context, const Status& status) {
   if (!InfoOf(status.code()).may_retry) return;
   context.AddTrailingMetadata("retry-after", "1");
   context.AddTrailingMetadata("grpc-retry-pushback-ms", "1000");

@@ -1,5 +1,4 @@
-// What the gRPC reactors share: statuses, metadata, message slices. The one header here that includes grpc++; only grpc_*.cc and
-// kserve_grpc.cc include it.
+// What gRPC's calls share: statuses, metadata, message slices. Included by grpc_*.cc and kserve_grpc.cc only.
 // Thread-safety: free functions are thread-safe for different calls; RequestSlices is thread-compatible.
 #pragma once
 
@@ -13,6 +12,10 @@
 #include "core/clock.h"
 #include "core/status.h"
 #include "frontends/grpc_exchange.h"
+
+namespace google::protobuf {
+class MessageLite;
+}
 
 namespace evenkeel {
 
@@ -31,16 +34,20 @@ class RequestSlices {
 };
 
 // The client's grpc-timeout as a time of ours; kNever without one.
-Time DeadlineOf(const grpc::CallbackServerContext& context, Time now);
+Time DeadlineOf(const grpc::ServerContextBase& context, Time now);
 
 // REQUIRES: exchange.Prepare() gave `size`.
 grpc::ByteBuffer WriteMessage(const GrpcExchange& exchange, size_t size);
 
+// Messages that are not worth a reader of their own, through protobuf. ReadMessage() is false for malformed bytes.
+bool ReadMessage(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* message);
+grpc::ByteBuffer ToMessage(const google::protobuf::MessageLite& message);
+
 // Sends x-request-id back in the initial metadata. Before anything else is sent.
-void EchoRequestId(grpc::CallbackServerContext& context);
+void EchoRequestId(grpc::ServerContextBase& context);
 // Trailing metadata: server-timing.
-void AddTimings(grpc::CallbackServerContext& context, const Timings& timings);
+void AddTimings(grpc::ServerContextBase& context, const Timings& timings);
 // Trailing metadata of an error that may go away: retry-after (seconds) and grpc-retry-pushback-ms. Nothing for others.
-void AddRetryAdvice(grpc::CallbackServerContext& context, const Status& status);
+void AddRetryAdvice(grpc::ServerContextBase& context, const Status& status);
 
 }  // namespace evenkeel

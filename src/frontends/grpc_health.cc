@@ -1,14 +1,11 @@
 #include "frontends/grpc_health.h"
 
-#include <grpcpp/alarm.h>
-
-#include <mutex>
-#include <string>
-#include <utility>
-
+#include "core/format.h"
+#include "frontends/grpc_glue.h"
+#include "frontends/grpc_queue.h"
 #include "frontends/grpc_stream_infer.h"
 #include "frontends/service.h"
-#include "proto/health.grpc.pb.h"
+#include "proto/health.pb.h"
 
 namespace evenkeel {
 namespace {
@@ -29,127 +26,70 @@ State StateOf(const Service& service, const OpenStreams& streams, const std::str
                                                   : HealthCheckResponse::NOT_SERVING;
 }
 
-// Looks at the state every kHealthPeriod while it is open; nothing runs while nobody watches. Freed when gRPC, the alarm and
-// whoever drains it are done with it.
-class StateWatch final : public grpc::ServerWriteReactor<HealthCheckResponse>, public Drainable {
+// Looks at the state every kHealthPeriod; nothing runs while nobody watches. One operation at a time (read, then write or sleep in turn),
+// all on the queue's thread; freed in OnDone().
+class HealthWatch final : public StreamHandler {
  public:
-  StateWatch(const Service& service, const OpenStreams& streams, std::string name)
-      : service_(service), streams_(streams), name_(std::move(name)) {}
+  explicit HealthWatch(ByteStream& stream) : stream_(stream) { stream.Read(&message_); }
 
-  void Start(std::shared_ptr<StateWatch> self) {
-    self_ = self;
-    Look(std::move(self));
+  void OnRead(bool ok) override {
+    HealthCheckRequest request;
+    if (!ok || !ReadMessage(message_, &request))
+      return Finish(InvalidArgument("health: malformed request"));
+    name_ = request.service();
+    Look();
   }
-
-  void OnWriteDone(bool ok) override {
-    {
-      const std::lock_guard lock(mutex_);
-      writing_ = false;
-      gone_ = gone_ || !ok;
-    }
-    Proceed();
+  void OnWritten(bool ok) override {
+    ok ? Look() : Finish(Cancelled("health: the client is gone"));
+  }
+  void OnWake() override {
+    sleeping_ = false;
+    Look();
   }
   void OnCancel() override {
-    {
-      const std::lock_guard lock(mutex_);
-      gone_ = true;
-    }
-    Proceed();
+    gone_ = true;
+    if (sleeping_) stream_.CancelWake();
   }
-  void Drain() override {
-    {
-      const std::lock_guard lock(mutex_);
-      draining_ = true;
-    }
-    Proceed();
-  }
-  void OnDone() override { self_.reset(); }
+  void OnDone() override { delete this; }
 
  private:
-  // Runs at once and then at every alarm, until the stream has ended. `self` keeps *this for the alarm's callback.
-  void Look(std::shared_ptr<StateWatch> self) {
-    Proceed();
-    const std::lock_guard lock(mutex_);
-    if (finished_) return;
-    alarm_ = grpc::Alarm();  // a fresh one: the old one may be in this very callback
-    alarm_.Set(std::chrono::system_clock::now() + kHealthPeriod,
-               [this, self = std::move(self)](bool expired) mutable {
-                 if (expired) Look(std::move(self));
-               });
-  }
-
-  // Sends the state if it differs from the one sent last; ends the stream when that is due.
-  void Proceed() {
-    bool write = false, finish = false;
-    {
-      const std::lock_guard lock(mutex_);
-      if (finished_ || writing_) return;
-      // Asked under the lock: once finished_ is set the service may be gone.
-      const State state = StateOf(service_, streams_, name_);
-      write = !gone_ && state != sent_;
-      finish = finished_ = gone_ || (draining_ && !write);
-      if (finish) alarm_.Cancel();
-      if (write) {
-        writing_ = true;
-        sent_ = state;
-        response_.set_status(state);
-      }
+  void Look() {
+    if (gone_) return Finish(Cancelled("health: the client is gone"));
+    const GrpcFront& front = stream_.front();
+    const State state = StateOf(front.service, front.streams, name_);
+    if (state != sent_) {
+      sent_ = state;
+      HealthCheckResponse response;
+      response.set_status(state);
+      message_ = ToMessage(response);
+      return stream_.Write(message_);
     }
-    if (write) StartWrite(&response_);
-    if (finish) Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is shutting down"));
+    if (front.streams.draining()) return Finish(Unavailable("the server is shutting down"));
+    sleeping_ = true;
+    stream_.WakeAfter(kHealthPeriod);
   }
 
-  const Service& service_;
-  const OpenStreams& streams_;
-  const std::string name_;
-  std::shared_ptr<StateWatch> self_;  // gRPC's share, until OnDone()
-  grpc::Alarm alarm_;
+  void Finish(const Status& status) { stream_.Finish(ToGrpc(status)); }
 
-  std::mutex mutex_;                           // guards all below
-  HealthCheckResponse response_;               // owned by the write while writing_
+  ByteStream& stream_;
+  grpc::ByteBuffer message_;
+  std::string name_;
   State sent_ = HealthCheckResponse::UNKNOWN;  // never a state that StateOf() gives
-  bool writing_ = false;
-  bool gone_ = false;  // the client is
-  bool draining_ = false;
-  bool finished_ = false;
-};
-
-class HealthService final : public grpc::health::v1::Health::CallbackService {
- public:
-  HealthService(const evenkeel::Service& service, OpenStreams& streams)
-      : service_(service), streams_(streams) {}
-
-  grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
-                                  const HealthCheckRequest* request,
-                                  HealthCheckResponse* response) override {
-    const State state = StateOf(service_, streams_, request->service());
-    response->set_status(state);
-    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-    reactor->Finish(state == HealthCheckResponse::SERVICE_UNKNOWN
-                        ? grpc::Status(grpc::StatusCode::NOT_FOUND,
-                                       "unknown service '" + request->service() + "'")
-                        : grpc::Status::OK);
-    return reactor;
-  }
-
-  grpc::ServerWriteReactor<HealthCheckResponse>* Watch(grpc::CallbackServerContext*,
-                                                       const HealthCheckRequest* request) override {
-    const auto watch = std::make_shared<StateWatch>(service_, streams_, request->service());
-    watch->Start(watch);
-    streams_.Add(watch);
-    return watch.get();
-  }
-
- private:
-  const evenkeel::Service& service_;
-  OpenStreams& streams_;
+  bool sleeping_ = false;
+  bool gone_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeHealthService(const evenkeel::Service& service,
-                                                 OpenStreams& streams) {
-  return std::make_unique<HealthService>(service, streams);
+Status CheckHealth(const Service& service, const OpenStreams& streams,
+                   const HealthCheckRequest& request, HealthCheckResponse* response) {
+  const State state = StateOf(service, streams, request.service());
+  if (state == HealthCheckResponse::SERVICE_UNKNOWN)
+    return NotFound("unknown service '{}'", request.service());
+  response->set_status(state);
+  return Status::Ok();
 }
+
+StreamHandler* OpenHealthWatch(ByteStream& stream) { return new HealthWatch(stream); }
 
 }  // namespace evenkeel

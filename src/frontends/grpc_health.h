@@ -1,25 +1,33 @@
 // grpc.health.v1, answered from the Service: "" and "inference.GRPCInferenceService" are the server, other names are models.
 //
-// Contract: Check never blocks. Watch sends the state at once and later changes within kHealthPeriod; while the server drains the
-//   server's own state is NOT_SERVING and watches end. gRPC's built-in service is not used: it knows only names set beforehand.
+// Contract: Check does not block. Watch sends the state at once and later changes within kHealthPeriod; while the server drains, its own
+//   state is NOT_SERVING, and watches end. gRPC's built-in service is not used: it knows only names that were set beforehand.
 // Thread-safety: thread-safe.
 #pragma once
 
 #include <chrono>
-#include <memory>
 
-namespace grpc {
-class Service;
-}  // namespace grpc
+#include "core/status.h"
+
+namespace grpc::health::v1 {
+class HealthCheckRequest;
+class HealthCheckResponse;
+}  // namespace grpc::health::v1
 
 namespace evenkeel {
 
+class ByteStream;
 class OpenStreams;
 class Service;
+class StreamHandler;
 
 inline constexpr std::chrono::milliseconds kHealthPeriod{100};
 
-// Both must outlive what is returned, and that the server it is registered with.
-std::unique_ptr<grpc::Service> MakeHealthService(const Service& service, OpenStreams& streams);
+// Error kNotFound for a name that is neither the server's nor a model's.
+Status CheckHealth(const Service& service, const OpenStreams& streams,
+                   const grpc::health::v1::HealthCheckRequest& request,
+                   grpc::health::v1::HealthCheckResponse* response);
+
+StreamHandler* OpenHealthWatch(ByteStream& stream);
 
 }  // namespace evenkeel

@@ -1,32 +1,23 @@
-#include "frontends/grpc_model_infer.h"
-
-#include <grpcpp/support/server_callback.h>
+// ModelInfer: one unary call, read from and answered into raw bytes (AcceptModelInfer of grpc_queue.h). A client that goes away, or
+// whose grpc-timeout passes, cancels its work.
+#include <grpcpp/support/async_unary_call.h>
 
 #include <atomic>
 
 #include "core/format.h"
 #include "frontends/grpc_glue.h"
+#include "frontends/grpc_queue.h"
 
 namespace evenkeel {
 namespace {
 
-// Freed in OnDone(), which gRPC calls once the handler has returned, Finish() has taken effect and OnCancel() is not running: so
-// neither Infer() nor Cancel() nor Done() can meet a freed call. Finish() is therefore the last thing Done() does.
-class ModelInferCall final : public InferCall, public grpc::ServerUnaryReactor {
+// Freed on its queue's thread, after the end of the call and the end of Finish(). Infer() and Cancel() are called on that thread and Done()
+// calls Finish() last, so none of them can meet a freed call.
+class ModelInferCall final : public InferCall {
  public:
-  ModelInferCall(grpc::CallbackServerContext* context, grpc::ByteBuffer* response)
-      : context_(*context), response_(*response) {}
-
-  void Start(Service& service, const grpc::ByteBuffer& request) {
-    arrived = SteadyClock::Instance().Now();
-    deadline = DeadlineOf(context_, arrived);
-    EchoRequestId(context_);
-    const Status status = request_.Hold(request)
-                              ? exchange_.Begin(service, request_.views(), this)
-                              : InvalidArgument("inference request: unreadable message");
-    if (!status.ok()) return Fail(status);
-    started_ = true;
-    exchange_.model().Infer(this);
+  ModelInferCall(GrpcFront& front, CallQueue& queue) : front_(front), queue_(queue) {
+    context_.AsyncNotifyWhenDone(gone_.tag());
+    front.infer.Request(&context_, &message_, &writer_, queue.get(), arrived_.tag());
   }
 
   void Done(const Status& status, std::span<const TensorView> outputs,
@@ -36,42 +27,64 @@ class ModelInferCall final : public InferCall, public grpc::ServerUnaryReactor {
     if (!status.ok()) return Fail(status);
     const auto size = exchange_.Prepare(outputs, /*in_stream=*/false);
     if (!size.ok()) return Fail(size.status());
-    response_ = WriteMessage(exchange_, *size);
-    Finish(grpc::Status::OK);
+    writer_.Finish(WriteMessage(exchange_, *size), grpc::Status::OK, finished_.tag());
   }
-
-  // Only after the handler has returned, so that started_ is settled.
-  void OnCancel() override {
-    if (started_ && !done_.load(std::memory_order_relaxed)) exchange_.model().Cancel(this);
-  }
-  void OnDone() override { delete this; }
-
-  // Callbacks run on the thread that finds the event instead of through gRPC's executor: one thread hop fewer a call.
-  bool InternalInlineable() override { return true; }
 
  private:
-  void Fail(const Status& status) {
-    AddRetryAdvice(context_, status);
-    Finish(ToGrpc(status));
+  void Arrived(bool ok) {
+    if (!ok) {  // the server shuts down; no other event will come
+      delete this;
+      return;
+    }
+    queue_.Enter();
+    AcceptModelInfer(front_, queue_);
+    arrived = SteadyClock::Instance().Now();
+    deadline = DeadlineOf(context_, arrived);
+    EchoRequestId(context_);
+    const Status status = request_.Hold(message_)
+                              ? exchange_.Begin(front_.service, request_.views(), this)
+                              : InvalidArgument("inference request: unreadable message");
+    if (!status.ok()) return Fail(status);
+    started_ = true;
+    exchange_.model().Infer(this);
   }
 
-  grpc::CallbackServerContext& context_;
-  grpc::ByteBuffer& response_;
+  void Gone(bool) {
+    // The flag saves pointless Cancel()s; Cancel() itself settles the race with Done().
+    if (context_.IsCancelled() && started_ && !done_.load(std::memory_order_relaxed))
+      exchange_.model().Cancel(this);
+    Ended();
+  }
+  void Finished(bool) { Ended(); }
+
+  void Ended() {
+    if (--events_ > 0) return;
+    CallQueue& queue = queue_;
+    delete this;
+    queue.Leave();
+  }
+
+  void Fail(const Status& status) {
+    AddRetryAdvice(context_, status);
+    writer_.FinishWithError(ToGrpc(status), finished_.tag());
+  }
+
+  GrpcFront& front_;
+  CallQueue& queue_;
+  grpc::ServerContext context_;
+  grpc::ByteBuffer message_;
+  grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> writer_{&context_};
   RequestSlices request_;
   GrpcExchange exchange_;
   bool started_ = false;
-  std::atomic<bool> done_{
-      false};  // saves pointless Cancel()s; Cancel() itself settles the race with Done()
+  std::atomic<bool> done_{false};
+  int events_ = 2;  // that are still to come
+  EventOf<ModelInferCall> arrived_{this, &ModelInferCall::Arrived},
+      gone_{this, &ModelInferCall::Gone}, finished_{this, &ModelInferCall::Finished};
 };
 
 }  // namespace
 
-grpc::ServerUnaryReactor* StartModelInfer(Service& service, grpc::CallbackServerContext* context,
-                                          const grpc::ByteBuffer* request,
-                                          grpc::ByteBuffer* response) {
-  auto* const call = new ModelInferCall(context, response);
-  call->Start(service, *request);
-  return call;
-}
+void AcceptModelInfer(GrpcFront& front, CallQueue& queue) { new ModelInferCall(front, queue); }
 
 }  // namespace evenkeel

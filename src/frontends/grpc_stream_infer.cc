@@ -1,7 +1,5 @@
 #include "frontends/grpc_stream_infer.h"
 
-#include <grpcpp/support/server_callback.h>
-
 #include <algorithm>
 #include <atomic>
 #include <deque>
@@ -10,11 +8,10 @@
 
 #include "core/format.h"
 #include "frontends/grpc_glue.h"
+#include "frontends/grpc_queue.h"
 
 namespace evenkeel {
 namespace {
-
-using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
 class StreamCall;
 
@@ -50,13 +47,14 @@ class StreamItem final : public InferCall {
   std::atomic<bool> done_{false};  // saves pointless Cancel()s
 };
 
-// Freed when gRPC is done with it (OnDone) and nobody drains it any more. gRPC's operations are started outside the mutex: their
-// callbacks may run at once on this thread.
-class StreamCall final : public Reactor, public Drainable {
+// Freed when gRPC is done with it (OnDone) and nobody answers or drains it any more. gRPC's operations are started outside the mutex.
+class StreamCall final : public StreamHandler, public Drainable {
  public:
-  StreamCall(Service& service, grpc::CallbackServerContext* context)
-      : service_(service), deadline_(DeadlineOf(*context, SteadyClock::Instance().Now())) {
-    EchoRequestId(*context);
+  explicit StreamCall(ByteStream& stream)
+      : service_(stream.front().service),
+        stream_(stream),
+        deadline_(DeadlineOf(stream.context(), SteadyClock::Instance().Now())) {
+    EchoRequestId(stream.context());
   }
 
   void Start(std::shared_ptr<StreamCall> self) {
@@ -64,7 +62,7 @@ class StreamCall final : public Reactor, public Drainable {
     Proceed();
   }
 
-  void OnReadDone(bool ok) override {
+  void OnRead(bool ok) override {
     if (!ok) {
       {
         const std::lock_guard lock(mutex_);
@@ -112,7 +110,7 @@ class StreamCall final : public Reactor, public Drainable {
     Proceed();
   }
 
-  void OnWriteDone(bool ok) override {
+  void OnWritten(bool ok) override {
     {
       const std::lock_guard lock(mutex_);
       writing_ = false;
@@ -146,11 +144,10 @@ class StreamCall final : public Reactor, public Drainable {
   }
 
   void OnDone() override { self_.reset(); }
-  bool InternalInlineable() override { return true; }
 
  private:
-  // Starts what can be started now: a write, a read, the end. The one place that does. The caller keeps *this: gRPC does around its
-  // callbacks, others by a shared_ptr.
+  // Starts what can be started now: a write, a read, the end. The one place that does. The caller keeps *this: by
+  // being an event of the call, or by a shared_ptr.
   void Proceed() {
     const grpc::ByteBuffer* write = nullptr;
     bool read = false, finish = false, drained = false;
@@ -172,9 +169,9 @@ class StreamCall final : public Reactor, public Drainable {
       reading_ = reading_ || read;
       starting_reads_ += read ? 1 : 0;
     }
-    if (write != nullptr) StartWrite(write);
+    if (write != nullptr) stream_.Write(*write);
     if (read) {
-      StartRead(&incoming_);
+      stream_.Read(&incoming_);
       bool again = false;
       {
         const std::lock_guard lock(mutex_);
@@ -184,7 +181,8 @@ class StreamCall final : public Reactor, public Drainable {
       if (again) return Proceed();
     }
     if (finish)
-      Finish(drained ? ToGrpc(Unavailable("the server is shutting down")) : grpc::Status::OK);
+      stream_.Finish(drained ? ToGrpc(Unavailable("the server is shutting down"))
+                             : grpc::Status::OK);
   }
 
   // REQUIRES: mutex_ held. Keeps the one being written.
@@ -196,6 +194,7 @@ class StreamCall final : public Reactor, public Drainable {
   }
 
   Service& service_;
+  ByteStream& stream_;
   const Time deadline_;
   std::shared_ptr<StreamCall> self_;  // gRPC's share, until OnDone()
   grpc::ByteBuffer incoming_;         // owned by the read while reading_
@@ -205,7 +204,7 @@ class StreamCall final : public Reactor, public Drainable {
   std::deque<grpc::ByteBuffer> replies_;  // the front one is being sent while writing_
   size_t held_bytes_ = 0;
   bool reading_ = false, writing_ = false;
-  int starting_reads_ = 0;  // threads between their decision to read and the end of StartRead()
+  int starting_reads_ = 0;  // threads between their decision to read and the end of Read()
   bool read_all_ = false;   // the client has closed its side, or is gone
   bool cancelled_ = false;  // it is gone
   bool draining_ = false;
@@ -258,11 +257,10 @@ bool OpenStreams::draining() const {
   return draining_;
 }
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartModelStreamInfer(
-    Service& service, OpenStreams& streams, grpc::CallbackServerContext* context) {
-  const auto call = std::make_shared<StreamCall>(service, context);
+StreamHandler* OpenModelStreamInfer(ByteStream& stream) {
+  const auto call = std::make_shared<StreamCall>(stream);
   call->Start(call);
-  streams.Add(call);
+  stream.front().streams.Add(call);
   return call.get();
 }
 

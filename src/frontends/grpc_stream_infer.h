@@ -11,16 +11,10 @@
 #include <mutex>
 #include <vector>
 
-namespace grpc {
-class ByteBuffer;
-class CallbackServerContext;
-template <class Request, class Response>
-class ServerBidiReactor;
-}  // namespace grpc
-
 namespace evenkeel {
 
-class Service;
+class ByteStream;
+class StreamHandler;
 
 inline constexpr size_t kMaxStreamRequests = 256;
 inline constexpr size_t kMaxStreamBytes = size_t{128} << 20;
@@ -48,7 +42,6 @@ class OpenStreams {
   bool draining_ = false;
 };
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartModelStreamInfer(
-    Service& service, OpenStreams& streams, grpc::CallbackServerContext* context);
+StreamHandler* OpenModelStreamInfer(ByteStream& stream);
 
 }  // namespace evenkeel

@@ -2,8 +2,8 @@
 //
 // Use: Start(), then port(); Drain() when the daemon begins to stop, Shutdown() when it ends.
 // Contract: inference requests and answers do not pass through protobuf messages; request bytes are handed on where they were
-//   received. A client that goes away, or whose deadline passes, cancels its work. Threads are gRPC's own (half the cores, 2 to 16);
-//   ServedModel::Infer() runs on them, and answers are sent from the thread that calls InferCall::Done().
+//   received. A client that goes away, or whose deadline passes, cancels its work. ServedModel::Infer() runs on the front end's
+//   threads; answers are sent from the thread that calls InferCall::Done().
 // Errors: Start(): kConflict when the address cannot be listened on.
 // Thread-safety: thread-safe, but for destruction.
 #pragma once
@@ -20,14 +20,18 @@ namespace evenkeel {
 class Service;
 
 struct GrpcOptions {
-  std::string address = "127.0.0.1";  // name or IP address
-  int port = 8001;                    // 0: any free one
-  size_t max_message_bytes = size_t{64}
-                             << 20;  // a larger request is refused with RESOURCE_EXHAUSTED
-  int max_streams = 1024;            // calls at once on one connection; more wait at the client
-  size_t memory_bytes =
-      size_t{1}
-      << 30;  // for buffers of all connections; past it gRPC reads less and drops idle ones
+  // Name or IP address.
+  std::string address = "127.0.0.1";
+  // 0: any free one.
+  int port = 8001;
+  // A larger request is refused with RESOURCE_EXHAUSTED.
+  size_t max_message_bytes = size_t{64} << 20;
+  // Calls at once on one connection; more wait at the client.
+  int max_streams = 1024;
+  // That read requests; 0: one for every eight cores, 1 to 4.
+  int threads = 0;
+  // For the buffers of all connections; past it gRPC reads less and drops idle ones.
+  size_t memory_bytes = size_t{1} << 30;
 };
 
 class KServeGrpc {

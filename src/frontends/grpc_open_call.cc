@@ -1,0 +1,164 @@
+// Which handler serves which method: OpenCall() of grpc_queue.h, and the unary calls of grpc_control.h.
+#include <string_view>
+#include <unordered_map>
+
+#include "core/format.h"
+#include "frontends/grpc_control.h"
+#include "frontends/grpc_glue.h"
+#include "frontends/grpc_health.h"
+#include "frontends/grpc_queue.h"
+#include "frontends/grpc_stream_infer.h"
+#include "frontends/service.h"
+#include "proto/grpc_service.pb.h"
+#include "proto/health.pb.h"
+
+namespace evenkeel {
+namespace {
+
+class UnaryCall;
+using Serve = void (*)(UnaryCall& call);
+
+// Reads one message, has it served, sends one back. Freed in OnDone().
+class UnaryCall final : public StreamHandler {
+ public:
+  UnaryCall(ByteStream& stream, Serve serve) : stream_(stream), serve_(serve) {
+    stream.Read(&message_);
+  }
+
+  void OnRead(bool ok) override {
+    if (!ok) return Reply(InvalidArgument("{}: the call has no request", stream_.method()), {});
+    serve_(*this);
+  }
+  void OnWritten(bool) override {}
+  void OnDone() override { delete this; }
+
+  Service& service() { return stream_.front().service; }
+  OpenStreams& streams() { return stream_.front().streams; }
+
+  // Answers the error itself.
+  bool Read(google::protobuf::MessageLite* request) {
+    if (ReadMessage(message_, request)) return true;
+    Reply(InvalidArgument("{}: malformed protobuf message", stream_.method()), {});
+    return false;
+  }
+  // Once, from any thread.
+  void Reply(const Status& status, const grpc::ByteBuffer& message) {
+    if (status.ok()) return stream_.WriteAndFinish(message, grpc::Status::OK);
+    AddRetryAdvice(stream_.context(), status);
+    stream_.Finish(ToGrpc(status));
+  }
+
+ private:
+  ByteStream& stream_;
+  const Serve serve_;
+  grpc::ByteBuffer message_;
+};
+
+// A call that is answered at once by `function(call, request, &response)`.
+template <typename Request, typename Response, auto function>
+void Answer(UnaryCall& call) {
+  Request request;
+  Response response;
+  if (!call.Read(&request)) return;
+  const Status status = function(call, request, &response);
+  call.Reply(status, status.ok() ? ToMessage(response) : grpc::ByteBuffer());
+}
+
+// Load and unload, which answer later.
+template <typename Request, typename Response,
+          void (*function)(Service&, const Request&, std::function<void(Status)>)>
+void AnswerLater(UnaryCall& call) {
+  Request request;
+  if (!call.Read(&request)) return;
+  function(call.service(), request,
+           [&call](const Status& status) { call.Reply(status, ToMessage(Response())); });
+}
+
+void RefuseSharedMemory(UnaryCall& call) {
+  call.Reply(Unsupported("shared memory is not supported: send tensors in the request"), {});
+}
+
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+#define EK_MESSAGES(Name) inference::Name##Request, inference::Name##Response
+// A row whose function takes the service, and one whose function needs nothing.
+#define EK_SERVICE_ROW(Name, Function)                                                         \
+  {                                                                                            \
+    "/inference.GRPCInferenceService/" #Name,                                                  \
+        Answer<EK_MESSAGES(Name), [](UnaryCall& call, const inference::Name##Request& request, \
+                                     inference::Name##Response* response) {                    \
+          return Function(call.service(), request, response);                                  \
+        }>                                                                                     \
+  }
+#define EK_PLAIN_ROW(Name, Function)                                                            \
+  {                                                                                             \
+    "/inference.GRPCInferenceService/" #Name,                                                   \
+        Answer<EK_MESSAGES(Name),                                                               \
+               [](UnaryCall&, const inference::Name##Request& request,                          \
+                  inference::Name##Response* response) { return Function(request, response); }> \
+  }
+#define EK_LATER_ROW(Name, Function) \
+  { "/inference.GRPCInferenceService/" #Name, AnswerLater<EK_MESSAGES(Name), Function> }
+
+Status Live(UnaryCall& call, const inference::ServerLiveRequest&,
+            inference::ServerLiveResponse* response) {
+  response->set_live(call.service().Live());
+  return Status::Ok();
+}
+
+Status Ready(UnaryCall& call, const inference::ServerReadyRequest&,
+             inference::ServerReadyResponse* response) {
+  response->set_ready(!call.streams().draining() && call.service().Ready(nullptr));
+  return Status::Ok();
+}
+
+Status Metadata(const inference::ServerMetadataRequest&,
+                inference::ServerMetadataResponse* response) {
+  GetServerMetadata(response);
+  return Status::Ok();
+}
+
+Status Health(UnaryCall& call, const HealthCheckRequest& request, HealthCheckResponse* response) {
+  return CheckHealth(call.service(), call.streams(), request, response);
+}
+
+const std::unordered_map<std::string_view, Serve>& Methods() {
+  static const std::unordered_map<std::string_view, Serve> methods = {
+      {"/inference.GRPCInferenceService/ServerLive", Answer<EK_MESSAGES(ServerLive), Live>},
+      {"/inference.GRPCInferenceService/ServerReady", Answer<EK_MESSAGES(ServerReady), Ready>},
+      EK_PLAIN_ROW(ServerMetadata, Metadata),
+      EK_SERVICE_ROW(ModelReady, GetModelReady),
+      EK_SERVICE_ROW(ModelMetadata, GetModelMetadata),
+      EK_SERVICE_ROW(ModelConfig, GetModelConfig),
+      EK_SERVICE_ROW(ModelStatistics, GetModelStatistics),
+      EK_SERVICE_ROW(RepositoryIndex, GetRepositoryIndex),
+      EK_LATER_ROW(RepositoryModelLoad, LoadModel),
+      EK_LATER_ROW(RepositoryModelUnload, UnloadModel),
+      EK_PLAIN_ROW(TraceSetting, ApplyTraceSettings),
+      EK_PLAIN_ROW(LogSettings, ApplyLogSettings),
+      {"/inference.GRPCInferenceService/SystemSharedMemoryStatus", RefuseSharedMemory},
+      {"/inference.GRPCInferenceService/SystemSharedMemoryRegister", RefuseSharedMemory},
+      {"/inference.GRPCInferenceService/SystemSharedMemoryUnregister", RefuseSharedMemory},
+      {"/inference.GRPCInferenceService/CudaSharedMemoryStatus", RefuseSharedMemory},
+      {"/inference.GRPCInferenceService/CudaSharedMemoryRegister", RefuseSharedMemory},
+      {"/inference.GRPCInferenceService/CudaSharedMemoryUnregister", RefuseSharedMemory},
+      {"/grpc.health.v1.Health/Check", Answer<HealthCheckRequest, HealthCheckResponse, Health>},
+  };
+  return methods;
+}
+
+void Unimplemented(UnaryCall& call) { call.Reply(Unsupported("unknown method"), {}); }
+
+}  // namespace
+
+StreamHandler* OpenCall(ByteStream& stream) {
+  const std::string& method = stream.method();
+  if (method == "/inference.GRPCInferenceService/ModelStreamInfer")
+    return OpenModelStreamInfer(stream);
+  if (method == "/grpc.health.v1.Health/Watch") return OpenHealthWatch(stream);
+  const auto found = Methods().find(method);
+  return new UnaryCall(stream, found == Methods().end() ? Unimplemented : found->second);
+}
+
+}  // namespace evenkeel
