@@ -58,22 +58,29 @@ class Scratch final : public OutputSink {
 
 }  // namespace
 
-// Inputs that work, and where their outputs go. Lives on for Heal().
+// Inputs that work, and the shapes of their outputs. Lives on for Heal().
 struct ModelRunner::Rehearsal {
   Scratch memory;
   std::vector<TensorView> inputs;
-  ShapeRuns::Run run;
+  OutputShapes::Guess guess;
 };
 
 ModelRunner::~ModelRunner() = default;
 
 ModelRunner::ModelRunner(ov::CompiledModel model, const Signature& signature)
-    : model_(std::move(model)), runs_(model_), plain_(model_.create_infer_request()) {
+    : model_(std::move(model)),
+      plain_(model_.create_infer_request()),
+      direct_(model_.create_infer_request()) {
+  std::vector<ov::PartialShape> shapes;
   for (const auto& port : model_.inputs()) input_types_.push_back(port.get_element_type());
-  for (const auto& port : model_.outputs()) output_types_.push_back(port.get_element_type());
+  for (const auto& port : model_.outputs()) {
+    output_types_.push_back(port.get_element_type());
+    shapes.push_back(port.get_partial_shape());
+  }
+  shapes_ = OutputShapes(std::move(shapes));
   for (const TensorSpec& spec : signature.outputs) {
     output_dtypes_.push_back(spec.dtype);
-    if (spec.dtype == DataType::kBytes) direct_ = false;
+    if (spec.dtype == DataType::kBytes) may_run_direct_ = false;
   }
 }
 
@@ -90,43 +97,18 @@ void ModelRunner::SetInputs(std::span<const TensorView> inputs, ov::InferRequest
   }
 }
 
-Status ModelRunner::SetOutputs(ShapeRuns::Run& run, OutputSink& sink) {
-  targets_.clear();
-  for (size_t i = 0; i < output_types_.size(); ++i) {
-    const ov::Shape& shape = *run.outputs[i];
-    const size_t bytes = ov::shape_size(shape) * output_types_[i].size();
-    std::byte* to = sink.Allocate(static_cast<int>(i), output_dtypes_[i], ShapeOf(shape), bytes);
-    if (to == nullptr) return TooLarge("no room for the {} bytes of output {}", bytes, i);
-    targets_.emplace_back(to, bytes);
-    PutMark(targets_.back());
-    run.request->set_output_tensor(i, ov::Tensor(output_types_[i], shape, static_cast<void*>(to)));
-  }
-  return Status::Ok();
-}
-
-bool ModelRunner::AllWritten(ShapeRuns::Run& run) const {
-  for (size_t i = 0; i < targets_.size(); ++i) {
-    const ov::Tensor tensor = run.request->get_output_tensor(i);
-    if (tensor.get_shape() != *run.outputs[i] || DataOf(tensor) != targets_[i].data() ||
-        HasMark(targets_[i])) {
-      return false;
-    }
-  }
-  return true;
-}
-
 Status ModelRunner::RunPlain(std::span<const TensorView> inputs, OutputSink& sink) {
   SetInputs(inputs, plain_);
   plain_.start_async();
   plain_.wait();
-  ShapeRuns::Run& run = runs_.Find(inputs);
+  OutputShapes::Guess& guess = shapes_.Find(inputs);
   for (size_t i = 0; i < output_types_.size(); ++i) {
     const ov::Tensor tensor = plain_.get_output_tensor(i);
     const ov::Shape& shape = tensor.get_shape();
     const int index = static_cast<int>(i);
     if (shape.size() > kMaxRank) return Unsupported("output {} has {} dimensions", i, shape.size());
-    if (run.outputs[i] && *run.outputs[i] != shape) direct_ = false;
-    run.outputs[i] = shape;
+    if (guess.shapes[i] && *guess.shapes[i] != shape) may_run_direct_ = false;
+    guess.shapes[i] = shape;
     if (output_dtypes_[i] == DataType::kBytes) {
       EK_RETURN_IF_ERROR(WriteStrings(tensor, index, ShapeOf(shape), sink));
       continue;
@@ -139,23 +121,47 @@ Status ModelRunner::RunPlain(std::span<const TensorView> inputs, OutputSink& sin
   return Status::Ok();
 }
 
+Status ModelRunner::SetOutputs(const OutputShapes::Guess& guess, OutputSink& sink) {
+  targets_.clear();
+  for (size_t i = 0; i < output_types_.size(); ++i) {
+    const ov::Shape& shape = *guess.shapes[i];
+    const size_t bytes = ov::shape_size(shape) * output_types_[i].size();
+    std::byte* to = sink.Allocate(static_cast<int>(i), output_dtypes_[i], ShapeOf(shape), bytes);
+    if (to == nullptr) return TooLarge("no room for the {} bytes of output {}", bytes, i);
+    targets_.emplace_back(to, bytes);
+    PutMark(targets_.back());
+    direct_.set_output_tensor(i, ov::Tensor(output_types_[i], shape, static_cast<void*>(to)));
+  }
+  return Status::Ok();
+}
+
+bool ModelRunner::AllWritten(const OutputShapes::Guess& guess) {
+  for (size_t i = 0; i < targets_.size(); ++i) {
+    const ov::Tensor tensor = direct_.get_output_tensor(i);
+    if (tensor.get_shape() != *guess.shapes[i] || DataOf(tensor) != targets_[i].data() ||
+        HasMark(targets_[i])) {
+      return false;
+    }
+  }
+  return true;
+}
+
 bool ModelRunner::Rehearse(std::span<const TensorView> inputs) {
   rehearsal_ = std::make_unique<Rehearsal>();
-  ShapeRuns::Run& run = rehearsal_->run;
+  rehearsal_->guess = shapes_.Find(inputs);
   for (TensorView view : inputs) {
     std::byte* copy = rehearsal_->memory.Add(view.data.size());
     if (!view.data.empty()) std::memcpy(copy, view.data.data(), view.data.size());
     view.data = {copy, view.data.size()};
     rehearsal_->inputs.push_back(view);
   }
-  run.outputs = runs_.Find(inputs).outputs;
-  run.request = model_.create_infer_request();
-  SetInputs(rehearsal_->inputs, *run.request);
-  if (!SetOutputs(run, rehearsal_->memory).ok()) return false;
-  run.request->infer();
+  SetInputs(rehearsal_->inputs, direct_);
+  Scratch outputs;
+  if (!SetOutputs(rehearsal_->guess, outputs).ok()) return false;
+  direct_.infer();
   for (size_t i = 0; i < targets_.size(); ++i) {
     const ov::Tensor expected = plain_.get_output_tensor(i);
-    if (run.request->get_output_tensor(i).get_shape() != expected.get_shape() ||
+    if (direct_.get_output_tensor(i).get_shape() != expected.get_shape() ||
         !std::ranges::equal(targets_[i], std::span(DataOf(expected), expected.get_byte_size()))) {
       return false;
     }
@@ -166,46 +172,44 @@ bool ModelRunner::Rehearse(std::span<const TensorView> inputs) {
   return true;
 }
 
-bool ModelRunner::Heal(ov::InferRequest& request) {
+bool ModelRunner::Heal() {
   try {
-    ShapeRuns::Run run = rehearsal_->run;
-    run.request = request;
-    SetInputs(rehearsal_->inputs, request);
-    Scratch memory;
-    if (!SetOutputs(run, memory).ok()) return false;
-    request.infer();
-    return AllWritten(run);
+    SetInputs(rehearsal_->inputs, direct_);
+    Scratch outputs;
+    if (!SetOutputs(rehearsal_->guess, outputs).ok()) return false;
+    direct_.infer();
+    return AllWritten(rehearsal_->guess);
   } catch (const std::exception&) {
     return false;
   }
 }
 
+Status ModelRunner::RunDirect(std::span<const TensorView> inputs, const OutputShapes::Guess& guess,
+                              OutputSink& sink, bool* written) {
+  try {
+    SetInputs(inputs, direct_);
+    EK_RETURN_IF_ERROR(SetOutputs(guess, sink));
+    direct_.infer();
+    *written = AllWritten(guess);
+    if (!*written && !Heal()) may_run_direct_ = false;
+  } catch (const std::exception&) {
+    // Thrown, so not swallowed. The plain run says it again, if it was not the fault of a wrong guess.
+  }
+  return Status::Ok();
+}
+
 Status ModelRunner::Run(std::span<const TensorView> inputs, OutputSink& sink) {
-  if (!direct_) return RunPlain(inputs, sink);
+  if (!may_run_direct_) return RunPlain(inputs, sink);
   if (rehearsal_ == nullptr) {
     EK_RETURN_IF_ERROR(RunPlain(inputs, sink));
-    if (runs_.Find(inputs).Complete()) direct_ = Rehearse(inputs) && direct_;
+    if (shapes_.Find(inputs).Complete()) may_run_direct_ = Rehearse(inputs) && may_run_direct_;
     return Status::Ok();
   }
-  ShapeRuns::Run& run = runs_.Find(inputs);
-  if (!run.Complete()) return RunPlain(inputs, sink);
-  bool thrown = false;
-  try {
-    if (!run.request) run.request = model_.create_infer_request();
-    SetInputs(inputs, *run.request);
-    EK_RETURN_IF_ERROR(SetOutputs(run, sink));
-    run.request->infer();
-    if (AllWritten(run)) return Status::Ok();
-  } catch (const std::exception&) {
-    // Said again by the plain run, if it was not the fault of a wrong guess.
-    thrown = true;
-  }
-  if (!thrown && !Heal(*run.request)) {
-    direct_ = false;
-    kept_.push_back(*run.request);
-  }
-  run.request.reset();
-  return RunPlain(inputs, sink);
+  const OutputShapes::Guess& guess = shapes_.Find(inputs);
+  if (!guess.Complete()) return RunPlain(inputs, sink);
+  bool written = false;
+  EK_RETURN_IF_ERROR(RunDirect(inputs, guess, sink, &written));
+  return written ? Status::Ok() : RunPlain(inputs, sink);
 }
 
 }  // namespace evenkeel
