@@ -14,7 +14,7 @@ import subprocess
 
 import pytest
 
-from daemon import BINARY, ECHO, STOP_SECONDS, Daemon, environment, place_models, run_cli, wait_for_announcement
+from daemon import ECHO, STOP_SECONDS, Daemon, launch, place_models, run_cli, wait_for_announcement
 
 
 @pytest.fixture
@@ -30,23 +30,8 @@ def serve(tmp_path):
         ready: bool = True,
     ) -> Daemon:
         folder = folder or tmp_path / f"daemon{len(daemons)}"
-        for name in ("models", "state", "cache"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
         place_models(folder / "models", {"echo.fake": ECHO} if models is None else models)
-        log_path = folder / f"log{len(daemons)}"
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                [
-                    str(BINARY), "serve", "--models", str(folder / "models"), "--state", str(folder / "state"),
-                    "--cache", str(folder / "cache"), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0",
-                    *(flags or []),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**environment(folder), **(env or {})},
-            )
-        daemon = Daemon(process, folder, log_path)
+        daemon = launch(folder, folder / f"log{len(daemons)}", flags or [], env)
         daemons.append(daemon)
         if ready:
             wait_for_announcement(daemon)

@@ -1,6 +1,6 @@
 """A daemon under test: started on free ports with its own folders, asked over HTTP, ended by SIGTERM.
 
-The binary: $EVENKEEL_BINARY, else build/evenkeel.
+The binary: $EVENKEEL_BINARY, else evenkeel in $EVENKEEL_BUILD, else build/evenkeel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import urllib.request
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BINARY = pathlib.Path(os.environ.get("EVENKEEL_BINARY", ROOT / "build" / "evenkeel"))
+BUILD = pathlib.Path(os.environ.get("EVENKEEL_BUILD", ROOT / "build"))
+BINARY = pathlib.Path(os.environ.get("EVENKEEL_BINARY", BUILD / "evenkeel"))
 START_SECONDS = 60
 STOP_SECONDS = 40
 ECHO = """\
@@ -111,6 +112,24 @@ def place_models(target: pathlib.Path, models: dict[str, str | bytes | pathlib.P
             path.write_bytes(content)
         else:
             path.write_text(content)
+
+
+def launch(folder: pathlib.Path, log_path: pathlib.Path, flags: list[str], env: dict[str, str] | None = None) -> Daemon:
+    """A daemon on free ports with models/, state/ and cache/ in `folder` (unless `flags` say otherwise); not awaited."""
+    for name in ("models", "state", "cache"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    defaults = {f"--{name}": str(folder / name) for name in ("models", "state", "cache")}
+    defaults |= {f"--{name}-port": "0" for name in ("http", "grpc", "metrics")}
+    chosen = [word for flag, value in defaults.items() if flag not in flags for word in (flag, value)]
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [str(BINARY), "serve", *chosen, *flags],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**environment(folder), **(env or {})},
+        )
+    return Daemon(process, folder, log_path)
 
 
 def wait_for_announcement(daemon: Daemon) -> None:

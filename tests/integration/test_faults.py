@@ -8,10 +8,12 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 import sys
 import time
 
 import pytest
+from daemon import BINARY, environment
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from load import Load  # noqa: E402
@@ -151,7 +153,7 @@ def test_one_broken_model_does_not_stop_the_others(serve):
     assert "empty" in index["empty"]["reason"]
 
 
-def test_two_daemons_on_one_state_folder(serve, tmp_path):
+def test_two_daemons_on_one_state_folder(serve):
     first = serve(models={"echo.fake": ECHO})
     import subprocess
 
