@@ -155,10 +155,6 @@ def test_one_broken_model_does_not_stop_the_others(serve):
 
 def test_two_daemons_on_one_state_folder(serve):
     first = serve(models={"echo.fake": ECHO})
-    import subprocess
-
-    from daemon import BINARY, environment
-
     second = subprocess.run(
         [str(BINARY), "serve", "--models", str(first.models), "--state", str(first.folder / "state"),
          "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"],
