@@ -269,7 +269,7 @@ TEST_F(KServeHttpTest, WrongTensorsAre400AndNamed) {
   ExpectError("echo", changed([](json& r) { r["inputs"] = "x"; }), 400, "inputs");
   ExpectError("echo", changed([](json& r) { r["inputs"][0] = 1; }), 400, "object");
   ExpectError("echo", changed([](json& r) { r["inputs"][0]["name"] = "zz"; }), 400,
-              "model 'echo' has no input 'zz'");
+              "model 'echo': unknown input 'zz'");
   ExpectError("echo", changed([](json& r) { r["inputs"][0].erase("name"); }), 400, "no name");
   ExpectError("echo", changed([](json& r) { r["inputs"].push_back(r["inputs"][0]); }), 400,
               "'x' is given twice");
@@ -307,7 +307,7 @@ TEST_F(KServeHttpTest, WrongTensorsAre400AndNamed) {
   ExpectError("echo", changed([](json& r) {
                 r["outputs"] = {{{"name", "z"}}};
               }),
-              400, "model 'echo' has no output 'z'");
+              400, "model 'echo': unknown output 'z'");
   ExpectError("echo", changed([](json& r) {
                 r["outputs"] = {{{"name", "y"}}, {{"name", "y"}}};
               }),

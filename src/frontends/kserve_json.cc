@@ -126,9 +126,8 @@ Status ReadShape(const element& e, Shape* out) {
 
 class RequestReader {
  public:
-  RequestReader(std::span<const std::byte> binary, std::string_view model,
-                const Signature& signature, InferRequest* out)
-      : binary_(binary), model_(model), signature_(signature), out_(out) {}
+  RequestReader(std::span<const std::byte> binary, const Signature& signature, InferRequest* out)
+      : binary_(binary), signature_(signature), out_(out) {}
 
   Status Read(const object& root) {
     EK_RETURN_IF_ERROR(CheckKeys(root));
@@ -151,7 +150,7 @@ class RequestReader {
       }
     }
     if (has_parameters) EK_RETURN_IF_ERROR(ReadParameters(parameters));
-    if (!has_inputs) return InvalidArgument("model '{}': the request has no 'inputs'", model_);
+    if (!has_inputs) return InvalidArgument("the request has no 'inputs'");
     EK_RETURN_IF_ERROR(ReadInputs(inputs));
     return has_outputs ? ReadOutputs(outputs) : AllOutputs();
   }
@@ -202,8 +201,8 @@ class RequestReader {
     for (size_t i = 0; i < signature_.inputs.size(); ++i) {
       const TensorSpec& spec = signature_.inputs[i];
       if (std::ranges::none_of(out_->inputs, [&](const TensorView& v) { return v.spec == i; })) {
-        return InvalidArgument("model '{}': input '{}' is missing, expected {} {}", model_,
-                               spec.name, NameOf(spec.dtype), spec.shape.ToString());
+        return InvalidArgument("input '{}' is missing, expected {} {}", spec.name,
+                               NameOf(spec.dtype), spec.shape.ToString());
       }
     }
     if (!binary_.empty())
@@ -220,7 +219,7 @@ class RequestReader {
       return InvalidArgument("an input has no name");
     EK_RETURN_IF_ERROR(ReadString(name_field, "an input's name", &name));
     const int spec = signature_.FindInput(name);
-    if (spec < 0) return InvalidArgument("model '{}' has no input '{}'", model_, name);
+    if (spec < 0) return InvalidArgument("unknown input '{}'", name);
     TensorView view;
     view.spec = static_cast<uint32_t>(spec);
     if (std::ranges::any_of(out_->inputs,
@@ -337,7 +336,7 @@ class RequestReader {
       return InvalidArgument("an output has no name");
     EK_RETURN_IF_ERROR(ReadString(name_field, "an output's name", &name));
     const int spec = signature_.FindOutput(name);
-    if (spec < 0) return InvalidArgument("model '{}' has no output '{}'", model_, name);
+    if (spec < 0) return InvalidArgument("unknown output '{}'", name);
     RequestedOutput output{static_cast<uint32_t>(spec), binary_output_, 0};
     if (std::ranges::any_of(out_->outputs,
                             [&](const RequestedOutput& o) { return o.spec == output.spec; })) {
@@ -373,25 +372,30 @@ class RequestReader {
       1 << 30;  // far above any output's size; the result is cut to that
 
   std::span<const std::byte> binary_;  // not yet taken
-  const std::string_view model_;
   const Signature& signature_;
   InferRequest* const out_;
   bool binary_output_ = false;
 };
 
-}  // namespace
-
-Status ParseInferRequest(std::span<const std::byte> body, std::optional<uint64_t> json_size,
-                         std::string_view model, const Signature& signature, InferRequest* out) {
+Status Parse(std::span<const std::byte> body, std::optional<uint64_t> json_size,
+             const Signature& signature, InferRequest* out) {
   const uint64_t size = json_size.value_or(body.size());
   if (size > body.size()) {
     return InvalidArgument("Inference-Header-Content-Length is {}, but the body has {} bytes", size,
                            body.size());
   }
-  if (size == 0) return InvalidArgument("model '{}': the request has no JSON", model);
+  if (size == 0) return InvalidArgument("the request has no JSON");
   Document document;
   EK_RETURN_IF_ERROR(document.Parse({reinterpret_cast<const char*>(body.data()), size}));
-  return RequestReader(body.subspan(size), model, signature, out).Read(document.root());
+  return RequestReader(body.subspan(size), signature, out).Read(document.root());
+}
+
+}  // namespace
+
+Status ParseInferRequest(std::span<const std::byte> body, std::optional<uint64_t> json_size,
+                         std::string_view model, const Signature& signature, InferRequest* out) {
+  const Status status = Parse(body, json_size, signature, out);
+  return status.ok() ? status : status.Annotate(fmt::format("model '{}'", model));
 }
 
 }  // namespace evenkeel
