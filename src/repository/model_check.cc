@@ -48,8 +48,8 @@ Status CheckMessage(const std::string& path, uint32_t required, uint32_t highest
   while (reader.Next(&field)) {
     if (field.number > highest)
       return InvalidArgument("no {}: it has a field {}", what, field.number);
-    found |=
-        field.number == required && field.type == FileWireField::Type::kBytes && field.bytes.size() > 0;
+    found |= field.number == required && field.type == FileWireField::Type::kBytes &&
+             field.bytes.size() > 0;
   }
   EK_RETURN_IF_ERROR(reader.status());
   return found ? Status::Ok() : InvalidArgument("no {}: it is without content", what);

@@ -25,7 +25,9 @@ bool FileWireReader::Varint(uint64_t* value) {
   return Fail("a number is too long");
 }
 
-bool FileWireReader::NextVarint(uint64_t* value) { return status_.ok() && at_ < end_ && Varint(value); }
+bool FileWireReader::NextVarint(uint64_t* value) {
+  return status_.ok() && at_ < end_ && Varint(value);
+}
 
 bool FileWireReader::Next(FileWireField* field) {
   uint64_t tag = 0;
