@@ -17,7 +17,8 @@ Duration BatchTimes::Estimate(int rows) const {
   const auto ns = [](double value) { return Duration(static_cast<int64_t>(value)); };
   const auto above = entries_.lower_bound(rows);
   if (above != entries_.end() && above->first == rows) return ns(above->second.mean_ns);
-  if (above == entries_.begin()) return ns(above->second.mean_ns);  // smaller than all measured: at most that
+  if (above == entries_.begin())
+    return ns(above->second.mean_ns);  // smaller than all measured: at most that
   const auto below = std::prev(above);
   const double low = below->second.mean_ns;
   if (above == entries_.end()) return ns(low * rows / below->first);

@@ -30,7 +30,8 @@ Dispatcher::Dispatcher(DispatcherOptions options, EventLoop& loop, const Clock& 
       queue_(!RowShapesFixed(options_.signature)),
       alarm_(loop.MakeAlarm([this] { OnAlarm(); })) {
   if (options_.batching.max_queue_rows == 0) options_.batching.max_queue_rows = kDefaultQueueRows;
-  if (options_.batching.max_queue_bytes == 0) options_.batching.max_queue_bytes = kDefaultQueueBytes;
+  if (options_.batching.max_queue_bytes == 0)
+    options_.batching.max_queue_bytes = kDefaultQueueBytes;
 }
 
 Dispatcher::~Dispatcher() {
@@ -76,7 +77,8 @@ std::unique_ptr<Request> Dispatcher::MakeRequest(InferCall* call, int64_t rows) 
   auto request = std::make_unique<Request>();
   request->call = call;
   request->rows = rows;
-  request->priority = std::clamp(call->priority > 0 ? call->priority : options_.default_priority, 1, kPriorities);
+  request->priority =
+      std::clamp(call->priority > 0 ? call->priority : options_.default_priority, 1, kPriorities);
   for (const TensorView& view : call->inputs) request->bytes += view.data.size();
   const int limit = options_.signature.batched ? max_batch_ : 1;
   // Beyond any queue: Admit refuses it by its rows, so it need not be cut.
@@ -98,30 +100,31 @@ Status Dispatcher::Admit(const Request& request, Time now) const {
   if (draining_) return Unavailable("model '{}' is being unloaded", options_.model);
   if (!unavailable_.ok()) return unavailable_;
   if (request.rows > limits.max_queue_rows) {
-    return TooLarge("model '{}': expected at most {} rows in a request, got {}", options_.model, limits.max_queue_rows,
-                    request.rows);
+    return TooLarge("model '{}': expected at most {} rows in a request, got {}", options_.model,
+                    limits.max_queue_rows, request.rows);
   }
   for (const Part& part : request.parts) {
     if (part.bytes > options_.input_capacity) {
-      return TooLarge("model '{}': {} rows take {} bytes, a batch has room for {}", options_.model, part.rows,
-                      part.bytes, options_.input_capacity);
+      return TooLarge("model '{}': {} rows take {} bytes, a batch has room for {}", options_.model,
+                      part.rows, part.bytes, options_.input_capacity);
     }
   }
   if (queue_.waiting_rows() + request.rows > limits.max_queue_rows ||
       queue_.waiting_bytes() + static_cast<int64_t>(request.bytes) > limits.max_queue_bytes) {
-    return Overloaded("model '{}': the queue is full ({} rows, {} bytes wait)", options_.model, queue_.waiting_rows(),
-                      queue_.waiting_bytes());
+    return Overloaded("model '{}': the queue is full ({} rows, {} bytes wait)", options_.model,
+                      queue_.waiting_rows(), queue_.waiting_bytes());
   }
   const Time deadline = request.call->deadline;
-  if (deadline <= now) return DeadlineExceeded("model '{}': the deadline had passed on arrival", options_.model);
+  if (deadline <= now)
+    return DeadlineExceeded("model '{}': the deadline had passed on arrival", options_.model);
   const Duration wait = PredictedWait(queue_.RowsAhead(request.priority), now);
-  const Duration limit = deadline == kNever
-                             ? 10 * options_.objective.value_or(std::max<Duration>(50ms, 10 * stats_.times.Estimate(1)))
-                             : deadline - now;
+  const Duration limit = deadline == kNever ? 10 * options_.objective.value_or(std::max<Duration>(
+                                                       50ms, 10 * stats_.times.Estimate(1)))
+                                            : deadline - now;
   const int first = static_cast<int>(std::min<int64_t>(request.rows, max_batch_));
   if (wait > Duration::zero() && wait + stats_.times.Estimate(first) > limit) {
-    return Overloaded("model '{}': predicted wait {:.0f} ms passes the limit of {:.0f} ms", options_.model,
-                      Milliseconds(wait), Milliseconds(limit));
+    return Overloaded("model '{}': predicted wait {:.0f} ms passes the limit of {:.0f} ms",
+                      options_.model, Milliseconds(wait), Milliseconds(limit));
   }
   return Status::Ok();
 }
@@ -137,7 +140,8 @@ Duration Dispatcher::PredictedWait(int64_t rows_ahead, Time now) const {
     limit = std::max(limit, MaxRows(*instance));
     for (const auto& batch : instance->inflight) {
       const Duration whole = stats_.times.Estimate(batch->run_rows);
-      const Duration gone = batch->front_since == kNever ? Duration::zero() : now - batch->front_since;
+      const Duration gone =
+          batch->front_since == kNever ? Duration::zero() : now - batch->front_since;
       running += std::max(Duration::zero(), whole - gone);
     }
   }
@@ -207,7 +211,8 @@ ModelStats Dispatcher::Stats() const {
   ModelStats copy = stats_;
   copy.waiting_rows = queue_.waiting_rows();
   copy.waiting_bytes = queue_.waiting_bytes();
-  for (const auto& instance : instances_) copy.running_batches += static_cast<int>(instance->inflight.size());
+  for (const auto& instance : instances_)
+    copy.running_batches += static_cast<int>(instance->inflight.size());
   return copy;
 }
 

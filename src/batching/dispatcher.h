@@ -35,13 +35,13 @@
 namespace evenkeel {
 
 struct DispatcherOptions {
-  std::string model;                   // for messages
+  std::string model;  // for messages
   Signature signature;
   BatchingConfig batching;
-  std::optional<Duration> objective;   // p99; unset: max(50 ms, 10 T(1))
-  Duration hang_timeout{};             // 0: max(10 s, 50 T(b))
+  std::optional<Duration> objective;  // p99; unset: max(50 ms, 10 T(1))
+  Duration hang_timeout{};            // 0: max(10 s, 50 T(b))
   int default_priority = 8;
-  size_t input_capacity = 0;           // bytes of a slot's input arena
+  size_t input_capacity = 0;  // bytes of a slot's input arena
   // A worker's batch runs longer than it may. Called on the loop; the caller kills the worker and then calls Detach().
   std::function<void(int instance)> on_hang;
   // Every size that must be warm before the model counts as ready has been run (on the loop). The status says if warming failed.
@@ -114,9 +114,11 @@ class Dispatcher {
   static void Answer(Request& request, const Signature& signature);
 
   Instance* Find(int instance) const;
-  void Collect(Instance& instance, std::vector<std::pair<std::unique_ptr<Batch>, ipc::Completion>>* done);
+  void Collect(Instance& instance,
+               std::vector<std::pair<std::unique_ptr<Batch>, ipc::Completion>>* done);
   void PlanWarming(Instance& instance, Actions* actions);
-  void FinishWarm(Instance& instance, const Batch& batch, const ipc::Completion& completion, Actions* actions);
+  void FinishWarm(Instance& instance, const Batch& batch, const ipc::Completion& completion,
+                  Actions* actions);
   void MakeUsable(Instance& instance, Actions* actions);
   void FailBatch(std::unique_ptr<Batch> batch, const Status& status, Actions* actions);
   void Rerun(std::span<Part* const> parts, CloseReason reason);
@@ -130,21 +132,22 @@ class Dispatcher {
   EventLoop& loop_;
   const Clock& clock_;
   const std::unique_ptr<Window> window_;
-  const int max_batch_;        // as the signature said at first
+  const int max_batch_;  // as the signature said at first
 
-  mutable std::mutex mutex_;   // guards everything below
-  std::condition_variable gathered_;             // an instance's `gathering` fell to 0
+  mutable std::mutex mutex_;          // guards everything below
+  std::condition_variable gathered_;  // an instance's `gathering` fell to 0
   RowQueue queue_;
-  std::vector<std::unique_ptr<Batch>> retries_;  // to be run as they are, first of all; back() is next
+  std::vector<std::unique_ptr<Batch>>
+      retries_;  // to be run as they are, first of all; back() is next
   std::vector<std::unique_ptr<Instance>> instances_;
-  size_t open_requests_ = 0;                     // accepted, not yet answered
+  size_t open_requests_ = 0;  // accepted, not yet answered
   ModelStats stats_;
   Status unavailable_;
   bool draining_ = false;
-  bool was_usable_ = false;                      // some instance has been warm: the signature is final
+  bool was_usable_ = false;  // some instance has been warm: the signature is final
   std::function<void()> drained_;
   uint64_t next_batch_ = 1;
-  double stretch_ = 1;                           // wall time between back-to-back batches over their compute time
+  double stretch_ = 1;  // wall time between back-to-back batches over their compute time
   Time armed_ = kNever;
   std::unique_ptr<Alarm> alarm_;
 };

@@ -21,40 +21,40 @@ struct Dispatcher::Batch {
   ipc::Channel* channel = nullptr;
   uint32_t slot = 0;
   std::span<std::byte> arena;
-  std::vector<Part*> parts;       // empty: a warm-up
+  std::vector<Part*> parts;  // empty: a warm-up
   int rows = 0, run_rows = 0;
-  size_t bytes = 0;               // of the parts in the arena
+  size_t bytes = 0;  // of the parts in the arena
   CloseReason reason = CloseReason::kIdle;
-  Time closed{};                  // taken from the queue
-  Time front_since = kNever;      // when it came to run (not behind another)
-  bool lay_ready = false;         // was submitted while another ran
+  Time closed{};              // taken from the queue
+  Time front_since = kNever;  // when it came to run (not behind another)
+  bool lay_ready = false;     // was submitted while another ran
   Duration oldest_wait{}, gather{};
 };
 
 // Sizes still to be run before (required) or while (optional) serving.
 struct WarmPlan {
   std::deque<int> required, optional;
-  std::set<int> warm;             // sizes that may be used
-  bool exact = false;             // shapes vary or warming failed: any size is run as it is
-  int runs_of_first = 0;          // a size is run twice: the second run gives T
+  std::set<int> warm;     // sizes that may be used
+  bool exact = false;     // shapes vary or warming failed: any size is run as it is
+  int runs_of_first = 0;  // a size is run twice: the second run gives T
   Duration spent{};
 };
 
 struct Dispatcher::Instance {
   int id = 0;
-  ipc::Channel* channel = nullptr;   // null: detached
-  bool usable = false;               // warmed enough to serve
+  ipc::Channel* channel = nullptr;  // null: detached
+  bool usable = false;              // warmed enough to serve
   bool last_was_warm = false;
-  int gathering = 0;                 // batches being filled, by any thread; Detach waits for them
+  int gathering = 0;  // batches being filled, by any thread; Detach waits for them
   std::deque<std::unique_ptr<Batch>> inflight;
   WarmPlan plan;
   Time last_completion{};
 };
 
 struct Dispatcher::Actions {
-  std::vector<Batch*> gather;                       // reserved, to be filled and submitted
-  std::vector<std::unique_ptr<Request>> ended;      // closed, to be answered
-  std::vector<std::function<void()>> calls;         // hooks
+  std::vector<Batch*> gather;                   // reserved, to be filled and submitted
+  std::vector<std::unique_ptr<Request>> ended;  // closed, to be answered
+  std::vector<std::function<void()>> calls;     // hooks
 };
 
 }  // namespace evenkeel

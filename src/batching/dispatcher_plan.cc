@@ -47,7 +47,9 @@ void Dispatcher::Plan(Time now, Actions* actions) {
 void Dispatcher::DropDue(Time now, Actions* actions) {
   while (queue_.earliest_deadline() <= now) {
     FailRequest(queue_.first_due()->request,
-                DeadlineExceeded("model '{}': the deadline passed while the request waited", options_.model), actions);
+                DeadlineExceeded("model '{}': the deadline passed while the request waited",
+                                 options_.model),
+                actions);
   }
 }
 
@@ -134,13 +136,15 @@ void Dispatcher::TakeParts(Lane& lane, int64_t rows, Time now, Actions* actions,
   int64_t left = lane.waiting_rows;
   while (left > 0) {
     Part* part = lane.head();
-    const bool fits = batch->rows + part->rows <= rows && batch->bytes + part->bytes <= options_.input_capacity;
+    const bool fits =
+        batch->rows + part->rows <= rows && batch->bytes + part->bytes <= options_.input_capacity;
     if (!batch->parts.empty() && !fits) break;
     const Time deadline = part->request->call->deadline;
     if (deadline != kNever && now + soonest > deadline) {
       const int64_t before = queue_.waiting_rows();
       FailRequest(part->request,
-                  DeadlineExceeded("model '{}': the deadline can no longer be met", options_.model), actions);
+                  DeadlineExceeded("model '{}': the deadline can no longer be met", options_.model),
+                  actions);
       left -= before - queue_.waiting_rows();
       continue;
     }
@@ -156,7 +160,8 @@ void Dispatcher::TakeParts(Lane& lane, int64_t rows, Time now, Actions* actions,
   }
 }
 
-void Dispatcher::Launch(Instance& instance, std::unique_ptr<Batch> batch, Time now, Actions* actions) {
+void Dispatcher::Launch(Instance& instance, std::unique_ptr<Batch> batch, Time now,
+                        Actions* actions) {
   batch->id = next_batch_++;
   batch->instance = &instance;
   batch->channel = instance.channel;

@@ -75,12 +75,15 @@ void Dispatcher::Detach(int id) {
       for (Part* part : (*batch)->parts) {
         if (part->kills >= kKillsAllowed) {
           EndPart(*part,
-                  Internal("model '{}': the worker died twice while it ran this request", options_.model), &actions);
+                  Internal("model '{}': the worker died twice while it ran this request",
+                           options_.model),
+                  &actions);
         } else {
           again.push_back(part);
         }
       }
-      for (auto part = again.rbegin(); part != again.rend(); ++part) Rerun({&*part, 1}, (*batch)->reason);
+      for (auto part = again.rbegin(); part != again.rend(); ++part)
+        Rerun({&*part, 1}, (*batch)->reason);
     }
     Plan(clock_.Now(), &actions);
   }
@@ -110,9 +113,10 @@ void Dispatcher::Execute(Actions* actions) {
 
 void Dispatcher::GatherAndSubmit(Batch* batch) {
   const Time begin = clock_.Now();
-  const auto views = batch->parts.empty()
-                         ? WarmBatch(options_.signature, batch->run_rows, batch->arena)
-                         : GatherBatch(options_.signature, batch->parts, batch->run_rows, batch->arena);
+  const auto views =
+      batch->parts.empty()
+          ? WarmBatch(options_.signature, batch->run_rows, batch->arena)
+          : GatherBatch(options_.signature, batch->parts, batch->run_rows, batch->arena);
   EK_CHECK(views.ok());  // sizes were checked when the batch was formed
   const std::lock_guard lock(mutex_);
   batch->gather = clock_.Now() - begin;
@@ -128,7 +132,8 @@ void Dispatcher::Collect(Instance& instance,
     auto batch = std::move(instance.inflight.front());
     instance.inflight.pop_front();
     if (completion->batch_id != batch->id) {
-      completion->status = Internal("the worker answered batch {} for batch {}", completion->batch_id, batch->id);
+      completion->status =
+          Internal("the worker answered batch {} for batch {}", completion->batch_id, batch->id);
     }
     if (batch->lay_ready && completion->compute > Duration::zero()) {
       const double sample = Seconds(now - batch->front_since) / Seconds(completion->compute);
@@ -174,7 +179,8 @@ void Dispatcher::OnChannelReadable(int id) {
 
 void Dispatcher::Complete(std::unique_ptr<Batch> batch, const ipc::Completion& completion) {
   Status status = completion.status;
-  if (status.ok()) status = Scatter::Create(options_.signature, completion.outputs, batch->run_rows).status();
+  if (status.ok())
+    status = Scatter::Create(options_.signature, completion.outputs, batch->run_rows).status();
   if (status.ok()) return AnswerBatch(*batch, completion);
   Actions actions;
   {
@@ -190,7 +196,8 @@ void Dispatcher::FailBatch(std::unique_ptr<Batch> batch, const Status& status, A
   auto& parts = batch->parts;
   if (parts.size() == 1) {
     LogDebug("model '{}': a request failed in the engine: {}", options_.model, status.ToString());
-    return EndPart(*parts.front(), status.Annotate(fmt::format("model '{}'", options_.model)), actions);
+    return EndPart(*parts.front(), status.Annotate(fmt::format("model '{}'", options_.model)),
+                   actions);
   }
   const std::span<Part* const> all(parts);
   Rerun(all.subspan(parts.size() / 2), batch->reason);
@@ -228,8 +235,9 @@ void Dispatcher::AnswerBatch(Batch& batch, const ipc::Completion& completion) {
       continue;
     }
     const Status& outcome = whole[i]->failure.ok() ? status : whole[i]->failure;
-    whole[i]->call->Done(outcome, outcome.ok() ? std::span<const TensorView>(views) : std::span<const TensorView>(),
-                         whole[i]->timings);
+    whole[i]->call->Done(
+        outcome, outcome.ok() ? std::span<const TensorView>(views) : std::span<const TensorView>(),
+        whole[i]->timings);
   }
   Actions actions;
   {
@@ -309,8 +317,9 @@ void Dispatcher::Answer(Request& request, const Signature& signature) {
       // Rows that the model gave different shapes do not make one tensor.
       if (!(part.outputs[i].shape.Tail() == views[i].shape.Tail())) {
         return request.call->Done(
-            Internal("output '{}': parts of the request have shapes {} and {}", signature.outputs[i].name,
-                     views[i].shape.ToString(), part.outputs[i].shape.ToString()),
+            Internal("output '{}': parts of the request have shapes {} and {}",
+                     signature.outputs[i].name, views[i].shape.ToString(),
+                     part.outputs[i].shape.ToString()),
             {}, request.timings);
       }
       bytes[i].insert(bytes[i].end(), part.outputs[i].data.begin(), part.outputs[i].data.end());
@@ -334,8 +343,9 @@ void Dispatcher::RecordBatch(const Batch& batch, const ipc::Completion& completi
   size.compute.Add(completion.compute);
   if (ok) stats_.times.Record(batch.run_rows, completion.compute);
   stats_.last_inference = now;
-  stats_.recent.push_back({batch.closed, batch.rows, batch.run_rows, static_cast<int>(batch.parts.size()), batch.reason,
-                           batch.oldest_wait, batch.gather, completion.compute, !ok});
+  stats_.recent.push_back({batch.closed, batch.rows, batch.run_rows,
+                           static_cast<int>(batch.parts.size()), batch.reason, batch.oldest_wait,
+                           batch.gather, completion.compute, !ok});
   if (stats_.recent.size() > ModelStats::kRecent) stats_.recent.pop_front();
 }
 

@@ -87,7 +87,8 @@ class DispatcherTest : public ::testing::Test {
     channel(id).Fail(status);
     dispatcher->OnChannelReadable(id);
   }
-  std::unique_ptr<TestCall> Send(std::vector<float> marks, Time deadline = kNever, int priority = 0) {
+  std::unique_ptr<TestCall> Send(std::vector<float> marks, Time deadline = kNever,
+                                 int priority = 0) {
     auto call = std::make_unique<TestCall>(std::move(marks), clock.Now());
     call->deadline = deadline;
     call->priority = priority;
@@ -414,7 +415,8 @@ TEST_F(DispatcherTest, AModelThatDoesNotFollowTheBatchAxisIsServedUnbatched) {
 // Random traffic, failures, deaths and cancellations: every call is answered exactly once, and never with somebody else's rows.
 RC_GTEST_FIXTURE_PROP(DispatcherTest, EveryCallIsAnsweredOnceAndRight, ()) {
   BatchingConfig batching;
-  batching.policy = *rc::gen::element(BatchingPolicy::kNone, BatchingPolicy::kGreedy, BatchingPolicy::kFixed);
+  batching.policy =
+      *rc::gen::element(BatchingPolicy::kNone, BatchingPolicy::kGreedy, BatchingPolicy::kFixed);
   batching.max_delay = 2ms;
   Build(batching, *rc::gen::inRange(1, 9));
   std::vector<std::unique_ptr<TestCall>> calls;
@@ -425,7 +427,9 @@ RC_GTEST_FIXTURE_PROP(DispatcherTest, EveryCallIsAnsweredOnceAndRight, ()) {
       case 0: {
         std::vector<float> marks(static_cast<size_t>(*rc::gen::inRange(1, 20)));
         for (float& m : marks) m = mark++;
-        const Time deadline = *rc::gen::arbitrary<bool>() ? kNever : clock.Now() + Duration(*rc::gen::inRange(0, 30'000'000));
+        const Time deadline = *rc::gen::arbitrary<bool>()
+                                  ? kNever
+                                  : clock.Now() + Duration(*rc::gen::inRange(0, 30'000'000));
         calls.push_back(Send(std::move(marks), deadline, *rc::gen::inRange(0, 17)));
         break;
       }
@@ -440,11 +444,12 @@ RC_GTEST_FIXTURE_PROP(DispatcherTest, EveryCallIsAnsweredOnceAndRight, ()) {
         Up(0);
         break;
       case 4:
-        if (!calls.empty()) dispatcher->Cancel(calls[static_cast<size_t>(*rc::gen::inRange<int>(0, static_cast<int>(calls.size())))].get());
+        if (!calls.empty())
+          dispatcher->Cancel(
+              calls[static_cast<size_t>(*rc::gen::inRange<int>(0, static_cast<int>(calls.size())))]
+                  .get());
         break;
-      default:
-        clock.Advance(Duration(*rc::gen::inRange(0, 10'000'000)));
-        loop.RunPosted();
+      default: clock.Advance(Duration(*rc::gen::inRange(0, 10'000'000))); loop.RunPosted();
     }
   }
   TearDown();

@@ -13,9 +13,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kBeforeReady = 1s;   // compute spent on warming before the model counts as ready
+constexpr Duration kBeforeReady = 1s;  // compute spent on warming before the model counts as ready
 constexpr Duration kInAll = 3s;
-constexpr Duration kWorthRepeating = 500ms;  // a first run longer than this is not repeated for its time
+constexpr Duration kWorthRepeating =
+    500ms;  // a first run longer than this is not repeated for its time
 
 }  // namespace
 
@@ -55,8 +56,8 @@ void Dispatcher::MakeUsable(Instance& instance, Actions* actions) {
   });
 }
 
-void Dispatcher::FinishWarm(Instance& instance, const Batch& batch, const ipc::Completion& completion,
-                            Actions* actions) {
+void Dispatcher::FinishWarm(Instance& instance, const Batch& batch,
+                            const ipc::Completion& completion, Actions* actions) {
   WarmPlan& plan = instance.plan;
   auto& sizes = plan.required.empty() ? plan.optional : plan.required;
   if (sizes.empty() || sizes.front() != batch.rows) return;  // being detached
@@ -71,7 +72,8 @@ void Dispatcher::FinishWarm(Instance& instance, const Batch& batch, const ipc::C
     if (plan.warm.empty()) plan.exact = true;
   } else if (!scatter.ok() && !was_usable_ && options_.signature.batched) {
     // Only before the first request: from then on the signature is read without the mutex.
-    LogWarning("model '{}' is served without batching: {}", options_.model, scatter.status().message());
+    LogWarning("model '{}' is served without batching: {}", options_.model,
+               scatter.status().message());
     options_.signature.batched = false;
     options_.signature.max_batch = 1;
     plan.required.clear();

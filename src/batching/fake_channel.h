@@ -24,7 +24,8 @@ class FakeChannel final : public ipc::Channel {
     float first(int64_t row) const {
       const size_t width = inputs.front().data.size() / static_cast<size_t>(rows());
       float value = 0;
-      std::memcpy(&value, inputs.front().data.data() + static_cast<size_t>(row) * width, sizeof value);
+      std::memcpy(&value, inputs.front().data.data() + static_cast<size_t>(row) * width,
+                  sizeof value);
       return value;
     }
   };
@@ -34,7 +35,9 @@ class FakeChannel final : public ipc::Channel {
   int control_fd() const override { return -1; }
   int done_fd() const override { return -1; }
   Status SendControl(std::string_view) override { return Status::Ok(); }
-  Result<std::optional<std::string>> ReceiveControl() override { return std::optional<std::string>(); }
+  Result<std::optional<std::string>> ReceiveControl() override {
+    return std::optional<std::string>();
+  }
 
   int free_slots() const override { return static_cast<int>(ipc::kSlots) - in_use_; }
   uint32_t Reserve() override {
@@ -101,7 +104,8 @@ class FakeChannel final : public ipc::Channel {
 
   int in_use_ = 0;
   uint32_t next_slot_ = 0;
-  std::vector<std::byte> arenas_[ipc::kSlots] = {std::vector<std::byte>(1 << 16), std::vector<std::byte>(1 << 16)};
+  std::vector<std::byte> arenas_[ipc::kSlots] = {std::vector<std::byte>(1 << 16),
+                                                 std::vector<std::byte>(1 << 16)};
   std::vector<std::byte> outputs_[ipc::kSlots];
   std::deque<ipc::Completion> done_;
 };

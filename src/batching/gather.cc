@@ -21,7 +21,8 @@ std::span<const std::byte> RowBytes(const TensorView& view, int64_t first_row, i
     return view.data.subspan(static_cast<size_t>(first_row) * row, static_cast<size_t>(rows) * row);
   }
   const int64_t a_row = *view.shape.Tail().ElementCount();
-  const size_t begin = *BytesElementsSize(view.data, first_row * a_row);  // checked when the call came in
+  const size_t begin =
+      *BytesElementsSize(view.data, first_row * a_row);  // checked when the call came in
   const size_t size = *BytesElementsSize(view.data.subspan(begin), rows * a_row);
   return view.data.subspan(begin, size);
 }
@@ -74,7 +75,8 @@ WarmTensor WarmShape(const TensorSpec& spec, bool batched, int rows) {
   tensor.element = spec.dtype == DataType::kBytes ? 4 : ElementSize(spec.dtype);
   const auto count = tensor.shape.ElementCount();
   size_t bytes = 0;
-  if (count && !__builtin_mul_overflow(static_cast<size_t>(*count), tensor.element, &bytes)) tensor.bytes = bytes;
+  if (count && !__builtin_mul_overflow(static_cast<size_t>(*count), tensor.element, &bytes))
+    tensor.bytes = bytes;
   return tensor;
 }
 
@@ -88,7 +90,8 @@ size_t ArenaBytes(const InferCall& call, bool batched, int64_t first_row, int64_
   return bytes;
 }
 
-Result<std::vector<TensorView>> GatherBatch(const Signature& signature, std::span<Part* const> parts, int run_rows,
+Result<std::vector<TensorView>> GatherBatch(const Signature& signature,
+                                            std::span<Part* const> parts, int run_rows,
                                             std::span<std::byte> arena) {
   std::vector<TensorView> views(signature.inputs.size());
   ArenaWriter writer(arena);
@@ -102,7 +105,8 @@ Result<std::vector<TensorView>> GatherBatch(const Signature& signature, std::spa
     bool fits = true;
     for (const Part* part : parts) {
       const TensorView& view = part->request->call->inputs[i];
-      fits = fits && writer.Append(signature.batched ? RowBytes(view, part->first_row, part->rows) : view.data);
+      fits = fits && writer.Append(signature.batched ? RowBytes(view, part->first_row, part->rows)
+                                                     : view.data);
       rows += part->rows;
     }
     if (signature.batched) {
@@ -113,7 +117,9 @@ Result<std::vector<TensorView>> GatherBatch(const Signature& signature, std::spa
       }
       views[i].shape[0] = rows;
     }
-    if (!fits) return TooLarge("a batch of {} rows does not fit the {} bytes of its buffer", run_rows, arena.size());
+    if (!fits)
+      return TooLarge("a batch of {} rows does not fit the {} bytes of its buffer", run_rows,
+                      arena.size());
     views[i].data = writer.tensor();
   }
   return views;
@@ -128,7 +134,8 @@ std::optional<size_t> WarmBytes(const Signature& signature, int rows) {
   return total;
 }
 
-Result<std::vector<TensorView>> WarmBatch(const Signature& signature, int rows, std::span<std::byte> arena) {
+Result<std::vector<TensorView>> WarmBatch(const Signature& signature, int rows,
+                                          std::span<std::byte> arena) {
   std::vector<TensorView> views(signature.inputs.size());
   ArenaWriter writer(arena);
   for (size_t i = 0; i < views.size(); ++i) {
@@ -136,12 +143,14 @@ Result<std::vector<TensorView>> WarmBatch(const Signature& signature, int rows, 
     const WarmTensor warm = WarmShape(spec, signature.batched, rows);
     writer.StartTensor();
     if (!warm.bytes || !writer.AppendZeros(*warm.bytes)) {
-      return TooLarge("a batch of {} rows does not fit the {} bytes of its buffer", rows, arena.size());
+      return TooLarge("a batch of {} rows does not fit the {} bytes of its buffer", rows,
+                      arena.size());
     }
     views[i] = {static_cast<uint32_t>(i), spec.dtype, warm.shape, writer.tensor()};
     if (const int64_t id = WarmId(spec); id != 0) {
       for (std::span<std::byte> at = writer.tensor(); !at.empty(); at = at.subspan(warm.element)) {
-        std::memcpy(at.data(), &id, std::min(warm.element, sizeof id));  // little-endian: the low bytes come first
+        std::memcpy(at.data(), &id,
+                    std::min(warm.element, sizeof id));  // little-endian: the low bytes come first
       }
     }
   }
@@ -157,15 +166,18 @@ bool RowShapesFixed(const Signature& signature) {
   return true;
 }
 
-Result<Scatter> Scatter::Create(const Signature& signature, std::span<const TensorView> outputs, int run_rows) {
+Result<Scatter> Scatter::Create(const Signature& signature, std::span<const TensorView> outputs,
+                                int run_rows) {
   if (outputs.size() != signature.outputs.size()) {
     return Internal("expected {} outputs, got {}", signature.outputs.size(), outputs.size());
   }
   for (size_t i = 0; signature.batched && i < outputs.size(); ++i) {
     const Shape& shape = outputs[i].shape;
     if (shape.rank() >= 1 && shape[0] == run_rows) continue;
-    return Internal("output '{}' has shape {} for a batch of {} rows: the model does not batch along its first axis",
-                    signature.outputs[i].name, shape.ToString(), run_rows);
+    return Internal(
+        "output '{}' has shape {} for a batch of {} rows: the model does not batch along its first "
+        "axis",
+        signature.outputs[i].name, shape.ToString(), run_rows);
   }
   return Scatter(outputs, signature.batched);
 }
@@ -182,7 +194,8 @@ Status Scatter::Next(int rows, std::vector<TensorView>* views) {
       if (!size.ok()) return Internal("output {}: {}", i, size.status().message());
       bytes = *size;
     } else {
-      bytes = outputs_[i].data.size() / static_cast<size_t>(outputs_[i].shape[0]) * static_cast<size_t>(rows);
+      bytes = outputs_[i].data.size() / static_cast<size_t>(outputs_[i].shape[0]) *
+              static_cast<size_t>(rows);
     }
     view.shape[0] = rows;
     view.data = rest.first(bytes);

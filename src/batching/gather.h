@@ -21,12 +21,14 @@ size_t ArenaBytes(const InferCall& call, bool batched, int64_t first_row, int64_
 
 // Gathers `parts` into `arena` and pads to `run_rows`. Returns one view an input, in signature order.
 // Error kTooLarge when the arena is too small.
-Result<std::vector<TensorView>> GatherBatch(const Signature& signature, std::span<Part* const> parts, int run_rows,
+Result<std::vector<TensorView>> GatherBatch(const Signature& signature,
+                                            std::span<Part* const> parts, int run_rows,
                                             std::span<std::byte> arena);
 
 // Fills `arena` with a batch of `rows` plausible rows for warming: zeros, or the lowest id of a range if zero is outside; free
 // dimensions are 1. REQUIRES: the signature has no free dimension but the batch axis.
-Result<std::vector<TensorView>> WarmBatch(const Signature& signature, int rows, std::span<std::byte> arena);
+Result<std::vector<TensorView>> WarmBatch(const Signature& signature, int rows,
+                                          std::span<std::byte> arena);
 
 // Arena bytes of such a batch; nullopt when a size overflows.
 std::optional<size_t> WarmBytes(const Signature& signature, int rows);
@@ -38,12 +40,14 @@ bool RowShapesFixed(const Signature& signature);
 class Scatter {
  public:
   // Error kInternal when an output does not have `run_rows` rows (the model does not batch along axis 0).
-  static Result<Scatter> Create(const Signature& signature, std::span<const TensorView> outputs, int run_rows);
+  static Result<Scatter> Create(const Signature& signature, std::span<const TensorView> outputs,
+                                int run_rows);
   // The next `rows` rows of every output. Views point into the batch's memory.
   Status Next(int rows, std::vector<TensorView>* views);
 
  private:
-  Scatter(std::span<const TensorView> outputs, bool batched) : outputs_(outputs), batched_(batched), at_(outputs.size()) {}
+  Scatter(std::span<const TensorView> outputs, bool batched)
+      : outputs_(outputs), batched_(batched), at_(outputs.size()) {}
 
   std::span<const TensorView> outputs_;
   bool batched_;

@@ -28,8 +28,8 @@ struct CountAndTime {
 // One batch as it was run.
 struct BatchRecord {
   Time closed{};
-  int rows = 0;       // of requests
-  int run_rows = 0;   // padding included
+  int rows = 0;      // of requests
+  int run_rows = 0;  // padding included
   int parts = 0;
   CloseReason reason = CloseReason::kIdle;
   Duration oldest_wait{}, gather{}, compute{};
@@ -37,20 +37,20 @@ struct BatchRecord {
 };
 
 struct ModelStats {
-  std::array<uint64_t, kCodeCount> requests{};               // by outcome
-  std::array<uint64_t, kCloseReasonCount> batches{};         // by close reason
+  std::array<uint64_t, kCodeCount> requests{};        // by outcome
+  std::array<uint64_t, kCloseReasonCount> batches{};  // by close reason
   uint64_t rows = 0, executions = 0, sheds = 0, reruns = 0;
   CountAndTime success, fail, queue, gather, compute, scatter, cancel;
   struct BySize {
     CountAndTime gather, compute, scatter;
   };
-  std::map<int, BySize> by_size;                              // rows of requests in the batch
-  Histogram request_seconds{kLatencyBounds}, queue_seconds{kLatencyBounds}, batch_wait_seconds{kLatencyBounds},
-      compute_seconds{kLatencyBounds}, batch_rows{kBatchBounds};
+  std::map<int, BySize> by_size;  // rows of requests in the batch
+  Histogram request_seconds{kLatencyBounds}, queue_seconds{kLatencyBounds},
+      batch_wait_seconds{kLatencyBounds}, compute_seconds{kLatencyBounds}, batch_rows{kBatchBounds};
   BatchTimes times;
-  std::deque<BatchRecord> recent;                             // newest last, at most kRecent
+  std::deque<BatchRecord> recent;  // newest last, at most kRecent
   static constexpr size_t kRecent = 100;
-  Time last_inference{};                                      // zero: never
+  Time last_inference{};  // zero: never
   int64_t waiting_rows = 0, waiting_bytes = 0;
   int running_batches = 0;
 };

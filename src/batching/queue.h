@@ -52,12 +52,12 @@ struct Request {
   InferCall* call = nullptr;
   int64_t rows = 0;
   size_t bytes = 0;
-  int priority = kPriorities;   // 1 to 16
+  int priority = kPriorities;  // 1 to 16
   size_t ended_parts = 0;
   size_t taken_parts = 0;
-  Status failure;               // first failure of any part
+  Status failure;  // first failure of any part
   Timings timings;
-  std::vector<Part> parts;      // never resized once queued: lanes point into it
+  std::vector<Part> parts;  // never resized once queued: lanes point into it
   Time taken_at{};
 };
 
@@ -67,13 +67,15 @@ struct Lane {
     Part* tail = nullptr;
   };
   std::array<List, kPriorities> lists;
-  uint32_t used = 0;        // bit p-1: lists[p-1] is not empty
+  uint32_t used = 0;  // bit p-1: lists[p-1] is not empty
   int64_t waiting_rows = 0;
   std::string key;
   std::multiset<Time> deadlines;  // of waiting parts that have one
   std::list<Lane*>::iterator place;
 
-  Part* head() const { return used ? lists[static_cast<size_t>(__builtin_ctz(used))].head : nullptr; }
+  Part* head() const {
+    return used ? lists[static_cast<size_t>(__builtin_ctz(used))].head : nullptr;
+  }
   int priority() const { return __builtin_ctz(used) + 1; }
 };
 

@@ -6,8 +6,8 @@
 namespace evenkeel {
 namespace {
 
-constexpr std::array<std::string_view, kCloseReasonCount> kReasonNames = {"full", "worth", "deadline",
-                                                                          "idle", "shape", "drain"};
+constexpr std::array<std::string_view, kCloseReasonCount> kReasonNames = {
+    "full", "worth", "deadline", "idle", "shape", "drain"};
 
 Decision Take(int64_t rows, CloseReason reason) { return {rows, reason, kNever}; }
 

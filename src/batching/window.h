@@ -31,16 +31,18 @@ std::string_view NameOf(CloseReason reason);
 
 // One lane: rows that can share a batch.
 struct LaneView {
-  int64_t waiting_rows = 0;          // > 0
-  int head_rows = 0;                 // rows of the request (or part of one) that is first in line; they stay together
+  int64_t waiting_rows = 0;  // > 0
+  int head_rows =
+      0;  // rows of the request (or part of one) that is first in line; they stay together
   Time oldest_arrival{};
   Time earliest_deadline = kNever;
-  bool others_wait = false;          // another lane of the model has rows waiting
+  bool others_wait = false;  // another lane of the model has rows waiting
 };
 
 struct InstanceView {
-  bool idle = true;     // nothing runs; false: a slot is free but a batch runs, so waiting costs nothing
-  int max_batch = 1;    // rows
+  bool idle =
+      true;  // nothing runs; false: a slot is free but a batch runs, so waiting costs nothing
+  int max_batch = 1;  // rows
   bool draining = false;
   Duration batch_time{};  // expected T of a batch of what waits now; 0: unknown
 };

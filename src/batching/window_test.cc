@@ -30,7 +30,8 @@ InstanceView Busy(int max_batch) {
   return instance;
 }
 
-std::unique_ptr<Window> Make(BatchingPolicy policy, Duration max_delay = 0ms, std::vector<int> preferred = {}) {
+std::unique_ptr<Window> Make(BatchingPolicy policy, Duration max_delay = 0ms,
+                             std::vector<int> preferred = {}) {
   BatchingConfig config;
   config.policy = policy;
   config.max_delay = max_delay;
@@ -102,7 +103,8 @@ TEST(WindowTest, DrainingClosesAtOnce) {
 // Whatever waits: a decision takes at least the head and no more than there is or fits, or says when to ask again, or
 // depends on the instance becoming idle.
 RC_GTEST_PROP(WindowProperty, DecisionsStayInBounds, ()) {
-  const auto policy = *rc::gen::element(BatchingPolicy::kNone, BatchingPolicy::kGreedy, BatchingPolicy::kFixed);
+  const auto policy =
+      *rc::gen::element(BatchingPolicy::kNone, BatchingPolicy::kGreedy, BatchingPolicy::kFixed);
   const auto window = Make(policy, Duration(*rc::gen::inRange(0, 10'000'000)));
   LaneView lane = Waiting(*rc::gen::inRange(1, 200), Duration(*rc::gen::inRange(0, 20'000'000)));
   InstanceView instance;

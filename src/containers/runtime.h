@@ -17,21 +17,21 @@
 namespace evenkeel {
 
 struct WorkerSpec {
-  std::string executable;                // absolute path
+  std::string executable;  // absolute path
   std::vector<std::string> args;
-  std::vector<std::string> env;          // "NAME=value", added to a small fixed environment
-  std::vector<int> inherit;              // descriptors that stay open, same numbers
-  std::vector<int> cpus;                 // affinity; empty: the daemon's own
-  std::string log_name;                  // "digits/1#0": put before its stderr lines
+  std::vector<std::string> env;  // "NAME=value", added to a small fixed environment
+  std::vector<int> inherit;      // descriptors that stay open, same numbers
+  std::vector<int> cpus;         // affinity; empty: the daemon's own
+  std::string log_name;          // "digits/1#0": put before its stderr lines
 };
 
 class WorkerProcess {
  public:
-  virtual ~WorkerProcess() = default;    // kills (SIGKILL) and reaps if still running
+  virtual ~WorkerProcess() = default;  // kills (SIGKILL) and reaps if still running
   virtual pid_t pid() const = 0;
   // Becomes readable once the process ended: for EventLoop::Watch. Stays this object's; -1 where the kernel has none (before 5.3).
   virtual int pidfd() const { return -1; }
-  virtual void Kill() = 0;               // SIGKILL; does not wait
+  virtual void Kill() = 0;  // SIGKILL; does not wait
   // True once it ended; `how` then says "exit 3" or "signal 9 (Killed)". Does not block.
   virtual bool Ended(std::string* how) = 0;
 };

@@ -21,7 +21,9 @@ class FakeEventLoop final : public EventLoop {
   explicit FakeEventLoop(const ManualClock& clock) : clock_(clock) {}
 
   void Post(std::function<void()> task) override { tasks_.push_back(std::move(task)); }
-  void Watch(int fd, std::function<void()> on_readable) override { watched_[fd] = std::move(on_readable); }
+  void Watch(int fd, std::function<void()> on_readable) override {
+    watched_[fd] = std::move(on_readable);
+  }
   void Unwatch(int fd) override { watched_.erase(fd); }
   bool InLoopThread() const override { return true; }
 

@@ -10,9 +10,9 @@
 
 namespace evenkeel {
 
-#define EK_DEFINE_STATUS_MAKER(Name)                                         \
-  template <typename... Args>                                                \
-  Status Name(fmt::format_string<Args...> format, Args&&... args) {          \
+#define EK_DEFINE_STATUS_MAKER(Name)                                          \
+  template <typename... Args>                                                 \
+  Status Name(fmt::format_string<Args...> format, Args&&... args) {           \
     return {Code::k##Name, fmt::format(format, std::forward<Args>(args)...)}; \
   }
 

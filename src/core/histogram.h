@@ -37,8 +37,9 @@ class Histogram {
 };
 
 // 50 us to 30 s, about 2.2 apart.
-inline constexpr double kLatencyBounds[] = {0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
-                                            0.05,    0.1,    0.25,    0.5,    1,     2.5,    5,     10,   30};
+inline constexpr double kLatencyBounds[] = {0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025,
+                                            0.005,   0.01,   0.025,   0.05,   0.1,   0.25,
+                                            0.5,     1,      2.5,     5,      10,    30};
 inline constexpr double kBatchBounds[] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
 
 }  // namespace evenkeel

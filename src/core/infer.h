@@ -29,13 +29,15 @@ class InferCall {
 
   // Inputs in any order, each spec at most once; the scheduler checks them against the signature.
   std::vector<TensorView> inputs;
-  Time arrived{};           // when the request was read
-  Time deadline = kNever;   // after it, waiting items are answered kDeadlineExceeded
-  int priority = 0;         // 0: the model's default; else 1 (first) to 16 (last)
-  void* scheduler_state = nullptr;  // the scheduler's own while it holds the call; front ends leave it alone
+  Time arrived{};          // when the request was read
+  Time deadline = kNever;  // after it, waiting items are answered kDeadlineExceeded
+  int priority = 0;        // 0: the model's default; else 1 (first) to 16 (last)
+  void* scheduler_state =
+      nullptr;  // the scheduler's own while it holds the call; front ends leave it alone
 
   // `outputs` is empty unless status.ok(); then it has one view a Signature::outputs entry, in that order.
-  virtual void Done(const Status& status, std::span<const TensorView> outputs, const Timings& timings) = 0;
+  virtual void Done(const Status& status, std::span<const TensorView> outputs,
+                    const Timings& timings) = 0;
 };
 
 }  // namespace evenkeel

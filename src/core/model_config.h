@@ -21,18 +21,20 @@ enum class SampleMode : uint8_t { kOff, kMemory, kDisk };
 
 struct BatchingConfig {
   BatchingPolicy policy = BatchingPolicy::kGreedy;
-  int max_batch = 0;                // rows; 0: 64 when the model has a batch axis
-  Duration max_delay{};             // kFixed only: the oldest row waits at most this long
-  std::vector<int> preferred_sizes; // Triton's preferred_batch_size; kFixed closes early at the largest that is reached
-  int64_t max_queue_rows = 0;       // 0: 10,000
-  int64_t max_queue_bytes = 0;      // 0: 256 MiB
+  int max_batch = 0;     // rows; 0: 64 when the model has a batch axis
+  Duration max_delay{};  // kFixed only: the oldest row waits at most this long
+  std::vector<int>
+      preferred_sizes;  // Triton's preferred_batch_size; kFixed closes early at the largest that is reached
+  int64_t max_queue_rows = 0;   // 0: 10,000
+  int64_t max_queue_bytes = 0;  // 0: 256 MiB
 };
 
 // What the settings say of one tensor; unset fields come from the model.
 struct TensorOverride {
   std::string name;
   DataType dtype = DataType::kInvalid;
-  std::optional<Shape> shape;       // as the file's format means it, batch axis already added where the format leaves it out
+  std::optional<Shape>
+      shape;  // as the file's format means it, batch axis already added where the format leaves it out
   std::optional<IdRange> range;
   std::vector<std::string> labels;
 };
@@ -40,24 +42,26 @@ struct TensorOverride {
 struct ModelConfig {
   std::string name;
   int64_t version = 1;
-  std::string engine;               // "openvino", "fake"; chosen by the file's suffix
-  std::string path;                 // absolute path of the model file, or folder where the format is a folder
-  std::string folder;               // absolute folder that everything of the model must stay in
-  std::string platform;             // Triton's word: "onnxruntime_onnx", "openvino", ...; shown in metadata
+  std::string engine;    // "openvino", "fake"; chosen by the file's suffix
+  std::string path;      // absolute path of the model file, or folder where the format is a folder
+  std::string folder;    // absolute folder that everything of the model must stay in
+  std::string platform;  // Triton's word: "onnxruntime_onnx", "openvino", ...; shown in metadata
   BatchingConfig batching;
-  bool batch_axis_declared = false; // max_batch was given, so axis 0 is a batch axis even where its size is fixed
-  bool no_batch_axis = false;       // said outright: axis 0 is data even where it is dynamic, rows are never put together
+  bool batch_axis_declared =
+      false;  // max_batch was given, so axis 0 is a batch axis even where its size is fixed
+  bool no_batch_axis =
+      false;  // said outright: axis 0 is data even where it is dynamic, rows are never put together
   DeviceClass device = DeviceClass::kCpu;
   Precision precision = Precision::kF32;
   int instances = 1;
-  int threads = 0;                  // of an instance; 0: as many as cores
-  std::optional<Duration> objective;   // p99; unset: max(50 ms, 10 T(1))
-  Duration hang_timeout{};          // a batch may run this long; 0: max(10 s, 50 T(b))
-  std::optional<SampleMode> samples;   // unset: the server's setting
-  int default_priority = 8;         // 1 (first) to 16 (last)
+  int threads = 0;                    // of an instance; 0: as many as cores
+  std::optional<Duration> objective;  // p99; unset: max(50 ms, 10 T(1))
+  Duration hang_timeout{};            // a batch may run this long; 0: max(10 s, 50 T(b))
+  std::optional<SampleMode> samples;  // unset: the server's setting
+  int default_priority = 8;           // 1 (first) to 16 (last)
   std::vector<TensorOverride> inputs;
   std::vector<TensorOverride> outputs;
-  std::string source;               // file that these settings were read from; empty for a bare model
+  std::string source;  // file that these settings were read from; empty for a bare model
 };
 
 }  // namespace evenkeel

@@ -100,14 +100,11 @@ std::string FormatScaled(const std::array<Unit, N>& units, int64_t value) {
 Result<int64_t> Finish(Scaled outcome, int64_t value, std::string_view text, std::string_view what,
                        std::string_view smallest) {
   switch (outcome) {
-    case Scaled::kOk:
-      return value;
-    case Scaled::kTooLarge:
-      return InvalidArgument("{} {} is too large", what, Excerpt(text));
+    case Scaled::kOk: return value;
+    case Scaled::kTooLarge: return InvalidArgument("{} {} is too large", what, Excerpt(text));
     case Scaled::kNotWhole:
       return InvalidArgument("{} {} is not a whole number of {}", what, Excerpt(text), smallest);
-    case Scaled::kMalformed:
-      break;
+    case Scaled::kMalformed: break;
   }
   return InvalidArgument("expected a {}, got {}", what, Excerpt(text));
 }

@@ -67,7 +67,7 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}                    // NOLINT: implicit by design
+  Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit by design
   Result(Status status) : status_(std::move(status)) { assert(!status_.ok()); }  // NOLINT
 
   bool ok() const { return value_.has_value(); }
@@ -86,10 +86,10 @@ class [[nodiscard]] Result {
   Status status_;
 };
 
-#define EK_RETURN_IF_ERROR(expr)                     \
-  do {                                               \
-    ::evenkeel::Status ek_status_ = (expr);          \
-    if (!ek_status_.ok()) return ek_status_;         \
+#define EK_RETURN_IF_ERROR(expr)             \
+  do {                                       \
+    ::evenkeel::Status ek_status_ = (expr);  \
+    if (!ek_status_.ok()) return ek_status_; \
   } while (false)
 
 }  // namespace evenkeel

@@ -13,8 +13,21 @@ struct TypeRow {
   size_t size;
 };
 constexpr std::array<TypeRow, kDataTypeCount> kTypes = {{
-    {"INVALID", 0}, {"BOOL", 1},  {"UINT8", 1}, {"UINT16", 2}, {"UINT32", 4}, {"UINT64", 8}, {"INT8", 1}, {"INT16", 2},
-    {"INT32", 4},   {"INT64", 8}, {"FP16", 2},  {"BF16", 2},   {"FP32", 4},   {"FP64", 8},   {"BYTES", 0},
+    {"INVALID", 0},
+    {"BOOL", 1},
+    {"UINT8", 1},
+    {"UINT16", 2},
+    {"UINT32", 4},
+    {"UINT64", 8},
+    {"INT8", 1},
+    {"INT16", 2},
+    {"INT32", 4},
+    {"INT64", 8},
+    {"FP16", 2},
+    {"BF16", 2},
+    {"FP32", 4},
+    {"FP64", 8},
+    {"BYTES", 0},
 }};
 
 }  // namespace
@@ -90,7 +103,8 @@ Result<size_t> BytesElementsSize(std::span<const std::byte> data, int64_t count)
     std::memcpy(&length, data.data() + at, sizeof length);
     at += sizeof length;
     if (data.size() - at < length) {
-      return InvalidArgument("BYTES element {} says {} bytes, {} are left", i, length, data.size() - at);
+      return InvalidArgument("BYTES element {} says {} bytes, {} are left", i, length,
+                             data.size() - at);
     }
     at += length;
   }

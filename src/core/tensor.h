@@ -21,13 +21,27 @@
 namespace evenkeel {
 
 enum class DataType : uint8_t {
-  kInvalid = 0, kBool, kUint8, kUint16, kUint32, kUint64, kInt8, kInt16, kInt32, kInt64, kFp16, kBf16, kFp32, kFp64, kBytes,
+  kInvalid = 0,
+  kBool,
+  kUint8,
+  kUint16,
+  kUint32,
+  kUint64,
+  kInt8,
+  kInt16,
+  kInt32,
+  kInt64,
+  kFp16,
+  kBf16,
+  kFp32,
+  kFp64,
+  kBytes,
 };
 inline constexpr int kDataTypeCount = 15;
 
-std::string_view NameOf(DataType type);                // "FP32"; "INVALID" for kInvalid
-DataType DataTypeFromName(std::string_view name);      // kInvalid when unknown; case-sensitive
-size_t ElementSize(DataType type);                     // bytes; 0 for kBytes and kInvalid
+std::string_view NameOf(DataType type);            // "FP32"; "INVALID" for kInvalid
+DataType DataTypeFromName(std::string_view name);  // kInvalid when unknown; case-sensitive
+size_t ElementSize(DataType type);                 // bytes; 0 for kBytes and kInvalid
 
 inline constexpr int kMaxRank = 8;
 inline constexpr int64_t kDynamic = -1;  // in specs only: any size
@@ -37,14 +51,21 @@ class Shape {
  public:
   Shape() = default;
   // REQUIRES: dims.size() <= kMaxRank (asserted).
-  Shape(std::initializer_list<int64_t> dims) { for (int64_t d : dims) push_back(d); }
-  explicit Shape(std::span<const int64_t> dims) { for (int64_t d : dims) push_back(d); }
+  Shape(std::initializer_list<int64_t> dims) {
+    for (int64_t d : dims) push_back(d);
+  }
+  explicit Shape(std::span<const int64_t> dims) {
+    for (int64_t d : dims) push_back(d);
+  }
 
   int rank() const { return rank_; }
   bool full() const { return rank_ == kMaxRank; }
   int64_t operator[](int i) const { return dims_[static_cast<size_t>(i)]; }
   int64_t& operator[](int i) { return dims_[static_cast<size_t>(i)]; }
-  void push_back(int64_t d) { assert(rank_ < kMaxRank); dims_[rank_++] = d; }
+  void push_back(int64_t d) {
+    assert(rank_ < kMaxRank);
+    dims_[rank_++] = d;
+  }
   std::span<const int64_t> dims() const { return {dims_.data(), rank_}; }
   // The shape without its first axis. REQUIRES: rank() >= 1.
   Shape Tail() const { return Shape(dims().subspan(1)); }
@@ -71,8 +92,9 @@ struct IdRange {
 struct TensorSpec {
   std::string name;
   DataType dtype = DataType::kInvalid;
-  Shape shape;                      // kDynamic where free; includes the batch axis when the model batches
-  std::optional<IdRange> range;     // inputs: ids outside are refused (from the graph or the manifest's `range:`)
+  Shape shape;  // kDynamic where free; includes the batch axis when the model batches
+  std::optional<IdRange>
+      range;  // inputs: ids outside are refused (from the graph or the manifest's `range:`)
   std::vector<std::string> labels;  // outputs: class names, for the classification extension
 };
 

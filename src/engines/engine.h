@@ -6,7 +6,7 @@
 // Thread-safety: single-owner (the worker's loop).
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,11 +17,11 @@
 namespace evenkeel {
 
 struct EngineOptions {
-  std::string path;        // model file or folder
-  std::string device;      // "CPU"
-  int threads = 1;         // >= 1
-  bool bf16 = false;       // false: results as in f32
-  std::string cache_dir;   // compiled-model cache; empty: none
+  std::string path;       // model file or folder
+  std::string device;     // "CPU"
+  int threads = 1;        // >= 1
+  bool bf16 = false;      // false: results as in f32
+  std::string cache_dir;  // compiled-model cache; empty: none
 };
 
 // Where a run's outputs go. One call of Allocate a model output, in any order.

@@ -1,5 +1,6 @@
 // The loop of every worker executable: one load message, then batches until the daemon closes its end.
 #include <sys/resource.h>
+#include <nlohmann/json.hpp>
 
 #include <cstdio>
 #include <exception>
@@ -112,14 +113,11 @@ void Worker::HandleBatch() {
 int Worker::Serve() {
   for (;;) {
     switch (end_.Wait()) {
-      case ipc::WorkerEnd::Event::kBatch:
-        HandleBatch();
-        break;
+      case ipc::WorkerEnd::Event::kBatch: HandleBatch(); break;
       case ipc::WorkerEnd::Event::kControl:
         if (!HandleControl()) return kExitClosed;
         break;
-      case ipc::WorkerEnd::Event::kClosed:
-        return kExitClosed;
+      case ipc::WorkerEnd::Event::kClosed: return kExitClosed;
     }
   }
 }

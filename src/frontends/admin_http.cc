@@ -1,5 +1,7 @@
 #include "frontends/admin_http.h"
 
+#include <nlohmann/json.hpp>
+
 #include "core/log.h"
 #include "frontends/http_documents.h"
 #include "frontends/http_reply.h"

@@ -72,32 +72,20 @@ void RealRow(const Top& top, const std::byte* row, Value (*convert)(Stored)) {
 
 bool ClassifyRow(DataType type, const Top& top, const std::byte* row) {
   switch (type) {
-    case DataType::kUint8:
-      return IntegerRow<uint8_t>(top, row), true;
-    case DataType::kUint16:
-      return IntegerRow<uint16_t>(top, row), true;
-    case DataType::kUint32:
-      return IntegerRow<uint32_t>(top, row), true;
-    case DataType::kUint64:
-      return IntegerRow<uint64_t>(top, row), true;
-    case DataType::kInt8:
-      return IntegerRow<int8_t>(top, row), true;
-    case DataType::kInt16:
-      return IntegerRow<int16_t>(top, row), true;
-    case DataType::kInt32:
-      return IntegerRow<int32_t>(top, row), true;
-    case DataType::kInt64:
-      return IntegerRow<int64_t>(top, row), true;
-    case DataType::kFp16:
-      return RealRow<uint16_t, float>(top, row, Fp16), true;
-    case DataType::kBf16:
-      return RealRow<uint16_t, float>(top, row, Bf16), true;
-    case DataType::kFp32:
-      return RealRow<float, float>(top, row, [](float v) { return v; }), true;
+    case DataType::kUint8: return IntegerRow<uint8_t>(top, row), true;
+    case DataType::kUint16: return IntegerRow<uint16_t>(top, row), true;
+    case DataType::kUint32: return IntegerRow<uint32_t>(top, row), true;
+    case DataType::kUint64: return IntegerRow<uint64_t>(top, row), true;
+    case DataType::kInt8: return IntegerRow<int8_t>(top, row), true;
+    case DataType::kInt16: return IntegerRow<int16_t>(top, row), true;
+    case DataType::kInt32: return IntegerRow<int32_t>(top, row), true;
+    case DataType::kInt64: return IntegerRow<int64_t>(top, row), true;
+    case DataType::kFp16: return RealRow<uint16_t, float>(top, row, Fp16), true;
+    case DataType::kBf16: return RealRow<uint16_t, float>(top, row, Bf16), true;
+    case DataType::kFp32: return RealRow<float, float>(top, row, [](float v) { return v; }), true;
     case DataType::kFp64:
       return RealRow<double, double>(top, row, [](double v) { return v; }), true;
-    default:
-      return false;
+    default: return false;
   }
 }
 

@@ -13,6 +13,7 @@
 #include <cctype>
 #include <cstring>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/format.h"

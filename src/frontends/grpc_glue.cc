@@ -9,12 +9,22 @@ namespace {
 
 // Long ids are somebody's mistake; they would cost every reply.
 constexpr size_t kMaxRequestId = 256;
+// A status travels as a header, and clients refuse headers past 8 KiB: a name of a megabyte must not hide its own error.
+constexpr size_t kMaxErrorText = 2048;
 
 }  // namespace
 
+std::string ErrorText(const Status& status) {
+  const std::string& text = status.message();
+  if (text.size() <= kMaxErrorText) return text;
+  size_t end = kMaxErrorText;
+  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;  // whole characters
+  return text.substr(0, end) + "...";
+}
+
 grpc::Status ToGrpc(const Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return {static_cast<grpc::StatusCode>(InfoOf(status.code()).grpc), status.message()};
+  return {static_cast<grpc::StatusCode>(InfoOf(status.code()).grpc), ErrorText(status)};
 }
 
 bool RequestSlices::Hold(const grpc::ByteBuffer& message) {

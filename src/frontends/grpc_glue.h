@@ -7,6 +7,7 @@
 #include <grpcpp/support/status.h>
 
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/clock.h"
@@ -20,6 +21,8 @@ class MessageLite;
 namespace evenkeel {
 
 grpc::Status ToGrpc(const Status& status);
+// The message, cut to what fits a header.
+std::string ErrorText(const Status& status);
 
 // The slices of a message, held until destroyed.
 class RequestSlices {

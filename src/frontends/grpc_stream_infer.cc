@@ -220,7 +220,7 @@ void StreamItem::Done(const Status& status, std::span<const TensorView> outputs,
 }
 
 void StreamItem::Refuse(const Status& status) {
-  const grpc::Slice slice(WriteStreamError(exchange_.id(), status.message()));
+  const grpc::Slice slice(WriteStreamError(exchange_.id(), ErrorText(status)));
   stream_->Answer(this, grpc::ByteBuffer(&slice, 1));
 }
 

@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "frontends/http_documents.h"
 
 namespace evenkeel {

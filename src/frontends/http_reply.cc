@@ -10,14 +10,10 @@ namespace {
 
 std::string_view NameOf(HttpMethod method) {
   switch (method) {
-    case HttpMethod::kGet:
-      return "GET, HEAD";
-    case HttpMethod::kPost:
-      return "POST";
-    case HttpMethod::kDelete:
-      return "DELETE";
-    default:
-      return "OPTIONS";
+    case HttpMethod::kGet: return "GET, HEAD";
+    case HttpMethod::kPost: return "POST";
+    case HttpMethod::kDelete: return "DELETE";
+    default: return "OPTIONS";
   }
 }
 

@@ -1,5 +1,7 @@
 #include "frontends/http_router.h"
 
+#include <nlohmann/json.hpp>
+
 #include "core/format.h"
 #include "frontends/http_reply.h"
 

@@ -182,6 +182,17 @@ TEST_F(KServeGrpcTest, BytesThatAreNoMessageAreRefusedAndTheConnectionServesOn) 
   EXPECT_TRUE(Infer(Echo({1, 2, 3, 4}), &response).ok());
 }
 
+TEST_F(KServeGrpcTest, ANameOfAMegabyteDoesNotHideItsOwnError) {
+  auto request = Echo({1, 2, 3, 4});
+  std::string name = "x";
+  while (name.size() < size_t{1} << 20) name += "\xc3\xa9";
+  request.set_model_name(name);
+  const grpc::Status status = Refused(request);
+  EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND);
+  EXPECT_NE(status.error_message().find("unknown model"), std::string::npos);
+  EXPECT_LT(status.error_message().size(), 4000U);
+}
+
 TEST_F(KServeGrpcTest, TheEarlierOfBothDeadlinesAndThePriorityReachTheModel) {
   auto request = Echo({1, 2, 3, 4});
   (*request.mutable_parameters())["priority"].set_uint64_param(3);

@@ -1,5 +1,7 @@
 #include "frontends/kserve_http.h"
 
+#include <nlohmann/json.hpp>
+
 #include "core/format.h"
 #include "core/log.h"
 #include "frontends/http_documents.h"

@@ -16,20 +16,13 @@ using simdjson::dom::element_type;
 
 std::string_view NameOf(element_type type) {
   switch (type) {
-    case element_type::ARRAY:
-      return "an array";
-    case element_type::OBJECT:
-      return "an object";
-    case element_type::STRING:
-      return "a string";
-    case element_type::BOOL:
-      return "a boolean";
-    case element_type::NULL_VALUE:
-      return "null";
-    case element_type::DOUBLE:
-      return "a number with a fraction or exponent";
-    default:
-      return "an integer";
+    case element_type::ARRAY: return "an array";
+    case element_type::OBJECT: return "an object";
+    case element_type::STRING: return "a string";
+    case element_type::BOOL: return "a boolean";
+    case element_type::NULL_VALUE: return "null";
+    case element_type::DOUBLE: return "a number with a fraction or exponent";
+    default: return "an integer";
   }
 }
 
@@ -59,8 +52,7 @@ bool Convert(const element& e, T* out) {
         return std::isfinite(*out);
       }
       return false;
-    default:
-      return false;
+    default: return false;
   }
 }
 
@@ -189,28 +181,17 @@ Status ReadDense(const array& data, DataType type, const Shape& shape, int64_t c
       BoolSink sink(out);
       return WalkAll(data, shape, count, sink);
     }
-    case DataType::kUint8:
-      return ReadNumbers<uint8_t>(data, type, shape, count, out);
-    case DataType::kUint16:
-      return ReadNumbers<uint16_t>(data, type, shape, count, out);
-    case DataType::kUint32:
-      return ReadNumbers<uint32_t>(data, type, shape, count, out);
-    case DataType::kUint64:
-      return ReadNumbers<uint64_t>(data, type, shape, count, out);
-    case DataType::kInt8:
-      return ReadNumbers<int8_t>(data, type, shape, count, out);
-    case DataType::kInt16:
-      return ReadNumbers<int16_t>(data, type, shape, count, out);
-    case DataType::kInt32:
-      return ReadNumbers<int32_t>(data, type, shape, count, out);
-    case DataType::kInt64:
-      return ReadNumbers<int64_t>(data, type, shape, count, out);
-    case DataType::kFp32:
-      return ReadNumbers<float>(data, type, shape, count, out);
-    case DataType::kFp64:
-      return ReadNumbers<double>(data, type, shape, count, out);
-    default:
-      return InvalidArgument("{} data must be sent in binary form", evenkeel::NameOf(type));
+    case DataType::kUint8: return ReadNumbers<uint8_t>(data, type, shape, count, out);
+    case DataType::kUint16: return ReadNumbers<uint16_t>(data, type, shape, count, out);
+    case DataType::kUint32: return ReadNumbers<uint32_t>(data, type, shape, count, out);
+    case DataType::kUint64: return ReadNumbers<uint64_t>(data, type, shape, count, out);
+    case DataType::kInt8: return ReadNumbers<int8_t>(data, type, shape, count, out);
+    case DataType::kInt16: return ReadNumbers<int16_t>(data, type, shape, count, out);
+    case DataType::kInt32: return ReadNumbers<int32_t>(data, type, shape, count, out);
+    case DataType::kInt64: return ReadNumbers<int64_t>(data, type, shape, count, out);
+    case DataType::kFp32: return ReadNumbers<float>(data, type, shape, count, out);
+    case DataType::kFp64: return ReadNumbers<double>(data, type, shape, count, out);
+    default: return InvalidArgument("{} data must be sent in binary form", evenkeel::NameOf(type));
   }
 }
 

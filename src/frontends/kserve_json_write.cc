@@ -6,8 +6,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/parse.h"
 #include "core/format.h"
+#include "core/parse.h"
 #include "frontends/classification.h"
 #include "net/http_message.h"
 
@@ -101,46 +101,22 @@ Status AppendData(DataType type, std::span<const std::byte> data, std::string* o
       AppendArray<uint8_t>(data, out,
                            [](uint8_t v, std::string* o) { o->append(v != 0 ? "true" : "false"); });
       break;
-    case DataType::kUint8:
-      AppendIntegers<uint8_t>(data, out);
-      break;
-    case DataType::kUint16:
-      AppendIntegers<uint16_t>(data, out);
-      break;
-    case DataType::kUint32:
-      AppendIntegers<uint32_t>(data, out);
-      break;
-    case DataType::kUint64:
-      AppendIntegers<uint64_t>(data, out);
-      break;
-    case DataType::kInt8:
-      AppendIntegers<int8_t>(data, out);
-      break;
-    case DataType::kInt16:
-      AppendIntegers<int16_t>(data, out);
-      break;
-    case DataType::kInt32:
-      AppendIntegers<int32_t>(data, out);
-      break;
-    case DataType::kInt64:
-      AppendIntegers<int64_t>(data, out);
-      break;
-    case DataType::kFp16:
-      *nulls = AppendReals<uint16_t>(data, out, FromFp16);
-      break;
-    case DataType::kBf16:
-      *nulls = AppendReals<uint16_t>(data, out, FromBf16);
-      break;
-    case DataType::kFp32:
-      *nulls = AppendReals<float>(data, out, [](float v) { return v; });
-      break;
+    case DataType::kUint8: AppendIntegers<uint8_t>(data, out); break;
+    case DataType::kUint16: AppendIntegers<uint16_t>(data, out); break;
+    case DataType::kUint32: AppendIntegers<uint32_t>(data, out); break;
+    case DataType::kUint64: AppendIntegers<uint64_t>(data, out); break;
+    case DataType::kInt8: AppendIntegers<int8_t>(data, out); break;
+    case DataType::kInt16: AppendIntegers<int16_t>(data, out); break;
+    case DataType::kInt32: AppendIntegers<int32_t>(data, out); break;
+    case DataType::kInt64: AppendIntegers<int64_t>(data, out); break;
+    case DataType::kFp16: *nulls = AppendReals<uint16_t>(data, out, FromFp16); break;
+    case DataType::kBf16: *nulls = AppendReals<uint16_t>(data, out, FromBf16); break;
+    case DataType::kFp32: *nulls = AppendReals<float>(data, out, [](float v) { return v; }); break;
     case DataType::kFp64:
       *nulls = AppendReals<double>(data, out, [](double v) { return v; });
       break;
-    case DataType::kBytes:
-      return AppendStrings(data, out);
-    case DataType::kInvalid:
-      return Internal("the model gave a tensor without a data type");
+    case DataType::kBytes: return AppendStrings(data, out);
+    case DataType::kInvalid: return Internal("the model gave a tensor without a data type");
   }
   return {};
 }

@@ -26,7 +26,7 @@ struct Completion {
   Status status;                    // the engine's; or kInternal when the worker wrote nonsense
   std::vector<TensorView> outputs;  // spec indexes Signature::outputs; empty unless status.ok()
   Duration compute{};               // Engine::Run, by the worker's clock
-  Time started{};                   // start of compute (CLOCK_MONOTONIC is common to both processes)
+  Time started{};  // start of compute (CLOCK_MONOTONIC is common to both processes)
 };
 
 // The worker's descriptors, inherited across exec and named on its command line.
@@ -43,8 +43,9 @@ class Channel {
   static Result<std::unique_ptr<Channel>> Create(const Layout& layout);
   virtual ~Channel() = default;
 
-  virtual WorkerFds worker_fds() const = 0;   // close-on-exec is set: the spawner clears it in the child
-  virtual void CloseWorkerEnds() = 0;         // after the spawn, so that end-of-file works
+  virtual WorkerFds worker_fds()
+      const = 0;                       // close-on-exec is set: the spawner clears it in the child
+  virtual void CloseWorkerEnds() = 0;  // after the spawn, so that end-of-file works
 
   virtual int control_fd() const = 0;
   virtual int done_fd() const = 0;

@@ -42,10 +42,10 @@ struct SlotHeader {
   std::atomic<uint32_t> state;  // SlotState
   uint32_t input_count;
   uint32_t output_count;
-  uint32_t code;                // Code of the run
+  uint32_t code;  // Code of the run
   uint64_t batch_id;
-  uint64_t rows;                // for warm-up runs too
-  uint64_t start_ns, end_ns;    // CLOCK_MONOTONIC around Engine::Run
+  uint64_t rows;              // for warm-up runs too
+  uint64_t start_ns, end_ns;  // CLOCK_MONOTONIC around Engine::Run
   uint32_t message_size;
   char message[kMaxMessage];
   TensorDesc inputs[kMaxTensors];
@@ -70,7 +70,8 @@ struct Layout {
 // Copies `count` descriptors out of shared memory and checks them against the arena: count, rank, dtype, dims >= 0, sizes that
 // follow from dtype and shape (BYTES: element lengths stay inside), offset + bytes within the arena. Views point into `arena`.
 // Errors: kInternal naming the field, what was expected and what came.
-Status ReadDescs(const TensorDesc* descs, uint32_t count, std::span<const std::byte> arena, std::vector<TensorView>* out);
+Status ReadDescs(const TensorDesc* descs, uint32_t count, std::span<const std::byte> arena,
+                 std::vector<TensorView>* out);
 
 void WriteDesc(const TensorView& view, uint64_t offset, TensorDesc* out);
 

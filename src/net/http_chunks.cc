@@ -44,8 +44,7 @@ bool ChunkedBody::Step(char c, HttpError* error) {
     return true;
   };
   switch (state_) {
-    case State::kSize:
-      return SizeDigit(c, error);
+    case State::kSize: return SizeDigit(c, error);
     case State::kExtension:
       if (c == '\r') {
         state_ = State::kSizeLf;
@@ -58,11 +57,8 @@ bool ChunkedBody::Step(char c, HttpError* error) {
       line_ = 0;
       line_empty_ = true;
       return expect('\n', left_ > 0 ? State::kData : State::kTrailer);
-    case State::kDataCr:
-      digits_ = 0;
-      return expect('\r', State::kDataLf);
-    case State::kDataLf:
-      return expect('\n', State::kSize);
+    case State::kDataCr: digits_ = 0; return expect('\r', State::kDataLf);
+    case State::kDataLf: return expect('\n', State::kSize);
     case State::kTrailer:
       if (++line_ > kMaxTrailers) {
         *error = {431, "the trailers are too large"};
@@ -77,8 +73,7 @@ bool ChunkedBody::Step(char c, HttpError* error) {
     case State::kTrailerLf:
       return expect('\n', std::exchange(line_empty_, true) ? State::kDone : State::kTrailer);
     case State::kData:
-    case State::kDone:
-      break;
+    case State::kDone: break;
   }
   return true;
 }

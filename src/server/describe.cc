@@ -28,7 +28,8 @@ double UpperQuantile(const Histogram& histogram, double q) {
   uint64_t seen = 0;
   for (size_t i = 0; i < histogram.bounds().size(); ++i) {
     seen += histogram.counts()[i];
-    if (static_cast<double>(seen) >= q * static_cast<double>(histogram.total())) return histogram.bounds()[i];
+    if (static_cast<double>(seen) >= q * static_cast<double>(histogram.total()))
+      return histogram.bounds()[i];
   }
   return histogram.bounds().back();
 }
@@ -36,7 +37,8 @@ double UpperQuantile(const Histogram& histogram, double q) {
 nlohmann::json SpecsToJson(const std::vector<TensorSpec>& specs) {
   nlohmann::json list = nlohmann::json::array();
   for (const TensorSpec& spec : specs) {
-    nlohmann::json one = {{"name", spec.name}, {"datatype", NameOf(spec.dtype)}, {"shape", spec.shape.dims()}};
+    nlohmann::json one = {
+        {"name", spec.name}, {"datatype", NameOf(spec.dtype)}, {"shape", spec.shape.dims()}};
     if (spec.range) one["range"] = {spec.range->lo, spec.range->hi};
     if (!spec.labels.empty()) one["labels"] = spec.labels.size();
     list.push_back(std::move(one));
@@ -50,18 +52,20 @@ nlohmann::json DescribeVersion(const ModelVersion& version) {
   const ModelStats stats = version.Stats();
   uint64_t all = 0;
   for (const uint64_t count : stats.requests) all += count;
-  nlohmann::json model = {{"name", version.name()},
-                          {"version", version.version()},
-                          {"engine", version.config().engine},
-                          {"engine_info", version.EngineInfo()},
-                          {"device", "CPU"},
-                          {"precision", version.config().precision == Precision::kBf16 ? "bf16" : "f32"},
-                          {"max_batch", version.signature().max_batch},
-                          {"policy", version.policy()},
-                          {"objective_ms", Milliseconds(version.objective())},
-                          {"queue_rows", stats.waiting_rows},
-                          {"requests", all},
-                          {"errors", all - stats.requests[static_cast<size_t>(Code::kOk)]}};
+  nlohmann::json model = {
+      {"name", version.name()},
+      {"version", version.version()},
+      {"engine", version.config().engine},
+      {"engine_info",
+       nlohmann::json::parse(version.EngineInfo(), nullptr, /*allow_exceptions=*/false)},
+      {"device", "CPU"},
+      {"precision", version.config().precision == Precision::kBf16 ? "bf16" : "f32"},
+      {"max_batch", version.signature().max_batch},
+      {"policy", version.policy()},
+      {"objective_ms", Milliseconds(version.objective())},
+      {"queue_rows", stats.waiting_rows},
+      {"requests", all},
+      {"errors", all - stats.requests[static_cast<size_t>(Code::kOk)]}};
   model["instances"] = nlohmann::json::array();
   for (const auto& instance : version.Instances()) {
     model["instances"].push_back({{"pid", instance.pid},
@@ -72,9 +76,11 @@ nlohmann::json DescribeVersion(const ModelVersion& version) {
                                   {"threads", version.threads()}});
   }
   nlohmann::json times = nlohmann::json::object();
-  for (const auto& [rows, entry] : stats.times.entries()) times[std::to_string(rows)] = entry.mean_ns / 1e6;
+  for (const auto& [rows, entry] : stats.times.entries())
+    times[std::to_string(rows)] = entry.mean_ns / 1e6;
   model["batch_time_ms"] = std::move(times);
-  if (stats.request_seconds.total() > 0) model["p99_ms"] = UpperQuantile(stats.request_seconds, 0.99) * 1e3;
+  if (stats.request_seconds.total() > 0)
+    model["p99_ms"] = UpperQuantile(stats.request_seconds, 0.99) * 1e3;
   return model;
 }
 

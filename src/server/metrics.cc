@@ -16,7 +16,9 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
-Labels LabelsOf(const ModelMetrics& model) { return {{"model", model.name}, {"version", model.version}}; }
+Labels LabelsOf(const ModelMetrics& model) {
+  return {{"model", model.name}, {"version", model.version}};
+}
 
 Labels With(Labels labels, std::string name, std::string_view value) {
   labels.push_back({std::move(name), std::string(value)});
@@ -45,8 +47,8 @@ class Families {
     uint64_t below = 0;
     for (size_t i = 0; i < histogram.counts().size(); ++i) {
       below += histogram.counts()[i];
-      const double bound =
-          i < histogram.bounds().size() ? histogram.bounds()[i] : std::numeric_limits<double>::infinity();
+      const double bound = i < histogram.bounds().size() ? histogram.bounds()[i]
+                                                         : std::numeric_limits<double>::infinity();
       metric.histogram.bucket.push_back({below, bound});
     }
     family.metric.push_back(std::move(metric));
@@ -65,8 +67,10 @@ struct HistogramRow {
 };
 constexpr HistogramRow kHistograms[] = {
     {"evenkeel_request_seconds", "Time from arrival to answer", &ModelStats::request_seconds},
-    {"evenkeel_queue_seconds", "Time from arrival to being taken into a batch", &ModelStats::queue_seconds},
-    {"evenkeel_batch_wait_seconds", "Time from there to the start of compute", &ModelStats::batch_wait_seconds},
+    {"evenkeel_queue_seconds", "Time from arrival to being taken into a batch",
+     &ModelStats::queue_seconds},
+    {"evenkeel_batch_wait_seconds", "Time from there to the start of compute",
+     &ModelStats::batch_wait_seconds},
     {"evenkeel_compute_seconds", "Compute time of a batch", &ModelStats::compute_seconds},
     {"evenkeel_batch_rows", "Rows of requests in a batch", &ModelStats::batch_rows},
 };
@@ -78,7 +82,9 @@ struct ValueRow {
   double (*value)(const ModelStats&);
 };
 
-double Microseconds(const CountAndTime& value) { return static_cast<double>(value.time.count()) / 1e3; }
+double Microseconds(const CountAndTime& value) {
+  return static_cast<double>(value.time.count()) / 1e3;
+}
 
 uint64_t Failed(const ModelStats& s) {
   uint64_t all = 0;
@@ -89,10 +95,10 @@ uint64_t Failed(const ModelStats& s) {
 constexpr ValueRow kValues[] = {
     {"evenkeel_items_total", "Rows answered", MetricType::Counter,
      [](const ModelStats& s) { return static_cast<double>(s.rows); }},
-    {"evenkeel_sheds_total", "Requests refused because they would have waited too long", MetricType::Counter,
-     [](const ModelStats& s) { return static_cast<double>(s.sheds); }},
-    {"evenkeel_retries_total", "Batches run again after a failure or a worker's end", MetricType::Counter,
-     [](const ModelStats& s) { return static_cast<double>(s.reruns); }},
+    {"evenkeel_sheds_total", "Requests refused because they would have waited too long",
+     MetricType::Counter, [](const ModelStats& s) { return static_cast<double>(s.sheds); }},
+    {"evenkeel_retries_total", "Batches run again after a failure or a worker's end",
+     MetricType::Counter, [](const ModelStats& s) { return static_cast<double>(s.reruns); }},
     {"evenkeel_queue_rows", "Rows waiting", MetricType::Gauge,
      [](const ModelStats& s) { return static_cast<double>(s.waiting_rows); }},
     {"evenkeel_queue_bytes", "Bytes waiting", MetricType::Gauge,
@@ -122,30 +128,35 @@ constexpr ValueRow kValues[] = {
 };
 
 void AddOutcomes(const std::vector<ModelMetrics>& models, Families* families) {
-  auto& requests = families->Add("evenkeel_requests_total", "Requests by outcome", MetricType::Counter);
+  auto& requests =
+      families->Add("evenkeel_requests_total", "Requests by outcome", MetricType::Counter);
   for (const auto& model : models) {
     for (int code = 0; code < kCodeCount; ++code) {
       Families::Value(requests, With(LabelsOf(model), "code", InfoOf(static_cast<Code>(code)).name),
                       static_cast<double>(model.stats.requests[static_cast<size_t>(code)]));
     }
   }
-  auto& batches = families->Add("evenkeel_batches_total", "Batches by close reason", MetricType::Counter);
+  auto& batches =
+      families->Add("evenkeel_batches_total", "Batches by close reason", MetricType::Counter);
   for (const auto& model : models) {
     for (int reason = 0; reason < kCloseReasonCount; ++reason) {
-      Families::Value(batches, With(LabelsOf(model), "reason", NameOf(static_cast<CloseReason>(reason))),
+      Families::Value(batches,
+                      With(LabelsOf(model), "reason", NameOf(static_cast<CloseReason>(reason))),
                       static_cast<double>(model.stats.batches[static_cast<size_t>(reason)]));
     }
   }
 }
 
 void AddInstances(const std::vector<ModelMetrics>& models, Families* families) {
-  auto& instances = families->Add("evenkeel_instances", "Instances that are ready", MetricType::Gauge);
+  auto& instances =
+      families->Add("evenkeel_instances", "Instances that are ready", MetricType::Gauge);
   for (const auto& model : models) {
     double ready = 0;
     for (const auto& instance : model.instances) ready += instance.state == "ready" ? 1 : 0;
     Families::Value(instances, LabelsOf(model), ready);
   }
-  auto& restarts = families->Add("evenkeel_worker_restarts_total", "Workers that ended unasked", MetricType::Counter);
+  auto& restarts = families->Add("evenkeel_worker_restarts_total", "Workers that ended unasked",
+                                 MetricType::Counter);
   for (const auto& model : models) {
     double count = 0;
     for (const auto& instance : model.instances) count += static_cast<double>(instance.restarts);
@@ -156,8 +167,11 @@ void AddInstances(const std::vector<ModelMetrics>& models, Families* families) {
 void AddProcess(Families* families) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
-  auto& cpu = families->Add("evenkeel_daemon_cpu_seconds_total", "CPU time of the daemon", MetricType::Counter);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+  };
+  auto& cpu = families->Add("evenkeel_daemon_cpu_seconds_total", "CPU time of the daemon",
+                            MetricType::Counter);
   Families::Value(cpu, {}, seconds(usage.ru_utime) + seconds(usage.ru_stime));
 }
 
@@ -168,11 +182,13 @@ std::string RenderMetrics(const std::vector<ModelMetrics>& models) {
   AddOutcomes(models, &families);
   for (const HistogramRow& row : kHistograms) {
     auto& family = families.Add(row.name, row.help, MetricType::Histogram);
-    for (const auto& model : models) Families::Value(family, LabelsOf(model), model.stats.*row.member);
+    for (const auto& model : models)
+      Families::Value(family, LabelsOf(model), model.stats.*row.member);
   }
   for (const ValueRow& row : kValues) {
     auto& family = families.Add(row.name, row.help, row.type);
-    for (const auto& model : models) Families::Value(family, LabelsOf(model), row.value(model.stats));
+    for (const auto& model : models)
+      Families::Value(family, LabelsOf(model), row.value(model.stats));
   }
   AddInstances(models, &families);
   AddProcess(&families);

@@ -19,8 +19,8 @@ struct ModelRegistry::Operation {
   bool load = true;
   std::string config_override;
   std::function<void(Status)> done;
-  std::vector<ModelConfig> configs;                      // what the files said
-  std::vector<std::shared_ptr<ModelVersion>> versions;   // being loaded
+  std::vector<ModelConfig> configs;                     // what the files said
+  std::vector<std::shared_ptr<ModelVersion>> versions;  // being loaded
   size_t pending = 0;
   Status failure;
 };
@@ -46,7 +46,8 @@ void ModelRegistry::LoadAll(std::function<void()> done) {
   });
 }
 
-void ModelRegistry::LoadAsync(std::string name, std::string config_override, std::function<void(Status)> done) {
+void ModelRegistry::LoadAsync(std::string name, std::string config_override,
+                              std::function<void(Status)> done) {
   auto operation = std::make_shared<Operation>();
   operation->config_override = std::move(config_override);
   operation->done = std::move(done);
@@ -214,7 +215,8 @@ void ModelRegistry::Finish(const std::string& name, Operation& operation, const 
     Entry& entry = entries_.find(name)->second;
     entry.busy = false;
     // Names that were asked for but never existed must not pile up.
-    forget = operation.load && status.code() == Code::kNotFound && entry.serving.empty() && entry.waiting.empty();
+    forget = operation.load && status.code() == Code::kNotFound && entry.serving.empty() &&
+             entry.waiting.empty();
     if (forget) entries_.erase(name);
   }
   if (!forget) RunNext(name);
@@ -258,7 +260,8 @@ void ModelRegistry::AbandonAll() {
   for (const auto& version : std::vector(retiring_)) version->Abandon();
 }
 
-Result<std::shared_ptr<ModelVersion>> ModelRegistry::Find(std::string_view name, std::string_view version) const {
+Result<std::shared_ptr<ModelVersion>> ModelRegistry::Find(std::string_view name,
+                                                          std::string_view version) const {
   const std::shared_lock lock(mutex_);
   const auto at = entries_.find(name);
   if (at == entries_.end()) return NotFound("unknown model '{}'", name);
@@ -275,8 +278,8 @@ Result<std::shared_ptr<ModelVersion>> ModelRegistry::Find(std::string_view name,
   return Unavailable("model '{}' is not ready: {}", name, at->second.reason);
 }
 
-Result<std::vector<std::shared_ptr<ModelVersion>>> ModelRegistry::Serving(std::string_view name,
-                                                                          std::string_view version) const {
+Result<std::vector<std::shared_ptr<ModelVersion>>> ModelRegistry::Serving(
+    std::string_view name, std::string_view version) const {
   std::vector<std::shared_ptr<ModelVersion>> found;
   if (!name.empty()) {
     if (!version.empty()) {
@@ -316,10 +319,12 @@ bool ModelRegistry::Ready(std::vector<std::string>* why) const {
   const std::shared_lock lock(mutex_);
   for (const auto& [name, entry] : entries_) {
     if (!entry.wanted) {
-      if (why && entry.reason != "unloaded") why->push_back(fmt::format("model '{}': {}", name, entry.reason));
+      if (why && entry.reason != "unloaded")
+        why->push_back(fmt::format("model '{}': {}", name, entry.reason));
       continue;
     }
-    const bool serves = std::ranges::any_of(entry.serving, [](const auto& v) { return v.second->available(); });
+    const bool serves =
+        std::ranges::any_of(entry.serving, [](const auto& v) { return v.second->available(); });
     if (serves) continue;
     ready = false;
     if (why) why->push_back(fmt::format("model '{}': {} {}", name, entry.state, entry.reason));

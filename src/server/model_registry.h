@@ -38,7 +38,8 @@ class ModelRegistry {
 
   Result<std::shared_ptr<ModelVersion>> Find(std::string_view name, std::string_view version) const;
   // Serving versions of a model, or of all (name ""), by name and ascending version. Error kNotFound.
-  Result<std::vector<std::shared_ptr<ModelVersion>>> Serving(std::string_view name, std::string_view version) const;
+  Result<std::vector<std::shared_ptr<ModelVersion>>> Serving(std::string_view name,
+                                                             std::string_view version) const;
   std::vector<RepositoryEntry> Index(bool ready_only) const;
   // Everything found at start or asked for since serves. `why` gets a line a model that does not.
   bool Ready(std::vector<std::string>* why) const;
@@ -53,8 +54,8 @@ class ModelRegistry {
     std::map<int64_t, std::shared_ptr<ModelVersion>> serving;
     std::string state = "UNAVAILABLE";
     std::string reason = "unloaded";
-    bool wanted = false;                    // should serve: counts for readiness
-    std::string config_override;            // of the latest load
+    bool wanted = false;          // should serve: counts for readiness
+    std::string config_override;  // of the latest load
     std::deque<std::shared_ptr<Operation>> waiting;
     bool busy = false;
   };
@@ -75,9 +76,9 @@ class ModelRegistry {
 
   ServingContext& context_;
   const std::string folder_;
-  mutable std::shared_mutex mutex_;     // guards entries_; held for look-ups and swaps only
+  mutable std::shared_mutex mutex_;  // guards entries_; held for look-ups and swaps only
   Entries entries_;
-  std::atomic<bool> started_{false};    // LoadAll has finished
+  std::atomic<bool> started_{false};  // LoadAll has finished
   // The loop's only:
   int loading_ = 0;
   std::deque<std::function<void()>> load_queue_;
@@ -85,7 +86,7 @@ class ModelRegistry {
   std::vector<std::shared_ptr<ModelVersion>> retiring_;
   bool shutting_down_ = false;
   std::function<void()> shut_down_;
-  TaskThread files_;                    // last: it ends before what its tasks use
+  TaskThread files_;  // last: it ends before what its tasks use
 };
 
 }  // namespace evenkeel

@@ -45,7 +45,8 @@ void ModelVersion::Start(std::function<void(Status)> on_ready) {
   self_ = shared_from_this();
   on_ready_ = std::move(on_ready);
   if (config_.device == DeviceClass::kGpu) {
-    return Ready(Unsupported("model '{}': class gpu: no GPU is served on this machine yet", config_.name));
+    return Ready(
+        Unsupported("model '{}': class gpu: no GPU is served on this machine yet", config_.name));
   }
   infos_.resize(static_cast<size_t>(std::max(1, config_.instances)));
   for (size_t i = 0; i < infos_.size(); ++i) {
@@ -91,10 +92,12 @@ void ModelVersion::StartWorker(Slot& slot) {
     if (slot.attached) dispatcher_->OnChannelReadable(slot.id);
   };
   events.ended = [this, &slot](const std::string& how) { OnEnded(slot, how); };
-  auto worker = Worker::Start(OptionsFor(slot), context_.runtime, context_.loop, context_.clock, std::move(events));
+  auto worker = Worker::Start(OptionsFor(slot), context_.runtime, context_.loop, context_.clock,
+                              std::move(events));
   if (!worker.ok()) {
     if (dispatcher_ == nullptr) return Ready(worker.status());
-    LogError("model '{}': a worker could not be started: {}", config_.name, worker.status().ToString());
+    LogError("model '{}': a worker could not be started: {}", config_.name,
+             worker.status().ToString());
     slot.restart->Set(context_.clock.Now() + RestartPolicy::kLongestPause);
     return;
   }
@@ -107,9 +110,10 @@ Status ModelVersion::MakeDispatcher(LoadedModel loaded) {
   if (!signature.ok()) return signature.status();
   {
     const std::lock_guard lock(info_mutex_);
-    engine_ = nlohmann::json::parse(loaded.engine, nullptr, /*allow_exceptions=*/false);
+    engine_ = loaded.engine;
   }
-  samples_ = context_.sampler.Open(config_.name, *signature, config_.samples.value_or(context_.default_samples));
+  samples_ = context_.sampler.Open(config_.name, *signature,
+                                   config_.samples.value_or(context_.default_samples));
   DispatcherOptions options;
   options.model = config_.name;
   options.signature = std::move(*signature);
@@ -121,7 +125,8 @@ Status ModelVersion::MakeDispatcher(LoadedModel loaded) {
   options.on_warm = [this](int id, const Status&) { OnWarm(id); };
   options.on_hang = [this](int id) {
     Slot& slot = *slots_[static_cast<size_t>(id)];
-    LogWarning("model '{}': instance {} takes too long over a batch and is ended", config_.name, id);
+    LogWarning("model '{}': instance {} takes too long over a batch and is ended", config_.name,
+               id);
     if (slot.worker) slot.worker->Kill("hung");
   };
   options.on_inputs = [stream = samples_.get()](std::span<const TensorView> inputs, int64_t rows) {
@@ -148,7 +153,8 @@ void ModelVersion::OnWarm(int id) {
   dispatcher_->SetUnavailable(Status::Ok());
   Ready(Status::Ok());
   for (const auto& other : slots_) {
-    if (other->worker == nullptr && other->policy.useless_ends() == 0 && !stopping_) StartWorker(*other);
+    if (other->worker == nullptr && other->policy.useless_ends() == 0 && !stopping_)
+      StartWorker(*other);
   }
 }
 
@@ -175,10 +181,11 @@ void ModelVersion::OnEnded(Slot& slot, const std::string& how) {
   SetState(slot, "waiting to restart");
   if (ended_) return;
   if (!slot.load_failure.ok() && on_ready_) return Ready(slot.load_failure);
-  const uint64_t answers = dispatcher_ ? dispatcher_->Stats().success.count - slot.answers_before : 0;
+  const uint64_t answers =
+      dispatcher_ ? dispatcher_->Stats().success.count - slot.answers_before : 0;
   const Duration pause = slot.policy.OnEnd(life, was_ready ? answers : 0);
-  LogWarning("model '{}': worker of instance {} ended ({}), restart in {:.1f} s", config_.name, slot.id, how,
-             Seconds(pause));
+  LogWarning("model '{}': worker of instance {} ended ({}), restart in {:.1f} s", config_.name,
+             slot.id, how, Seconds(pause));
   if (on_ready_ && slot.policy.useless_ends() >= RestartPolicy::kLoadAttempts) {
     return Ready(Internal("model '{}': its workers end while loading: {}", config_.name, how));
   }
@@ -191,7 +198,9 @@ void ModelVersion::OnEnded(Slot& slot, const std::string& how) {
 
 void ModelVersion::Stop(std::function<void()> on_stopped) {
   stopping_ = true;
-  if (on_ready_) std::exchange(on_ready_, nullptr)(Unavailable("model '{}' was unloaded while it loaded", config_.name));
+  if (on_ready_)
+    std::exchange(on_ready_,
+                  nullptr)(Unavailable("model '{}' was unloaded while it loaded", config_.name));
   auto finish = [this, on_stopped = std::move(on_stopped)] {
     EndWorkers();
     // Callbacks of this turn may still be on the stack.
@@ -203,7 +212,8 @@ void ModelVersion::Stop(std::function<void()> on_stopped) {
 }
 
 void ModelVersion::Abandon() {
-  if (dispatcher_) dispatcher_->SetUnavailable(Unavailable("model '{}' is being unloaded", config_.name));
+  if (dispatcher_)
+    dispatcher_->SetUnavailable(Unavailable("model '{}' is being unloaded", config_.name));
 }
 
 void ModelVersion::EndWorkers() {
@@ -211,7 +221,8 @@ void ModelVersion::EndWorkers() {
   for (const auto& slot : slots_) {
     slot->restart.reset();
     if (std::exchange(slot->attached, false)) dispatcher_->Detach(slot->id);
-    if (slot->worker) context_.loop.Post([keep = std::shared_ptr<Worker>(std::move(slot->worker))] {});
+    if (slot->worker)
+      context_.loop.Post([keep = std::shared_ptr<Worker>(std::move(slot->worker))] {});
   }
   if (dispatcher_) dispatcher_->Close();
   workers_up_.store(0, std::memory_order_relaxed);
@@ -222,7 +233,7 @@ std::vector<ModelVersion::InstanceInfo> ModelVersion::Instances() const {
   return infos_;
 }
 
-nlohmann::json ModelVersion::EngineInfo() const {
+std::string ModelVersion::EngineInfo() const {
   const std::lock_guard lock(info_mutex_);
   return engine_;
 }

@@ -10,7 +10,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -29,11 +28,11 @@ struct ServingContext {
   const Clock& clock;
   Runtime& runtime;
   Sampler& sampler;
-  std::string libexec;            // folder of the worker executables
-  std::string cache;              // folder for compiled models; empty: none
+  std::string libexec;  // folder of the worker executables
+  std::string cache;    // folder for compiled models; empty: none
   std::vector<int> worker_cpus;
-  int default_threads = 1;        // of an instance
-  size_t max_body_bytes = 0;      // a batch's input buffer takes at least one request of this size
+  int default_threads = 1;    // of an instance
+  size_t max_body_bytes = 0;  // a batch's input buffer takes at least one request of this size
   SampleMode default_samples = SampleMode::kMemory;
 };
 
@@ -66,12 +65,12 @@ class ModelVersion final : public ServedModel, public std::enable_shared_from_th
   struct InstanceInfo {
     int id = 0;
     pid_t pid = 0;
-    std::string state;     // "starting", "ready", "waiting to restart"
+    std::string state;  // "starting", "ready", "waiting to restart"
     uint64_t restarts = 0;
     std::string last_end;  // how the previous worker ended
   };
   std::vector<InstanceInfo> Instances() const;
-  nlohmann::json EngineInfo() const;
+  std::string EngineInfo() const;  // JSON object, as the worker told it
   int threads() const { return threads_; }
 
  private:
@@ -95,14 +94,14 @@ class ModelVersion final : public ServedModel, public std::enable_shared_from_th
   std::shared_ptr<SampleStream> samples_;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::function<void(Status)> on_ready_;
-  bool stopping_ = false;                   // Stop() was called
-  bool ended_ = false;                      // no worker is started any more
-  std::shared_ptr<ModelVersion> self_;      // while workers or alarms may call back
+  bool stopping_ = false;               // Stop() was called
+  bool ended_ = false;                  // no worker is started any more
+  std::shared_ptr<ModelVersion> self_;  // while workers or alarms may call back
 
-  std::atomic<int> workers_up_{0};          // read by health checks on any thread
-  mutable std::mutex info_mutex_;           // guards infos_, engine_
+  std::atomic<int> workers_up_{0};  // read by health checks on any thread
+  mutable std::mutex info_mutex_;   // guards infos_, engine_
   std::vector<InstanceInfo> infos_;
-  nlohmann::json engine_;
+  std::string engine_;
 };
 
 }  // namespace evenkeel

@@ -19,8 +19,9 @@ class RestartPolicy {
   static constexpr Duration kUsefulLife = std::chrono::seconds(10);
   static constexpr Duration kFirstPause = std::chrono::milliseconds(100);
   static constexpr Duration kLongestPause = std::chrono::seconds(10);
-  static constexpr int kFreeRestarts = 2;    // without a pause
-  static constexpr Duration kTooLong = std::chrono::seconds(1);  // a pause that callers are not made to wait for
+  static constexpr int kFreeRestarts = 2;  // without a pause
+  static constexpr Duration kTooLong =
+      std::chrono::seconds(1);  // a pause that callers are not made to wait for
   static constexpr int kLoadAttempts = 5;
 
   // A worker ended after `life`, having answered `answers` requests. Returns the pause before the next start.

@@ -41,24 +41,29 @@ Result<std::string> FindLibexec() {
     auto folder = (program.parent_path() / place).lexically_normal();
     if (std::filesystem::is_directory(folder, error)) return folder.string();
   }
-  return Unavailable("no worker executables: expected the folder libexec/evenkeel beside {}", program.string());
+  return Unavailable("no worker executables: expected the folder libexec/evenkeel beside {}",
+                     program.string());
 }
 
-bool IsLoopback(const std::string& address) { return address.starts_with("127.") || address == "::1"; }
+bool IsLoopback(const std::string& address) {
+  return address.starts_with("127.") || address == "::1";
+}
 
 Status CheckAddresses(const ServeOptions& options) {
   for (const ListenAddress* listener : {&options.http, &options.grpc, &options.metrics}) {
     if (IsLoopback(listener->address) || options.insecure) continue;
-    return InvalidArgument("{} is reachable from outside and there is no authentication yet: "
-                           "listen on 127.0.0.1, or say --insecure if the network is trusted",
-                           listener->address);
+    return InvalidArgument(
+        "{} is reachable from outside and there is no authentication yet: "
+        "listen on 127.0.0.1, or say --insecure if the network is trusted",
+        listener->address);
   }
   return Status::Ok();
 }
 
 std::string Url(const ListenAddress& listen, int port) {
   const bool v6 = listen.address.find(':') != std::string::npos;
-  return v6 ? fmt::format("[{}]:{}", listen.address, port) : fmt::format("{}:{}", listen.address, port);
+  return v6 ? fmt::format("[{}]:{}", listen.address, port)
+            : fmt::format("{}:{}", listen.address, port);
 }
 
 HttpServerOptions HttpOptions(const ServeOptions& options, const ListenAddress& listen) {
@@ -118,7 +123,8 @@ Status Server::Listen() {
   if (!http.ok()) return http.status().Annotate("HTTP");
   http_ = std::move(*http);
   metrics_router_ = std::make_unique<HttpRouter>(*service_, HttpPages::kMetrics);
-  auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics), metrics_router_.get(), {loops.front()});
+  auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics), metrics_router_.get(),
+                                    {loops.front()});
   if (!metrics.ok()) return metrics.status().Annotate("metrics");
   metrics_ = std::move(*metrics);
   GrpcOptions grpc_options;
@@ -150,15 +156,17 @@ Status Server::Start() {
   samples.folder = options_.state + "/samples";
   samples.max_rows = options_.samples_items;
   samples.max_bytes = options_.samples_bytes;
-  samples.max_age_s = std::chrono::duration_cast<std::chrono::seconds>(options_.samples_max_age).count();
+  samples.max_age_s =
+      std::chrono::duration_cast<std::chrono::seconds>(options_.samples_max_age).count();
   sampler_ = Sampler::Create(std::move(samples));
-  const int cores = options_.worker_cpus.empty() ? static_cast<int>(std::thread::hardware_concurrency())
-                                                 : static_cast<int>(options_.worker_cpus.size());
+  const int cores = options_.worker_cpus.empty()
+                        ? static_cast<int>(std::thread::hardware_concurrency())
+                        : static_cast<int>(options_.worker_cpus.size());
   context_ = std::make_unique<ServingContext>(
       ServingContext{*loops_.front(), SteadyClock::Instance(), *runtime_, *sampler_, *libexec,
                      error ? std::string() : compiled, options_.worker_cpus,
-                     options_.threads > 0 ? options_.threads : std::max(1, cores), options_.max_body_bytes,
-                     options_.samples});
+                     options_.threads > 0 ? options_.threads : std::max(1, cores),
+                     options_.max_body_bytes, options_.samples});
   registry_ = std::make_unique<ModelRegistry>(*context_, options_.models);
   service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_);
   EK_RETURN_IF_ERROR(Listen());
@@ -175,13 +183,17 @@ void Server::Announce() {
     if (ready++ == 0) first = entry.name;
   }
   const std::string http = Url(options_.http, http_->port());
-  std::fprintf(stderr, "evenkeel %s serves %zu of %zu models\n  HTTP     http://%s\n  gRPC     %s\n  metrics  http://%s/metrics\n",
+  std::fprintf(stderr,
+               "evenkeel %s serves %zu of %zu models\n  HTTP     http://%s\n  gRPC     %s\n  "
+               "metrics  http://%s/metrics\n",
                std::string(ServerVersion()).c_str(), ready, index.size(), http.c_str(),
-               Url(options_.grpc, grpc_->port()).c_str(), Url(options_.metrics, metrics_->port()).c_str());
+               Url(options_.grpc, grpc_->port()).c_str(),
+               Url(options_.metrics, metrics_->port()).c_str());
   if (ready > 0) {
     std::fprintf(stderr, "try      curl http://%s/v2/models/%s\n", http.c_str(), first.c_str());
   } else {
-    std::fprintf(stderr, "put a model (x.onnx, x.xml, ...) into %s, then: evenkeel load x\n", options_.models.c_str());
+    std::fprintf(stderr, "put a model (x.onnx, x.xml, ...) into %s, then: evenkeel load x\n",
+                 options_.models.c_str());
   }
 }
 
@@ -202,12 +214,14 @@ int Server::Run(const sigset_t& signals) {
   grpc_->Drain();
   loops_.front()->Post([this, done] { registry_->Shutdown([done] { done->set_value(); }); });
   if (finished.wait_for(options_.drain_timeout) != std::future_status::ready) {
-    LogWarning("drain took longer than {:.0f} s: what still waits is answered 503", Seconds(options_.drain_timeout));
+    LogWarning("drain took longer than {:.0f} s: what still waits is answered 503",
+               Seconds(options_.drain_timeout));
     loops_.front()->Post([this] { registry_->AbandonAll(); });
     finished.wait_for(std::chrono::seconds(5));
   }
   // The last answers are on their way out.
-  for (int i = 0; i < 200 && http_->stats().open > 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (int i = 0; i < 200 && http_->stats().open > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   grpc_->Shutdown(std::chrono::seconds(2));
   http_.reset();
   metrics_.reset();

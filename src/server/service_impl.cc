@@ -1,6 +1,7 @@
 #include "server/service_impl.h"
 
 #include <chrono>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/log.h"
@@ -11,7 +12,9 @@
 namespace evenkeel {
 namespace {
 
-DurationStat ToStat(const CountAndTime& value) { return {value.count, static_cast<uint64_t>(value.time.count())}; }
+DurationStat ToStat(const CountAndTime& value) {
+  return {value.count, static_cast<uint64_t>(value.time.count())};
+}
 
 // Milliseconds since the Unix epoch of a monotonic time.
 uint64_t UnixMilliseconds(Time time) {
@@ -38,15 +41,16 @@ ModelStatistics ToStatistics(const ModelVersion& version) {
   out.compute_output = ToStat(stats.scatter);
   out.cancel = ToStat(stats.cancel);
   for (const auto& [rows, size] : stats.by_size) {
-    out.batch_stats.push_back(
-        {static_cast<uint64_t>(rows), ToStat(size.gather), ToStat(size.compute), ToStat(size.scatter)});
+    out.batch_stats.push_back({static_cast<uint64_t>(rows), ToStat(size.gather),
+                               ToStat(size.compute), ToStat(size.scatter)});
   }
   return out;
 }
 
 }  // namespace
 
-Result<std::shared_ptr<ServedModel>> ServiceImpl::Find(std::string_view name, std::string_view version) {
+Result<std::shared_ptr<ServedModel>> ServiceImpl::Find(std::string_view name,
+                                                       std::string_view version) {
   auto found = registry_.Find(name, version);
   if (!found.ok()) return found.status();
   return std::shared_ptr<ServedModel>(std::move(*found));
@@ -80,7 +84,8 @@ Result<nlohmann::json> ServiceImpl::Config(std::string_view name, std::string_vi
   return ConfigToTritonJson((*found)->config(), (*found)->signature());
 }
 
-Result<std::vector<ModelStatistics>> ServiceImpl::Statistics(std::string_view name, std::string_view version) const {
+Result<std::vector<ModelStatistics>> ServiceImpl::Statistics(std::string_view name,
+                                                             std::string_view version) const {
   const auto found = registry_.Serving(name, version);
   if (!found.ok()) return found.status();
   std::vector<ModelStatistics> all;
@@ -88,7 +93,8 @@ Result<std::vector<ModelStatistics>> ServiceImpl::Statistics(std::string_view na
   return all;
 }
 
-void ServiceImpl::LoadAsync(std::string name, std::string config_override, std::function<void(Status)> done) {
+void ServiceImpl::LoadAsync(std::string name, std::string config_override,
+                            std::function<void(Status)> done) {
   LogInfo("load of model '{}' was asked for", name);
   registry_.LoadAsync(std::move(name), std::move(config_override), std::move(done));
 }
@@ -101,9 +107,11 @@ void ServiceImpl::UnloadAsync(std::string name, std::function<void(Status)> done
 nlohmann::json ServiceImpl::Describe() const {
   nlohmann::json models = nlohmann::json::array();
   for (const RepositoryEntry& entry : registry_.Index(false)) {
-    const auto found = entry.version.empty() ? Result<std::shared_ptr<ModelVersion>>(Status(Code::kNotFound, ""))
-                                             : registry_.Find(entry.name, entry.version);
-    nlohmann::json model = found.ok() ? DescribeVersion(**found) : nlohmann::json{{"name", entry.name}};
+    const auto found = entry.version.empty()
+                           ? Result<std::shared_ptr<ModelVersion>>(Status(Code::kNotFound, ""))
+                           : registry_.Find(entry.name, entry.version);
+    nlohmann::json model =
+        found.ok() ? DescribeVersion(**found) : nlohmann::json{{"name", entry.name}};
     model["version"] = entry.version;
     model["state"] = entry.state;
     model["reason"] = entry.reason;
@@ -143,7 +151,8 @@ std::string ServiceImpl::MetricsText() const {
   const auto serving = registry_.Serving("", "");
   if (serving.ok()) {
     for (const auto& version : *serving) {
-      models.push_back({version->name(), version->version(), version->Stats(), version->Instances()});
+      models.push_back(
+          {version->name(), version->version(), version->Stats(), version->Instances()});
     }
   }
   return RenderMetrics(models);

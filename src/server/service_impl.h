@@ -17,15 +17,20 @@ class ServiceImpl final : public Service {
  public:
   ServiceImpl(ModelRegistry& registry, Sampler& sampler) : registry_(registry), sampler_(sampler) {}
 
-  Result<std::shared_ptr<ServedModel>> Find(std::string_view name, std::string_view version) override;
+  Result<std::shared_ptr<ServedModel>> Find(std::string_view name,
+                                            std::string_view version) override;
   bool Live() const override { return true; }
   bool Ready(std::vector<std::string>* why) const override { return registry_.Ready(why); }
   Result<bool> ModelReady(std::string_view name, std::string_view version) const override;
   Result<ModelMetadata> Metadata(std::string_view name, std::string_view version) const override;
   Result<nlohmann::json> Config(std::string_view name, std::string_view version) const override;
-  Result<std::vector<ModelStatistics>> Statistics(std::string_view name, std::string_view version) const override;
-  std::vector<RepositoryEntry> RepositoryIndex(bool ready_only) const override { return registry_.Index(ready_only); }
-  void LoadAsync(std::string name, std::string config_override, std::function<void(Status)> done) override;
+  Result<std::vector<ModelStatistics>> Statistics(std::string_view name,
+                                                  std::string_view version) const override;
+  std::vector<RepositoryEntry> RepositoryIndex(bool ready_only) const override {
+    return registry_.Index(ready_only);
+  }
+  void LoadAsync(std::string name, std::string config_override,
+                 std::function<void(Status)> done) override;
   void UnloadAsync(std::string name, std::function<void(Status)> done) override;
   nlohmann::json Describe() const override;
   Result<nlohmann::json> DescribeModel(std::string_view name) const override;

@@ -19,13 +19,16 @@ Result<std::unique_ptr<StateLock>> StateLock::Take(const std::string& folder) {
   if (error) return Unavailable("state folder '{}' cannot be made: {}", folder, error.message());
   const std::string path = folder + "/lock";
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) return Unavailable("state folder '{}' cannot be written: {}", folder, std::strerror(errno));
+  if (fd < 0)
+    return Unavailable("state folder '{}' cannot be written: {}", folder, std::strerror(errno));
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     char holder[32] = "unknown";
     if (const ssize_t n = pread(fd, holder, sizeof holder - 1, 0); n > 0) holder[n] = '\0';
     close(fd);
-    return Conflict("state folder '{}' is in use by another evenkeel (process {}); give this one its own --state",
-                    folder, holder);
+    return Conflict(
+        "state folder '{}' is in use by another evenkeel (process {}); give this one its own "
+        "--state",
+        folder, holder);
   }
   const std::string pid = std::to_string(getpid());
   // A full disk must not stop the daemon: the id is for the message above only.

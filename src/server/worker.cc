@@ -6,8 +6,9 @@
 
 namespace evenkeel {
 
-Result<std::unique_ptr<Worker>> Worker::Start(WorkerOptions options, Runtime& runtime, EventLoop& loop,
-                                              const Clock& clock, WorkerEvents events) {
+Result<std::unique_ptr<Worker>> Worker::Start(WorkerOptions options, Runtime& runtime,
+                                              EventLoop& loop, const Clock& clock,
+                                              WorkerEvents events) {
   auto channel = ipc::Channel::Create(options.layout);
   if (!channel.ok()) return channel.status();
   const ipc::WorkerFds fds = (*channel)->worker_fds();

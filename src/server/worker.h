@@ -21,13 +21,14 @@ namespace evenkeel {
 
 struct WorkerEvents {
   std::function<void(LoadedModel)> loaded;
-  std::function<void(const Status&)> failed;         // the engine refused the model
-  std::function<void()> readable;                    // completions wait in channel()
-  std::function<void(const std::string& how)> ended; // "signal 9 (Killed)", "exit 1", "load took longer than 300 s"
+  std::function<void(const Status&)> failed;  // the engine refused the model
+  std::function<void()> readable;             // completions wait in channel()
+  std::function<void(const std::string& how)>
+      ended;  // "signal 9 (Killed)", "exit 1", "load took longer than 300 s"
 };
 
 struct WorkerOptions {
-  WorkerSpec spec;            // executable, cpus, log_name; args and inherit are filled in here
+  WorkerSpec spec;  // executable, cpus, log_name; args and inherit are filled in here
   EngineOptions engine;
   ipc::Layout layout;
   Duration load_timeout = std::chrono::seconds(300);
@@ -35,8 +36,9 @@ struct WorkerOptions {
 
 class Worker {
  public:
-  static Result<std::unique_ptr<Worker>> Start(WorkerOptions options, Runtime& runtime, EventLoop& loop,
-                                               const Clock& clock, WorkerEvents events);
+  static Result<std::unique_ptr<Worker>> Start(WorkerOptions options, Runtime& runtime,
+                                               EventLoop& loop, const Clock& clock,
+                                               WorkerEvents events);
   ~Worker();
 
   pid_t pid() const { return process_->pid(); }

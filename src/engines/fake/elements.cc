@@ -68,26 +68,16 @@ uint16_t DoubleToHalf(double value) {
 double LoadElement(DataType type, const std::byte* at) {
   switch (type) {
     case DataType::kBool:
-    case DataType::kUint8:
-      return LoadAs<uint8_t>(at);
-    case DataType::kUint16:
-      return LoadAs<uint16_t>(at);
-    case DataType::kUint32:
-      return LoadAs<uint32_t>(at);
-    case DataType::kUint64:
-      return LoadAs<uint64_t>(at);
-    case DataType::kInt8:
-      return LoadAs<int8_t>(at);
-    case DataType::kInt16:
-      return LoadAs<int16_t>(at);
-    case DataType::kInt32:
-      return LoadAs<int32_t>(at);
-    case DataType::kInt64:
-      return LoadAs<int64_t>(at);
-    case DataType::kFp32:
-      return LoadAs<float>(at);
-    case DataType::kFp64:
-      return LoadAs<double>(at);
+    case DataType::kUint8: return LoadAs<uint8_t>(at);
+    case DataType::kUint16: return LoadAs<uint16_t>(at);
+    case DataType::kUint32: return LoadAs<uint32_t>(at);
+    case DataType::kUint64: return LoadAs<uint64_t>(at);
+    case DataType::kInt8: return LoadAs<int8_t>(at);
+    case DataType::kInt16: return LoadAs<int16_t>(at);
+    case DataType::kInt32: return LoadAs<int32_t>(at);
+    case DataType::kInt64: return LoadAs<int64_t>(at);
+    case DataType::kFp32: return LoadAs<float>(at);
+    case DataType::kFp64: return LoadAs<double>(at);
     case DataType::kFp16: {
       uint16_t bits;
       std::memcpy(&bits, at, sizeof bits);
@@ -99,36 +89,24 @@ double LoadElement(DataType type, const std::byte* at) {
       return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
     }
     case DataType::kBytes:
-    case DataType::kInvalid:
-      break;
+    case DataType::kInvalid: break;
   }
   EK_CHECK(false);
 }
 
 void StoreElement(DataType type, double value, std::byte* at) {
   switch (type) {
-    case DataType::kBool:
-      return StoreAs<uint8_t>(value != 0, at);
-    case DataType::kUint8:
-      return StoreAs<uint8_t>(value, at);
-    case DataType::kUint16:
-      return StoreAs<uint16_t>(value, at);
-    case DataType::kUint32:
-      return StoreAs<uint32_t>(value, at);
-    case DataType::kUint64:
-      return StoreAs<uint64_t>(value, at);
-    case DataType::kInt8:
-      return StoreAs<int8_t>(value, at);
-    case DataType::kInt16:
-      return StoreAs<int16_t>(value, at);
-    case DataType::kInt32:
-      return StoreAs<int32_t>(value, at);
-    case DataType::kInt64:
-      return StoreAs<int64_t>(value, at);
-    case DataType::kFp32:
-      return StoreAs<float>(value, at);
-    case DataType::kFp64:
-      return StoreAs<double>(value, at);
+    case DataType::kBool: return StoreAs<uint8_t>(value != 0, at);
+    case DataType::kUint8: return StoreAs<uint8_t>(value, at);
+    case DataType::kUint16: return StoreAs<uint16_t>(value, at);
+    case DataType::kUint32: return StoreAs<uint32_t>(value, at);
+    case DataType::kUint64: return StoreAs<uint64_t>(value, at);
+    case DataType::kInt8: return StoreAs<int8_t>(value, at);
+    case DataType::kInt16: return StoreAs<int16_t>(value, at);
+    case DataType::kInt32: return StoreAs<int32_t>(value, at);
+    case DataType::kInt64: return StoreAs<int64_t>(value, at);
+    case DataType::kFp32: return StoreAs<float>(value, at);
+    case DataType::kFp64: return StoreAs<double>(value, at);
     case DataType::kFp16: {
       const uint16_t bits = DoubleToHalf(value);
       std::memcpy(at, &bits, sizeof bits);
@@ -142,8 +120,7 @@ void StoreElement(DataType type, double value, std::byte* at) {
       return;
     }
     case DataType::kBytes:
-    case DataType::kInvalid:
-      break;
+    case DataType::kInvalid: break;
   }
   EK_CHECK(false);
 }

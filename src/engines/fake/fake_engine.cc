@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
 #include <thread>
@@ -133,9 +134,7 @@ Status FakeEngine::Run(std::span<const TensorView> inputs, OutputSink& sink) {
     const TensorView& input = inputs[model_.outputs[i].input];
     Status status;
     switch (model_.outputs[i].function) {
-      case FakeFunction::kEcho:
-        status = Echo(index, input, sink);
-        break;
+      case FakeFunction::kEcho: status = Echo(index, input, sink); break;
       case FakeFunction::kBatchRows:
         status = PerRow(index, rows, sink, [rows](int64_t) { return static_cast<double>(rows); });
         break;

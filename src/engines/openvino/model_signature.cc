@@ -58,36 +58,21 @@ Status ReadPorts(const std::vector<Port>& ports, const char* kind, std::vector<T
 
 DataType DataTypeOf(const ov::element::Type& type) {
   switch (type) {
-    case ov::element::Type_t::boolean:
-      return DataType::kBool;
-    case ov::element::Type_t::u8:
-      return DataType::kUint8;
-    case ov::element::Type_t::u16:
-      return DataType::kUint16;
-    case ov::element::Type_t::u32:
-      return DataType::kUint32;
-    case ov::element::Type_t::u64:
-      return DataType::kUint64;
-    case ov::element::Type_t::i8:
-      return DataType::kInt8;
-    case ov::element::Type_t::i16:
-      return DataType::kInt16;
-    case ov::element::Type_t::i32:
-      return DataType::kInt32;
-    case ov::element::Type_t::i64:
-      return DataType::kInt64;
-    case ov::element::Type_t::f16:
-      return DataType::kFp16;
-    case ov::element::Type_t::bf16:
-      return DataType::kBf16;
-    case ov::element::Type_t::f32:
-      return DataType::kFp32;
-    case ov::element::Type_t::f64:
-      return DataType::kFp64;
-    case ov::element::Type_t::string:
-      return DataType::kBytes;
-    default:
-      return DataType::kInvalid;
+    case ov::element::Type_t::boolean: return DataType::kBool;
+    case ov::element::Type_t::u8: return DataType::kUint8;
+    case ov::element::Type_t::u16: return DataType::kUint16;
+    case ov::element::Type_t::u32: return DataType::kUint32;
+    case ov::element::Type_t::u64: return DataType::kUint64;
+    case ov::element::Type_t::i8: return DataType::kInt8;
+    case ov::element::Type_t::i16: return DataType::kInt16;
+    case ov::element::Type_t::i32: return DataType::kInt32;
+    case ov::element::Type_t::i64: return DataType::kInt64;
+    case ov::element::Type_t::f16: return DataType::kFp16;
+    case ov::element::Type_t::bf16: return DataType::kBf16;
+    case ov::element::Type_t::f32: return DataType::kFp32;
+    case ov::element::Type_t::f64: return DataType::kFp64;
+    case ov::element::Type_t::string: return DataType::kBytes;
+    default: return DataType::kInvalid;
   }
 }
 

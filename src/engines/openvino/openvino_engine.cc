@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <filesystem>
