@@ -30,13 +30,12 @@ constexpr std::array kPassedOn = {"PATH",         "LANG",         "LD_LIBRARY_PA
 struct ChildPlan {
   const char* executable = nullptr;
   std::vector<char*> argv, envp;
-  std::vector<int> inherit;  // ascending
+  std::vector<int> keep;  // ascending: what to inherit, and error_fd
   const cpu_set_t* cpus = nullptr;
   int null_fd = -1, log_fd = -1;
+  int error_fd = -1;  // a pipe that exec closes: errno goes there when there is no exec
   pid_t parent = -1;
   unsigned highest_fd = 0;  // for kernels without close_range
-  // Written by the child: vfork shares the memory. volatile: the parent's copy must not sit in a register.
-  volatile int error = 0;
 };
 
 // Closes [first, last]. Only system calls.
@@ -54,10 +53,11 @@ void PreferredByOomKiller() {
   ::close(fd);
 }
 
-// Runs in the child between vfork and exec. Async-signal-safe calls only, and no write to memory but plan.error.
-[[noreturn]] void RunChild(ChildPlan& plan) {
+// Runs in the child between vfork and exec. Async-signal-safe calls only, and no write to the memory that it shares.
+[[noreturn]] void RunChild(const ChildPlan& plan) {
   const auto fail = [&plan] {
-    plan.error = errno != 0 ? errno : EINVAL;
+    const int error = errno;
+    static_cast<void>(!::write(plan.error_fd, &error, sizeof error));
     ::_exit(127);
   };
   ::setsid();
@@ -71,9 +71,9 @@ void PreferredByOomKiller() {
     fail();
   }
   unsigned next = 3;
-  for (const int fd : plan.inherit) {
+  for (const int fd : plan.keep) {
     CloseRange(next, static_cast<unsigned>(fd) - 1, plan.highest_fd);
-    if (::fcntl(fd, F_SETFD, 0) != 0) fail();
+    if (fd != plan.error_fd && ::fcntl(fd, F_SETFD, 0) != 0) fail();
     next = static_cast<unsigned>(fd) + 1;
   }
   CloseRange(next, ~0U, plan.highest_fd);
@@ -92,7 +92,7 @@ void PreferredByOomKiller() {
 }
 
 // Kept apart so that no local of a caller lives across the vfork.
-__attribute__((noinline)) pid_t ForkChild(ChildPlan& plan) {
+__attribute__((noinline)) pid_t ForkChild(const ChildPlan& plan) {
   const pid_t pid = ::vfork();
   if (pid == 0) RunChild(plan);
   return pid;
@@ -135,12 +135,20 @@ Result<Spawner::Started> StartHere(const WorkerSpec& spec, int log_fd) {
   plan.executable = spec.executable.c_str();
   plan.argv = Pointers(args);
   plan.envp = Pointers(env);
-  plan.inherit = spec.inherit;
-  std::ranges::sort(plan.inherit);
-  plan.inherit.erase(std::ranges::unique(plan.inherit).begin(), plan.inherit.end());
-  if (!spec.cpus.empty()) plan.cpus = &cpus;
   plan.null_fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (plan.null_fd < 0) return Unavailable("/dev/null: {}", std::generic_category().message(errno));
+  std::array<int, 2> errors{};
+  if (::pipe2(errors.data(), O_CLOEXEC) != 0) {
+    const int error = errno;
+    ::close(plan.null_fd);
+    return Unavailable("pipe: {}", std::generic_category().message(error));
+  }
+  plan.error_fd = errors[1];
+  plan.keep = spec.inherit;
+  plan.keep.push_back(plan.error_fd);
+  std::ranges::sort(plan.keep);
+  plan.keep.erase(std::ranges::unique(plan.keep).begin(), plan.keep.end());
+  if (!spec.cpus.empty()) plan.cpus = &cpus;
   plan.log_fd = log_fd;
   plan.parent = ::getpid();
   rlimit files{};
@@ -155,11 +163,20 @@ Result<Spawner::Started> StartHere(const WorkerSpec& spec, int log_fd) {
   const int fork_error = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::close(plan.null_fd);
+  ::close(errors[1]);
+  int child_error = 0;
+  ssize_t got = 0;
+  if (pid > 0) {
+    do {
+      got = ::read(errors[0], &child_error, sizeof child_error);
+    } while (got < 0 && errno == EINTR);
+  }
+  ::close(errors[0]);
   if (pid < 0) return Unavailable("vfork: {}", std::generic_category().message(fork_error));
-  if (plan.error != 0) {
+  if (got > 0) {
     ::waitpid(pid, nullptr, 0);
     return Unavailable("starting {}: {}", spec.executable,
-                       std::generic_category().message(plan.error));
+                       std::generic_category().message(child_error));
   }
   return Spawner::Started{pid, static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
 }
