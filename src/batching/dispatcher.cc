@@ -179,9 +179,9 @@ void Dispatcher::SetUnavailable(Status why) {
       while (!queue_.empty()) {
         FailRequest(queue_.lanes().front()->head()->request, unavailable_, &actions);
       }
-      auto retries = std::exchange(retries_, {});
-      for (auto& batch : retries) {
-        for (Part* part : batch->parts) EndPart(*part, unavailable_, &actions);
+      // A request may have several parts here: they end together, and each once.
+      while (!retries_.empty()) {
+        FailRequest(retries_.back()->parts.front()->request, unavailable_, &actions);
       }
       Plan(clock_.Now(), &actions);
     }

@@ -95,6 +95,7 @@ class Dispatcher {
   // Planning, under the mutex (dispatcher_plan.cc).
   void Plan(Time now, Actions* actions);
   void DropDue(Time now, Actions* actions);
+  Part* FirstDueRetry(Time now) const;
   bool StartRetry(Instance& instance, Time now, Actions* actions);
   bool StartWarm(Instance& instance, Time now, Actions* actions);
   bool StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake);
@@ -121,7 +122,7 @@ class Dispatcher {
                   Actions* actions);
   void MakeUsable(Instance& instance, Actions* actions);
   void FailBatch(std::unique_ptr<Batch> batch, const Status& status, Actions* actions);
-  void Rerun(std::span<Part* const> parts, CloseReason reason);
+  void Rerun(std::span<Part* const> parts, CloseReason reason, Actions* actions);
   void EndPart(Part& part, const Status& status, Actions* actions);
   void FailRequest(Request* request, const Status& status, Actions* actions);
   void CloseIfEnded(Request* request, Actions* actions);

@@ -20,11 +20,14 @@ constexpr int kLanesConsidered = 64;
 void Dispatcher::Plan(Time now, Actions* actions) {
   DropDue(now, actions);
   Time wake = queue_.earliest_deadline();
+  for (const auto& batch : retries_) {
+    for (const Part* part : batch->parts) wake = std::min(wake, part->request->call->deadline);
+  }
   // Idle instances first: a second batch lies ready behind a running one only when none is free.
   for (const bool idle : {true, false}) {
     for (const auto& instance : instances_) {
-      if (instance->channel == nullptr || instance->inflight.empty() != idle) continue;
-      while (instance->channel->free_slots() > 0) {
+      if (instance->channel == nullptr) continue;
+      while (instance->inflight.empty() == idle && instance->channel->free_slots() > 0) {
         if (StartWarm(*instance, now, actions)) continue;
         if (!instance->usable) break;
         if (StartRetry(*instance, now, actions)) continue;
@@ -51,6 +54,21 @@ void Dispatcher::DropDue(Time now, Actions* actions) {
                                  options_.model),
                 actions);
   }
+  while (const Part* part = FirstDueRetry(now)) {
+    FailRequest(part->request,
+                DeadlineExceeded("model '{}': the deadline passed while the request waited",
+                                 options_.model),
+                actions);
+  }
+}
+
+Part* Dispatcher::FirstDueRetry(Time now) const {
+  for (const auto& batch : retries_) {
+    for (Part* part : batch->parts) {
+      if (part->request->call->deadline <= now) return part;
+    }
+  }
+  return nullptr;
 }
 
 bool Dispatcher::StartRetry(Instance& instance, Time now, Actions* actions) {
@@ -71,7 +89,8 @@ bool Dispatcher::StartWarm(Instance& instance, Time now, Actions* actions) {
   int rows = 0;
   if (!plan.required.empty()) {
     // While serving, every other batch at most.
-    if (instance.usable && instance.last_was_warm && !queue_.empty()) return false;
+    const bool others = !queue_.empty() || !retries_.empty();
+    if (instance.usable && instance.last_was_warm && others) return false;
     rows = plan.required.front();
   } else if (!plan.optional.empty() && queue_.empty() && retries_.empty() && !draining_) {
     rows = plan.optional.front();
@@ -183,9 +202,11 @@ void Dispatcher::Launch(Instance& instance, std::unique_ptr<Batch> batch, Time n
 }
 
 Duration Dispatcher::HangLimit(const Batch& batch) const {
-  if (options_.hang_timeout > Duration::zero()) return options_.hang_timeout;
-  // A warm-up may compile.
-  const Duration least = batch.parts.empty() ? Duration(120s) : Duration(10s);
+  const bool warming = batch.parts.empty();  // may compile, which no limit of requests allows for
+  if (options_.hang_timeout > Duration::zero()) {
+    return warming ? std::max<Duration>(120s, options_.hang_timeout) : options_.hang_timeout;
+  }
+  const Duration least = warming ? Duration(120s) : Duration(10s);
   return std::max<Duration>(least, 50 * stats_.times.Estimate(batch.run_rows));
 }
 

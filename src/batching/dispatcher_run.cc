@@ -83,7 +83,7 @@ void Dispatcher::Detach(int id) {
         }
       }
       for (auto part = again.rbegin(); part != again.rend(); ++part)
-        Rerun({&*part, 1}, (*batch)->reason);
+        Rerun({&*part, 1}, (*batch)->reason, &actions);
     }
     Plan(clock_.Now(), &actions);
   }
@@ -91,16 +91,22 @@ void Dispatcher::Detach(int id) {
 }
 
 // Puts parts of a batch that did not come through first in line, as a batch of their own. Parts nobody wants any more end here.
-void Dispatcher::Rerun(std::span<Part* const> parts, CloseReason reason) {
+void Dispatcher::Rerun(std::span<Part* const> parts, CloseReason reason, Actions* actions) {
   auto batch = std::make_unique<Batch>();
   batch->reason = reason;
   for (Part* part : parts) {
+    const Status& unwanted = part->request->failure.ok() ? unavailable_ : part->request->failure;
+    if (!unwanted.ok()) {
+      EndPart(*part, unwanted, actions);
+      continue;
+    }
     part->state = Part::State::kWaiting;
     --part->request->taken_parts;
     batch->parts.push_back(part);
     batch->rows += part->rows;
     batch->bytes += part->bytes;
   }
+  if (batch->parts.empty()) return;
   ++stats_.reruns;
   retries_.push_back(std::move(batch));
 }
@@ -200,8 +206,8 @@ void Dispatcher::FailBatch(std::unique_ptr<Batch> batch, const Status& status, A
                    actions);
   }
   const std::span<Part* const> all(parts);
-  Rerun(all.subspan(parts.size() / 2), batch->reason);
-  Rerun(all.first(parts.size() / 2), batch->reason);
+  Rerun(all.subspan(parts.size() / 2), batch->reason, actions);
+  Rerun(all.first(parts.size() / 2), batch->reason, actions);
 }
 
 void Dispatcher::AnswerBatch(Batch& batch, const ipc::Completion& completion) {

@@ -1,6 +1,7 @@
 #include "server/model_registry.h"
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <utility>
 
@@ -13,6 +14,12 @@
 #include "repository/triton_config.h"
 
 namespace evenkeel {
+namespace {
+
+constexpr Duration kHandOver =
+    std::chrono::milliseconds(250);  // a replaced version still takes calls
+
+}  // namespace
 
 // One load or unload on its way.
 struct ModelRegistry::Operation {
@@ -36,7 +43,7 @@ void ModelRegistry::LoadAll(std::function<void()> done) {
       const auto one_less = [this, left, done] {
         if (--*left > 0) return;
         started_.store(true, std::memory_order_release);
-        done();
+        if (!shutting_down_) done();  // it looks at listeners, which may be gone by then
       };
       for (const FoundModel& model : found) {
         LoadAsync(model.name, "", [one_less](const Status&) { one_less(); });
@@ -123,6 +130,9 @@ void ModelRegistry::Read(const std::string& name, std::shared_ptr<Operation> ope
 
 void ModelRegistry::StartVersions(const std::string& name, std::shared_ptr<Operation> operation) {
   if (shutting_down_) operation->failure = Unavailable("the server is shutting down");
+  if (operation->failure.ok() && operation->configs.empty()) {
+    operation->failure = InvalidArgument("model '{}' has no version to serve", name);
+  }
   if (!operation->failure.ok()) {
     // A model that was only asked for, and is not there, leaves no trace.
     return Finish(name, *operation, operation->failure);
@@ -164,7 +174,19 @@ void ModelRegistry::Swap(const std::string& name, Operation& operation) {
     LogInfo("model '{}' version {} serves", name, version->version());
   }
   operation.versions.clear();
-  for (auto& [number, version] : old) Retire(std::move(version), [] {});
+  for (auto& [number, version] : old) RetireReplaced(std::move(version));
+}
+
+// A front end that found it just before the swap is still reading its request: it must not be refused.
+void ModelRegistry::RetireReplaced(std::shared_ptr<ModelVersion> version) {
+  retiring_.push_back(version);  // Shutdown() waits for it
+  auto alarm = std::make_shared<std::unique_ptr<Alarm>>();
+  *alarm = context_.loop.MakeAlarm([this, version, alarm] {
+    std::erase(retiring_, version);
+    Retire(version, [] {});
+    context_.loop.Post([alarm] { alarm->reset(); });  // not while it rings
+  });
+  (*alarm)->Set(context_.clock.Now() + kHandOver);
 }
 
 void ModelRegistry::Retire(std::shared_ptr<ModelVersion> version, std::function<void()> done) {
@@ -194,7 +216,8 @@ void ModelRegistry::Unload(const std::string& name, std::shared_ptr<Operation> o
     Finish(name, *operation, Status::Ok());
   };
   for (auto& [number, version] : old) Retire(std::move(version), one_less);
-  one_less();
+  // Not at once: many unloads in a row of a model that is gone would nest.
+  context_.loop.Post(one_less);
 }
 
 void ModelRegistry::Finish(const std::string& name, Operation& operation, const Status& status) {

@@ -72,6 +72,7 @@ class ModelRegistry {
   void Unload(const std::string& name, std::shared_ptr<Operation> operation);
   void Finish(const std::string& name, Operation& operation, const Status& status);
   void Retire(std::shared_ptr<ModelVersion> version, std::function<void()> done);
+  void RetireReplaced(std::shared_ptr<ModelVersion> version);
   void Note(const std::string& name, std::string state, std::string reason);
 
   ServingContext& context_;

@@ -30,6 +30,7 @@ struct ModelVersion::Slot {
   RestartPolicy policy;
   bool attached = false;
   uint64_t answers_before = 0;  // of the model, when this worker came up
+  Time ready_since{};
   Status load_failure;
 };
 
@@ -81,23 +82,30 @@ void ModelVersion::SetState(Slot& slot, std::string state) {
 }
 
 void ModelVersion::StartWorker(Slot& slot) {
-  if (ended_) return;
+  if (ended_ || slot.worker != nullptr) return;
   WorkerEvents events;
   events.loaded = [this, &slot](LoadedModel loaded) { OnLoaded(slot, std::move(loaded)); };
+  // After EndWorkers() a worker may still tell of events for a turn: the slot has let go of it then.
   events.failed = [&slot](const Status& status) {
     slot.load_failure = status;
-    slot.worker->Kill(status.message());
+    if (slot.worker) slot.worker->Kill(status.message());
   };
   events.readable = [this, &slot] {
     if (slot.attached) dispatcher_->OnChannelReadable(slot.id);
   };
-  events.ended = [this, &slot](const std::string& how) { OnEnded(slot, how); };
+  events.ended = [this, &slot](const std::string& how) {
+    if (slot.worker) OnEnded(slot, how);
+  };
   auto worker = Worker::Start(OptionsFor(slot), context_.runtime, context_.loop, context_.clock,
                               std::move(events));
   if (!worker.ok()) {
-    if (dispatcher_ == nullptr) return Ready(worker.status());
+    if (on_ready_) return Ready(worker.status());
     LogError("model '{}': a worker could not be started: {}", config_.name,
              worker.status().ToString());
+    if (!available()) {
+      dispatcher_->SetUnavailable(Unavailable("model '{}': its worker could not be started: {}",
+                                              config_.name, worker.status().message()));
+    }
     slot.restart->Set(context_.clock.Now() + RestartPolicy::kLongestPause);
     return;
   }
@@ -149,6 +157,7 @@ void ModelVersion::OnWarm(int id) {
   Slot& slot = *slots_[static_cast<size_t>(id)];
   workers_up_.fetch_add(1, std::memory_order_relaxed);
   slot.answers_before = dispatcher_->Stats().success.count;
+  slot.ready_since = context_.clock.Now();
   SetState(slot, "ready");
   dispatcher_->SetUnavailable(Status::Ok());
   Ready(Status::Ok());
@@ -175,7 +184,8 @@ void ModelVersion::OnEnded(Slot& slot, const std::string& how) {
   }();
   if (was_ready) workers_up_.fetch_sub(1, std::memory_order_relaxed);
   if (std::exchange(slot.attached, false)) dispatcher_->Detach(slot.id);
-  const Duration life = context_.clock.Now() - slot.worker->started();
+  // Time spent loading does no good: a worker that dies after a long load must not look useful.
+  const Duration life = was_ready ? context_.clock.Now() - slot.ready_since : Duration::zero();
   // The worker is calling us: it is let go of once its event is over.
   context_.loop.Post([keep = std::shared_ptr<Worker>(std::move(slot.worker))] {});
   SetState(slot, "waiting to restart");
