@@ -2,10 +2,10 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <openvino/openvino.hpp>
 #include <optional>
 
@@ -39,6 +39,8 @@ Status CheckFormat(const fs::path& path) {
 ov::AnyMap PropertiesOf(const EngineOptions& options) {
   ov::AnyMap properties = {
       ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+      ov::hint::allow_auto_batching(
+          false),  // batching is the daemon's; and its plugin is not even loaded
       ov::hint::inference_precision(options.bf16 ? ov::element::bf16 : ov::element::f32),
       ov::hint::execution_mode(options.bf16 ? ov::hint::ExecutionMode::PERFORMANCE
                                             : ov::hint::ExecutionMode::ACCURACY)};
