@@ -2,7 +2,7 @@
 """Every figure on speed and memory of one server, beside its target.
 
   make bench-serve                                all figures (about ten minutes on two idle cores)
-  bench/serve.py --only cpu_http,added_latency    some
+  bench/serve.py --only cpu_http,added_latency    some of them
   bench/serve.py --list                           their names
 
 Prints a table and writes build/bench/serve.json: a list of {"name", "value", "unit", "op", "target", "pass", "detail"}.

@@ -75,11 +75,11 @@ def served_vs_engine(options):
     return figures
 
 
-def cpu_us_per_request(pid, *arguments):
+def cpu_us_per_request(pid, options, *arguments):
     """Server CPU in microseconds a request; warm-up apart."""
     bench(*arguments, "-d", "500ms")
     before = cpu_seconds(pid)
-    report = bench(*arguments, "--warm-up", "0s")
+    report = bench(*arguments, "-d", seconds(options), "--warm-up", "0s")
     return (cpu_seconds(pid) - before) * 1e6 / report["total"]["sent"]
 
 
@@ -96,15 +96,15 @@ def cpu_http(options):
     with Daemon({"echo": ECHO_64}, daemon_core=SERVER_CORE) as daemon, Floor("http_echo_floor", grpc=False) as floor, echo_body() as body:
         ours, bare = [], []
         for _ in range(options.runs):
-            ours.append(cpu_us_per_request(daemon.process.pid, "echo", "--url", daemon.url, *load, "-d", seconds(options)))
-            bare.append(cpu_us_per_request(floor.process.pid, "--raw", body.name, "--url", floor.url, *load, "-d", seconds(options)))
+            ours.append(cpu_us_per_request(daemon.process.pid, options, "echo", "--url", daemon.url, *load))
+            bare.append(cpu_us_per_request(floor.process.pid, options, "--raw", body.name, "--url", floor.url, *load))
     return [figure("daemon CPU per HTTP request", median(ours), "us", "<=", 25,
                    f"runs {spread(ours)}; bare Beast echo {spread(bare)}; daemon and worker on core {SERVER_CORE}")]
 
 
 def cpu_grpc(options):
     """Daemon CPU a request over gRPC, 64 bytes each way, 32 in flight, over a bare callback echo"""
-    load = ("--protocol", "grpc", "-c", 32, "-d", seconds(options))
+    load = ("--protocol", "grpc", "-c", 32)
     with Daemon({"echo": ECHO_64}, daemon_core=SERVER_CORE) as daemon, Floor("grpc_echo_floor", grpc=True) as floor, \
             Floor("http_echo_floor", grpc=False) as http_floor, echo_body() as body, \
             tempfile.NamedTemporaryFile(prefix="evenkeel-bench-") as message:
@@ -112,9 +112,9 @@ def cpu_grpc(options):
         message.flush()
         ours, bare, http = [], [], []
         for _ in range(options.runs):
-            ours.append(cpu_us_per_request(daemon.process.pid, "echo", "--url", daemon.grpc, *load))
-            bare.append(cpu_us_per_request(floor.process.pid, "--raw", message.name, "--url", floor.grpc, *load))
-            http.append(cpu_us_per_request(http_floor.process.pid, "--raw", body.name, "--url", http_floor.url, "-c", 32, "-d", seconds(options)))
+            ours.append(cpu_us_per_request(daemon.process.pid, options, "echo", "--url", daemon.grpc, *load))
+            bare.append(cpu_us_per_request(floor.process.pid, options, "--raw", message.name, "--url", floor.grpc, *load))
+            http.append(cpu_us_per_request(http_floor.process.pid, options, "--raw", body.name, "--url", http_floor.url, "-c", 32))
     return [figure("daemon CPU per gRPC request / floor", median([a / b for a, b in zip(ours, bare)]), "x", "<=", 1.3,
                    f"daemon {spread(ours)} us, bare callback echo {spread(bare)} us; 32 streams on one connection; a bare "
                    f"HTTP/1.1 echo costs {median(http):.1f} us, so a leaner HTTP/2 front could save at most {median(bare) - median(http):.0f} us")]
@@ -167,8 +167,9 @@ def overload(options):
             ratios.append(total["goodput_per_s"] / peak)
             if refused:
                 refusals.append(refused["latency_ms"]["p99"])
+            late = total["send_lateness_ms"]["p99"]
             notes.append(f"capacity {capacity:.0f}/s peak {peak:.0f}/s at 2x {total['goodput_per_s']:.0f}/s, "
-                         + ", ".join(f"{e['count']} x {s}" for s, e in total["errors_by_status"].items()))
+                         + ", ".join(f"{e['count']} x {s}" for s, e in total["errors_by_status"].items()) + f"; generator late by p99 {late:.2f} ms")
     return [figure("goodput at 2x capacity / peak", median(ratios), "x", ">=", 0.95, f"runs {spread(ratios)}; within {OBJECTIVE}; {notes[-1]}"),
             figure("refusal latency p99", median(refusals) if refusals else None, "ms", "<=", 10, f"runs {spread(refusals)}; from the intended send time")]
 
