@@ -1,8 +1,9 @@
 // Is an answer the one that this input has?
 //
-// Contract: equal bytes match. Otherwise the two match if they are of equal length, equal before `floats_from`, and from
-//   there to the end little-endian FP32 values with |a - b| <= tolerance * (1 + |a|), or equal, or both NaN: engines round
-//   differently in batches of different sizes. kNoFloats: only equal bytes match.
+// Contract: equal bytes match. Otherwise the two match if they are of equal length, equal before
+//   `floats_from`, and from there to the end little-endian FP32 values with |a - b| <= tolerance *
+//   (1 + |a|), or equal, or both NaN: engines round differently in batches of different sizes.
+//   kNoFloats: only equal bytes match.
 // Thread-safety: thread-safe.
 #pragma once
 

@@ -1,9 +1,9 @@
 // When requests arrive in an open loop, independent of how fast they are answered.
 //
 // Contract: Next() returns ever later (never earlier) offsets from the start of the stage, and
-// nullopt once there are no more. A process is split over threads so that the union of the parts is
-// the process asked for: Poisson parts are independent Poisson processes, constant and trace parts
-// take every `parts`-th arrival.
+//   nullopt once there are no more. A process is split over threads so that the union of the parts
+//   is the process asked for: Poisson parts are independent Poisson processes, constant and trace
+//   parts take every `parts`-th arrival.
 // Units: offsets are Durations; rates are requests a second.
 // Thread-safety: single-owner.
 #pragma once

@@ -1,7 +1,8 @@
 // The gRPC side of the generator: grpc++'s generic asynchronous stub with ready-made messages.
 //
-// Messages are never parsed or copied (but to check answers). grpc++ rounds its waits up to milliseconds, so in an open
-// loop a small thread sleeps until the next send and wakes the completion queue.
+// Messages are never parsed or copied (but to check answers). grpc++ rounds its waits up to
+// milliseconds, so in an open loop a small thread sleeps until the next send and wakes the
+// completion queue.
 // Thread-safety: single-owner; Waker's thread touches only its own members.
 #include <grpcpp/alarm.h>
 #include <grpcpp/generic/generic_stub.h>

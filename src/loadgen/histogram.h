@@ -1,10 +1,10 @@
 // Latencies in logarithmic buckets that are cut linearly: constant relative error, constant cost,
 // mergeable.
 //
-// Contract: every value between 0 and 2^62 is counted, none is dropped. Quantile(q) returns v' with
-//   v <= v' <= v * (1 + 2^(1 - precision_bits)) for the true order statistic v = the ceil(q n)-th
-//   smallest; the largest and smallest value are exact. 11 bits keep three significant digits, 7
-//   bits two.
+// Contract: every value between 0 and 2^62 is counted, none is dropped. Quantile(q) returns v'
+//   with v <= v' <= v * (1 + 2^(1 - precision_bits)) for the true order statistic v = the ceil(q
+//   n)-th smallest; the largest and smallest value are exact. 11 bits keep three significant
+//   digits, 7 bits two.
 // Units: the caller's (nanoseconds everywhere in loadgen).
 // Thread-safety: thread-compatible. Memory: 8 bytes a bucket up to the largest value seen.
 #pragma once

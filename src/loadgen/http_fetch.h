@@ -1,7 +1,8 @@
-// One blocking HTTP/1.1 request with ready-made bytes, for the answers that later ones are compared with.
+// One blocking HTTP/1.1 request with ready-made bytes, for the answers that later ones are
+// compared with.
 //
 // Errors: kUnavailable (no connection), kDeadlineExceeded, kInternal (the answer is not HTTP). An
-// HTTP error status is a result, not an error.
+//   HTTP error status is a result, not an error.
 // Thread-safety: thread-safe.
 #pragma once
 

@@ -1,10 +1,11 @@
 // Reads HTTP/1.1 responses from a byte stream, as little of each as a load generator needs.
 //
 // Contract: Feed() consumes bytes of at most one response and says whether it is complete; what is
-// left belongs to the next one. Understands Content-Length, chunked bodies, bodies that end with
-// the connection (Ended()), and answers without a body (1xx are skipped, 204, 304). A head larger
-// than 64 KiB or a malformed one is kMalformed; after that only Reset() helps. The result does not
-// depend on how the bytes are cut. Not for: HEAD, upgrades, trailers' values, multi-line headers.
+//   left belongs to the next one. Understands Content-Length, chunked bodies, bodies that end with
+//   the connection (Ended()), and answers without a body (1xx are skipped, 204, 304). A head
+//   larger than 64 KiB or a malformed one is kMalformed; after that only Reset() helps. The result
+//   does not depend on how the bytes are cut. Not for: HEAD, upgrades, trailers' values,
+//   multi-line headers.
 // Thread-safety: single-owner.
 #pragma once
 

@@ -1,7 +1,8 @@
 // What to send: the tensors of one request, made up at random, read from JSON, or cut from rows.
 //
-// Contract: every InputSet fits the model's metadata as far as that goes; errors (kInvalidArgument) name the input and the
-// flag or file that would help. Random sets depend on the seed only.
+// Contract: every InputSet fits the model's metadata as far as that goes; errors
+//   (kInvalidArgument) name the input and the flag or file that would help. Random sets depend on
+//   the seed only.
 // Thread-safety: thread-safe.
 #pragma once
 

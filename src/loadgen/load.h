@@ -2,9 +2,8 @@
 // protocol.
 //
 // Contract: a driver sends what its Pacer asks for and counts each request once in its Tally, also
-// when the run is interrupted. It measures time on `start`'s axis.
-// Thread-safety: LoadPlan is
-// read-only while drivers run; `interrupted` and Progress are atomics.
+//   when the run is interrupted. It measures time on `start`'s axis.
+// Thread-safety: LoadPlan is read-only while drivers run; `interrupted` and Progress are atomics.
 #pragma once
 
 #include <atomic>

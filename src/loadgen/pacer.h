@@ -4,11 +4,10 @@
 // arrivals, whatever is in flight). It ends after `duration`, or once `requests` were sent and
 // answered, whichever comes first; the next stage starts then. Requests in flight when a timed
 // stage ends go on, and belong to the stage that sent them.
-// Contract: Take() returns a request at
-// most once, in order of intended time; after the last stage it returns nothing.
-//   In an open loop a request that is due while `outstanding` is at the cap is delayed, keeps its
-//   intended time, and is counted in held_back(); those still not sent when their stage ends are
-//   counted in not_sent().
+// Contract: Take() returns a request at most once, in order of intended time; after the last stage
+//   it returns nothing. In an open loop a request that is due while `outstanding` is at the cap is
+//   delayed, keeps its intended time, and is counted in held_back(); those still not sent when
+//   their stage ends are counted in not_sent().
 // Units: times are offsets from the start of the run.
 // Thread-safety: single-owner.
 #pragma once

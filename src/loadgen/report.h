@@ -1,9 +1,8 @@
 // A run's record as JSON (one stable schema) and as a table for people.
 //
-// Contract: totals leave warm-up stages out and show them apart; errors and unanswered requests are
-// always shown. In each block sent = ok + wrong + errors + unanswered.
-// Units: milliseconds for
-// latencies, requests and rows (items) a second for rates.
+// Contract: totals leave warm-up stages out and show them apart; errors and unanswered requests
+//   are always shown. In each block sent = ok + wrong + errors + unanswered.
+// Units: milliseconds for latencies, requests and rows (items) a second for rates.
 // Thread-safety: thread-safe.
 #pragma once
 

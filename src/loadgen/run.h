@@ -1,8 +1,8 @@
 // Runs a load plan on its threads and gives back one merged record.
 //
 // Contract: RunLoad() blocks until every request is accounted for, or `interrupted` becomes true
-// (then within 100 ms). Errors (kUnavailable, kDeadlineExceeded): no connection at the start;
-// nothing was sent then.
+//   (then within 100 ms). Errors (kUnavailable, kDeadlineExceeded): no connection at the start;
+//   nothing was sent then.
 // Thread-safety: call from one thread at a time.
 #pragma once
 

@@ -1,9 +1,10 @@
 // Stages as text: "rate=100,duration=5s", "concurrency=8,requests=1000,name=ramp".
 //
-// Contract: keys are name, concurrency, rate, arrivals (poisson, constant, trace:FILE), scale, duration, requests; each at
-// most once; exactly one of concurrency and rate, but that a trace needs no rate (with one, it is played at that mean
-// rate; `scale` plays it that many times as fast). A stage without duration and requests gets `default_duration`, a trace
-// its own length. Errors (kInvalidArgument, or those of the trace file) name the key.
+// Contract: keys are name, concurrency, rate, arrivals (poisson, constant, trace:FILE), scale,
+//   duration, requests; each at most once; exactly one of concurrency and rate, but that a trace
+//   needs no rate (with one, it is played at that mean rate; `scale` plays it that many times as
+//   fast). A stage without duration and requests gets `default_duration`, a trace its own length.
+//   Errors (kInvalidArgument, or those of the trace file) name the key.
 // Thread-safety: thread-safe.
 #pragma once
 

@@ -1,11 +1,11 @@
 // What happened to every request of one thread; merged over threads and turned into a report.
 //
 // Contract: each request that was sent is counted once by Sent() and once by exactly one of Ok(),
-// Wrong(), Error() and Unanswered(), so sent = ok + wrong + errors + unanswered once a run is over.
-// Counts of requests belong to the stage that sent them; the *rates* count answers in the stage
-// during which they arrived, so that requests in flight at a border do not inflate either side.
-// Latency is measured from the intended send time and includes ok and wrong answers only; each
-// error status has a histogram of its own.
+//   Wrong(), Error() and Unanswered(), so sent = ok + wrong + errors + unanswered once a run is
+//   over. Counts of requests belong to the stage that sent them; the *rates* count answers in the
+//   stage during which they arrived, so that requests in flight at a border do not inflate either
+//   side. Latency is measured from the intended send time and includes ok and wrong answers only;
+//   each error status has a histogram of its own.
 // Units: nanoseconds.
 // Thread-safety: single-owner; Merge() after the owners ended.
 #pragma once

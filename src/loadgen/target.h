@@ -1,7 +1,8 @@
-// What a run asks a server before it starts: what its models take, and the right answers to the prepared requests.
+// What a run asks a server before it starts: what its models take, and the right answers to the
+// prepared requests.
 //
-// Errors: kNotFound (no such model), kUnavailable, kDeadlineExceeded, kInvalidArgument (metadata that cannot be used).
-// Blocks.
+// Errors: kNotFound (no such model), kUnavailable, kDeadlineExceeded, kInvalidArgument (metadata
+//   that cannot be used). Blocks.
 // Thread-safety: thread-safe.
 #pragma once
 
