@@ -90,8 +90,8 @@ std::unique_ptr<Request> Dispatcher::MakeRequest(InferCall* call, int64_t rows) 
     part.first_row = first;
     part.rows = static_cast<int>(std::min<int64_t>(limit, rows - first));
     first += part.rows;
-    part.bytes = ArenaBytes(*call, options_.signature.batched, part.first_row, part.rows);
   }
+  CutInputs(*request);
   return request;
 }
 
@@ -102,6 +102,10 @@ Status Dispatcher::Admit(const Request& request, Time now) const {
   if (request.rows > limits.max_queue_rows) {
     return TooLarge("model '{}': expected at most {} rows in a request, got {}", options_.model,
                     limits.max_queue_rows, request.rows);
+  }
+  if (static_cast<int64_t>(request.bytes) > limits.max_queue_bytes) {
+    return TooLarge("model '{}': expected at most {} bytes in a request, got {}", options_.model,
+                    limits.max_queue_bytes, request.bytes);
   }
   for (const Part& part : request.parts) {
     if (part.bytes > options_.input_capacity) {

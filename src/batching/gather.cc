@@ -12,19 +12,13 @@ constexpr size_t kAlign = 64;
 
 size_t Aligned(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
-// Where the rows of a part lie in the request's tensor.
-std::span<const std::byte> RowBytes(const TensorView& view, int64_t first_row, int64_t rows) {
-  const int64_t all = view.shape[0];
-  if (first_row == 0 && rows == all) return view.data;
-  if (view.dtype != DataType::kBytes) {
-    const size_t row = view.data.size() / static_cast<size_t>(all);
-    return view.data.subspan(static_cast<size_t>(first_row) * row, static_cast<size_t>(rows) * row);
-  }
+// The last row of `bytes`, which hold `rows` rows of `view`'s tensor.
+std::span<const std::byte> LastRow(const TensorView& view, std::span<const std::byte> bytes,
+                                   int64_t rows) {
+  if (view.dtype != DataType::kBytes) return bytes.last(bytes.size() / static_cast<size_t>(rows));
   const int64_t a_row = *view.shape.Tail().ElementCount();
-  const size_t begin =
-      *BytesElementsSize(view.data, first_row * a_row);  // checked when the call came in
-  const size_t size = *BytesElementsSize(view.data.subspan(begin), rows * a_row);
-  return view.data.subspan(begin, size);
+  // Lengths were checked when the call came in.
+  return bytes.subspan(*BytesElementsSize(bytes, (rows - 1) * a_row));
 }
 
 class ArenaWriter {
@@ -82,12 +76,28 @@ WarmTensor WarmShape(const TensorSpec& spec, bool batched, int rows) {
 
 }  // namespace
 
-size_t ArenaBytes(const InferCall& call, bool batched, int64_t first_row, int64_t rows) {
-  size_t bytes = 0;
-  for (const TensorView& view : call.inputs) {
-    bytes += kAlign + (batched ? RowBytes(view, first_row, rows).size() : view.data.size());
+void CutInputs(Request& request) {
+  const InferCall& call = *request.call;
+  const bool split = request.parts.size() > 1;
+  std::vector<size_t> at(split ? call.inputs.size() : 0);
+  for (Part& part : request.parts) {
+    part.bytes = call.inputs.size() * kAlign;
+    if (split) part.slices.resize(call.inputs.size());
+    for (size_t i = 0; i < call.inputs.size(); ++i) {
+      const TensorView& view = call.inputs[i];
+      size_t size = view.data.size();
+      if (split) {
+        const auto rest = view.data.subspan(at[i]);
+        // Lengths were checked when the call came in.
+        size = view.dtype == DataType::kBytes
+                   ? *BytesElementsSize(rest, part.rows * *view.shape.Tail().ElementCount())
+                   : size / static_cast<size_t>(request.rows) * static_cast<size_t>(part.rows);
+        part.slices[i] = rest.first(size);
+        at[i] += size;
+      }
+      part.bytes += size;
+    }
   }
-  return bytes;
 }
 
 Result<std::vector<TensorView>> GatherBatch(const Signature& signature,
@@ -104,16 +114,13 @@ Result<std::vector<TensorView>> GatherBatch(const Signature& signature,
     int64_t rows = 0;
     bool fits = true;
     for (const Part* part : parts) {
-      const TensorView& view = part->request->call->inputs[i];
-      fits = fits && writer.Append(signature.batched ? RowBytes(view, part->first_row, part->rows)
-                                                     : view.data);
+      fits = fits && writer.Append(part->input(i));
       rows += part->rows;
     }
     if (signature.batched) {
-      const Part& last = *parts.back();
-      const TensorView& view = last.request->call->inputs[i];
-      for (; fits && rows < run_rows; ++rows) {
-        fits = writer.Append(RowBytes(view, last.first_row + last.rows - 1, 1));
+      if (const Part& last = *parts.back(); rows < run_rows) {
+        const auto row = LastRow(model, last.input(i), last.rows);
+        for (; fits && rows < run_rows; ++rows) fits = writer.Append(row);
       }
       views[i].shape[0] = rows;
     }

@@ -16,8 +16,10 @@
 
 namespace evenkeel {
 
-// Bytes that rows [first_row, first_row + rows) of a call take in a batch's arena, alignment included, at most.
-size_t ArenaBytes(const InferCall& call, bool batched, int64_t first_row, int64_t rows);
+// Sets where each part's rows lie in the call's inputs, and the bytes they take in a batch's arena,
+// alignment included: one pass over the inputs, however many parts. REQUIRES: the call was checked;
+// every part's rows are set.
+void CutInputs(Request& request);
 
 // Gathers `parts` into `arena` and pads to `run_rows`. Returns one view an input, in signature order.
 // Error kTooLarge when the arena is too small.

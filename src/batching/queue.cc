@@ -1,5 +1,7 @@
 #include "batching/queue.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 
 namespace evenkeel {
@@ -70,7 +72,11 @@ void RowQueue::Remove(Part& part) {
   }
   part.state = Part::State::kEnded;
   part.lane = nullptr;
-  if (lane.used != 0) return;
+  if (lane.used != 0) {
+    // Behind the others: with more lanes than one decision looks at, each has its turn.
+    active_.splice(active_.end(), active_, lane.place);
+    return;
+  }
   active_.erase(lane.place);
   // Shapes come and go: an empty lane is kept only while it is the sole one a model can have.
   if (shapes_vary_) lanes_.erase(std::string(lane.key));
@@ -88,6 +94,10 @@ LaneView RowQueue::View(const Lane& lane) const {
   view.waiting_rows = lane.waiting_rows;
   view.head_rows = head->rows;
   view.oldest_arrival = head->request->call->arrived;
+  for (uint32_t rest = lane.used & (lane.used - 1); rest != 0; rest &= rest - 1) {
+    const Part* other = lane.lists[static_cast<size_t>(__builtin_ctz(rest))].head;
+    view.oldest_arrival = std::min(view.oldest_arrival, other->request->call->arrived);
+  }
   view.earliest_deadline = lane.deadlines.empty() ? kNever : *lane.deadlines.begin();
   view.others_wait = active_.size() > 1;
   return view;

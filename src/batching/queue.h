@@ -12,6 +12,7 @@
 #include <list>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -43,9 +44,13 @@ struct Part {
   Lane* lane = nullptr;
   Part* previous = nullptr;
   Part* next = nullptr;
+  std::vector<std::span<const std::byte>> slices;  // split requests: its rows of every input
   // Split requests only: this part's rows of every output, kept until the last part is there.
   std::vector<TensorView> outputs;
   std::vector<std::vector<std::byte>> output_bytes;
+
+  // The bytes of this part's rows of input `i`.
+  std::span<const std::byte> input(size_t i) const;
 };
 
 struct Request {
@@ -60,6 +65,10 @@ struct Request {
   std::vector<Part> parts;  // never resized once queued: lanes point into it
   Time taken_at{};
 };
+
+inline std::span<const std::byte> Part::input(size_t i) const {
+  return slices.empty() ? request->call->inputs[i].data : slices[i];
+}
 
 struct Lane {
   struct List {

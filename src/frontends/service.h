@@ -79,7 +79,8 @@ class Service {
                                                     std::string_view version) = 0;
 
   virtual bool Live() const = 0;
-  // Every model that should be ready is. `why` (may be null) gets a line a model that is not.
+  // Start-up is over and every model that serves has a worker up (a broken one does not count). `why`
+  // (may be null) gets a line a model that is not ready.
   virtual bool Ready(std::vector<std::string>* why) const = 0;
   // Error kNotFound for unknown names or versions; false while loading or broken.
   virtual Result<bool> ModelReady(std::string_view name, std::string_view version) const = 0;

@@ -120,7 +120,8 @@ void ModelRegistry::Read(const std::string& name, std::shared_ptr<Operation> ope
       if (!operation->config_override.empty()) {
         auto changed = ApplyTritonOverride(config, operation->config_override);
         if (changed.ok()) config = std::move(*changed);
-        operation->failure = changed.status();
+        if (!changed.ok())
+          operation->failure = changed.status().Annotate(fmt::format("model '{}'", name));
       }
       if (operation->failure.ok()) operation->failure = CheckModelFile(config);
     }

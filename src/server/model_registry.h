@@ -41,7 +41,8 @@ class ModelRegistry {
   Result<std::vector<std::shared_ptr<ModelVersion>>> Serving(std::string_view name,
                                                              std::string_view version) const;
   std::vector<RepositoryEntry> Index(bool ready_only) const;
-  // Everything found at start or asked for since serves. `why` gets a line a model that does not.
+  // The models found at start were loaded or given up, and those that serve have a worker up. A broken
+  // model does not make the others' server unready. `why` gets a line a model that does not serve.
   bool Ready(std::vector<std::string>* why) const;
   bool Known(std::string_view name) const;
   bool started() const { return started_.load(std::memory_order_acquire); }

@@ -53,6 +53,7 @@ void ModelVersion::Start(std::function<void(Status)> on_ready) {
   for (size_t i = 0; i < infos_.size(); ++i) {
     auto slot = std::make_unique<Slot>();
     slot->id = infos_[i].id = static_cast<int>(i);
+    infos_[i].state = "starting";
     slot->restart = context_.loop.MakeAlarm([this, s = slot.get()] { StartWorker(*s); });
     slots_.push_back(std::move(slot));
   }
@@ -222,8 +223,12 @@ void ModelVersion::Stop(std::function<void()> on_stopped) {
 }
 
 void ModelVersion::Abandon() {
-  if (dispatcher_)
-    dispatcher_->SetUnavailable(Unavailable("model '{}' is being unloaded", config_.name));
+  if (dispatcher_ == nullptr) return;
+  dispatcher_->SetUnavailable(Unavailable("model '{}' is being unloaded", config_.name));
+  // What runs would be waited for until it counts as hung.
+  for (const auto& slot : slots_) {
+    if (slot->worker) slot->worker->Kill("the server is ending");
+  }
 }
 
 void ModelVersion::EndWorkers() {

@@ -29,7 +29,8 @@ Result<std::unique_ptr<Worker>> Worker::Start(WorkerOptions options, Runtime& ru
   if (self->process_->pidfd() >= 0) loop.Watch(self->process_->pidfd(), [self] { self->OnExit(); });
   self->watching_ = true;
   self->load_alarm_ = loop.MakeAlarm([self, limit = options.load_timeout] {
-    if (!self->loaded_) self->Kill(fmt::format("load took longer than {:.0f} s", Seconds(limit)));
+    if (std::exchange(self->loaded_, true)) return;
+    self->events_.failed(Unavailable("load took longer than {:.0f} s", Seconds(limit)));
   });
   self->load_alarm_->Set(self->started_ + options.load_timeout);
   return worker;
@@ -70,6 +71,9 @@ void Worker::OnExit() {
   std::string how;
   if (ended_) return;
   if (!process_->Ended(&how) && process_->pidfd() >= 0) return;
+  // Why it failed may lie in the socket still.
+  if (!loaded_ && process_->pidfd() >= 0) OnControl();
+  if (ended_) return;
   ended_ = true;
   StopWatching();
   if (how.empty()) how = "closed its channel";
