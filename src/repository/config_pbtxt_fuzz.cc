@@ -1,6 +1,7 @@
 // Fuzzes the reader of config.pbtxt and, with the same bytes, that of a load request's JSON. No files are opened: there is
 // no folder to read labels from.
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "core/check.h"
