@@ -121,20 +121,21 @@ Status Dispatcher::Admit(const Request& request, Time now) const {
   const Time deadline = request.call->deadline;
   if (deadline <= now)
     return DeadlineExceeded("model '{}': the deadline had passed on arrival", options_.model);
-  const Duration wait = PredictedWait(queue_.RowsAhead(request.priority), now);
+  const Duration answer = PredictedAnswer(queue_.RowsAhead(request.priority), request.rows, now);
   const Duration limit = deadline == kNever ? 10 * options_.objective.value_or(std::max<Duration>(
                                                        50ms, 10 * stats_.times.Estimate(1)))
                                             : deadline - now;
-  const int first = static_cast<int>(std::min<int64_t>(request.rows, max_batch_));
-  if (wait > Duration::zero() && wait + stats_.times.Estimate(first) > limit) {
-    return Overloaded("model '{}': predicted wait {:.0f} ms passes the limit of {:.0f} ms",
-                      options_.model, Milliseconds(wait), Milliseconds(limit));
+  if (answer > limit) {
+    return Overloaded("model '{}': the answer is predicted in {:.0f} ms, the limit is {:.0f} ms",
+                      options_.model, Milliseconds(answer), Milliseconds(limit));
   }
   return Status::Ok();
 }
 
-// What runs has to end, then what waits ahead runs in batches as large as they come.
-Duration Dispatcher::PredictedWait(int64_t rows_ahead, Time now) const {
+// What runs has to end, then what waits ahead and the newcomer run in batches as large as they come; it is answered when
+// its whole batch is. 0 when nothing stands before it: then it is worth a try.
+Duration Dispatcher::PredictedAnswer(int64_t rows_ahead, int64_t rows, Time now) const {
+  constexpr double kCaution = 1.1;
   int usable = 0;
   int limit = 1;
   Duration running{};
@@ -149,12 +150,14 @@ Duration Dispatcher::PredictedWait(int64_t rows_ahead, Time now) const {
       running += std::max(Duration::zero(), whole - gone);
     }
   }
-  if (usable == 0) return {};
-  const int size = static_cast<int>(std::clamp<int64_t>(rows_ahead, 1, limit));
-  const double batches = static_cast<double>(rows_ahead) / size;
-  const double ns = batches * static_cast<double>(stats_.times.Estimate(size).count()) +
-                    static_cast<double>(running.count());
-  return Duration(static_cast<int64_t>(ns * stretch_ / usable));
+  if (usable == 0 || (rows_ahead == 0 && running == Duration::zero())) return {};
+  const int64_t all = rows_ahead + rows;
+  const int64_t size = std::min<int64_t>(all, limit);
+  const auto batches = static_cast<double>((all + size - 1) / size);
+  const double ns =
+      batches * static_cast<double>(stats_.times.Estimate(static_cast<int>(size)).count()) +
+      static_cast<double>(running.count());
+  return Duration(static_cast<int64_t>(ns * stretch_ * kCaution / usable));
 }
 
 Duration Dispatcher::objective() const {

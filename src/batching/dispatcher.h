@@ -89,7 +89,7 @@ class Dispatcher {
   // Admission (dispatcher.cc).
   std::unique_ptr<Request> MakeRequest(InferCall* call, int64_t rows) const;
   Status Admit(const Request& request, Time now) const;
-  Duration PredictedWait(int64_t rows_ahead, Time now) const;
+  Duration PredictedAnswer(int64_t rows_ahead, int64_t rows, Time now) const;
   void Refuse(InferCall* call, const Status& status);
 
   // Planning, under the mutex (dispatcher_plan.cc).

@@ -150,7 +150,9 @@ bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, 
 }
 
 void Dispatcher::TakeParts(Lane& lane, int64_t rows, Time now, Actions* actions, Batch* batch) {
-  const Duration soonest = stats_.times.Estimate(1);
+  // It would be answered when the batch that is being formed is.
+  const Duration soonest =
+      stats_.times.Estimate(static_cast<int>(std::min<int64_t>(rows, lane.waiting_rows)));
   // The lane may vanish with its last part, so it is looked at only while something waits.
   int64_t left = lane.waiting_rows;
   while (left > 0) {
