@@ -69,7 +69,7 @@ def test_ids_out_of_range_are_reported_as_errors(perf_analyzer, demo, tmp_path):
     command = [perf_analyzer, "-m", "textcnn", "-u", demo.http_address, "-i", "http", "-p", "400", "-r", "3", "--input-data", str(path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False)
     assert result.returncode != 0
-    assert "expected ids within [0, 19999], got 20000" in result.stdout + result.stderr
+    assert "expected ids within [-20000, 19999], got 20000" in result.stdout + result.stderr
 
 
 def test_request_rate_streaming_json_and_metrics(perf_analyzer, demo, tmp_path):
