@@ -4,6 +4,9 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/text_format.h>
 
+#include <algorithm>
+#include <cctype>
+
 #include "core/format.h"
 #include "core/log.h"
 #include "core/parse.h"
@@ -15,21 +18,43 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::TextFormat;
 
+// The field whose value starts at this place; empty where something else stands before it. The
+// parser's own messages do not name it.
+std::string_view FieldBefore(std::string_view text, int line, int column) {
+  for (; line > 0; --line) text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
+  text = text.substr(0, std::min(text.find('\n'), static_cast<size_t>(std::max(column, 0))));
+  const size_t end = text.find_last_not_of(": {[\t");
+  if (end == std::string_view::npos) return {};
+  text = text.substr(0, end + 1);
+  const auto is_word = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
+  };
+  size_t begin = text.size();
+  while (begin > 0 && is_word(text[begin - 1])) --begin;
+  return text.substr(begin);
+}
+
 // Keeps the first error: the later ones follow from it.
 class FirstError final : public google::protobuf::io::ErrorCollector {
  public:
-  explicit FirstError(const std::string& source) : source_(source) {}
+  FirstError(const std::string& source, std::string_view file) : source_(source), file_(file) {}
   const std::string& text() const { return text_; }
 
   void AddError(int line, google::protobuf::io::ColumnNumber column,
                 const std::string& message) override {
     if (!text_.empty()) return;
-    text_ = line < 0 ? fmt::format("{}: {}", source_, message)
-                     : fmt::format("{}:{}:{}: {}", source_, line + 1, column + 1, message);
+    if (line < 0) {
+      text_ = fmt::format("{}: {}", source_, message);
+      return;
+    }
+    const std::string_view field = FieldBefore(file_, line, column);
+    text_ = fmt::format("{}:{}:{}: {}{}{}", source_, line + 1, column + 1, field,
+                        field.empty() ? "" : ": ", message);
   }
 
  private:
   const std::string& source_;
+  const std::string_view file_;
   std::string text_;
 };
 
@@ -63,7 +88,7 @@ Result<TritonConfig> ParseConfigPbtxt(std::string_view text, const std::string& 
   if (!IsUtf8(text)) return InvalidArgument("{}: the file is not UTF-8", source);
   inference::ModelConfig message;
   TextFormat::ParseInfoTree tree;
-  FirstError error(source);
+  FirstError error(source, text);
   TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
   parser.WriteLocationsTo(&tree);

@@ -101,7 +101,8 @@ TEST(ConfigPbtxtTest, WhatOnlyTunesAnotherServerIsPassedOver) {
 }
 
 TEST(ConfigPbtxtTest, SyntaxErrorsHaveLineAndColumn) {
-  EXPECT_EQ(Bad("name: \"m\"\nmax_batch_size: lots"), "c:2:17: Expected integer, got: lots");
+  EXPECT_EQ(Bad("name: \"m\"\nmax_batch_size: lots"),
+            "c:2:17: max_batch_size: Expected integer, got: lots");
   EXPECT_THAT(Bad("max_batch_sise: 3"), AllOf(StartsWith("c:1:"), HasSubstr("max_batch_sise")));
   EXPECT_THAT(Bad("input [{ name: \"x\" data_type: FP32 }]"), StartsWith("c:1:"));
   EXPECT_THAT(Bad("name: \"m"), StartsWith("c:1:"));

@@ -24,7 +24,7 @@ bool Exists(const std::string& dir, const char* file) {
 // from.
 Result<Manifest> ReadManifest(const std::string& root, const std::string& dir,
                               const ModelConfig& base) {
-  if (!Exists(dir, kManifestFile)) return Manifest{base, "", std::nullopt, false};
+  if (!Exists(dir, kManifestFile)) return Manifest{base, "", std::nullopt, false, 0};
   const Result<std::string> path = ResolveInside(root, (fs::path(dir) / kManifestFile).string());
   if (!path.ok()) return path.status();
   const Result<std::string> text = ReadSmallFile(*path, kMaxYamlBytes);
@@ -45,7 +45,8 @@ Result<std::string> ModelFileOf(const std::string& root, const std::string& dir,
   if (!manifest.file.empty()) {
     const Result<std::string> resolved = ResolveRelative(root, dir, manifest.file);
     if (!resolved.ok()) {
-      return resolved.status().Annotate(fmt::format("{}: file", manifest.config.source));
+      return resolved.status().Annotate(
+          fmt::format("{}:{}: file", manifest.config.source, manifest.file_line));
     }
     return (fs::path(dir) / manifest.file).lexically_normal().string();
   }

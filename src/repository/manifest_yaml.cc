@@ -45,8 +45,11 @@ class ManifestReader {
         {"name", [this](const auto& v, const auto& k) { return Name(v, k); }},
         {"version", [this](const auto& v, const auto& k) { return Version(v, k); }},
         {"engine", [this](const auto& v, const auto& k) { return Engine(v, k); }},
-        {"file", [this](const auto& v,
-                        const auto& k) { return reader_.ReadText(v, k, 1024, &manifest_.file); }},
+        {"file",
+         [this](const auto& v, const auto& k) {
+           manifest_.file_line = v.line;
+           return reader_.ReadText(v, k, 1024, &manifest_.file);
+         }},
         {"max_batch", [this](const auto& v, const auto& k) { return MaxBatch(v, k); }},
         {"batching", [this](const auto& v, const auto& k) { return Batching(v, k); }},
         {"objective", [this](const auto& v, const auto& k) { return Objective(v, k); }},

@@ -22,6 +22,7 @@ struct Manifest {
   std::string file;                // as written, not resolved; empty when not given
   std::optional<int64_t> version;  // also in `config`
   bool engine_given = false;
+  int file_line = 0;  // where `file` stands, from 1
 };
 
 // `source` is the file's path, for messages. `base.name`, when set, is the only name that the file

@@ -108,8 +108,9 @@ TEST_F(ScanTest, ManifestChoosesAmongSeveralFiles) {
 
 TEST_F(ScanTest, ManifestFileMustStayInside) {
   folder_.Write("other.onnx", "x");
-  folder_.Write("x/evenkeel.yaml", "file: ../other.onnx");
-  EXPECT_THAT(Refusal("x"), HasSubstr("has '..' in it"));
+  folder_.Write("x/evenkeel.yaml", "# elsewhere\nfile: ../other.onnx");
+  EXPECT_THAT(Refusal("x"),
+              HasSubstr("/x/evenkeel.yaml:2: file: path '../other.onnx' has '..' in it"));
   folder_.Write("x/evenkeel.yaml", "file: /etc/passwd");
   EXPECT_THAT(Refusal("x"), HasSubstr("is absolute"));
   folder_.Write("x/evenkeel.yaml", "file: none.onnx");
