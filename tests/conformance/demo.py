@@ -17,7 +17,7 @@ import pytest
 
 from daemon import ROOT, STOP_SECONDS, launch, place_models, wait_for_announcement
 
-FOLDER = pathlib.Path(os.environ.get("EVENKEEL_MODELS", ROOT / "build" / "demo-models"))
+FOLDER = pathlib.Path(os.environ.get("EVENKEEL_MODELS", ROOT / "build" / "demo-models")).resolve()
 TOLERANCE = 1e-4  # absolute, and relative to the oracle's number
 
 
