@@ -104,7 +104,7 @@ def expect(answer, status: int, *words: str) -> None:
         (b'{"id": "\\ud800", "inputs": []}', ["JSON"]),
         (GOOD.replace(b"0.0", b"NaN", 1), ["JSON"]),
         (GOOD.replace(b"0.0", b"1e999", 1), []),
-        (GOOD.replace(b"0.0", b"1e39", 1), ["digits", "'x'", "1e39", "FP32"]),
+        (GOOD.replace(b"0.0", b"1e39", 1), ["digits", "'x'", "1e+39", "FP32"]),
         (GOOD.replace(b'"shape"', b'"shape": [1, 64], "shape"', 1), ["shape", "twice"]),
         (GOOD.replace(b'{"inputs"', b'{"inputs": [], "inputs"', 1), ["inputs", "twice"]),
         (b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}", ["nested deeper"]),
