@@ -249,8 +249,9 @@ void Dispatcher::AnswerBatch(Batch& batch, const ipc::Completion& completion) {
   {
     const std::lock_guard lock(mutex_);
     const Duration took = clock_.Now() - begin;
-    stats_.scatter.Add(took);
-    stats_.by_size[batch.rows].scatter.Add(took);
+    // RecordBatch has counted it.
+    stats_.scatter.Add(took, 0);
+    stats_.by_size[batch.rows].scatter.Add(took, 0);
     for (size_t i = 0; split && i < batch.parts.size(); ++i) {
       if (whole[i] == nullptr) EndPart(*batch.parts[i], status, &actions);
     }
@@ -342,11 +343,15 @@ void Dispatcher::RecordBatch(const Batch& batch, const ipc::Completion& completi
   ++stats_.executions;
   stats_.batch_rows.Observe(batch.rows);
   stats_.compute_seconds.Observe(Seconds(completion.compute));
-  stats_.gather.Add(batch.gather);
-  stats_.compute.Add(completion.compute);
-  auto& size = stats_.by_size[batch.rows];
-  size.gather.Add(batch.gather);
-  size.compute.Add(completion.compute);
+  // All three together, so that no snapshot finds their counts apart: clients take that for an error. The answers' time is
+  // added when they are written.
+  const auto count = [&](auto& counters) {
+    counters.gather.Add(batch.gather);
+    counters.compute.Add(completion.compute);
+    counters.scatter.Add(Duration::zero());
+  };
+  count(stats_);
+  count(stats_.by_size[batch.rows]);
   if (ok) stats_.times.Record(batch.run_rows, completion.compute);
   stats_.last_inference = now;
   stats_.recent.push_back({batch.closed, batch.rows, batch.run_rows,

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 
@@ -32,6 +33,7 @@ struct TestCall final : InferCall {
     ++answers;
     status = s;
     timings = t;
+    if (on_done) on_done();
     if (!s.ok()) return;
     rows = outputs[0].shape[0];
     got.resize(outputs[0].data.size() / sizeof(float));
@@ -49,6 +51,7 @@ struct TestCall final : InferCall {
   int answers = 0;
   Status status;
   Timings timings;
+  std::function<void()> on_done;
 };
 
 class DispatcherTest : public ::testing::Test {
@@ -126,6 +129,27 @@ TEST_F(DispatcherTest, AnswersOneRequest) {
   EXPECT_TRUE(call->status.ok()) << call->status.ToString();
   EXPECT_TRUE(call->Right());
   EXPECT_EQ(call->timings.batch_rows, 1);
+}
+
+TEST_F(DispatcherTest, NoSnapshotFindsTheCountsOfABatchApart) {
+  Build();
+  const auto check = [&](uint64_t batches) {
+    const ModelStats stats = dispatcher->Stats();
+    EXPECT_EQ(stats.compute.count, batches);
+    EXPECT_EQ(stats.gather.count, stats.compute.count);
+    EXPECT_EQ(stats.scatter.count, stats.compute.count);
+    const auto& size = stats.by_size.at(1);
+    EXPECT_EQ(size.gather.count, size.compute.count);
+    EXPECT_EQ(size.scatter.count, size.compute.count);
+  };
+  auto good = Send({3});
+  good->on_done = [&] { check(1); };
+  Finish();
+  EXPECT_EQ(good->answers, 1);
+  auto bad = Send({4});
+  Fail(Internal("no"));
+  EXPECT_EQ(bad->answers, 1);
+  check(2);
 }
 
 TEST_F(DispatcherTest, WhatWaitsWhileABatchRunsBecomesTheNext) {
