@@ -307,6 +307,21 @@ def test_statistics_equal_what_was_sent(client):
     assert {one.name for one in client.get_inference_statistics().model_stats} == set(MODELS)
 
 
+def test_no_snapshot_of_the_statistics_contradicts_itself(client):
+    """perf_analyzer aborts when it meets counts that differ."""
+    answers = queue.Queue()
+    tensors = client_inputs(grpc, draw("digits", 32))
+    for _ in range(100):
+        for _ in range(10):
+            client.async_infer("digits", tensors, lambda result, error: answers.put(error))
+        for _ in range(10):
+            stats = client.get_inference_statistics("digits").model_stats[0]
+            for one in (stats.inference_stats, *stats.batch_stats):
+                assert one.compute_input.count == one.compute_infer.count == one.compute_output.count, stats
+        for _ in range(10):
+            assert answers.get(timeout=60) is None
+
+
 def test_errors_name_model_and_tensor(client):
     good = draw("digits", 1)
     assert "nope" in refused(lambda: client.infer("nope", client_inputs(grpc, good)), "NOT_FOUND")
