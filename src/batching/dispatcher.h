@@ -105,7 +105,7 @@ class Dispatcher {
   int RunRows(const Instance& instance, int rows) const;
   void ArmAlarm(Time wake);
   void OnAlarm();
-  Duration HangLimit(const Batch& batch) const;
+  Duration HangLimit(const Instance& instance, const Batch& batch) const;
 
   // Running and answering; the second group needs the mutex (dispatcher_run.cc, dispatcher_warm.cc).
   void Execute(Actions* actions);

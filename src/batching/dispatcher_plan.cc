@@ -38,7 +38,7 @@ void Dispatcher::Plan(Time now, Actions* actions) {
   for (const auto& instance : instances_) {
     if (!instance->inflight.empty() && instance->inflight.front()->front_since != kNever) {
       const Batch& batch = *instance->inflight.front();
-      wake = std::min(wake, batch.front_since + HangLimit(batch));
+      wake = std::min(wake, batch.front_since + HangLimit(*instance, batch));
     }
   }
   ArmAlarm(wake);
@@ -203,12 +203,13 @@ void Dispatcher::Launch(Instance& instance, std::unique_ptr<Batch> batch, Time n
   instance.inflight.push_back(std::move(batch));
 }
 
-Duration Dispatcher::HangLimit(const Batch& batch) const {
-  const bool warming = batch.parts.empty();  // may compile, which no limit of requests allows for
+Duration Dispatcher::HangLimit(const Instance& instance, const Batch& batch) const {
+  // A warm-up may compile, which no limit of requests allows for; but once the instance serves, requests wait behind it.
+  const bool warming = batch.parts.empty();
+  const Duration least = !warming ? 10s : instance.usable ? 30s : 120s;
   if (options_.hang_timeout > Duration::zero()) {
-    return warming ? std::max<Duration>(120s, options_.hang_timeout) : options_.hang_timeout;
+    return warming ? std::max<Duration>(least, options_.hang_timeout) : options_.hang_timeout;
   }
-  const Duration least = warming ? Duration(120s) : Duration(10s);
   return std::max<Duration>(least, 50 * stats_.times.Estimate(batch.run_rows));
 }
 
@@ -227,7 +228,8 @@ void Dispatcher::OnAlarm() {
     for (const auto& instance : instances_) {
       if (instance->inflight.empty()) continue;
       Batch& batch = *instance->inflight.front();
-      if (batch.front_since == kNever || now < batch.front_since + HangLimit(batch)) continue;
+      if (batch.front_since == kNever || now < batch.front_since + HangLimit(*instance, batch))
+        continue;
       batch.front_since = now;  // ask once a limit
       actions.calls.push_back([this, id = instance->id] {
         if (options_.on_hang) options_.on_hang(id);

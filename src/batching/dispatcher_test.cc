@@ -368,6 +368,20 @@ TEST_F(DispatcherTest, AHungBatchIsReported) {
   EXPECT_TRUE(call->Right());
 }
 
+TEST_F(DispatcherTest, AHungWarmUpOfAnInstanceThatServesIsReportedWithinHalfAMinute) {
+  Build();
+  channels[1] = std::make_unique<FakeChannel>();
+  dispatcher->Attach(1, channels[1].get());
+  while (warmed.size() == 1) Finish(1);
+  ASSERT_EQ(channel(1).submitted.size(), 1u);  // a size that is not needed to serve
+  clock.Advance(29s);
+  loop.RunPosted();
+  EXPECT_TRUE(hung.empty());
+  clock.Advance(2s);
+  loop.RunPosted();
+  EXPECT_EQ(hung, std::vector<int>{1});
+}
+
 TEST_F(DispatcherTest, FixedDelayWakesItself) {
   BatchingConfig batching;
   batching.policy = BatchingPolicy::kFixed;

@@ -60,7 +60,7 @@ def test_fifty_kills_under_load(serve):
 
 
 def test_a_stopped_worker_is_ended_and_its_requests_run_again(serve):
-    daemon = serve(models={"echo/evenkeel.yaml": "hang_timeout: 500ms\n", "echo/model.fake": ECHO})
+    daemon = serve(models={"echo/evenkeel.yaml": "hang_timeout: 500ms\nmax_batch: 4\n", "echo/model.fake": ECHO})
     load = Load(daemon.http_address, threads=4).start()
     time.sleep(0.3)
     kill_worker(daemon, signal.SIGSTOP)
