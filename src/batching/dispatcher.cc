@@ -121,7 +121,7 @@ Status Dispatcher::Admit(const Request& request, Time now) const {
   const Time deadline = request.call->deadline;
   if (deadline <= now)
     return DeadlineExceeded("model '{}': the deadline had passed on arrival", options_.model);
-  const Duration answer = PredictedAnswer(queue_.RowsAhead(request.priority), request.rows, now);
+  const Duration answer = PredictedAnswer(request, now);
   const Duration limit = deadline == kNever ? 10 * options_.objective.value_or(std::max<Duration>(
                                                        50ms, 10 * stats_.times.Estimate(1)))
                                             : deadline - now;
@@ -132,9 +132,9 @@ Status Dispatcher::Admit(const Request& request, Time now) const {
   return Status::Ok();
 }
 
-// What runs has to end, then what waits ahead and the newcomer run in batches as large as they come; it is answered when
-// its whole batch is. 0 when nothing stands before it: then it is worth a try.
-Duration Dispatcher::PredictedAnswer(int64_t rows_ahead, int64_t rows, Time now) const {
+// What runs has to end, then what waits ahead and the newcomer run in batches that later arrivals fill up; it is
+// answered when its whole batch is. 0 when nothing stands before it: then it is worth a try.
+Duration Dispatcher::PredictedAnswer(const Request& request, Time now) const {
   constexpr double kCaution = 1.1;
   int usable = 0;
   int limit = 1;
@@ -143,21 +143,34 @@ Duration Dispatcher::PredictedAnswer(int64_t rows_ahead, int64_t rows, Time now)
     if (!instance->usable) continue;
     ++usable;
     limit = std::max(limit, MaxRows(*instance));
-    for (const auto& batch : instance->inflight) {
-      const Duration whole = stats_.times.Estimate(batch->run_rows);
-      const Duration gone =
-          batch->front_since == kNever ? Duration::zero() : now - batch->front_since;
-      running += std::max(Duration::zero(), whole - gone);
-    }
+    running += RemainingOf(*instance, now);
   }
+  const int64_t rows_ahead = queue_.RowsAhead(request.priority);
   if (usable == 0 || (rows_ahead == 0 && running == Duration::zero())) return {};
-  const int64_t all = rows_ahead + rows;
-  const int64_t size = std::min<int64_t>(all, limit);
-  const auto batches = static_cast<double>((all + size - 1) / size);
-  const double ns =
-      batches * static_cast<double>(stats_.times.Estimate(static_cast<int>(size)).count()) +
-      static_cast<double>(running.count());
+  const int size = RowsWithin(*request.call, limit);
+  const auto batches = static_cast<double>((rows_ahead + request.rows + size - 1) / size);
+  const double ns = batches * static_cast<double>(stats_.times.Estimate(size).count()) +
+                    static_cast<double>(running.count());
   return Duration(static_cast<int64_t>(ns * stretch_ * kCaution / usable));
+}
+
+Duration Dispatcher::RemainingOf(const Instance& instance, Time now) const {
+  Duration remaining{};
+  for (const auto& batch : instance.inflight) {
+    const Duration gone =
+        batch->front_since == kNever ? Duration::zero() : now - batch->front_since;
+    remaining += std::max(Duration::zero(), stats_.times.Estimate(batch->run_rows) - gone);
+  }
+  return remaining;
+}
+
+// A row waits for the batch before its own, and for the whole of its own: with batches of a quarter of its time there is
+// room for both, and for what is not foreseen. Sizes are halved, since powers of two are measured first.
+int Dispatcher::RowsWithin(const InferCall& call, int most) const {
+  if (call.deadline == kNever) return most;
+  const Duration quarter = (call.deadline - call.arrived) / 4;
+  while (most > 1 && stats_.times.Estimate(most) > quarter) most /= 2;
+  return most;
 }
 
 Duration Dispatcher::objective() const {

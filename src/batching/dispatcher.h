@@ -89,7 +89,9 @@ class Dispatcher {
   // Admission (dispatcher.cc).
   std::unique_ptr<Request> MakeRequest(InferCall* call, int64_t rows) const;
   Status Admit(const Request& request, Time now) const;
-  Duration PredictedAnswer(int64_t rows_ahead, int64_t rows, Time now) const;
+  Duration PredictedAnswer(const Request& request, Time now) const;
+  Duration RemainingOf(const Instance& instance, Time now) const;
+  int RowsWithin(const InferCall& call, int most) const;
   void Refuse(InferCall* call, const Status& status);
 
   // Planning, under the mutex (dispatcher_plan.cc).
@@ -99,7 +101,7 @@ class Dispatcher {
   bool StartRetry(Instance& instance, Time now, Actions* actions);
   bool StartWarm(Instance& instance, Time now, Actions* actions);
   bool StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake);
-  void TakeParts(Lane& lane, int64_t rows, Time now, Actions* actions, Batch* batch);
+  void TakeParts(Lane& lane, int64_t rows, Time start, Actions* actions, Batch* batch);
   void Launch(Instance& instance, std::unique_ptr<Batch> batch, Time now, Actions* actions);
   int MaxRows(const Instance& instance) const;
   int RunRows(const Instance& instance, int rows) const;

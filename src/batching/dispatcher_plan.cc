@@ -118,7 +118,6 @@ int Dispatcher::RunRows(const Instance& instance, int rows) const {
 bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake) {
   InstanceView view;
   view.idle = instance.inflight.empty();
-  view.max_batch = MaxRows(instance);
   view.draining = draining_;
   Lane* best = nullptr;
   LaneView best_view;
@@ -127,6 +126,7 @@ bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, 
   for (Lane* lane : queue_.lanes()) {
     if (++considered > kLanesConsidered) break;
     const LaneView lane_view = queue_.View(*lane);
+    view.max_batch = RowsWithin(*lane->head()->request->call, MaxRows(instance));
     const int rows = static_cast<int>(std::min<int64_t>(lane_view.waiting_rows, view.max_batch));
     view.batch_time = stats_.times.Estimate(rows);
     const Decision decision = window_->Decide(lane_view, view, now);
@@ -143,13 +143,14 @@ bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, 
   auto batch = std::make_unique<Batch>();
   batch->reason = best_decision.reason;
   batch->oldest_wait = now - best_view.oldest_arrival;
-  TakeParts(*best, best_decision.take_rows, now, actions, batch.get());
+  TakeParts(*best, best_decision.take_rows, now + RemainingOf(instance, now), actions, batch.get());
   if (batch->parts.empty()) return true;  // all of them were too late: look again
   Launch(instance, std::move(batch), now, actions);
   return true;
 }
 
-void Dispatcher::TakeParts(Lane& lane, int64_t rows, Time now, Actions* actions, Batch* batch) {
+// `start` is when the batch comes to run.
+void Dispatcher::TakeParts(Lane& lane, int64_t rows, Time start, Actions* actions, Batch* batch) {
   // It would be answered when the batch that is being formed is.
   const Duration soonest =
       stats_.times.Estimate(static_cast<int>(std::min<int64_t>(rows, lane.waiting_rows)));
@@ -161,7 +162,7 @@ void Dispatcher::TakeParts(Lane& lane, int64_t rows, Time now, Actions* actions,
         batch->rows + part->rows <= rows && batch->bytes + part->bytes <= options_.input_capacity;
     if (!batch->parts.empty() && !fits) break;
     const Time deadline = part->request->call->deadline;
-    if (deadline != kNever && now + soonest > deadline) {
+    if (deadline != kNever && start + soonest > deadline) {
       const int64_t before = queue_.waiting_rows();
       FailRequest(part->request,
                   DeadlineExceeded("model '{}': the deadline can no longer be met", options_.model),
@@ -173,7 +174,6 @@ void Dispatcher::TakeParts(Lane& lane, int64_t rows, Time now, Actions* actions,
     queue_.Remove(*part);
     part->state = Part::State::kTaken;
     ++part->request->taken_parts;
-    if (part->request->taken_at == Time{}) part->request->taken_at = now;
     batch->parts.push_back(part);
     batch->rows += part->rows;
     batch->bytes += part->bytes;
@@ -191,6 +191,9 @@ void Dispatcher::Launch(Instance& instance, std::unique_ptr<Batch> batch, Time n
     const int run_rows = RunRows(instance, batch->rows);
     const size_t padding = static_cast<size_t>(run_rows - batch->rows) * batch->parts.back()->bytes;
     batch->run_rows = batch->bytes + padding <= options_.input_capacity ? run_rows : batch->rows;
+  }
+  for (Part* part : batch->parts) {
+    if (part->request->taken_at == Time{}) part->request->taken_at = now;
   }
   batch->closed = now;
   batch->lay_ready = !instance.inflight.empty();
