@@ -281,14 +281,32 @@ TEST_F(DispatcherTest, WaitingRequestsPastTheirDeadlineLeaveWith504) {
 }
 
 TEST_F(DispatcherTest, ADeadlineThatCanNoLongerBeMetCostsNoCompute) {
-  compute = 20ms;
+  compute = 10ms;
   Build();
   auto running = Send({0});
   auto hopeless = Send({1}, clock.Now() + 50ms);
-  clock.Advance(40ms);
+  clock.Advance(45ms);
   Finish();
   EXPECT_EQ(hopeless->status.code(), Code::kDeadlineExceeded);
   EXPECT_TRUE(channel().submitted.empty());
+}
+
+TEST_F(DispatcherTest, RequestsWithDeadlinesRideInBatchesOfAQuarterOfTheirTime) {
+  compute = 10ms;
+  Build({}, 8);
+  for (int rows : {4, 8}) {  // larger batches take longer
+    compute = rows * 5ms;
+    for (int i = 0; i < 20; ++i) {
+      auto call = Send(std::vector<float>(static_cast<size_t>(rows), 1));
+      Finish();
+    }
+  }
+  auto running = Send({0});
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (int i = 0; i < 6; ++i) calls.push_back(Send({1}, clock.Now() + 100ms));
+  EXPECT_LE(channel().submitted.back().rows(), 4);
+  while (!channel().submitted.empty()) Finish();
+  for (auto& call : calls) EXPECT_TRUE(call->Right());
 }
 
 TEST_F(DispatcherTest, ShedsWhenThePredictedWaitPassesTheDeadline) {
