@@ -25,11 +25,11 @@ def measure(program, demo, tmp_path, protocol: str, model: str, *more: str) -> f
     report = tmp_path / "report.csv"
     before = statistics(demo, model)
     address = demo.http_address if protocol == "http" else demo.grpc_address
-    command = [program, "-m", model, "-u", address, "-i", protocol, "-p", "400", "-r", "3", "-s", "90", "-f", str(report), *more]
+    command = [program, "-m", model, "-u", address, "-i", protocol, "-p", "400", "-r", "3", "-s", "100000", "-f", str(report), *more]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False)
     text = result.stdout + result.stderr
-    # Status 2: it found the figures not stable enough, which says nothing about the server.
-    assert result.returncode in (0, 2), text
+    # How steady the figures are says more of the machine than of the server, so any steadiness will do (-s); without it there is no report.
+    assert result.returncode == 0, text
     assert "error" not in text.lower() and "fail" not in text.lower().replace("failed to obtain stable measurement", ""), text
     with report.open() as file:
         rows = list(csv.DictReader(file))
