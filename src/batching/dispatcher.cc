@@ -148,9 +148,10 @@ Duration Dispatcher::PredictedAnswer(const Request& request, Time now) const {
   const int64_t rows_ahead = queue_.RowsAhead(request.priority);
   if (usable == 0 || (rows_ahead == 0 && running == Duration::zero())) return {};
   const int size = RowsWithin(*request.call, limit);
-  const auto batches = static_cast<double>((rows_ahead + request.rows + size - 1) / size);
-  const double ns = batches * static_cast<double>(stats_.times.Estimate(size).count()) +
-                    static_cast<double>(running.count());
+  const int64_t batches = (rows_ahead + request.rows + size - 1) / size;
+  const double ns =
+      static_cast<double>(batches) * static_cast<double>(stats_.times.Estimate(size).count()) +
+      static_cast<double>(running.count());
   return Duration(static_cast<int64_t>(ns * stretch_ * kCaution / usable));
 }
 

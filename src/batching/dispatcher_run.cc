@@ -1,6 +1,7 @@
 // Batches in flight: filled, collected, answered; failures cut down to the guilty requests.
 #include <algorithm>
 #include <cstring>
+#include <ranges>
 #include <utility>
 
 #include "batching/dispatcher.h"
@@ -70,9 +71,10 @@ void Dispatcher::Detach(int id) {
       // Only the first ran; the one behind it was never looked at.
       for (Part* part : inflight.front()->parts) ++part->kills;
     }
-    for (auto batch = inflight.rbegin(); batch != inflight.rend(); ++batch) {
+    // The retries are a stack: what came last goes on first.
+    for (const auto& batch : std::views::reverse(inflight)) {
       std::vector<Part*> again;
-      for (Part* part : (*batch)->parts) {
+      for (Part* part : batch->parts) {
         if (part->kills >= kKillsAllowed) {
           EndPart(*part,
                   Internal("model '{}': the worker died twice while it ran this request",
@@ -82,8 +84,7 @@ void Dispatcher::Detach(int id) {
           again.push_back(part);
         }
       }
-      for (auto part = again.rbegin(); part != again.rend(); ++part)
-        Rerun({&*part, 1}, (*batch)->reason, &actions);
+      for (Part*& part : std::views::reverse(again)) Rerun({&part, 1}, batch->reason, &actions);
     }
     Plan(clock_.Now(), &actions);
   }
