@@ -12,7 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Lanes looked at for one decision: with more shapes than this waiting, the oldest are served first.
+// Lanes looked at for one decision: with more shapes than this waiting, they take turns (RowQueue::Remove).
 constexpr int kLanesConsidered = 64;
 
 }  // namespace
