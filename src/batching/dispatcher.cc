@@ -27,6 +27,7 @@ Dispatcher::Dispatcher(DispatcherOptions options, EventLoop& loop, const Clock& 
       clock_(clock),
       window_(MakeWindow(options_.batching)),
       max_batch_(options_.signature.batched ? std::max(1, options_.signature.max_batch) : 1),
+      part_limit_(max_batch_),
       queue_(!RowShapesFixed(options_.signature)),
       alarm_(loop.MakeAlarm([this] { OnAlarm(); })) {
   if (options_.batching.max_queue_rows == 0) options_.batching.max_queue_rows = kDefaultQueueRows;
@@ -80,7 +81,7 @@ std::unique_ptr<Request> Dispatcher::MakeRequest(InferCall* call, int64_t rows) 
   request->priority =
       std::clamp(call->priority > 0 ? call->priority : options_.default_priority, 1, kPriorities);
   for (const TensorView& view : call->inputs) request->bytes += view.data.size();
-  const int limit = options_.signature.batched ? max_batch_ : 1;
+  const int limit = options_.signature.batched ? part_limit_.load(std::memory_order_relaxed) : 1;
   // Beyond any queue: Admit refuses it by its rows, so it need not be cut.
   if (rows > options_.batching.max_queue_rows) return request;
   request->parts.resize(static_cast<size_t>((rows + limit - 1) / limit));
@@ -122,9 +123,7 @@ Status Dispatcher::Admit(const Request& request, Time now) const {
   if (deadline <= now)
     return DeadlineExceeded("model '{}': the deadline had passed on arrival", options_.model);
   const Duration answer = PredictedAnswer(request, now);
-  const Duration limit = deadline == kNever ? 10 * options_.objective.value_or(std::max<Duration>(
-                                                       50ms, 10 * stats_.times.Estimate(1)))
-                                            : deadline - now;
+  const Duration limit = deadline == kNever ? 10 * Objective() : deadline - now;
   if (answer > limit) {
     return Overloaded("model '{}': the answer is predicted in {:.0f} ms, the limit is {:.0f} ms",
                       options_.model, Milliseconds(answer), Milliseconds(limit));
@@ -176,6 +175,10 @@ int Dispatcher::RowsWithin(const InferCall& call, int most) const {
 
 Duration Dispatcher::objective() const {
   const std::lock_guard lock(mutex_);
+  return Objective();
+}
+
+Duration Dispatcher::Objective() const {
   return options_.objective.value_or(std::max<Duration>(50ms, 10 * stats_.times.Estimate(1)));
 }
 

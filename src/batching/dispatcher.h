@@ -6,7 +6,8 @@
 //   - A batch that fails in the engine is run again in halves until only the guilty requests fail. When a worker dies, what it ran is
 //     run again one request at a time; a request that two workers died of is answered kInternal.
 //   - A waiting request whose deadline passes (or can no longer be met) is answered kDeadlineExceeded before compute is spent.
-//   - Batches are run at sizes that were run before (warmed), padded up to one: no request pays for a compilation.
+//   - Batches are run at sizes that were run before (warmed), padded up to one: no request pays for a compilation. A size that takes
+//     longer than the objective is not in use: it is not warmed, and a request with more rows than the largest warm size is split.
 //   - Two batches may be in flight an instance: one runs, and a full one lies ready behind it.
 // Ownership: channels are the caller's and outlive their Detach(). Calls are the front end's until Done().
 // Thread-safety: thread-safe. The mutex is held for decisions only, never for copies, callbacks or system calls that wait. Instance
@@ -14,6 +15,7 @@
 // Source: A8, A11.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -42,6 +44,8 @@ struct DispatcherOptions {
   Duration hang_timeout{};            // 0: max(10 s, 50 T(b))
   int default_priority = 8;
   size_t input_capacity = 0;  // bytes of a slot's input arena
+  bool spare_core =
+      false;  // a core is free while an instance runs: the loop may look for the end of a short batch
   // A worker's batch runs longer than it may. Called on the loop; the caller kills the worker and then calls Detach().
   std::function<void(int instance)> on_hang;
   // Every size that must be warm before the model counts as ready has been run (on the loop). The status says if warming failed.
@@ -99,30 +103,37 @@ class Dispatcher {
   void DropDue(Time now, Actions* actions);
   Part* FirstDueRetry(Time now) const;
   bool StartRetry(Instance& instance, Time now, Actions* actions);
-  bool StartWarm(Instance& instance, Time now, Actions* actions);
   bool StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake);
   void TakeParts(Lane& lane, int64_t rows, Time start, Actions* actions, Batch* batch);
   void Launch(Instance& instance, std::unique_ptr<Batch> batch, Time now, Actions* actions);
-  int MaxRows(const Instance& instance) const;
-  int RunRows(const Instance& instance, int rows) const;
   void ArmAlarm(Time wake);
   void OnAlarm();
   Duration HangLimit(const Instance& instance, const Batch& batch) const;
 
-  // Running and answering; the second group needs the mutex (dispatcher_run.cc, dispatcher_warm.cc).
+  // Running and answering; the last group needs the mutex (dispatcher_run.cc).
   void Execute(Actions* actions);
   void GatherAndSubmit(Batch* batch);
   void Complete(std::unique_ptr<Batch> batch, const ipc::Completion& completion);
   void AnswerBatch(Batch& batch, const ipc::Completion& completion);
   static void Answer(Request& request, const Signature& signature);
 
+  // Warming and the sizes it gives, under the mutex (dispatcher_warm.cc).
+  void PlanWarming(Instance& instance, Actions* actions);
+  bool StartWarm(Instance& instance, Time now, Actions* actions);
+  bool MayHoldUp(const Instance& instance, int rows, Time now) const;
+  void FinishWarm(Instance& instance, const Batch& batch, const ipc::Completion& completion,
+                  Actions* actions);
+  void CountWarmRun(Instance& instance, int rows, Duration took);
+  void MakeUsable(Instance& instance, Actions* actions);
+  int MaxRows(const Instance& instance) const;
+  int RunRows(const Instance& instance, int rows) const;
+  void PublishPartLimit();
+  Duration NextTime(int rows) const;
+  Duration Objective() const;
+
   Instance* Find(int instance) const;
   void Collect(Instance& instance,
                std::vector<std::pair<std::unique_ptr<Batch>, ipc::Completion>>* done);
-  void PlanWarming(Instance& instance, Actions* actions);
-  void FinishWarm(Instance& instance, const Batch& batch, const ipc::Completion& completion,
-                  Actions* actions);
-  void MakeUsable(Instance& instance, Actions* actions);
   void FailBatch(std::unique_ptr<Batch> batch, const Status& status, Actions* actions);
   void Rerun(std::span<Part* const> parts, CloseReason reason, Actions* actions);
   void EndPart(Part& part, const Status& status, Actions* actions);
@@ -136,6 +147,9 @@ class Dispatcher {
   const Clock& clock_;
   const std::unique_ptr<Window> window_;
   const int max_batch_;  // as the signature said at first
+  // Rows that every usable instance can run at a warm size: where requests are cut, before the mutex is taken. A part that was
+  // cut before the limit fell is run as it is.
+  std::atomic<int> part_limit_;
 
   mutable std::mutex mutex_;          // guards everything below
   std::condition_variable gathered_;  // an instance's `gathering` fell to 0

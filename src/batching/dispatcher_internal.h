@@ -31,13 +31,22 @@ struct Dispatcher::Batch {
   Duration oldest_wait{}, gather{};
 };
 
-// Sizes still to be run before (required) or while (optional) serving.
+// Sizes still to be run: those that batches grow by (required, before the instance serves if time allows), and those that save
+// padding (optional, only while nothing else is to be done). Both ascend.
 struct WarmPlan {
   std::deque<int> required, optional;
-  std::set<int> warm;     // sizes that may be used
-  bool exact = false;     // shapes vary or warming failed: any size is run as it is
-  int runs_of_first = 0;  // a size is run twice: the second run gives T
+  std::set<int> warm;      // sizes that may be used
+  bool exact = false;      // shapes vary or warming failed: any size is run as it is
+  int runs_of_first = 0;   // of the first size in line: one compiles, the next gives T
+  Duration first_run{};    // of that size
+  Duration compilation{};  // what the first run of the last size took beyond its T
   Duration spent{};
+
+  std::deque<int>& next() { return required.empty() ? optional : required; }
+  void DropFrom(int rows) {
+    for (auto* sizes : {&required, &optional})
+      std::erase_if(*sizes, [=](int s) { return s >= rows; });
+  }
 };
 
 struct Dispatcher::Instance {

@@ -83,38 +83,6 @@ bool Dispatcher::StartRetry(Instance& instance, Time now, Actions* actions) {
   return true;
 }
 
-bool Dispatcher::StartWarm(Instance& instance, Time now, Actions* actions) {
-  WarmPlan& plan = instance.plan;
-  if (!instance.inflight.empty()) return false;
-  int rows = 0;
-  if (!plan.required.empty()) {
-    // While serving, every other batch at most.
-    const bool others = !queue_.empty() || !retries_.empty();
-    if (instance.usable && instance.last_was_warm && others) return false;
-    rows = plan.required.front();
-  } else if (!plan.optional.empty() && queue_.empty() && retries_.empty() && !draining_) {
-    rows = plan.optional.front();
-  } else {
-    return false;
-  }
-  auto batch = std::make_unique<Batch>();
-  batch->rows = batch->run_rows = rows;
-  Launch(instance, std::move(batch), now, actions);
-  return true;
-}
-
-int Dispatcher::MaxRows(const Instance& instance) const {
-  if (!options_.signature.batched) return 1;
-  const WarmPlan& plan = instance.plan;
-  return plan.exact || plan.warm.empty() ? max_batch_ : *plan.warm.rbegin();
-}
-
-int Dispatcher::RunRows(const Instance& instance, int rows) const {
-  if (!options_.signature.batched || instance.plan.exact) return rows;
-  const auto at = instance.plan.warm.lower_bound(rows);
-  return at == instance.plan.warm.end() ? rows : *at;
-}
-
 bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake) {
   InstanceView view;
   view.idle = instance.inflight.empty();

@@ -14,7 +14,10 @@
 namespace evenkeel {
 namespace {
 
-constexpr uint8_t kKillsAllowed = 2;  // workers that may die of one request
+constexpr Duration kWakeUp =
+    std::chrono::microseconds(100);            // what waking a sleeping core may cost
+constexpr Duration kShortBatch = 5 * kWakeUp;  // a longer one hides what the wake-up costs
+constexpr uint8_t kKillsAllowed = 2;           // workers that may die of one request
 
 // Keeps a split request's rows until its last part is there: the batch's memory is needed for others.
 void Keep(Part& part, std::span<const TensorView> views) {
@@ -67,6 +70,7 @@ void Dispatcher::Detach(int id) {
     gathered_.wait(lock, [instance] { return instance->gathering == 0; });
     auto inflight = std::move(instance->inflight);
     std::erase_if(instances_, [instance](const auto& i) { return i.get() == instance; });
+    PublishPartLimit();
     if (!inflight.empty()) {
       // Only the first ran; the one behind it was never looked at.
       for (Part* part : inflight.front()->parts) ++part->kills;
@@ -125,10 +129,22 @@ void Dispatcher::GatherAndSubmit(Batch* batch) {
           ? WarmBatch(options_.signature, batch->run_rows, batch->arena)
           : GatherBatch(options_.signature, batch->parts, batch->run_rows, batch->arena);
   EK_CHECK(views.ok());  // sizes were checked when the batch was formed
-  const std::lock_guard lock(mutex_);
-  batch->gather = clock_.Now() - begin;
-  batch->channel->Submit(batch->slot, batch->id, *views);
-  if (--batch->instance->gathering == 0) gathered_.notify_all();
+  int ends_soon = -1;
+  Time by{};
+  {
+    const std::lock_guard lock(mutex_);
+    const Time now = clock_.Now();
+    batch->gather = now - begin;
+    batch->channel->Submit(batch->slot, batch->id, *views);
+    if (--batch->instance->gathering == 0) gathered_.notify_all();
+    const Duration expected = stats_.times.Estimate(batch->run_rows);
+    if (options_.spare_core && !batch->lay_ready && expected > Duration::zero() &&
+        expected < kShortBatch) {
+      ends_soon = batch->channel->done_fd();
+      by = now + expected + expected / 2 + kWakeUp;
+    }
+  }
+  if (ends_soon >= 0) loop_.ExpectSoon(ends_soon, by);
 }
 
 void Dispatcher::Collect(Instance& instance,

@@ -56,7 +56,12 @@ struct TestCall final : InferCall {
 
 class DispatcherTest : public ::testing::Test {
  protected:
-  void Build(BatchingConfig batching = {}, int max_batch = 8, int warm_sizes = 100) {
+  void Build(BatchingConfig batching = {}, int max_batch = 8) {
+    BuildOnly(batching, max_batch);
+    Up(0);
+  }
+
+  void BuildOnly(BatchingConfig batching, int max_batch) {
     DispatcherOptions options;
     options.model = "m";
     options.signature.inputs = {{"x", DataType::kFp32, Shape{kDynamic, kWidth}, {}, {}}};
@@ -64,12 +69,11 @@ class DispatcherTest : public ::testing::Test {
     options.signature.batched = true;
     options.signature.max_batch = max_batch;
     options.batching = batching;
+    options.objective = objective;
     options.input_capacity = 1 << 16;
     options.on_warm = [this](int id, const Status&) { warmed.push_back(id); };
     options.on_hang = [this](int id) { hung.push_back(id); };
     dispatcher = std::make_unique<Dispatcher>(std::move(options), loop, clock);
-    Up(0);
-    EXPECT_GT(warm_sizes, 0);
   }
 
   // A fresh worker, warmed.
@@ -83,7 +87,10 @@ class DispatcherTest : public ::testing::Test {
 
   FakeChannel& channel(int id = 0) { return *channels[id]; }
   void Finish(int id = 0) {
-    channel(id).Finish(compute, clock.Now());
+    const auto rows = static_cast<int>(channel(id).submitted.front().rows());
+    if (largest < rows) largest = rows;
+    ++runs[rows];
+    channel(id).Finish(compute_of ? compute_of(rows) : compute, clock.Now());
     dispatcher->OnChannelReadable(id);
   }
   void Fail(const Status& status, int id = 0) {
@@ -115,6 +122,10 @@ class DispatcherTest : public ::testing::Test {
   ManualClock clock;
   FakeEventLoop loop{clock};
   Duration compute = 1ms;
+  std::function<Duration(int rows)> compute_of;  // empty: always `compute`
+  std::optional<Duration> objective;
+  int largest = 0;          // rows of a batch
+  std::map<int, int> runs;  // by rows
   std::vector<int> warmed, hung;
   std::map<int, std::unique_ptr<FakeChannel>> channels;
   std::unique_ptr<Dispatcher> dispatcher;
@@ -195,12 +206,12 @@ TEST_F(DispatcherTest, AFailedBatchIsHalvedUntilOnlyTheGuiltyFail) {
   std::vector<std::unique_ptr<TestCall>> calls;
   for (int i = 1; i <= 7; ++i) calls.push_back(Send({static_cast<float>(i)}));
   Finish();
-  int runs = 0;
+  int tries = 0;
   while (!channel().submitted.empty()) {
     const auto& batch = channel().submitted.front();
     bool bad = false;
     for (int64_t row = 0; row < batch.rows(); ++row) bad |= batch.first(row) == 5;
-    ++runs;
+    ++tries;
     bad ? Fail(Internal("marker")) : Finish();
   }
   for (size_t i = 0; i < calls.size(); ++i) {
@@ -212,7 +223,7 @@ TEST_F(DispatcherTest, AFailedBatchIsHalvedUntilOnlyTheGuiltyFail) {
       EXPECT_TRUE(calls[i]->status.ok() && calls[i]->Right());
     }
   }
-  EXPECT_LE(runs, 8);
+  EXPECT_LE(tries, 8);
 }
 
 TEST_F(DispatcherTest, AWorkersDeathRunsItsRequestsAgainOneByOne) {
@@ -373,6 +384,137 @@ TEST_F(DispatcherTest, RunsOnlyAtSizesThatWereRunBefore) {
   EXPECT_GE(channel().submitted.front().rows(), 37);
   Finish();
   for (auto& call : calls) EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherTest, ASizeForetoldToTakeLongerThanTheObjectiveIsNeitherWarmedNorUsed) {
+  objective = 45ms;
+  compute_of = [](int rows) { return rows * 10ms; };
+  Build({}, 64);
+  EXPECT_EQ(largest, 4);
+  auto running = Send({0});
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (int i = 0; i < 20; ++i) calls.push_back(Send({1}));
+  auto large = Send({1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
+  while (!channel().submitted.empty()) Finish();
+  EXPECT_EQ(largest, 4);
+  EXPECT_TRUE(large->Right());
+  for (auto& call : calls) EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherTest, WarmingEndsAtTheFirstSizeThatTakesLongerThanTheObjective) {
+  objective = 45ms;
+  compute_of = [](int rows) { return rows < 16 ? 10ms : 100ms; };
+  Build({}, 64);
+  EXPECT_EQ(largest, 16);  // nothing foretold it
+  auto running = Send({0});
+  auto large = Send(std::vector<float>(40, 1));
+  largest = 0;
+  while (!channel().submitted.empty()) Finish();
+  EXPECT_EQ(largest, 8);
+  EXPECT_TRUE(large->Right());
+}
+
+TEST_F(DispatcherTest, TheSmallestSizeIsUsedHoweverLongItTakes) {
+  objective = 5ms;
+  compute = 20ms;
+  Build({}, 8);
+  auto call = Send({1, 2, 3});
+  while (!channel().submitted.empty()) Finish();
+  EXPECT_EQ(largest, 1);
+  EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherTest, ADisturbedWarmUpDoesNotCostTheSize) {
+  int of_eight = 0;
+  compute_of = [&](int rows) { return rows == 8 && ++of_eight == 2 ? 300ms : 1ms; };
+  Build({}, 8);
+  auto running = Send({0});
+  auto call = Send({1, 2, 3, 4, 5, 6, 7, 8});
+  Finish();
+  EXPECT_EQ(channel().submitted.front().rows(), 8);
+  Finish();
+}
+
+TEST_F(DispatcherTest, TheFirstRequestDoesNotWaitBehindALongWarmUp) {
+  // 400 ms a row: after one size the second is spent, and the next would hold up the instance for most of the objective.
+  objective = 2s;
+  compute_of = [](int rows) { return rows * 400ms; };
+  Build({}, 8);
+  EXPECT_EQ(warmed.size(), 1u);
+  EXPECT_TRUE(channel().submitted.empty());
+  auto call = Send({1});
+  EXPECT_EQ(channel().submitted.size(), 1u);
+  Finish();
+  EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherTest, ACompilationCountsAmongWhatARequestWouldWaitFor) {
+  // The first run of a size takes 300 ms longer: within the second only 1, 2 and 4 are warmed.
+  objective = 1s;
+  compute_of = [&](int rows) { return runs[rows] == 1 ? 301ms : 1ms; };
+  Build({}, 64);
+  EXPECT_LE(largest, 8);
+  EXPECT_TRUE(channel().submitted.empty());
+}
+
+TEST_F(DispatcherTest, OptionalSizesAreWarmedOnlyWhileShortBesideTheObjective) {
+  objective = 100ms;
+  compute_of = [](int rows) { return rows * 3ms; };
+  Build({}, 8);
+  EXPECT_EQ(runs.count(3), 1u);  // 9 ms
+  EXPECT_EQ(runs.count(5), 0u);  // 15 ms
+}
+
+TEST_F(DispatcherTest, ALargerSizeIsWarmedUnderLoadWhenMoreWaitsThanOneBatchTakes) {
+  // The second is spent on the first size, whose compilation is slow; the others are quick.
+  compute_of = [&](int rows) { return rows == 1 && runs[1] == 1 ? 1200ms : 1ms; };
+  objective = 10s;
+  std::vector<std::unique_ptr<TestCall>> calls;
+  bool sent = false;
+  BuildOnly({}, 8);
+  channels[0] = std::make_unique<FakeChannel>();
+  dispatcher->Attach(0, channels[0].get());
+  while (!channel().submitted.empty()) {
+    if (!warmed.empty() && !std::exchange(sent, true)) {
+      for (int i = 0; i < 40; ++i) calls.push_back(Send({1}));
+    }
+    Finish();
+  }
+  EXPECT_EQ(calls.size(), 40u);
+  EXPECT_GE(largest, 8);
+  for (auto& call : calls) EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherTest, ASizeWhoseTimeIsKnownIsRunOnceByTheNextWorker) {
+  Build({}, 8);
+  EXPECT_EQ(runs[8], 2);
+  runs.clear();
+  Up(1);
+  EXPECT_EQ(runs[8], 1);
+}
+
+TEST_F(DispatcherTest, RequestsAreCutAsTheInstanceWithTheSmallestLimitCanRunThem) {
+  Build({}, 8);
+  channels[1] = std::make_unique<FakeChannel>();
+  dispatcher->Attach(1, channels[1].get());
+  while (channel(1).submitted.front().rows() < 4) Finish(1);
+  Fail(Internal("no memory"), 1);  // warmed up to 2
+  auto busy = Send({0});           // on instance 0
+  auto a = Send({1, 2, 3, 4, 5, 6, 7, 8});
+  ASSERT_EQ(channel(1).submitted.size(), 2u);
+  EXPECT_EQ(channel(1).submitted.back().rows(), 2);
+  for (int i = 0; i < 4; ++i) {
+    for (int id : {0, 1}) {
+      if (!channel(id).submitted.empty()) Finish(id);
+    }
+  }
+  EXPECT_TRUE(a->Right());
+  dispatcher->Detach(1);
+  channels.erase(1);
+  auto b = Send({1, 2, 3, 4, 5, 6, 7, 8});
+  EXPECT_EQ(channel().submitted.back().rows(), 8);
+  Finish();
+  EXPECT_TRUE(b->Right());
 }
 
 TEST_F(DispatcherTest, AHungBatchIsReported) {

@@ -1,6 +1,10 @@
 // Warming: every size that a batch may have is run before requests use it.
 //
-// Required sizes (1, 2, 4 ... and the largest) come before the model is ready, within a second; then the others, while nothing waits.
+// Required sizes (1, 2, 4 ... and the largest) come before the model is ready, within a second; the others, and what the second
+// was too short for, later. A warm-up holds up the instance, so then only runs that are short beside the objective are made.
+// A size that takes longer than the objective is of no use: warming ends there, before the size if the last two foretell it.
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "batching/dispatcher.h"
@@ -13,10 +17,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kBeforeReady = 1s;  // compute spent on warming before the model counts as ready
-constexpr Duration kInAll = 3s;
-constexpr Duration kWorthRepeating =
-    500ms;  // a first run longer than this is not repeated for its time
+constexpr Duration kBeforeReady = 1s;   // compute spent on warming before the model counts as ready
+constexpr Duration kInAll = 3s;         // and on all of it
+constexpr Duration kTooLongTwice = 5s;  // a first run longer than this is not repeated for its time
+
+// A serving instance is held up by a warm-up for at most this part of the objective.
+constexpr int kRequiredPart = 4;
+constexpr int kOptionalPart = 10;
 
 }  // namespace
 
@@ -51,23 +58,83 @@ void Dispatcher::PlanWarming(Instance& instance, Actions* actions) {
 void Dispatcher::MakeUsable(Instance& instance, Actions* actions) {
   if (instance.usable) return;
   instance.usable = was_usable_ = true;
+  PublishPartLimit();
   actions->calls.push_back([this, id = instance.id] {
     if (options_.on_warm) options_.on_warm(id, Status::Ok());
   });
 }
 
+bool Dispatcher::StartWarm(Instance& instance, Time now, Actions* actions) {
+  const auto& sizes = instance.plan.next();
+  if (!instance.inflight.empty() || sizes.empty()) return false;
+  const int rows = sizes.front();
+  if (instance.usable && !MayHoldUp(instance, rows, now)) return false;
+  auto batch = std::make_unique<Batch>();
+  batch->rows = batch->run_rows = rows;
+  Launch(instance, std::move(batch), now, actions);
+  return true;
+}
+
+// Whether an instance that serves may be kept busy with a warm-up now: whoever comes meanwhile waits for its end.
+bool Dispatcher::MayHoldUp(const Instance& instance, int rows, Time now) const {
+  if (draining_ || !retries_.empty()) return false;
+  const WarmPlan& plan = instance.plan;
+  const bool required = !plan.required.empty();
+  const Duration run =
+      stats_.times.Estimate(rows) + (plan.runs_of_first == 0 ? plan.compilation : Duration::zero());
+  if (run > Objective() / (required ? kRequiredPart : kOptionalPart)) return false;
+  if (queue_.empty()) return true;
+  // More waits than one batch takes: larger batches are what is missing. But every other batch at most, and at no one's cost.
+  return required && !instance.last_was_warm && queue_.waiting_rows() > MaxRows(instance) &&
+         queue_.earliest_deadline() - now > 4 * run;
+}
+
+int Dispatcher::MaxRows(const Instance& instance) const {
+  if (!options_.signature.batched) return 1;
+  const WarmPlan& plan = instance.plan;
+  return plan.exact || plan.warm.empty() ? max_batch_ : *plan.warm.rbegin();
+}
+
+int Dispatcher::RunRows(const Instance& instance, int rows) const {
+  if (!options_.signature.batched || instance.plan.exact) return rows;
+  const auto at = instance.plan.warm.lower_bound(rows);
+  return at == instance.plan.warm.end() ? rows : *at;
+}
+
+void Dispatcher::PublishPartLimit() {
+  int limit = 0;
+  for (const auto& instance : instances_) {
+    if (!instance->usable) continue;
+    const int rows = MaxRows(*instance);
+    limit = limit == 0 ? rows : std::min(limit, rows);
+  }
+  // While none is up, what the last one could do is the best guess.
+  if (limit > 0) part_limit_.store(limit, std::memory_order_relaxed);
+}
+
+// The time of the size after those measured, along the line through the last two: work grows with the rows, overhead does not.
+// One measurement gives no line: then the next size is found out by trying.
+Duration Dispatcher::NextTime(int rows) const {
+  const auto& measured = stats_.times.entries();
+  if (measured.empty() || rows <= measured.rbegin()->first) return stats_.times.Estimate(rows);
+  const auto& [last, at_last] = *measured.rbegin();
+  if (measured.size() == 1) return stats_.times.Estimate(last);
+  const auto& [before, at_before] = *std::next(measured.rbegin());
+  const double slope =
+      std::max(0.0, (at_last.mean_ns - at_before.mean_ns) / static_cast<double>(last - before));
+  return Duration(static_cast<int64_t>(at_last.mean_ns + slope * (rows - last)));
+}
+
 void Dispatcher::FinishWarm(Instance& instance, const Batch& batch,
                             const ipc::Completion& completion, Actions* actions) {
   WarmPlan& plan = instance.plan;
-  auto& sizes = plan.required.empty() ? plan.optional : plan.required;
-  if (sizes.empty() || sizes.front() != batch.rows) return;  // being detached
+  if (plan.next().empty() || plan.next().front() != batch.rows) return;  // being detached
   plan.spent += completion.compute;
   const auto scatter = Scatter::Create(options_.signature, completion.outputs, batch.run_rows);
   if (!completion.status.ok()) {
     LogWarning("model '{}': warming with {} rows failed: {}", options_.model, batch.rows,
                completion.status.ToString());
-    plan.required.clear();
-    plan.optional.clear();
+    plan.DropFrom(0);
     // Zeros may be no input for it at all; then sizes are taken as they come.
     if (plan.warm.empty()) plan.exact = true;
   } else if (!scatter.ok() && !was_usable_ && options_.signature.batched) {
@@ -76,19 +143,41 @@ void Dispatcher::FinishWarm(Instance& instance, const Batch& batch,
                scatter.status().message());
     options_.signature.batched = false;
     options_.signature.max_batch = 1;
-    plan.required.clear();
-    plan.optional.clear();
+    plan.DropFrom(0);
     plan.exact = true;
   } else {
-    const bool first_run = plan.runs_of_first++ == 0;
-    if (first_run && completion.compute < kWorthRepeating) return;
-    plan.runs_of_first = 0;
-    stats_.times.Record(batch.run_rows, completion.compute);
-    plan.warm.insert(batch.rows);
-    sizes.pop_front();
+    CountWarmRun(instance, batch.rows, completion.compute);
   }
   if (plan.spent > kInAll) plan.optional.clear();
-  if (plan.required.empty() || plan.spent > kBeforeReady) MakeUsable(instance, actions);
+  // The smallest size is in use whatever it takes.
+  const bool some = plan.exact || !plan.warm.empty();
+  if (plan.required.empty() || (plan.spent > kBeforeReady && some)) MakeUsable(instance, actions);
+  if (instance.usable) PublishPartLimit();
+}
+
+void Dispatcher::CountWarmRun(Instance& instance, int rows, Duration took) {
+  WarmPlan& plan = instance.plan;
+  // An earlier worker or another instance has told.
+  const bool known = stats_.times.entries().contains(rows);
+  const int runs = ++plan.runs_of_first;
+  if (runs == 1) plan.first_run = took;
+  if (!known && runs == 1 && took < kTooLongTwice) return;
+  const Duration time = known ? stats_.times.Estimate(rows) : took;
+  const bool useless = !plan.warm.empty() && time > Objective();
+  // A disturbance must not cost the size for good.
+  if (useless && runs == 2 && !instance.usable) return;
+  if (!known) stats_.times.Record(rows, took);
+  plan.compilation = std::max(Duration::zero(), plan.first_run - time);
+  plan.runs_of_first = 0;
+  if (useless) {
+    plan.DropFrom(rows);
+  } else {
+    plan.warm.insert(rows);
+    plan.next().pop_front();
+  }
+  if (!plan.required.empty() && NextTime(plan.required.front()) > Objective()) {
+    plan.DropFrom(plan.required.front());
+  }
 }
 
 }  // namespace evenkeel
