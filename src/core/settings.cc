@@ -61,7 +61,7 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
            "Largest request body, after decompression"),
     Number(kInteger, "max_connections", "4096", 1, 1'000'000, "HTTP connections open at once"),
     Number(kDuration, "request_timeout", "30s", 100 * kMs, kHour,
-           "Time for a whole request to arrive"),
+           "Time for a whole HTTP request to arrive, head and body"),
     Number(kDuration, "idle_timeout", "120s", 100 * kMs, kHour,
            "How long a connection without a request is kept"),
     Number(kDuration, "drain_timeout", "30s", 0, kHour,

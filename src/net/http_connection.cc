@@ -199,7 +199,6 @@ bool HttpConnection::StartBody() {
   }
   body_have_ = 0;
   if (!head.chunked && head.length == 0) return Dispatch();
-  phase_start_ = loop_->io().turn_time();
   if (head.expect_continue && queue_.empty() && Unread().empty()) {
     AppendText("HTTP/1.1 100 Continue\r\n\r\n");
     loop_->Touch(this);
@@ -346,15 +345,15 @@ void HttpConnection::CheckTime(Time now) {
     return;
   }
   if (last_request_ || state_ == State::kDrain) return;
-  if (state_ != State::kHead) {
-    const double late = Seconds(since - limits.body_grace);
-    if (late > 0 && static_cast<double>(body_have_) <
-                        late * static_cast<double>(limits.body_bytes_per_second)) {
-      Refuse({408, fmt::format("the body came too slowly: {} bytes in {:.1f} s", body_have_,
-                               Seconds(since))});
-    }
-  } else if (!phase_is_idle_) {
-    if (since > limits.head_time && !Paused()) Refuse({408, "the request's head came too slowly"});
+  if (state_ == State::kHead && Paused()) {
+    if (!phase_is_idle_) phase_start_ = now;
+  } else if (incoming_ != nullptr || !phase_is_idle_) {
+    if (since <= limits.request_time) return;
+    const std::string came = state_ == State::kHead
+                                 ? "its head is not complete"
+                                 : fmt::format("{} bytes of its body came", body_have_);
+    Refuse({408, fmt::format("the request did not arrive within {:g} s: {}",
+                             Seconds(limits.request_time), came)});
   } else if (queue_.empty() && out_bytes_ == 0 && since > limits.idle_time) {
     Close();
   }

@@ -97,7 +97,7 @@ class HttpConnection final : public IoHandler {
   size_t answered_bytes_ = 0;  // of answers given since the last Flush()
   bool out_open_ = false;      // out_.back() may be appended to
 
-  Time phase_start_{};  // of the idle time, the head, the body or the lingering
+  Time phase_start_{};  // of the idle time, the request that is arriving or the lingering
   bool phase_is_idle_ = true;
   Time write_progress_{};
 };

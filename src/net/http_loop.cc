@@ -17,8 +17,7 @@ constexpr size_t kMaxFreeCalls = 1024;
 constexpr size_t kMaxFreeBlocks = 256;
 
 Duration TickOf(const HttpLimits& l) {
-  const Duration shortest =
-      std::min({l.head_time, l.idle_time, l.body_grace, l.write_time, l.linger_time});
+  const Duration shortest = std::min({l.request_time, l.idle_time, l.write_time, l.linger_time});
   return std::clamp<Duration>(shortest / 4, std::chrono::milliseconds(5), std::chrono::seconds(1));
 }
 

@@ -34,11 +34,11 @@ struct HttpLimits {
   int pipelined = 64;        // requests of one connection in work; above, it is not read
   size_t unsent_bytes =
       4 * 1024 * 1024;  // answers waiting for one connection; above, it is not read
-  Duration head_time = std::chrono::seconds(10);  // first byte to empty line: after it, 408
+  // From a request's first byte to its last, head and body: after it, 408. Not counted: time in
+  // which the server itself does not read on.
+  Duration request_time = std::chrono::seconds(30);
   Duration idle_time =
       std::chrono::seconds(75);  // between requests: after it, closed without a word
-  Duration body_grace = std::chrono::seconds(10);  // the body's rate counts from here on
-  size_t body_bytes_per_second = 1024;             // slower: 408
   Duration write_time = std::chrono::seconds(30);  // no progress in sending: closed
   Duration linger_time =
       std::chrono::seconds(2);  // reading on after a refusal, so that the client sees it

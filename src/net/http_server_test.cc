@@ -399,8 +399,7 @@ TEST_F(HttpServerTest, CompressedBodiesAreUnfoldedWithinTheLimit) {
 }
 
 TEST_F(HttpServerTest, SlowHeadsAndBodiesAre408AndIdleConnectionsAreClosed) {
-  options_.limits.head_time = milliseconds(80);
-  options_.limits.body_grace = milliseconds(80);
+  options_.limits.request_time = milliseconds(80);
   options_.limits.idle_time = milliseconds(80);
   Start();
   RawClient head(server_->port()), body(server_->port()), idle(server_->port());
@@ -502,6 +501,47 @@ TEST_F(HttpServerTest, APortInUseIsAClearError) {
   HttpServerOptions taken = options_;
   taken.port = server_->port();
   const auto second = HttpServer::Listen(taken, &handler_, {loops_[0].get()});
+// However much comes in between: the time is the whole request's.
+TEST_F(HttpServerTest, TricklingDoesNotStretchTheTimeOfARequest) {
+  options_.limits.request_time = milliseconds(200);
+  options_.limits.idle_time = std::chrono::seconds(60);
+  Start();
+  const std::string head = "POST / HTTP/1.1\r\nHost: localhost\r\n";
+  const std::string piece(10'000, 'x');
+  const std::vector<std::tuple<std::string, std::string, std::string>> cases = {
+      {"GET / HTTP/1.1\r\n", "X: y\r\n", "its head is not complete"},
+      {head + "Content-Length: 50000000\r\n\r\n", piece, "bytes of its body came"},
+      {head + "Transfer-Encoding: chunked\r\n\r\n", "3\r\nabc\r\n", "bytes of its body came"},
+  };
+  for (const auto& [begin, more, message] : cases) {
+    RawClient client(server_->port());
+    client.Send(begin);
+    const Time start = SteadyClock::Instance().Now();
+    while (!client.Readable(milliseconds(5)) &&
+           SteadyClock::Instance().Now() - start < std::chrono::seconds(5))
+      client.Send(more);
+    const std::string response = client.Receive();
+    EXPECT_EQ(StatusOf(response), 408) << begin;
+    EXPECT_NE(BodyOf(response).find("did not arrive within 0.2 s"), std::string::npos) << response;
+    EXPECT_NE(BodyOf(response).find(message), std::string::npos) << response;
+  }
+  ExpectAlive();
+}
+
+TEST_F(HttpServerTest, TheTimeOfARequestStartsAnewWithEach) {
+  options_.limits.request_time = milliseconds(300);
+  Start();
+  RawClient client(server_->port());
+  const Time start = SteadyClock::Instance().Now();
+  while (SteadyClock::Instance().Now() - start < milliseconds(700)) {
+    const std::string request = Post("/", "abc");
+    client.Send(std::string_view(request).substr(0, 30));
+    EXPECT_FALSE(client.Readable(milliseconds(20)));
+    client.Send(std::string_view(request).substr(30));
+    ASSERT_EQ(BodyOf(client.Receive()), "abc");
+  }
+}
+
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.status().code(), Code::kUnavailable);
   EXPECT_NE(second.status().message().find(std::to_string(taken.port)), std::string::npos);

@@ -4,10 +4,12 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -69,6 +71,12 @@ class RawClient {
  private:
   bool Fill() {
     char chunk[65536];
+  // Whether something can be read (or the server has closed) within `time`.
+  bool Readable(std::chrono::milliseconds time) {
+    pollfd p{fd_, POLLIN, 0};
+    return !buffer_.empty() || ::poll(&p, 1, static_cast<int>(time.count())) > 0;
+  }
+
     const ssize_t n = ::recv(fd_, chunk, sizeof chunk, 0);
     if (n <= 0) return false;
     buffer_.append(chunk, static_cast<size_t>(n));

@@ -73,8 +73,7 @@ HttpServerOptions HttpOptions(const ServeOptions& options, const ListenAddress& 
   http.limits.body_bytes = options.max_body_bytes;
   http.limits.connections = options.max_connections;
   http.limits.idle_time = options.idle_timeout;
-  http.limits.head_time = std::min(http.limits.head_time, options.request_timeout);
-  http.limits.body_grace = std::min(http.limits.body_grace, options.request_timeout);
+  http.limits.request_time = options.request_timeout;
   return http;
 }
 

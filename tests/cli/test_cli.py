@@ -2,10 +2,12 @@
 
 import json
 import os
+import select
 import shutil
 import socket
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -348,3 +350,24 @@ def test_doctor_knows_a_running_server(cli, server):
     result = cli("doctor", env={"EVENKEEL_HTTP_PORT": port, "EVENKEEL_STATE": str(server.folder / "state")})
     assert "is an Evenkeel server already" in result.stdout
     assert f"process {server.pid}" in result.stdout
+
+
+def arrive_slowly(server, seconds):
+    """The answer to a request of which one field a quarter of a second comes, for so many seconds, and then the rest."""
+    host, port = server.http_address.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not select.select([client], [], [], 0.25)[0]:
+            client.sendall(b"X: y\r\n")
+        client.sendall(b"Connection: close\r\n\r\n")
+        return b"".join(iter(lambda: client.recv(65536), b"")).decode()
+
+
+def test_request_timeout_is_the_time_that_a_request_may_take_whether_short_or_long(serve):
+    short = serve(models={}, flags=["--request-timeout", "1s"])
+    answer = arrive_slowly(short, 5)
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert "did not arrive within 1 s" in answer
+    long = serve(models={}, flags=["--request-timeout", "1m"])
+    assert arrive_slowly(long, 11.5).startswith("HTTP/1.1 200 ")
