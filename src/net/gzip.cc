@@ -1,5 +1,6 @@
 #include "net/gzip.h"
 
+#include <sys/mman.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -13,7 +14,9 @@ namespace {
 constexpr int kGzipBits = 15 + 16;
 constexpr int kZlibBits = 15;
 constexpr int kRawBits = -15;
-constexpr size_t kFirstGuess = 64 * 1024;
+constexpr size_t kLarge = size_t{4} << 20;
+constexpr size_t kMostIn = 16 * 1024;   // of a step
+constexpr size_t kMostOut = 64 * 1024;  // of a step
 
 // Clients disagree whether "deflate" has the zlib header that the standard asks for.
 bool HasZlibHeader(std::span<const std::byte> data) {
@@ -23,49 +26,84 @@ bool HasZlibHeader(std::span<const std::byte> data) {
   return (a & 0x0f) == Z_DEFLATED && (a * 256 + b) % 31 == 0;
 }
 
-uInt Clamp(size_t n) {
-  return static_cast<uInt>(std::min<size_t>(n, std::numeric_limits<uInt>::max()));
-}
-
 }  // namespace
 
-Result<std::string> Inflate(std::span<const std::byte> data, Coding coding, size_t max_bytes) {
+bool GrowingBytes::Grow(size_t capacity) {
+  void* const grown = data_ == nullptr ? ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE,
+                                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                                       : ::mremap(data_, capacity_, capacity, MREMAP_MAYMOVE);
+  if (grown == MAP_FAILED) return false;
+  // Touching small pages costs more than unfolding into them, and giving 64 MiB of them back some
+  // 15 ms at once. Where the kernel has no huge pages that remains.
+  if (capacity >= kLarge) ::madvise(grown, capacity, MADV_HUGEPAGE);
+  data_ = static_cast<std::byte*>(grown);
+  capacity_ = capacity;
+  return true;
+}
+
+void GrowingBytes::Reset() {
+  if (data_ != nullptr) ::munmap(data_, capacity_);
+  data_ = nullptr;
+  capacity_ = 0;
+}
+
+struct Unfolder::Zlib {
   z_stream stream{};
+  ~Zlib() { inflateEnd(&stream); }
+};
+
+Unfolder::Unfolder(std::span<const std::byte> data, Coding coding, size_t max_bytes)
+    : max_bytes_(max_bytes), left_(data), zlib_(std::make_unique<Zlib>()) {
   const int bits = coding == Coding::kGzip ? kGzipBits : HasZlibHeader(data) ? kZlibBits : kRawBits;
-  if (inflateInit2(&stream, bits) != Z_OK) return Internal("zlib: out of memory");
-  struct End {
-    z_stream* s;
-    ~End() { inflateEnd(s); }
-  } const end{&stream};
-  if (data.size() > std::numeric_limits<uInt>::max())
-    return TooLarge("the compressed body is too large");
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(data.data()));
-  stream.avail_in = static_cast<uInt>(data.size());
-  std::string out;
-  for (;;) {
-    const size_t used = out.size();
-    // One byte more than allowed, so that exactly max_bytes is no error.
-    const size_t room = std::min(std::max(kFirstGuess, used), max_bytes + 1 - used);
-    if (room == 0) return TooLarge("the body unfolds to more than {} bytes", max_bytes);
-    out.resize(used + room);
-    stream.next_out = reinterpret_cast<Bytef*>(out.data() + used);
-    stream.avail_out = Clamp(room);
-    const uInt offered = stream.avail_out;
-    const int rc = inflate(&stream, Z_NO_FLUSH);
-    out.resize(used + (offered - stream.avail_out));
-    if (out.size() > max_bytes)
-      return TooLarge("the body unfolds to more than {} bytes", max_bytes);
-    if (rc == Z_STREAM_END) break;
-    if (rc == Z_BUF_ERROR || (rc == Z_OK && stream.avail_in == 0 && stream.avail_out > 0)) {
-      return InvalidArgument("the compressed body is cut short");
-    }
-    if (rc != Z_OK)
-      return InvalidArgument("the compressed body is broken: {}",
-                             stream.msg != nullptr ? stream.msg : "bad data");
+  if (inflateInit2(&zlib_->stream, bits) != Z_OK) zlib_.reset();
+}
+
+Unfolder::~Unfolder() = default;
+
+// One byte more than allowed at most, so that exactly max_bytes is no error.
+bool Unfolder::MakeRoom() {
+  if (size_ < plain_.capacity()) return true;
+  return plain_.Grow(std::min(std::max(kMostOut, plain_.capacity() * 2), max_bytes_ + 1));
+}
+
+Result<bool> Unfolder::Step() {
+  if (zlib_ == nullptr || !MakeRoom()) return Internal("out of memory for a compressed body");
+  z_stream& stream = zlib_->stream;
+  const size_t in = std::min(left_.size(), kMostIn);
+  const size_t room = std::min(plain_.capacity() - size_, kMostOut);
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(left_.data()));
+  stream.avail_in = static_cast<uInt>(in);
+  stream.next_out = reinterpret_cast<Bytef*>(plain_.data() + size_);
+  stream.avail_out = static_cast<uInt>(room);
+  const int rc = inflate(&stream, Z_NO_FLUSH);
+  left_ = left_.subspan(in - stream.avail_in);
+  size_ += room - stream.avail_out;
+  if (size_ > max_bytes_) {
+    size_ = max_bytes_;
+    return TooLarge("the body unfolds to more than {} bytes", max_bytes_);
   }
-  if (stream.avail_in > 0)
-    return InvalidArgument("{} bytes follow the compressed body", stream.avail_in);
-  return out;
+  if (rc == Z_STREAM_END) {
+    if (left_.empty()) return true;
+    return InvalidArgument("{} bytes follow the compressed body", left_.size());
+  }
+  if (rc == Z_BUF_ERROR || (rc == Z_OK && left_.empty() && stream.avail_out > 0))
+    return InvalidArgument("the compressed body is cut short");
+  if (rc != Z_OK) {
+    return InvalidArgument("the compressed body is broken: {}",
+                           stream.msg != nullptr ? stream.msg : "bad data");
+  }
+  return false;
+}
+
+Result<std::string> Inflate(std::span<const std::byte> data, Coding coding, size_t max_bytes) {
+  Unfolder unfolder(data, coding, max_bytes);
+  for (;;) {
+    const Result<bool> done = unfolder.Step();
+    if (!done.ok()) return done.status();
+    if (!*done) continue;
+    const std::span<const std::byte> plain = unfolder.plain();
+    return std::string(reinterpret_cast<const char*>(plain.data()), plain.size());
+  }
 }
 
 Result<std::string> Deflate(std::string_view data, Coding coding) {

@@ -9,15 +9,15 @@
 #include <cstring>
 
 #include "core/format.h"
-#include "net/gzip.h"
 #include "net/host_check.h"
 
 // Input and time. Output is in http_output.cc.
 namespace evenkeel {
 namespace {
 
-constexpr int kReadsPerTurn = 32;  // then the other connections have their turn
-constexpr size_t kMinRead = 2048;  // a block with less room than this is left
+constexpr int kReadsPerTurn = 32;             // then the other connections have their turn
+constexpr size_t kMinRead = 2048;             // a block with less room than this is left
+constexpr size_t kUnfolderBytes = 48 * 1024;  // what zlib keeps for a body
 constexpr uint32_t kInput = EPOLLIN | EPOLLRDHUP | EPOLLET;
 
 std::optional<Coding> CodingOf(std::string_view name) {
@@ -71,7 +71,9 @@ void HttpConnection::ResumeReading() {
 void HttpConnection::ReadAndHandle() {
   for (;;) {
     HandleInput();
-    if (closed_ || !readable_ || peer_ended_ || (state_ == State::kHead && Paused())) return;
+    if (closed_ || !readable_ || peer_ended_ || state_ == State::kUnfold ||
+        (state_ == State::kHead && Paused()))
+      return;
     if (budget_ <= 0) {
       loop_->ReadLater(this);
       return;
@@ -128,6 +130,7 @@ void HttpConnection::HandleInput() {
       case State::kHead: more = !Paused() && ReadHead(); break;
       case State::kBody: more = TakeBody(); break;
       case State::kChunks: more = TakeChunks(); break;
+      case State::kUnfold: more = false; break;
       case State::kDrain:
         DropBlock();
         more = false;
@@ -198,7 +201,7 @@ bool HttpConnection::StartBody() {
     return false;
   }
   body_have_ = 0;
-  if (!head.chunked && head.length == 0) return Dispatch();
+  if (!head.chunked && head.length == 0) return Complete();
   if (head.expect_continue && queue_.empty() && Unread().empty()) {
     AppendText("HTTP/1.1 100 Continue\r\n\r\n");
     loop_->Touch(this);
@@ -233,18 +236,18 @@ bool HttpConnection::TakeBody() {
   if (incoming_->large_body != nullptr) {
     if (body_have_ < length) return false;
     incoming_->set_body({incoming_->large_body.get(), length});
-    return Dispatch();
+    return Complete();
   }
   body_have_ = std::min(Unread().size(), length);
   if (body_have_ < length) return false;
   incoming_->set_body(std::as_bytes(std::span(Unread().substr(0, length))));
   Consume(length);
-  return Dispatch();
+  return Complete();
 }
 
 bool HttpConnection::TakeChunks() {
   HttpError error;
-  const size_t used = chunks_->Feed(Unread(), &incoming_->unfolded_body, &error);
+  const size_t used = chunks_->Feed(Unread(), &incoming_->chunked_body, &error);
   body_have_ += used;
   Consume(used);
   if (error.ok() && !HoldBody(used)) return false;
@@ -254,28 +257,41 @@ bool HttpConnection::TakeChunks() {
   }
   if (!chunks_->done()) return false;
   chunks_.reset();
-  incoming_->set_body(std::as_bytes(std::span(incoming_->unfolded_body)));
-  return Dispatch();
+  incoming_->set_body(std::as_bytes(std::span(incoming_->chunked_body)));
+  return Complete();
 }
 
-bool HttpConnection::UnfoldBody() {
+// The request has arrived as it was sent. True: it went to the handler.
+bool HttpConnection::Complete() {
   const Coding coding = *CodingOf(incoming_->head().Find("content-encoding"));
-  if (coding == Coding::kIdentity || incoming_->body().empty()) return true;
-  Result<std::string> plain = Inflate(incoming_->body(), coding, loop_->limits().body_bytes);
-  if (!plain.ok()) {
-    Refuse({InfoOf(plain.status().code()).http, plain.status().message()});
+  if (coding == Coding::kIdentity || incoming_->body().empty()) return Dispatch();
+  if (!HoldBody(kUnfolderBytes)) return false;
+  unfolder_ = std::make_unique<Unfolder>(incoming_->body(), coding, loop_->limits().body_bytes);
+  state_ = State::kUnfold;
+  loop_->Unfold(this);
+  return state_ == State::kHead;
+}
+
+bool HttpConnection::UnfoldStep() {
+  const size_t before = unfolder_->size();
+  const Result<bool> done = unfolder_->Step();
+  if (!done.ok()) {
+    Refuse({InfoOf(done.status().code()).http, done.status().message()});
     return false;
   }
-  if (!HoldBody(plain->size())) return false;
+  if (!HoldBody(unfolder_->size() - before)) return false;
+  if (!*done) return true;
+  incoming_->set_body(unfolder_->plain());
+  incoming_->unfolded_body = unfolder_->Take();
+  unfolder_.reset();
   incoming_->large_body.reset();
-  incoming_->unfolded_body = *std::move(plain);
-  incoming_->set_body(std::as_bytes(std::span(incoming_->unfolded_body)));
-  return true;
+  incoming_->chunked_body = {};
+  Dispatch();
+  return false;
 }
 
 // The request is complete: it joins the queue and the handler sees it.
 bool HttpConnection::Dispatch() {
-  if (!UnfoldBody()) return false;
   ServerExchange* call = std::exchange(incoming_, nullptr);
   call->connection = this;
   queue_.push_back(call);
@@ -344,7 +360,7 @@ void HttpConnection::CheckTime(Time now) {
     Close();
     return;
   }
-  if (last_request_ || state_ == State::kDrain) return;
+  if (last_request_ || state_ == State::kDrain || state_ == State::kUnfold) return;
   if (state_ == State::kHead && Paused()) {
     if (!phase_is_idle_) phase_start_ = now;
   } else if (incoming_ != nullptr || !phase_is_idle_) {
@@ -369,6 +385,7 @@ void HttpConnection::Close() {
   loop_->io().Remove(fd_, this);
   ::close(fd_);
   DropBlock();
+  unfolder_.reset();
   if (incoming_ != nullptr) loop_->Recycle(std::exchange(incoming_, nullptr));
   CancelWork();
   for (ServerExchange* call : queue_) {

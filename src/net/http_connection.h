@@ -6,11 +6,13 @@
 #pragma once
 
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "net/gzip.h"
 #include "net/http_chunks.h"
 #include "net/http_head.h"
 #include "net/http_loop.h"
@@ -26,7 +28,9 @@ class HttpConnection final : public IoHandler {
   bool Start();  // false: the descriptor could not be watched
   void OnIo(uint32_t events) override;
   void ResumeReading();  // after its share of a turn was used up
-  void Flush();          // takes finished answers in order and sends
+  // Unfolds a step of the body of the request that has arrived. True: there is more to unfold.
+  bool UnfoldStep();
+  void Flush();  // takes finished answers in order and sends
   void CheckTime(Time now);
   void CloseWhenIdle();  // drain
   void Close();
@@ -35,7 +39,7 @@ class HttpConnection final : public IoHandler {
   bool reading_later = false;
 
  private:
-  enum class State : uint8_t { kHead, kBody, kChunks, kDrain };
+  enum class State : uint8_t { kHead, kBody, kChunks, kUnfold, kDrain };
 
   // Input.
   void ReadAndHandle();
@@ -47,7 +51,7 @@ class HttpConnection final : public IoHandler {
   bool TakeBody();
   bool TakeChunks();
   bool Dispatch();
-  bool UnfoldBody();
+  bool Complete();
   bool Paused() const;
   std::string_view Unread() const {
     return {block_ == nullptr ? nullptr : block_->data.get() + begin_, end_ - begin_};
@@ -89,7 +93,8 @@ class HttpConnection final : public IoHandler {
   ServerExchange* incoming_ = nullptr;  // its head is read, its body not yet
   size_t body_have_ = 0;                // bytes of the body that have arrived
   std::optional<ChunkedBody> chunks_;
-  std::deque<ServerExchange*> queue_;  // in the order of requests; the front is answered first
+  std::unique_ptr<Unfolder> unfolder_;  // of incoming_'s body, in State::kUnfold
+  std::deque<ServerExchange*> queue_;   // in the order of requests; the front is answered first
 
   std::vector<std::string> out_;
   size_t out_sent_ = 0;        // of out_.front()

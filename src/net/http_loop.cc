@@ -13,6 +13,8 @@ namespace evenkeel {
 namespace {
 
 constexpr size_t kReadAhead = 4096;  // a block holds the largest head and this much more
+// Of a turn, for all connections together: what it adds to the others' waiting.
+constexpr Duration kUnfoldTime = std::chrono::microseconds(500);
 constexpr size_t kMaxFreeCalls = 1024;
 constexpr size_t kMaxFreeBlocks = 256;
 
@@ -41,7 +43,8 @@ void ServerExchange::Reset() {
   body_ = {};
   connection = nullptr;
   large_body.reset();
-  unfolded_body = {};
+  chunked_body = {};
+  unfolded_body.Reset();
   response = {};
   home = false;
   responded_.store(false, std::memory_order_relaxed);
@@ -118,6 +121,7 @@ void HttpLoop::CollectInbox() {
 void HttpLoop::EndOfTurn() {
   CollectInbox();
   Settle();
+  unfolded_for_ = Duration::zero();
   for (HttpConnection* connection : dead_) delete connection;
   dead_.clear();
   if (closing_ && out_ == 0 && connections_.empty()) {
@@ -176,9 +180,49 @@ void HttpLoop::ReadLater(HttpConnection* connection) {
   });
 }
 
+void HttpLoop::Unfold(HttpConnection* connection) {
+  if (unfolding_.empty()) {
+    while (unfolded_for_ < kUnfoldTime) {
+      if (!UnfoldStep(connection)) return;
+    }
+  }
+  unfolding_.push_back(connection);
+  UnfoldLater();
+}
+
+bool HttpLoop::UnfoldStep(HttpConnection* connection) {
+  const Time begin = SteadyClock::Instance().Now();
+  const bool more = connection->UnfoldStep();
+  unfolded_for_ += SteadyClock::Instance().Now() - begin;
+  return more;
+}
+
+void HttpLoop::UnfoldLater() {
+  if (std::exchange(unfold_posted_, true)) return;
+  io_->Post([self = shared_from_this()] {
+    self->unfold_posted_ = false;
+    self->UnfoldSome();
+    self->Settle();
+  });
+}
+
+void HttpLoop::UnfoldSome() {
+  while (!unfolding_.empty() && unfolded_for_ < kUnfoldTime) {
+    HttpConnection* const connection = unfolding_.front();
+    unfolding_.pop_front();
+    if (UnfoldStep(connection)) {
+      unfolding_.push_back(connection);
+    } else {
+      connection->ResumeReading();
+    }
+  }
+  if (!unfolding_.empty()) UnfoldLater();
+}
+
 void HttpLoop::Forget(HttpConnection* connection) {
   connections_.erase(connection);
   if (connection->reading_later) std::erase(read_later_, connection);
+  std::erase(unfolding_, connection);
   dead_.push_back(connection);
   shared_->open.fetch_sub(1, std::memory_order_relaxed);
 }

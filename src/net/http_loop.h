@@ -10,12 +10,14 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_set>
 #include <vector>
 
+#include "net/gzip.h"
 #include "net/http_message.h"
 #include "net/http_server.h"
 #include "net/io_loop.h"
@@ -52,8 +54,9 @@ class ServerExchange final : public HttpExchange {
   HttpConnection* connection = nullptr;  // null once the connection has closed
   ReadBlock* block = nullptr;            // holds the head, and the body if it fitted
   std::unique_ptr<std::byte[]> large_body;
-  std::string unfolded_body;  // chunked or compressed bodies
-  size_t held_bytes = 0;      // of the bodies above, counted in HttpShared
+  std::string chunked_body;
+  GrowingBytes unfolded_body;  // of a compressed one
+  size_t held_bytes = 0;       // of the bodies above, counted in HttpShared
   HttpResponse response;
   bool home = false;  // the response has reached the loop
 
@@ -101,6 +104,9 @@ class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
   void Settle();  // answers that came home: written, connections gone: freed
   void Touch(HttpConnection* connection);  // flush it in the next Settle()
   void ReadLater(HttpConnection* connection);
+  // Unfolds the connection's body, now if little has been unfolded in this turn and none waits, else
+  // in later turns; then resumes its reading.
+  void Unfold(HttpConnection* connection);
   void Forget(HttpConnection* connection);  // it has closed; freed at the end of the turn
   const std::string& date();                // "Date: ...\r\n"
 
@@ -108,6 +114,9 @@ class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
   void Open(int fd);
   void CloseAll();
   void EndOfTurn();
+  bool UnfoldStep(HttpConnection* connection);
+  void UnfoldSome();
+  void UnfoldLater();
   void CollectInbox();
   void Tick();
   void ArmTick();
@@ -121,6 +130,9 @@ class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
   std::unordered_set<HttpConnection*> connections_;
   std::vector<HttpConnection*> touched_;
   std::vector<HttpConnection*> read_later_;
+  std::deque<HttpConnection*> unfolding_;  // take steps in turn
+  bool unfold_posted_ = false;
+  Duration unfolded_for_{};  // in this turn
   std::vector<HttpConnection*> dead_;
   std::vector<ServerExchange*> home_;
   std::vector<ServerExchange*> free_calls_;

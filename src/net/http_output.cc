@@ -73,6 +73,7 @@ void HttpConnection::Refuse(const HttpError& error) {
   linger_ = !peer_ended_;
   state_ = State::kDrain;
   chunks_.reset();
+  unfolder_.reset();
   loop_->Touch(this);
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -15,6 +16,12 @@ namespace evenkeel {
 namespace {
 
 using std::chrono::milliseconds;
+
+Duration CpuTimeOfThread() {
+  timespec used{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
 
 // Echoes the body; /later waits for Release(), /big answers a megabyte, /path says what was asked.
 class TestHandler final : public HttpHandler {
@@ -97,6 +104,12 @@ class HttpServerTest : public testing::Test {
     for (int i = 0; i < loops; ++i) {
       auto loop = IoLoop::Create("http");
       ASSERT_TRUE(loop.ok());
+      (*loop)->AtTurnEnd([this] {
+        turns_.fetch_add(1);
+        const Duration now = CpuTimeOfThread();
+        if (measuring_.load()) longest_turn_ = std::max(longest_turn_, now - last_turn_);
+        last_turn_ = now;
+      });
       loops_.push_back(std::move(*loop));
       loops_.back()->Start();
     }
@@ -121,6 +134,9 @@ class HttpServerTest : public testing::Test {
 
   TestHandler handler_;
   HttpServerOptions options_;
+  std::atomic<int> turns_{0};
+  std::atomic<bool> measuring_{false};
+  Duration last_turn_{}, longest_turn_{};
   std::vector<std::unique_ptr<IoLoop>> loops_;
   std::unique_ptr<HttpServer> server_;
 };
@@ -398,6 +414,81 @@ TEST_F(HttpServerTest, CompressedBodiesAreUnfoldedWithinTheLimit) {
   }
 }
 
+TEST_F(HttpServerTest, UnfoldingALargeBodyTakesManyTurnsAndOthersAreAnsweredMeanwhile) {
+  Start();
+  const std::string packed = *Deflate(std::string(60'000'000, 'z'), Coding::kGzip);
+  const std::string request = Post("/path", packed, "Content-Encoding: gzip\r\n");
+  RawClient client(server_->port()), other(server_->port());
+  client.Send(std::string_view(request).substr(0, request.size() - 1));
+  ExpectAlive();
+  const int before = turns_.load();
+  measuring_ = true;
+  client.Send(std::string_view(request).substr(request.size() - 1));
+  int answered = 0;
+  while (!client.Readable(milliseconds(0))) {
+    other.Send(Post("/", "quick"));
+    ASSERT_EQ(BodyOf(other.Receive()), "quick");
+    ++answered;
+  }
+  EXPECT_EQ(StatusOf(client.Receive()), 200);
+  ExpectAlive();  // a turn after the last one of interest
+  measuring_ = false;
+  RecordProperty("longest_turn_cpu_us", static_cast<int>(Seconds(longest_turn_) * 1e6));
+  EXPECT_GE(turns_.load() - before, 30);
+  EXPECT_GE(answered, 10);
+}
+
+TEST_F(HttpServerTest, UnfoldedBodiesComeOutWholeAndInTurn) {
+  Start();
+  std::string plain(3'000'000, '\0');
+  uint32_t state = 1;
+  for (char& c : plain) c = static_cast<char>((state = state * 1664525 + 1013904223) >> 28);
+  const std::string field = "Content-Encoding: gzip\r\n";
+  const std::string large = Post("/", *Deflate(plain, Coding::kGzip), field);
+  const std::string small = Post("/", *Deflate("small", Coding::kGzip), field);
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(std::make_unique<RawClient>(server_->port()));
+    clients.back()->Send(large + small + Post("/", "plain"));
+  }
+  for (const auto& client : clients) {
+    EXPECT_EQ(BodyOf(client->Receive()), plain);
+    EXPECT_EQ(BodyOf(client->Receive()), "small");
+    EXPECT_EQ(BodyOf(client->Receive()), "plain");
+  }
+}
+
+TEST_F(HttpServerTest, AClientMayLeaveWhileItsBodyIsUnfolded) {
+  Start();
+  const std::string request = Post("/later", *Deflate(std::string(60'000'000, 'z'), Coding::kGzip),
+                                   "Content-Encoding: gzip\r\n");
+  {
+    RawClient gone(server_->port());
+    gone.Send(request);
+    ExpectAlive();
+    gone.Reset();
+  }
+  RawClient half(server_->port());
+  half.Send(request);
+  half.EndSending();
+  EXPECT_EQ(StatusOf(half.Receive()), 499);  // whole, so it is cancelled, not refused
+  ExpectAlive();
+  RawClient last(server_->port());
+  last.Send(request);
+  server_.reset();
+  EXPECT_TRUE(last.AtEnd());
+}
+
+TEST_F(HttpServerTest, WhatUnfoldsCountsAsItGrows) {
+  options_.limits.all_bodies_bytes = 1'000'000;
+  Start();
+  const std::string field = "Content-Encoding: gzip\r\n";
+  const std::string packed = *Deflate(std::string(2'000'000, 'z'), Coding::kGzip);
+  EXPECT_EQ(StatusOf(Ask(Post("/", packed, field))), 503);
+  EXPECT_EQ(StatusOf(Ask(Post("/", *Deflate(std::string(800'000, 'z'), Coding::kGzip), field))),
+            200);
+}
+
 TEST_F(HttpServerTest, SlowHeadsAndBodiesAre408AndIdleConnectionsAreClosed) {
   options_.limits.request_time = milliseconds(80);
   options_.limits.idle_time = milliseconds(80);
@@ -408,6 +499,47 @@ TEST_F(HttpServerTest, SlowHeadsAndBodiesAre408AndIdleConnectionsAreClosed) {
   EXPECT_EQ(StatusOf(head.Receive()), 408);
   EXPECT_TRUE(idle.AtEnd());
   EXPECT_EQ(StatusOf(body.Receive()), 408);
+}
+
+// However much comes in between: the time is the whole request's.
+TEST_F(HttpServerTest, TricklingDoesNotStretchTheTimeOfARequest) {
+  options_.limits.request_time = milliseconds(200);
+  options_.limits.idle_time = std::chrono::seconds(60);
+  Start();
+  const std::string head = "POST / HTTP/1.1\r\nHost: localhost\r\n";
+  const std::string piece(10'000, 'x');
+  const std::vector<std::tuple<std::string, std::string, std::string>> cases = {
+      {"GET / HTTP/1.1\r\n", "X: y\r\n", "its head is not complete"},
+      {head + "Content-Length: 50000000\r\n\r\n", piece, "bytes of its body came"},
+      {head + "Transfer-Encoding: chunked\r\n\r\n", "3\r\nabc\r\n", "bytes of its body came"},
+  };
+  for (const auto& [begin, more, message] : cases) {
+    RawClient client(server_->port());
+    client.Send(begin);
+    const Time start = SteadyClock::Instance().Now();
+    while (!client.Readable(milliseconds(5)) &&
+           SteadyClock::Instance().Now() - start < std::chrono::seconds(5))
+      client.Send(more);
+    const std::string response = client.Receive();
+    EXPECT_EQ(StatusOf(response), 408) << begin;
+    EXPECT_NE(BodyOf(response).find("did not arrive within 0.2 s"), std::string::npos) << response;
+    EXPECT_NE(BodyOf(response).find(message), std::string::npos) << response;
+  }
+  ExpectAlive();
+}
+
+TEST_F(HttpServerTest, TheTimeOfARequestStartsAnewWithEach) {
+  options_.limits.request_time = milliseconds(300);
+  Start();
+  RawClient client(server_->port());
+  const Time start = SteadyClock::Instance().Now();
+  while (SteadyClock::Instance().Now() - start < milliseconds(700)) {
+    const std::string request = Post("/", "abc");
+    client.Send(std::string_view(request).substr(0, 30));
+    EXPECT_FALSE(client.Readable(milliseconds(20)));
+    client.Send(std::string_view(request).substr(30));
+    ASSERT_EQ(BodyOf(client.Receive()), "abc");
+  }
 }
 
 TEST_F(HttpServerTest, WaitingForAnAnswerIsNotIdle) {
@@ -501,47 +633,6 @@ TEST_F(HttpServerTest, APortInUseIsAClearError) {
   HttpServerOptions taken = options_;
   taken.port = server_->port();
   const auto second = HttpServer::Listen(taken, &handler_, {loops_[0].get()});
-// However much comes in between: the time is the whole request's.
-TEST_F(HttpServerTest, TricklingDoesNotStretchTheTimeOfARequest) {
-  options_.limits.request_time = milliseconds(200);
-  options_.limits.idle_time = std::chrono::seconds(60);
-  Start();
-  const std::string head = "POST / HTTP/1.1\r\nHost: localhost\r\n";
-  const std::string piece(10'000, 'x');
-  const std::vector<std::tuple<std::string, std::string, std::string>> cases = {
-      {"GET / HTTP/1.1\r\n", "X: y\r\n", "its head is not complete"},
-      {head + "Content-Length: 50000000\r\n\r\n", piece, "bytes of its body came"},
-      {head + "Transfer-Encoding: chunked\r\n\r\n", "3\r\nabc\r\n", "bytes of its body came"},
-  };
-  for (const auto& [begin, more, message] : cases) {
-    RawClient client(server_->port());
-    client.Send(begin);
-    const Time start = SteadyClock::Instance().Now();
-    while (!client.Readable(milliseconds(5)) &&
-           SteadyClock::Instance().Now() - start < std::chrono::seconds(5))
-      client.Send(more);
-    const std::string response = client.Receive();
-    EXPECT_EQ(StatusOf(response), 408) << begin;
-    EXPECT_NE(BodyOf(response).find("did not arrive within 0.2 s"), std::string::npos) << response;
-    EXPECT_NE(BodyOf(response).find(message), std::string::npos) << response;
-  }
-  ExpectAlive();
-}
-
-TEST_F(HttpServerTest, TheTimeOfARequestStartsAnewWithEach) {
-  options_.limits.request_time = milliseconds(300);
-  Start();
-  RawClient client(server_->port());
-  const Time start = SteadyClock::Instance().Now();
-  while (SteadyClock::Instance().Now() - start < milliseconds(700)) {
-    const std::string request = Post("/", "abc");
-    client.Send(std::string_view(request).substr(0, 30));
-    EXPECT_FALSE(client.Readable(milliseconds(20)));
-    client.Send(std::string_view(request).substr(30));
-    ASSERT_EQ(BodyOf(client.Receive()), "abc");
-  }
-}
-
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.status().code(), Code::kUnavailable);
   EXPECT_NE(second.status().message().find(std::to_string(taken.port)), std::string::npos);

@@ -36,6 +36,12 @@ class RawClient {
     if (fd_ >= 0) ::close(fd_);
     fd_ = -1;
   }
+  // Leaves without a word: what is on its way is thrown away.
+  void Reset() {
+    const linger at_once{1, 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    Close();
+  }
   void EndSending() { ::shutdown(fd_, SHUT_WR); }
 
   // False once the server has closed.
@@ -65,18 +71,18 @@ class RawClient {
     return Take(std::min(buffer_.size(), head + length));
   }
 
-  // Whether the server closes without sending anything more.
-  bool AtEnd() { return buffer_.empty() && !Fill() && buffer_.empty(); }
-
- private:
-  bool Fill() {
-    char chunk[65536];
   // Whether something can be read (or the server has closed) within `time`.
   bool Readable(std::chrono::milliseconds time) {
     pollfd p{fd_, POLLIN, 0};
     return !buffer_.empty() || ::poll(&p, 1, static_cast<int>(time.count())) > 0;
   }
 
+  // Whether the server closes without sending anything more.
+  bool AtEnd() { return buffer_.empty() && !Fill() && buffer_.empty(); }
+
+ private:
+  bool Fill() {
+    char chunk[65536];
     const ssize_t n = ::recv(fd_, chunk, sizeof chunk, 0);
     if (n <= 0) return false;
     buffer_.append(chunk, static_cast<size_t>(n));
