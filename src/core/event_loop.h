@@ -28,6 +28,11 @@ class EventLoop {
   // Calls `on_readable` whenever `fd` has input (level-triggered: the callback drains it). The fd stays the caller's.
   virtual void Watch(int fd, std::function<void()> on_readable) = 0;
   virtual void Unwatch(int fd) = 0;
+  // `fd` (watched) will have input by `until`, most likely, and a core is free meanwhile: the loop may look for it instead of sleeping. A hint.
+  virtual void ExpectSoon(int fd, Time until) {
+    static_cast<void>(fd);
+    static_cast<void>(until);
+  }
   virtual std::unique_ptr<Alarm> MakeAlarm(std::function<void()> on_time) = 0;
   virtual bool InLoopThread() const = 0;
 };

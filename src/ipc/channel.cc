@@ -66,7 +66,7 @@ class SharedChannel final : public Channel {
   Status Init(const Layout& layout);
 
   WorkerFds worker_fds() const override {
-    return {memory_.get(), wake_.get(), done_.get(), worker_control_.get()};
+    return {memory_.get(), wake_.get(), done_.get(), worker_control_.get(), false};
   }
   void CloseWorkerEnds() override {
     // The eventfds stay: this side writes one and reads the other. Only the socket's end tells who is alive.
@@ -254,7 +254,8 @@ void SharedChannel::Release(uint32_t slot) {
 
 std::vector<std::string> WorkerFds::Args() const {
   return {"--memory", std::to_string(memory), "--wake",    std::to_string(wake),
-          "--done",   std::to_string(done),   "--control", std::to_string(control)};
+          "--done",   std::to_string(done),   "--control", std::to_string(control),
+          "--spin",   spin ? "1" : "0"};
 }
 
 Result<std::unique_ptr<Channel>> Channel::Create(const Layout& layout) {

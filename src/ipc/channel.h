@@ -32,6 +32,8 @@ struct Completion {
 // The worker's descriptors, inherited across exec and named on its command line.
 struct WorkerFds {
   int memory = -1, wake = -1, done = -1, control = -1;
+  bool spin =
+      false;  // the worker may look for its next batch for a while before it sleeps: it has a core to itself
 
   // "--memory 5 --wake 6 ...": what ParseWorkerFds (worker_end.h) reads back.
   std::vector<std::string> Args() const;

@@ -385,14 +385,57 @@ TEST(ChannelTest, WorkerCannotShrinkTheRegionUnderTheDaemon) {
   EXPECT_NE(::ftruncate(channel->worker_fds().memory, 1 << 30), 0);
 }
 
+TEST(ChannelTest, AWorkerThatLooksFindsEveryBatchAndLosesNoControlMessage) {
+  auto channel = MakeChannel();
+  WorkerFds fds = channel->worker_fds();
+  for (int* fd : {&fds.memory, &fds.wake, &fds.done, &fds.control}) *fd = ::dup(*fd);
+  fds.spin = true;
+  channel->CloseWorkerEnds();
+  auto end = WorkerEnd::Attach(fds);
+  ASSERT_TRUE(end.ok());
+  std::thread worker([&end] {
+    for (;;) {
+      switch ((*end)->Wait()) {
+        case WorkerEnd::Event::kBatch: (*end)->Finish(Status::Ok(), {}, {}, {}); break;
+        case WorkerEnd::Event::kControl: {
+          auto message = (*end)->ReceiveControl();
+          if (!message.ok()) return;
+          if (!message->has_value()) break;
+          EXPECT_TRUE((*end)->SendControl(**message).ok());
+          break;
+        }
+        case WorkerEnd::Event::kClosed: return;
+      }
+    }
+  });
+  // Pauses shorter and longer than a look, in no order.
+  for (uint64_t id = 1; id <= 200; ++id) {
+    if (id % 3 != 0) ::usleep(static_cast<useconds_t>(id * 7919 % 700));
+    const uint32_t slot = SubmitFloats(*channel, id, {1});
+    ASSERT_TRUE(Readable(channel->done_fd(), 2000)) << id;
+    channel->DrainDone();
+    const auto done = channel->Poll();
+    ASSERT_TRUE(done && done->batch_id == id);
+    channel->Release(slot);
+    if (id % 50 == 0) {
+      ASSERT_TRUE(channel->SendControl("hello").ok());
+      ASSERT_TRUE(Readable(channel->control_fd(), 2000));
+      EXPECT_EQ((*channel->ReceiveControl()).value(), "hello");
+    }
+  }
+  channel.reset();
+  worker.join();
+}
+
 TEST(WorkerEndTest, ArgumentsRoundTrip) {
-  const std::vector<std::string> args = WorkerFds{3, 4, 5, 6}.Args();
+  const std::vector<std::string> args = WorkerFds{3, 4, 5, 6, true}.Args();
   std::vector<const char*> argv = {"worker"};
   for (const std::string& arg : args) argv.push_back(arg.c_str());
   auto fds = ParseWorkerFds(static_cast<int>(argv.size()), argv.data());
   ASSERT_TRUE(fds.ok());
   EXPECT_EQ(fds->memory, 3);
   EXPECT_EQ(fds->control, 6);
+  EXPECT_TRUE(fds->spin);
   EXPECT_EQ(ParseWorkerFds(7, argv.data()).status().code(), Code::kInvalidArgument);
   argv[2] = "3x";
   EXPECT_EQ(ParseWorkerFds(9, argv.data()).status().code(), Code::kInvalidArgument);

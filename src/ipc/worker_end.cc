@@ -13,6 +13,7 @@
 
 #include "core/check.h"
 #include "core/format.h"
+#include "core/spin.h"
 
 namespace evenkeel::ipc {
 namespace {
@@ -31,18 +32,21 @@ std::optional<int> ParseFd(std::string_view text) {
 
 Result<WorkerFds> ParseWorkerFds(int argc, const char* const* argv) {
   WorkerFds fds;
-  const std::array<std::pair<std::string_view, int*>, 4> flags = {{{"--memory", &fds.memory},
+  int spin = 0;
+  const std::array<std::pair<std::string_view, int*>, 5> flags = {{{"--memory", &fds.memory},
                                                                    {"--wake", &fds.wake},
                                                                    {"--done", &fds.done},
-                                                                   {"--control", &fds.control}}};
+                                                                   {"--control", &fds.control},
+                                                                   {"--spin", &spin}}};
   for (int i = 1; i < argc; i += 2) {
     const auto* flag =
         std::ranges::find(flags, std::string_view(argv[i]), [](const auto& f) { return f.first; });
     if (flag == flags.end()) return InvalidArgument("unknown flag '{}'", argv[i]);
     const auto value = i + 1 < argc ? ParseFd(argv[i + 1]) : std::nullopt;
-    if (!value) return InvalidArgument("{}: expected a descriptor's number", argv[i]);
+    if (!value) return InvalidArgument("{}: expected a number", argv[i]);
     *flag->second = *value;
   }
+  fds.spin = spin > 0;
   for (const auto& [name, value] : flags) {
     if (*value < 0)
       return InvalidArgument("{} is missing: this program is started by evenkeel", name);
@@ -51,7 +55,11 @@ Result<WorkerFds> ParseWorkerFds(int argc, const char* const* argv) {
 }
 
 WorkerEnd::WorkerEnd(const WorkerFds& fds)
-    : memory_(fds.memory), wake_(fds.wake), done_(fds.done), control_(UniqueFd(fds.control)) {}
+    : memory_(fds.memory),
+      wake_(fds.wake),
+      done_(fds.done),
+      control_(UniqueFd(fds.control)),
+      spin_(fds.spin) {}
 
 Result<std::unique_ptr<WorkerEnd>> WorkerEnd::Attach(const WorkerFds& fds) {
   std::unique_ptr<WorkerEnd> end(new WorkerEnd(fds));
@@ -76,10 +84,47 @@ Result<std::unique_ptr<WorkerEnd>> WorkerEnd::Attach(const WorkerFds& fds) {
   return end;
 }
 
+bool WorkerEnd::BatchIsReady() const {
+  return region_.header(next_)->state.load(std::memory_order_acquire) ==
+         static_cast<uint32_t>(SlotState::kReady);
+}
+
+bool WorkerEnd::Look(Time since) {
+  constexpr int kLooksPerClock = 32;  // reading the clock costs as much as a few looks
+  const Duration budget = spin_.Next(since);
+  if (budget == Duration::zero()) return false;
+  const long preemptions = Preemptions();
+  Time now = since;
+  bool found = false;
+  while (!found && now - since < budget) {
+    for (int i = 0; !found && i < kLooksPerClock; ++i) {
+      CpuRelax();
+      found = BatchIsReady();
+    }
+    now = SteadyClock::Instance().Now();
+  }
+  if (Preemptions() != preemptions) {
+    spin_.Disturbed(now);
+  } else if (found) {
+    spin_.Undisturbed();
+  }
+  if (found) {
+    spin_.Came(now - since);
+  } else {
+    spin_.Missed();
+  }
+  return found;
+}
+
 WorkerEnd::Event WorkerEnd::Wait() {
-  const auto ready = static_cast<uint32_t>(SlotState::kReady);
+  if (BatchIsReady()) return Event::kBatch;
+  const Time since = SteadyClock::Instance().Now();
+  if (Look(since)) return Event::kBatch;
   for (;;) {
-    if (region_.header(next_)->state.load(std::memory_order_acquire) == ready) return Event::kBatch;
+    if (BatchIsReady()) {
+      spin_.Came(SteadyClock::Instance().Now() - since);
+      return Event::kBatch;
+    }
     std::array<pollfd, 2> fds = {{{wake_.get(), POLLIN, 0}, {control_.fd(), POLLIN, 0}}};
     if (::poll(fds.data(), fds.size(), -1) < 0) {
       if (errno == EINTR) continue;

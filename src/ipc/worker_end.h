@@ -3,6 +3,7 @@
 // Contract: Wait() blocks until the next slot in turn is ready, a control message is there, or the daemon closed its end (then the
 //   worker must exit). A batch is read with Take() and answered with exactly one Finish() before the next Wait().
 //   What the daemon wrote is copied out of shared memory and checked as strictly as the daemon checks the worker.
+//   Before it sleeps it looks for a while where the daemon allows that (WorkerFds::spin) and it has been paying: waking up costs more than a small batch.
 // Units: times are CLOCK_MONOTONIC, the axis of Clock::Time. Thread-safety: single-owner.
 #pragma once
 
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "core/spin_budget.h"
 #include "core/status.h"
 #include "core/tensor.h"
 #include "ipc/channel.h"
@@ -52,12 +54,16 @@ class WorkerEnd {
 
  private:
   WorkerEnd(const WorkerFds& fds);
+  bool BatchIsReady() const;
+  // Looks for the next batch for as long as that is likely to pay. True: it is there.
+  bool Look(Time since);
 
   UniqueFd memory_, wake_, done_;
   ControlSocket control_;
   Region region_;
   uint32_t next_ = 0;  // the slot whose turn it is
   uint64_t batch_id_ = 0;
+  SpinBudget spin_;
 };
 
 }  // namespace evenkeel::ipc

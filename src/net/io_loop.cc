@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "core/format.h"
+#include "core/spin.h"
 
 namespace evenkeel {
 namespace {
@@ -19,10 +20,15 @@ constexpr size_t kEventsPerTurn = 256;
 }  // namespace
 
 struct IoLoop::Watched final : IoHandler {
-  explicit Watched(std::function<void()> f) : on_readable(std::move(f)) {}
+  Watched(IoLoop* owner, int descriptor, std::function<void()> f)
+      : loop(owner), fd(descriptor), on_readable(std::move(f)) {}
   void OnIo(uint32_t) override {
-    if (!gone.load(std::memory_order_acquire)) on_readable();
+    if (gone.load(std::memory_order_acquire)) return;
+    loop->Arrived(fd);
+    on_readable();
   }
+  IoLoop* const loop;
+  const int fd;
   const std::function<void()> on_readable;
   std::atomic<bool> gone{false};  // Unwatch() may come from any thread
 };
@@ -114,7 +120,7 @@ void IoLoop::Post(std::function<void()> task) {
 }
 
 void IoLoop::Watch(int fd, std::function<void()> on_readable) {
-  auto watched = std::make_shared<Watched>(std::move(on_readable));
+  auto watched = std::make_shared<Watched>(this, fd, std::move(on_readable));
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.ptr = static_cast<IoHandler*>(watched.get());
@@ -132,6 +138,22 @@ void IoLoop::Unwatch(int fd) {
   // Freed after the turn: the events already read may point at it.
   retired_.push_back(std::move(it->second));
   watched_.erase(it);
+  std::erase_if(expected_, [fd](const auto& e) { return e.first == fd; });
+}
+
+void IoLoop::ExpectSoon(int fd, Time until) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!watched_.contains(fd)) return;
+    expected_.emplace_back(fd, until);
+  }
+  // Asleep it cannot look.
+  if (!InLoopThread()) Wake();
+}
+
+void IoLoop::Arrived(int fd) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(expected_, [fd](const auto& e) { return e.first == fd; });
 }
 
 std::unique_ptr<Alarm> IoLoop::MakeAlarm(std::function<void()> on_time) {
@@ -209,14 +231,60 @@ Duration IoLoop::UntilNextAlarm() {
 }
 
 void IoLoop::Wait(Duration timeout) {
+  const Time expected = timeout == Duration::zero() ? Time{} : ExpectedBy();
+  const Time begin = expected == Time{} ? Time{} : SteadyClock::Instance().Now();
+  if (expected > begin &&
+      Look(begin, timeout < Duration::zero() ? expected : std::min(expected, begin + timeout))) {
+    return;
+  }
   timespec limit{};
   if (timeout > Duration::zero()) {
     limit.tv_sec = static_cast<time_t>(timeout.count() / 1'000'000'000);
     limit.tv_nsec = static_cast<long>(timeout.count() % 1'000'000'000);
   }
+  Poll(timeout < Duration::zero() ? nullptr : &limit);
+  if (expected > begin && event_count_ > 0) spin_.Came(SteadyClock::Instance().Now() - begin);
+}
+
+// The last time at which an event is expected; Time{}: none is.
+Time IoLoop::ExpectedBy() {
+  const std::lock_guard lock(mutex_);
+  if (expected_.empty()) return Time{};
+  const Time now = SteadyClock::Instance().Now();
+  std::erase_if(expected_, [now](const auto& e) { return e.second <= now; });
+  Time latest{};
+  for (const auto& [fd, by] : expected_) latest = std::max(latest, by);
+  return latest;
+}
+
+// Looks for events until `until`, where that has been paying. True: there are some.
+bool IoLoop::Look(Time begin, Time until) {
+  if (spin_.Next(begin) == Duration::zero()) return false;
+  const long preemptions = Preemptions();
+  const timespec none{};
+  Time now = begin;
+  do {
+    Poll(&none);
+    now = SteadyClock::Instance().Now();
+  } while (event_count_ == 0 && now < until);
+  const bool found = event_count_ > 0;
+  if (Preemptions() != preemptions) {
+    spin_.Disturbed(now);
+  } else if (found) {
+    spin_.Undisturbed();
+  }
+  if (found) {
+    spin_.Came(now - begin);
+  } else {
+    spin_.Missed();
+  }
+  return found;
+}
+
+void IoLoop::Poll(const timespec* limit) {
   event_next_ = 0;
-  event_count_ = ::epoll_pwait2(epoll_fd_, events_.data(), static_cast<int>(events_.size()),
-                                timeout < Duration::zero() ? nullptr : &limit, nullptr);
+  event_count_ =
+      ::epoll_pwait2(epoll_fd_, events_.data(), static_cast<int>(events_.size()), limit, nullptr);
   if (event_count_ < 0) {
     event_count_ = 0;
     EK_CHECK(errno == EINTR);

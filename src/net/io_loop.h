@@ -18,6 +18,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -29,6 +30,7 @@
 #include <vector>
 
 #include "core/event_loop.h"
+#include "core/spin_budget.h"
 #include "core/status.h"
 
 namespace evenkeel {
@@ -57,6 +59,8 @@ class IoLoop final : public EventLoop {
   void Unwatch(int fd) override;
   std::unique_ptr<Alarm> MakeAlarm(std::function<void()> on_time) override;
   bool InLoopThread() const override;
+  // The thread looks for events until the input is there, but not beyond `until`; less where that has not been paying (SpinBudget).
+  void ExpectSoon(int fd, Time until) override;
 
   // `events` as in epoll_ctl. After Remove() returns the handler gets no event, also none of those
   // that are due in this turn. REQUIRES: loop's thread. False when the kernel refuses (out of
@@ -79,6 +83,10 @@ class IoLoop final : public EventLoop {
   void Run();
   void RunEvents();
   void Wait(Duration timeout);
+  Time ExpectedBy();
+  bool Look(Time begin, Time until);
+  void Poll(const timespec* limit);
+  void Arrived(int fd);
   Duration UntilNextAlarm();
   void RunAlarms();
   void RunTasks();
@@ -101,6 +109,7 @@ class IoLoop final : public EventLoop {
   int event_count_ = 0;
   int event_next_ = 0;
   Time turn_time_{};
+  SpinBudget spin_{true};
   std::vector<std::function<void()>> hooks_;
   std::vector<std::function<void()>> running_tasks_;
 
@@ -108,6 +117,7 @@ class IoLoop final : public EventLoop {
   std::vector<std::function<void()>> tasks_;
   std::set<std::pair<Time, std::shared_ptr<Timer>>> timers_;
   std::unordered_map<int, std::shared_ptr<Watched>> watched_;
+  std::vector<std::pair<int, Time>> expected_;     // descriptors that will have input soon
   std::vector<std::shared_ptr<Watched>> retired_;  // unwatched, but perhaps in events_ still
 };
 

@@ -150,5 +150,43 @@ TEST_F(IoLoopTest, CallbackOfAnUnwatchedDescriptorMayOwnAnAlarm) {
   ::close(fd);
 }
 
+TEST_F(IoLoopTest, LooksForWhatIsExpectedAndStillServesTheRest) {
+  const int fd = ::eventfd(0, EFD_NONBLOCK);
+  int tasks = 0;
+  std::promise<void>* served = nullptr;
+  loop_->Watch(fd, [&] {
+    eventfd_t value = 0;
+    ::eventfd_read(fd, &value);
+    served->set_value();
+  });
+  for (int i = 0; i < 100; ++i) {
+    std::promise<void> once;
+    OnLoop([&] { served = &once; });
+    // Some come in time, some late, some were not announced; tasks run meanwhile.
+    if (i % 5 != 0) loop_->ExpectSoon(fd, SteadyClock::Instance().Now() + milliseconds(2));
+    loop_->Post([&] { ++tasks; });
+    ::usleep(i % 10 == 0 ? 3000 : static_cast<useconds_t>(i * 5));
+    ::eventfd_write(fd, 1);
+    ASSERT_EQ(once.get_future().wait_for(std::chrono::seconds(5)), std::future_status::ready) << i;
+  }
+  OnLoop([] {});
+  EXPECT_EQ(tasks, 100);
+  loop_->Unwatch(fd);
+  ::close(fd);
+}
+
+TEST_F(IoLoopTest, AnExpectationThatIsNotMetDelaysNoAlarm) {
+  const int fd = ::eventfd(0, EFD_NONBLOCK);
+  loop_->Watch(fd, [] {});
+  std::promise<void> rang;
+  auto alarm = loop_->MakeAlarm([&] { rang.set_value(); });
+  const Time now = SteadyClock::Instance().Now();
+  loop_->ExpectSoon(fd, now + std::chrono::seconds(60));
+  alarm->Set(now + milliseconds(5));
+  EXPECT_EQ(rang.get_future().wait_for(std::chrono::seconds(5)), std::future_status::ready);
+  loop_->Unwatch(fd);
+  ::close(fd);
+}
+
 }  // namespace
 }  // namespace evenkeel

@@ -72,6 +72,7 @@ WorkerOptions ModelVersion::OptionsFor(const Slot& slot) const {
   options.engine.bf16 = config_.precision == Precision::kBf16;
   options.engine.cache_dir = context_.cache;
   options.layout = LayoutFor(context_);
+  options.may_spin = context_.cores > 1;
   return options;
 }
 
@@ -131,6 +132,7 @@ Status ModelVersion::MakeDispatcher(LoadedModel loaded) {
   options.hang_timeout = config_.hang_timeout;
   options.default_priority = config_.default_priority;
   options.input_capacity = LayoutFor(context_).input_capacity;
+  options.spare_core = context_.cores > threads_;
   options.on_warm = [this](int id, const Status&) { OnWarm(id); };
   options.on_hang = [this](int id) {
     Slot& slot = *slots_[static_cast<size_t>(id)];

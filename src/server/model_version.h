@@ -34,6 +34,7 @@ struct ServingContext {
   int default_threads = 1;    // of an instance
   size_t max_body_bytes = 0;  // a batch's input buffer takes at least one request of this size
   SampleMode default_samples = SampleMode::kMemory;
+  int cores = 1;  // that the daemon and its workers may use, together
 };
 
 class ModelVersion final : public ServedModel, public std::enable_shared_from_this<ModelVersion> {

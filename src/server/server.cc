@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -78,6 +79,15 @@ HttpServerOptions HttpOptions(const ServeOptions& options, const ListenAddress& 
 }
 
 // Everything between the listeners and the workers. Members are made in order and go in reverse.
+// The cores that the daemon may use and those that its workers are bound to, together.
+int CoresOf(const std::vector<int>& worker_cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  ::sched_getaffinity(0, sizeof set, &set);
+  for (const int cpu : worker_cpus) CPU_SET(cpu, &set);
+  return std::max(1, CPU_COUNT(&set));
+}
+
 class Server {
  public:
   explicit Server(const ServeOptions& options) : options_(options) {}
@@ -165,7 +175,7 @@ Status Server::Start() {
       ServingContext{*loops_.front(), SteadyClock::Instance(), *runtime_, *sampler_, *libexec,
                      error ? std::string() : compiled, options_.worker_cpus,
                      options_.threads > 0 ? options_.threads : std::max(1, cores),
-                     options_.max_body_bytes, options_.samples});
+                     options_.max_body_bytes, options_.samples, CoresOf(options_.worker_cpus)});
   registry_ = std::make_unique<ModelRegistry>(*context_, options_.models);
   service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_);
   EK_RETURN_IF_ERROR(Listen());

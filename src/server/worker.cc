@@ -11,7 +11,8 @@ Result<std::unique_ptr<Worker>> Worker::Start(WorkerOptions options, Runtime& ru
                                               WorkerEvents events) {
   auto channel = ipc::Channel::Create(options.layout);
   if (!channel.ok()) return channel.status();
-  const ipc::WorkerFds fds = (*channel)->worker_fds();
+  ipc::WorkerFds fds = (*channel)->worker_fds();
+  fds.spin = options.may_spin;
   options.spec.args = fds.Args();
   options.spec.inherit = {fds.memory, fds.wake, fds.done, fds.control};
   auto process = runtime.Start(options.spec);

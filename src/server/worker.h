@@ -31,6 +31,8 @@ struct WorkerOptions {
   WorkerSpec spec;  // executable, cpus, log_name; args and inherit are filled in here
   EngineOptions engine;
   ipc::Layout layout;
+  bool may_spin =
+      false;  // there is a core beside the daemon's: it may look for its next batch before it sleeps
   Duration load_timeout = std::chrono::seconds(300);
 };
 
