@@ -1,27 +1,15 @@
 #include "frontends/classification.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstring>
 #include <numeric>
 #include <vector>
 
 #include "core/format.h"
+#include "core/half.h"
 
 namespace evenkeel {
 namespace {
-
-float Bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
-
-float Fp16(uint16_t bits) {
-  const int exponent = (bits >> 10) & 31;
-  const auto fraction = static_cast<float>(bits & 1023);
-  const float magnitude = exponent == 31  ? (fraction == 0 ? HUGE_VALF : NAN)
-                          : exponent == 0 ? std::ldexp(fraction, -24)
-                                          : std::ldexp(fraction + 1024, exponent - 25);
-  return (bits & 0x8000) != 0 ? -magnitude : magnitude;
-}
 
 template <typename T>
 T Load(const std::byte* at) {
@@ -80,8 +68,8 @@ bool ClassifyRow(DataType type, const Top& top, const std::byte* row) {
     case DataType::kInt16: return IntegerRow<int16_t>(top, row), true;
     case DataType::kInt32: return IntegerRow<int32_t>(top, row), true;
     case DataType::kInt64: return IntegerRow<int64_t>(top, row), true;
-    case DataType::kFp16: return RealRow<uint16_t, float>(top, row, Fp16), true;
-    case DataType::kBf16: return RealRow<uint16_t, float>(top, row, Bf16), true;
+    case DataType::kFp16: return RealRow<uint16_t, float>(top, row, FloatFromFp16), true;
+    case DataType::kBf16: return RealRow<uint16_t, float>(top, row, FloatFromBf16), true;
     case DataType::kFp32: return RealRow<float, float>(top, row, [](float v) { return v; }), true;
     case DataType::kFp64:
       return RealRow<double, double>(top, row, [](double v) { return v; }), true;

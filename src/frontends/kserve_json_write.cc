@@ -1,12 +1,12 @@
 #include "frontends/kserve_json_write.h"
 
 #include <array>
-#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstring>
 
 #include "core/format.h"
+#include "core/half.h"
 #include "core/parse.h"
 #include "frontends/classification.h"
 #include "net/http_message.h"
@@ -22,21 +22,6 @@ T Load(const std::byte* at) {
   T value;
   std::memcpy(&value, at, sizeof value);
   return value;
-}
-
-float FromBf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
-
-float FromFp16(uint16_t bits) {
-  const int exponent = (bits >> 10) & 31;
-  const auto fraction = static_cast<float>(bits & 1023);
-  float magnitude = 0;
-  if (exponent == 31) {
-    magnitude = fraction == 0 ? HUGE_VALF : NAN;
-  } else {
-    magnitude =
-        exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(fraction + 1024, exponent - 25);
-  }
-  return (bits & 0x8000) != 0 ? -magnitude : magnitude;
 }
 
 template <typename T>
@@ -109,8 +94,8 @@ Status AppendData(DataType type, std::span<const std::byte> data, std::string* o
     case DataType::kInt16: AppendIntegers<int16_t>(data, out); break;
     case DataType::kInt32: AppendIntegers<int32_t>(data, out); break;
     case DataType::kInt64: AppendIntegers<int64_t>(data, out); break;
-    case DataType::kFp16: *nulls = AppendReals<uint16_t>(data, out, FromFp16); break;
-    case DataType::kBf16: *nulls = AppendReals<uint16_t>(data, out, FromBf16); break;
+    case DataType::kFp16: *nulls = AppendReals<uint16_t>(data, out, FloatFromFp16); break;
+    case DataType::kBf16: *nulls = AppendReals<uint16_t>(data, out, FloatFromBf16); break;
     case DataType::kFp32: *nulls = AppendReals<float>(data, out, [](float v) { return v; }); break;
     case DataType::kFp64:
       *nulls = AppendReals<double>(data, out, [](double v) { return v; });
