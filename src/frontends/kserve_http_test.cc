@@ -350,7 +350,7 @@ TEST_F(KServeHttpTest, BinarySizesThatDoNotAddUpAre400) {
   ExpectError("echo", head + data, 400, "but the body has", JsonSize(head.size() + 17));
   ExpectError("echo", head + data, 400, "malformed JSON", JsonSize(head.size() - 1));
   ExpectError("echo", head + data, 400, "malformed JSON", JsonSize(head.size() + 1));
-  ExpectError("echo", head + data, 400, "no JSON", JsonSize(0));
+  ExpectError("echo", head + data, 400, "FP32 [1,4] takes 16", JsonSize(0));  // all of it is data
   for (const std::string bad : {"x", "-1", "1 ", "1.0", "99999999999999999999"}) {
     ExpectError("echo", head + data, 400, "expected a whole number",
                 {{"Inference-Header-Content-Length", bad}});
@@ -366,6 +366,25 @@ TEST_F(KServeHttpTest, BinarySizesThatDoNotAddUpAre400) {
     ExpectError("text", request.dump() + elements, 400, "input 's'",
                 JsonSize(request.dump().size()));
   }
+}
+
+TEST_F(KServeHttpTest, ARawBinaryRequestIsTheOnlyInputsData) {
+  const std::string data = Floats({1, 2, 3, -4});
+  const auto exchange = Infer("echo", data, JsonSize(0));
+  ASSERT_EQ(exchange->response.status, 200) << exchange->response.body;
+  EXPECT_EQ(exchange->response.content_type, "application/octet-stream");
+  const std::string& body = exchange->response.body;
+  const json head = json::parse(body.substr(0, body.size() - data.size()));
+  EXPECT_EQ(head["outputs"][0]["shape"], json({1, 4}));
+  EXPECT_EQ(head["outputs"][0]["parameters"]["binary_data_size"], data.size());
+  EXPECT_EQ(body.substr(body.size() - data.size()), data);
+  EXPECT_THAT(Infer("text", "hello", JsonSize(0))->response.body, HasSubstr("hello"));
+  ExpectError("types", data, 400, "needs a model with one input, this one has", JsonSize(0));
+  ExpectError("echo", data + data, 400, "FP32 [1,4] takes 16", JsonSize(0));
+}
+
+TEST_F(KServeHttpTest, ExtensionsAreThoseOfBothProtocols) {
+  EXPECT_EQ(Get("/v2")["extensions"], json(kServerExtensions));
 }
 
 TEST_F(KServeHttpTest, WhatIsKnownButNotSupportedIs501AndNamed) {

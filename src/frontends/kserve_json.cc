@@ -7,6 +7,7 @@
 
 #include "core/format.h"
 #include "frontends/kserve_json_data.h"
+#include "frontends/kserve_raw.h"
 
 namespace evenkeel {
 namespace {
@@ -384,6 +385,7 @@ Status Parse(std::span<const std::byte> body, std::optional<uint64_t> json_size,
     return InvalidArgument("Inference-Header-Content-Length is {}, but the body has {} bytes", size,
                            body.size());
   }
+  if (json_size == 0U) return ReadRawRequest(body, signature, out);
   if (size == 0) return InvalidArgument("the request has no JSON");
   Document document;
   EK_RETURN_IF_ERROR(document.Parse({reinterpret_cast<const char*>(body.data()), size}));

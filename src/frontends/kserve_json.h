@@ -43,7 +43,7 @@ struct InferRequest {
 };
 
 // `json_size`: the value of Inference-Header-Content-Length, if given; binary tensors follow the
-// JSON text then. `model` names the model in messages. Errors: kInvalidArgument, kUnsupported.
+// JSON text then, and 0 is a raw binary request (see kserve_raw.h). `model` names the model in messages. Errors: kInvalidArgument, kUnsupported.
 Status ParseInferRequest(std::span<const std::byte> body, std::optional<uint64_t> json_size,
                          std::string_view model, const Signature& signature, InferRequest* out);
 

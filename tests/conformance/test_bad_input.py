@@ -225,6 +225,14 @@ def test_a_header_length_that_lies(daemon, json_size):
     expect(answer, 400)
 
 
+def test_a_raw_binary_request_that_does_not_fit(daemon):
+    """Inference-Header-Content-Length 0: the body is the only input's data, and the batch is one row."""
+    raw = {"Inference-Header-Content-Length": "0"}
+    assert daemon.request("POST", INFER, bytes(256), raw)[0] == 200
+    for size in (0, 255, 257, 512):
+        expect(daemon.request("POST", INFER, bytes(size), raw), 400, "digits", "'x'", "FP32 [1,64] takes 256", str(size))
+
+
 def test_a_header_length_too_long_by_some_tensor_bytes(daemon):
     text = body(x(data=None, parameters={"binary_data_size": 256}))
     expect(binary(daemon, bytes(256), json_size=len(text) + 8), 400, "JSON")
