@@ -52,7 +52,10 @@ TEST_F(GrpcControlTest, MetadataOfServerAndModel) {
   ASSERT_TRUE(Call(&Stub::ServerMetadata, inference::ServerMetadataRequest(), &server).ok());
   EXPECT_EQ(server.name(), "evenkeel");
   EXPECT_FALSE(server.version().empty());
-  EXPECT_GT(server.extensions_size(), 3);
+  const std::vector<std::string> extensions(std::begin(kServerExtensions),
+                                            std::end(kServerExtensions));
+  EXPECT_EQ(std::vector<std::string>(server.extensions().begin(), server.extensions().end()),
+            extensions);
 
   inference::ModelMetadataRequest request;
   request.set_name("ids");

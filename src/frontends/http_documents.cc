@@ -53,12 +53,7 @@ json StatisticsOf(const ModelStatistics& s) {
 }  // namespace
 
 json ServerDocument() {
-  return {{"name", kServerName},
-          {"version", ServerVersion()},
-          {"extensions",
-           {"classification", "model_repository", "model_repository(unload_dependents)",
-            "schedule_policy", "model_configuration", "binary_tensor_data", "parameters",
-            "statistics", "trace", "logging"}}};
+  return {{"name", kServerName}, {"version", ServerVersion()}, {"extensions", kServerExtensions}};
 }
 
 json MetadataDocument(const ModelMetadata& metadata) {
