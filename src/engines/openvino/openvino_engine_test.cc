@@ -278,10 +278,10 @@ TEST_F(OpenVinoEngineTest, DataDependentOutputsAreNeverWrong) {
   }
 }
 
-TEST_F(OpenVinoEngineTest, StringsGoThroughWhereTheEngineHasThem) {
+TEST_F(OpenVinoEngineTest, StringsGoThrough) {
   const auto s = Input("s", ov::element::string, {-1});
   auto signature = Load(Save({Output("t", s)}, {s}));
-  if (!signature.ok()) GTEST_SKIP() << signature.status().ToString();
+  ASSERT_TRUE(signature.ok()) << signature.status().ToString();
   EXPECT_EQ(signature->inputs[0].dtype, DataType::kBytes);
   const std::vector<uint8_t> input = {2, 0, 0, 0, 'h', 'i', 0, 0, 0, 0, 1, 0, 0, 0, 0};
   for (int round = 0; round < 2; ++round) {
