@@ -64,7 +64,7 @@ void Dispatcher::Infer(InferCall* call) {
     refusal = Admit(*request, now);
     if (refusal.ok()) {
       ++open_requests_;
-      Request* queued = request.release();  // owned by the dispatcher until CloseRequest
+      Request* queued = request.release();  // the dispatcher's until Settle
       call->scheduler_state = queued;
       queue_.Add(*queued, options_.signature.batched);
       Plan(now, &actions);

@@ -5,7 +5,8 @@
 //   - Infer() checks the call's rows, refuses what cannot be served in time (kOverloaded), and queues the rest. It does not block.
 //   - A batch that fails in the engine is run again in halves until only the guilty requests fail. When a worker dies, what it ran is
 //     run again one request at a time; a request that two workers died of is answered kInternal.
-//   - A waiting request whose deadline passes (or can no longer be met) is answered kDeadlineExceeded before compute is spent.
+//   - A waiting request whose deadline passes (or can no longer be met) is answered kDeadlineExceeded before compute is spent; one that lies
+//     ready behind a batch that takes too long, too, and its result is thrown away.
 //   - Batches are run at sizes that were run before (warmed), padded up to one: no request pays for a compilation. A size that takes
 //     longer than the objective is not in use: it is not warmed, and a request with more rows than the largest warm size is split.
 //   - Two batches may be in flight an instance: one runs, and a full one lies ready behind it.
@@ -101,6 +102,7 @@ class Dispatcher {
   // Planning, under the mutex (dispatcher_plan.cc).
   void Plan(Time now, Actions* actions);
   void DropDue(Time now, Actions* actions);
+  void DropDueIn(Batch& batch, Time now, Actions* actions);
   Part* FirstDueRetry(Time now) const;
   bool StartRetry(Instance& instance, Time now, Actions* actions);
   bool StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake);
@@ -112,7 +114,7 @@ class Dispatcher {
 
   // Running and answering; the last group needs the mutex (dispatcher_run.cc).
   void Execute(Actions* actions);
-  void GatherAndSubmit(Batch* batch);
+  void GatherAndSubmit(Batch* batch, Actions* actions);
   void Complete(std::unique_ptr<Batch> batch, const ipc::Completion& completion);
   void AnswerBatch(Batch& batch, const ipc::Completion& completion);
   static void Answer(Request& request, const Signature& signature);
@@ -138,7 +140,7 @@ class Dispatcher {
   void Rerun(std::span<Part* const> parts, CloseReason reason, Actions* actions);
   void EndPart(Part& part, const Status& status, Actions* actions);
   void FailRequest(Request* request, const Status& status, Actions* actions);
-  void CloseIfEnded(Request* request, Actions* actions);
+  void Settle(Request* request, Actions* actions);
   void Close(Request& request, Time now);
   void RecordBatch(const Batch& batch, const ipc::Completion& completion, Time now);
 

@@ -28,6 +28,7 @@ struct Dispatcher::Batch {
   Time closed{};              // taken from the queue
   Time front_since = kNever;  // when it came to run (not behind another)
   bool lay_ready = false;     // was submitted while another ran
+  Time due = kNever;          // earliest deadline among its requests without an answer
   Duration oldest_wait{}, gather{};
 };
 
@@ -63,7 +64,14 @@ struct Dispatcher::Instance {
 struct Dispatcher::Actions {
   std::vector<Batch*> gather;                   // reserved, to be filled and submitted
   std::vector<std::unique_ptr<Request>> ended;  // closed, to be answered
-  std::vector<std::function<void()>> calls;     // hooks
+  // Closed while parts of them are still in batches: the records stay the dispatcher's.
+  struct Failed {
+    InferCall* call = nullptr;
+    Status status;
+    Timings timings;
+  };
+  std::vector<Failed> failed;
+  std::vector<std::function<void()>> calls;  // hooks
 };
 
 }  // namespace evenkeel

@@ -36,9 +36,9 @@ void Dispatcher::Plan(Time now, Actions* actions) {
     }
   }
   for (const auto& instance : instances_) {
-    if (!instance->inflight.empty() && instance->inflight.front()->front_since != kNever) {
-      const Batch& batch = *instance->inflight.front();
-      wake = std::min(wake, batch.front_since + HangLimit(*instance, batch));
+    for (const auto& batch : instance->inflight) {
+      const bool runs = batch->front_since != kNever;
+      wake = std::min(wake, runs ? batch->front_since + HangLimit(*instance, *batch) : batch->due);
     }
   }
   ArmAlarm(wake);
@@ -60,6 +60,27 @@ void Dispatcher::DropDue(Time now, Actions* actions) {
                                  options_.model),
                 actions);
   }
+  for (const auto& instance : instances_) {
+    for (const auto& batch : instance->inflight) DropDueIn(*batch, now, actions);
+  }
+}
+
+// What lies ready waits for the batch before it, which may take longer than foreseen, or hang. What runs is waited for.
+void Dispatcher::DropDueIn(Batch& batch, Time now, Actions* actions) {
+  if (batch.front_since != kNever || batch.due > now) return;
+  batch.due = kNever;
+  for (const Part* part : batch.parts) {
+    Request* request = part->request;
+    if (!request->failure.ok()) continue;
+    if (request->call->deadline > now) {
+      batch.due = std::min(batch.due, request->call->deadline);
+      continue;
+    }
+    FailRequest(request,
+                DeadlineExceeded("model '{}': the deadline passed while the request waited",
+                                 options_.model),
+                actions);
+  }
 }
 
 Part* Dispatcher::FirstDueRetry(Time now) const {
@@ -77,7 +98,7 @@ bool Dispatcher::StartRetry(Instance& instance, Time now, Actions* actions) {
   retries_.pop_back();
   for (Part* part : batch->parts) {
     part->state = Part::State::kTaken;
-    ++part->request->taken_parts;
+    ++part->request->parts_read;
   }
   Launch(instance, std::move(batch), now, actions);
   return true;
@@ -141,7 +162,7 @@ void Dispatcher::TakeParts(Lane& lane, int64_t rows, Time start, Actions* action
     left -= part->rows;
     queue_.Remove(*part);
     part->state = Part::State::kTaken;
-    ++part->request->taken_parts;
+    ++part->request->parts_read;
     batch->parts.push_back(part);
     batch->rows += part->rows;
     batch->bytes += part->bytes;
@@ -162,6 +183,7 @@ void Dispatcher::Launch(Instance& instance, std::unique_ptr<Batch> batch, Time n
   }
   for (Part* part : batch->parts) {
     if (part->request->taken_at == Time{}) part->request->taken_at = now;
+    batch->due = std::min(batch->due, part->request->call->deadline);
   }
   batch->closed = now;
   batch->lay_ready = !instance.inflight.empty();

@@ -29,6 +29,32 @@ void Keep(Part& part, std::span<const TensorView> views) {
   }
 }
 
+// That the rows of every part are there, before any request counts as answered.
+Status CheckOutputs(const Signature& signature, std::span<const TensorView> outputs, int run_rows,
+                    std::span<Part* const> parts) {
+  auto scatter = Scatter::Create(signature, outputs, run_rows);
+  if (!scatter.ok()) return scatter.status();
+  const auto lengths_vary = [](const TensorView& view) { return view.dtype == DataType::kBytes; };
+  if (std::ranges::none_of(outputs, lengths_vary)) return Status::Ok();
+  std::vector<TensorView> views;
+  for (const Part* part : parts) EK_RETURN_IF_ERROR(scatter->Next(part->rows, &views));
+  return Status::Ok();
+}
+
+// Rows that the model gave different shapes do not make one tensor.
+Status CheckJoined(const Request& request, const Signature& signature) {
+  const auto& first = request.parts.front().outputs;
+  for (const Part& part : request.parts) {
+    for (size_t i = 0; request.parts.size() > 1 && i < first.size(); ++i) {
+      if (part.outputs[i].shape.Tail() == first[i].shape.Tail()) continue;
+      return Internal("output '{}': parts of the request have shapes {} and {}",
+                      signature.outputs[i].name, first[i].shape.ToString(),
+                      part.outputs[i].shape.ToString());
+    }
+  }
+  return Status::Ok();
+}
+
 }  // namespace
 
 Dispatcher::Instance* Dispatcher::Find(int id) const {
@@ -106,7 +132,6 @@ void Dispatcher::Rerun(std::span<Part* const> parts, CloseReason reason, Actions
       continue;
     }
     part->state = Part::State::kWaiting;
-    --part->request->taken_parts;
     batch->parts.push_back(part);
     batch->rows += part->rows;
     batch->bytes += part->bytes;
@@ -117,12 +142,13 @@ void Dispatcher::Rerun(std::span<Part* const> parts, CloseReason reason, Actions
 }
 
 void Dispatcher::Execute(Actions* actions) {
-  for (Batch* batch : actions->gather) GatherAndSubmit(batch);
+  for (Batch* batch : actions->gather) GatherAndSubmit(batch, actions);
   for (const auto& request : actions->ended) Answer(*request, options_.signature);
+  for (const auto& one : actions->failed) one.call->Done(one.status, {}, one.timings);
   for (const auto& call : actions->calls) call();
 }
 
-void Dispatcher::GatherAndSubmit(Batch* batch) {
+void Dispatcher::GatherAndSubmit(Batch* batch, Actions* actions) {
   const Time begin = clock_.Now();
   const auto views =
       batch->parts.empty()
@@ -137,6 +163,11 @@ void Dispatcher::GatherAndSubmit(Batch* batch) {
     batch->gather = now - begin;
     batch->channel->Submit(batch->slot, batch->id, *views);
     if (--batch->instance->gathering == 0) gathered_.notify_all();
+    for (Part* part : batch->parts) {
+      --part->request->parts_read;
+      // It may have failed meanwhile, and waited only for its memory.
+      if (!part->request->failure.ok()) Settle(part->request, actions);
+    }
     const Duration expected = stats_.times.Estimate(batch->run_rows);
     if (options_.spare_core && !batch->lay_ready && expected > Duration::zero() &&
         expected < kShortBatch) {
@@ -202,9 +233,12 @@ void Dispatcher::OnChannelReadable(int id) {
 
 void Dispatcher::Complete(std::unique_ptr<Batch> batch, const ipc::Completion& completion) {
   Status status = completion.status;
-  if (status.ok())
-    status = Scatter::Create(options_.signature, completion.outputs, batch->run_rows).status();
+  if (status.ok()) {
+    status = CheckOutputs(options_.signature, completion.outputs, batch->run_rows, batch->parts);
+  }
   if (status.ok()) return AnswerBatch(*batch, completion);
+  if (batch->parts.size() == 1)
+    LogDebug("model '{}': a request failed in the engine: {}", options_.model, status.ToString());
   Actions actions;
   {
     const std::lock_guard lock(mutex_);
@@ -218,7 +252,6 @@ void Dispatcher::Complete(std::unique_ptr<Batch> batch, const ipc::Completion& c
 void Dispatcher::FailBatch(std::unique_ptr<Batch> batch, const Status& status, Actions* actions) {
   auto& parts = batch->parts;
   if (parts.size() == 1) {
-    LogDebug("model '{}': a request failed in the engine: {}", options_.model, status.ToString());
     return EndPart(*parts.front(), status.Annotate(fmt::format("model '{}'", options_.model)),
                    actions);
   }
@@ -236,6 +269,7 @@ void Dispatcher::AnswerBatch(Batch& batch, const ipc::Completion& completion) {
     RecordBatch(batch, completion, now);
     for (size_t i = 0; i < batch.parts.size(); ++i) {
       Request& request = *batch.parts[i]->request;
+      if (request.call == nullptr) continue;  // answered before
       request.timings.queue = request.taken_at - request.call->arrived;
       request.timings.batch = completion.started - request.taken_at;
       request.timings.compute = completion.compute;
@@ -248,19 +282,15 @@ void Dispatcher::AnswerBatch(Batch& batch, const ipc::Completion& completion) {
   const Time begin = clock_.Now();
   auto scatter = Scatter::Create(options_.signature, completion.outputs, batch.run_rows);
   std::vector<TensorView> views;
-  Status status;
-  bool split = false;
+  bool others = false;  // of split requests, and of those that were answered before
   for (size_t i = 0; i < batch.parts.size(); ++i) {
-    if (status.ok()) status = scatter->Next(batch.parts[i]->rows, &views);
-    if (whole[i] == nullptr) {
-      split = true;
-      if (status.ok()) Keep(*batch.parts[i], views);
-      continue;
+    EK_CHECK(scatter->Next(batch.parts[i]->rows, &views).ok());  // CheckOutputs has looked
+    if (whole[i] != nullptr) {
+      whole[i]->call->Done(Status::Ok(), views, whole[i]->timings);
+    } else {
+      others = true;
+      Keep(*batch.parts[i], views);
     }
-    const Status& outcome = whole[i]->failure.ok() ? status : whole[i]->failure;
-    whole[i]->call->Done(
-        outcome, outcome.ok() ? std::span<const TensorView>(views) : std::span<const TensorView>(),
-        whole[i]->timings);
   }
   Actions actions;
   {
@@ -269,8 +299,8 @@ void Dispatcher::AnswerBatch(Batch& batch, const ipc::Completion& completion) {
     // RecordBatch has counted it.
     stats_.scatter.Add(took, 0);
     stats_.by_size[batch.rows].scatter.Add(took, 0);
-    for (size_t i = 0; split && i < batch.parts.size(); ++i) {
-      if (whole[i] == nullptr) EndPart(*batch.parts[i], status, &actions);
+    for (size_t i = 0; others && i < batch.parts.size(); ++i) {
+      if (whole[i] == nullptr) EndPart(*batch.parts[i], Status::Ok(), &actions);
     }
   }
   Execute(&actions);
@@ -278,14 +308,13 @@ void Dispatcher::AnswerBatch(Batch& batch, const ipc::Completion& completion) {
 
 void Dispatcher::EndPart(Part& part, const Status& status, Actions* actions) {
   Request* request = part.request;
-  if (part.state == Part::State::kTaken) --request->taken_parts;
   part.state = Part::State::kEnded;
   ++request->ended_parts;
   if (!status.ok()) return FailRequest(request, status, actions);
-  CloseIfEnded(request, actions);
+  Settle(request, actions);
 }
 
-// Parts that wait end here; those in a batch are waited for, since the batch is filled from the request's memory.
+// Parts that wait end here; those in a batch go on, and their results are thrown away.
 void Dispatcher::FailRequest(Request* request, const Status& status, Actions* actions) {
   if (request->failure.ok()) request->failure = status;
   for (Part& part : request->parts) {
@@ -303,13 +332,24 @@ void Dispatcher::FailRequest(Request* request, const Status& status, Actions* ac
     }
     ++request->ended_parts;
   }
-  CloseIfEnded(request, actions);
+  Settle(request, actions);
 }
 
-void Dispatcher::CloseIfEnded(Request* request, Actions* actions) {
-  if (request->ended_parts < request->parts.size()) return;
-  Close(*request, clock_.Now());
-  actions->ended.emplace_back(request);
+// Answers a request whose parts have all ended, or that has failed and whose memory no batch is being filled from. The record
+// itself goes with the last of its parts.
+void Dispatcher::Settle(Request* request, Actions* actions) {
+  const bool ended = request->ended_parts == request->parts.size();
+  if (request->call == nullptr) {
+    if (ended) delete request;
+  } else if (ended) {
+    if (request->failure.ok()) request->failure = CheckJoined(*request, options_.signature);
+    Close(*request, clock_.Now());
+    actions->ended.emplace_back(request);
+  } else if (!request->failure.ok() && request->parts_read == 0) {
+    Close(*request, clock_.Now());
+    actions->failed.push_back(
+        {std::exchange(request->call, nullptr), request->failure, request->timings});
+  }
 }
 
 void Dispatcher::Close(Request& request, Time now) {
@@ -338,14 +378,6 @@ void Dispatcher::Answer(Request& request, const Signature& signature) {
     int64_t rows = 0;
     for (const Part& part : request.parts) {
       rows += part.outputs[i].shape[0];
-      // Rows that the model gave different shapes do not make one tensor.
-      if (!(part.outputs[i].shape.Tail() == views[i].shape.Tail())) {
-        return request.call->Done(
-            Internal("output '{}': parts of the request have shapes {} and {}",
-                     signature.outputs[i].name, views[i].shape.ToString(),
-                     part.outputs[i].shape.ToString()),
-            {}, request.timings);
-      }
       bytes[i].insert(bytes[i].end(), part.outputs[i].data.begin(), part.outputs[i].data.end());
     }
     views[i].shape[0] = rows;

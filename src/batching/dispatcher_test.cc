@@ -54,6 +54,17 @@ struct TestCall final : InferCall {
   std::function<void()> on_done;
 };
 
+// The manual clock, and a chance to act where the dispatcher looks at it.
+struct HookedClock final : Clock {
+  explicit HookedClock(const Clock& clock) : manual(clock) {}
+  Time Now() const override {
+    if (hook) hook();
+    return manual.Now();
+  }
+  const Clock& manual;
+  std::function<void()> hook;
+};
+
 class DispatcherTest : public ::testing::Test {
  protected:
   void Build(BatchingConfig batching = {}, int max_batch = 8) {
@@ -73,7 +84,7 @@ class DispatcherTest : public ::testing::Test {
     options.input_capacity = 1 << 16;
     options.on_warm = [this](int id, const Status&) { warmed.push_back(id); };
     options.on_hang = [this](int id) { hung.push_back(id); };
-    dispatcher = std::make_unique<Dispatcher>(std::move(options), loop, clock);
+    dispatcher = std::make_unique<Dispatcher>(std::move(options), loop, hooked);
   }
 
   // A fresh worker, warmed.
@@ -120,6 +131,7 @@ class DispatcherTest : public ::testing::Test {
   }
 
   ManualClock clock;
+  HookedClock hooked{clock};
   FakeEventLoop loop{clock};
   Duration compute = 1ms;
   std::function<Duration(int rows)> compute_of;  // empty: always `compute`
@@ -291,6 +303,108 @@ TEST_F(DispatcherTest, WaitingRequestsPastTheirDeadlineLeaveWith504) {
   EXPECT_TRUE(patient->Right());
 }
 
+// A full batch of requests with a deadline lies ready behind one that hangs.
+class ReadyBehindAHungBatch : public DispatcherTest {
+ protected:
+  void SetUp() override {
+    Build({}, 4);
+    running = Send({0});
+    for (int i = 1; i <= 3; ++i) late.push_back(Send({static_cast<float>(i)}, clock.Now() + 30ms));
+    patient = Send({9});
+    ASSERT_EQ(channel().submitted.size(), 2u);
+    EXPECT_EQ(loop.NextAlarm(), clock.Now() + 30ms);
+    clock.Advance(30ms);
+    loop.RunPosted();
+    for (auto& call : late) {
+      EXPECT_EQ(call->answers, 1);
+      EXPECT_EQ(call->status.code(), Code::kDeadlineExceeded);
+      call->inputs.clear();  // nobody looks at its memory any more
+      call->values.assign(call->values.size(), -1);
+    }
+    EXPECT_EQ(patient->answers + running->answers, 0);
+  }
+  void TearDown() override {
+    DispatcherTest::TearDown();
+    for (auto& call : late) EXPECT_EQ(call->answers, 1);
+    EXPECT_TRUE(running->answers == 1 && running->Right());
+    EXPECT_TRUE(patient->answers == 1 && patient->Right());
+    EXPECT_EQ(dispatcher->Stats().requests[static_cast<size_t>(Code::kDeadlineExceeded)], 3u);
+    EXPECT_EQ(dispatcher->Stats().success.count, 2u);
+  }
+  std::unique_ptr<TestCall> running, patient;
+  std::vector<std::unique_ptr<TestCall>> late;
+};
+
+TEST_F(ReadyBehindAHungBatch, RequestsAreAnsweredAtTheirDeadlineAndTheirResultsThrownAway) {
+  Finish();
+  Finish();
+  EXPECT_TRUE(channel().submitted.empty());
+}
+
+TEST_F(ReadyBehindAHungBatch, ExpiredRequestsAreNotRunAgainAfterTheWorkersDeath) {
+  dispatcher->Detach(0);
+  Up(0);
+  while (!channel().submitted.empty()) Finish();
+  EXPECT_EQ(dispatcher->Stats().reruns, 2u);
+}
+
+TEST_F(ReadyBehindAHungBatch, ExpiredRequestsAreNotRunAgainAfterAFailure) {
+  Finish();
+  Fail(Internal("engine"));
+  ASSERT_EQ(channel().submitted.size(), 1u);
+  EXPECT_EQ(channel().submitted.front().rows(), 1);
+  EXPECT_EQ(channel().submitted.front().first(0), 9);
+}
+
+TEST_F(ReadyBehindAHungBatch, CancellingAnExpiredRequestDoesNothing) {
+  for (auto& call : late) dispatcher->Cancel(call.get());
+}
+
+TEST_F(DispatcherTest, ASplitRequestIsAnsweredAtItsDeadlineThoughAPartOfItRuns) {
+  Build({}, 2);
+  auto call = Send({1, 2, 3, 4, 5}, clock.Now() + 30ms);
+  clock.Advance(31ms);
+  loop.RunPosted();
+  EXPECT_EQ(call->answers, 1);
+  EXPECT_EQ(call->status.code(), Code::kDeadlineExceeded);
+  Finish();
+  if (!channel().submitted.empty()) Finish();
+  EXPECT_TRUE(channel().submitted.empty());
+  EXPECT_EQ(call->answers, 1);
+}
+
+TEST_F(DispatcherTest, ARequestThatLeavesWhileItIsCopiedIsAnsweredAfterTheCopy) {
+  Build();
+  TestCall call({1}, clock.Now());
+  int looks = 0;
+  hooked.hook = [&] {
+    // The first look is under the mutex, at admission; the second when the copy begins.
+    if (++looks != 2) return;
+    dispatcher->Cancel(&call);
+    EXPECT_EQ(call.answers, 0);
+  };
+  dispatcher->Infer(&call);
+  EXPECT_GE(looks, 2);
+  hooked.hook = nullptr;
+  EXPECT_EQ(call.answers, 1);
+  EXPECT_EQ(call.status.code(), Code::kCancelled);
+  Finish();
+  EXPECT_EQ(call.answers, 1);
+}
+
+TEST_F(DispatcherTest, DrainEndsWhenTheLastRequestWasAnsweredThoughItsBatchRuns) {
+  Build();
+  auto running = Send({1});
+  bool drained = false;
+  dispatcher->Drain([&drained] { drained = true; });
+  dispatcher->Cancel(running.get());
+  loop.RunPosted();
+  EXPECT_TRUE(drained);
+  dispatcher->Detach(0);
+  dispatcher.reset();
+  EXPECT_EQ(running->answers, 1);
+}
+
 TEST_F(DispatcherTest, ADeadlineThatCanNoLongerBeMetCostsNoCompute) {
   compute = 10ms;
   Build();
@@ -359,14 +473,15 @@ TEST_F(DispatcherTest, HigherPriorityGoesFirst) {
   EXPECT_TRUE(low->Right());
 }
 
-TEST_F(DispatcherTest, CancelRemovesWhatWaitsAndSparesWhatRuns) {
+TEST_F(DispatcherTest, CancelRemovesWhatWaitsAndThrowsAwayTheResultOfWhatRuns) {
   Build();
   auto running = Send({0});
   auto waiting = Send({1});
   dispatcher->Cancel(waiting.get());
   EXPECT_EQ(waiting->status.code(), Code::kCancelled);
   dispatcher->Cancel(running.get());
-  EXPECT_EQ(running->answers, 0);
+  EXPECT_EQ(running->answers, 1);
+  dispatcher->Cancel(running.get());
   Finish();
   EXPECT_EQ(running->answers, 1);
   EXPECT_EQ(running->status.code(), Code::kCancelled);
@@ -608,6 +723,45 @@ TEST_F(DispatcherTest, AModelThatDoesNotFollowTheBatchAxisIsServedUnbatched) {
     Finish();
   }
   EXPECT_FALSE(dispatcher->signature().batched);
+}
+
+TEST_F(DispatcherTest, ARequestWhoseRowsAreMissingFromTheOutputsFailsAloneAndIsNoSuccess) {
+  DispatcherOptions options;
+  options.model = "m";
+  options.signature.inputs = {{"x", DataType::kFp32, Shape{kDynamic, kWidth}, {}, {}}};
+  options.signature.outputs = {{"y", DataType::kBytes, Shape{kDynamic}, {}, {}}};
+  options.signature.batched = true;
+  options.signature.max_batch = 4;
+  options.input_capacity = 1 << 16;
+  dispatcher = std::make_unique<Dispatcher>(std::move(options), loop, clock);
+  channels[0] = std::make_unique<FakeChannel>();
+  dispatcher->Attach(0, channels[0].get());
+  // An empty string a row, but for the row marked 5 the length lies.
+  const auto run = [&] {
+    const auto& batch = channel().submitted.front();
+    std::vector<std::byte> bytes;
+    for (int64_t row = 0; row < batch.rows(); ++row) {
+      bytes.insert(bytes.end(), 4, std::byte{batch.first(row) == 5 ? uint8_t{9} : uint8_t{0}});
+    }
+    TensorView out;
+    out.dtype = DataType::kBytes;
+    out.shape = Shape{batch.rows()};
+    channel().FinishWith(out, std::move(bytes));
+    dispatcher->OnChannelReadable(0);
+  };
+  while (!channel().submitted.empty()) run();
+  auto running = Send({0});
+  auto good = Send({1});
+  auto bad = Send({5});
+  auto other = Send({2});
+  while (!channel().submitted.empty()) run();
+  EXPECT_EQ(bad->status.code(), Code::kInternal);
+  EXPECT_TRUE(good->status.ok() && other->status.ok());
+  const ModelStats stats = dispatcher->Stats();
+  EXPECT_EQ(stats.success.count, 3u);
+  EXPECT_EQ(stats.requests[static_cast<size_t>(Code::kInternal)], 1u);
+  for (TestCall* call : {running.get(), good.get(), bad.get(), other.get()})
+    EXPECT_EQ(call->answers, 1);
 }
 
 // Random traffic, failures, deaths and cancellations: every call is answered exactly once, and never with somebody else's rows.

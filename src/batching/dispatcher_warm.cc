@@ -132,15 +132,17 @@ void Dispatcher::FinishWarm(Instance& instance, const Batch& batch,
   plan.spent += completion.compute;
   const auto scatter = Scatter::Create(options_.signature, completion.outputs, batch.run_rows);
   if (!completion.status.ok()) {
-    LogWarning("model '{}': warming with {} rows failed: {}", options_.model, batch.rows,
-               completion.status.ToString());
+    actions->calls.push_back([this, rows = batch.rows, why = completion.status.ToString()] {
+      LogWarning("model '{}': warming with {} rows failed: {}", options_.model, rows, why);
+    });
     plan.DropFrom(0);
     // Zeros may be no input for it at all; then sizes are taken as they come.
     if (plan.warm.empty()) plan.exact = true;
   } else if (!scatter.ok() && !was_usable_ && options_.signature.batched) {
     // Only before the first request: from then on the signature is read without the mutex.
-    LogWarning("model '{}' is served without batching: {}", options_.model,
-               scatter.status().message());
+    actions->calls.push_back([this, why = std::string(scatter.status().message())] {
+      LogWarning("model '{}' is served without batching: {}", options_.model, why);
+    });
     options_.signature.batched = false;
     options_.signature.max_batch = 1;
     plan.DropFrom(0);

@@ -78,6 +78,15 @@ class FakeChannel final : public ipc::Channel {
     completion.outputs = {out};
     done_.push_back(std::move(completion));
   }
+  // Finishes the oldest submitted batch with one output of the test's making.
+  void FinishWith(TensorView out, std::vector<std::byte> bytes) {
+    Submitted batch = Take();
+    ipc::Completion completion = Base(batch, std::chrono::milliseconds(1), {});
+    outputs_[batch.slot] = std::move(bytes);
+    out.data = outputs_[batch.slot];
+    completion.outputs = {out};
+    done_.push_back(std::move(completion));
+  }
   void Fail(Status status) {
     const Submitted batch = Take();
     ipc::Completion completion = Base(batch, std::chrono::milliseconds(1), {});

@@ -54,12 +54,14 @@ struct Part {
 };
 
 struct Request {
-  InferCall* call = nullptr;
+  InferCall* call =
+      nullptr;  // null once answered; the record stays while parts of it are in batches
   int64_t rows = 0;
   size_t bytes = 0;
   int priority = kPriorities;  // 1 to 16
   size_t ended_parts = 0;
-  size_t taken_parts = 0;
+  size_t parts_read =
+      0;           // parts whose batch is being filled: until then the call's memory is needed
   Status failure;  // first failure of any part
   Timings timings;
   std::vector<Part> parts;  // never resized once queued: lanes point into it
