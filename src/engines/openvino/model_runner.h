@@ -12,7 +12,7 @@
 //     So the first direct run of a model is a rehearsal on a copy of the inputs: what differs from the plain run bars the model from the direct way.
 //   - an output whose shape follows from the values cannot be guessed: the first wrong guess bars the model too.
 // One request serves all batch sizes: the cost of a change of shape lies in the graph that all requests of a model share (measured: a request a size
-// gains nothing).
+// gains nothing; a graph a size does, see size_runner.h).
 // Thread-safety: single-owner, always from the same thread.
 #pragma once
 

@@ -12,14 +12,16 @@
 #include "core/format.h"
 #include "engines/openvino/error_text.h"
 #include "engines/openvino/id_ranges.h"
-#include "engines/openvino/model_runner.h"
 #include "engines/openvino/model_signature.h"
+#include "engines/openvino/size_runner.h"
 #include "ipc/unique_fd.h"
 
 namespace evenkeel {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr int64_t kMemoryForOwnForms = int64_t{128} << 20;
 
 Status CheckFormat(const fs::path& path) {
   std::error_code error;
@@ -77,11 +79,12 @@ class OpenVinoEngine final : public Engine {
  private:
   Status ReadRanges(const EngineOptions& options);
   void ReadFacts(const EngineOptions& options);
+  std::unique_ptr<VariantBuilder> MakeBuilder(const EngineOptions& options);
 
   std::unique_ptr<ov::Core> core_;
   ov::CompiledModel compiled_;
   Signature signature_;
-  std::optional<ModelRunner> runner_;
+  std::optional<SizeRunner> runner_;
   std::string path_;
   nlohmann::json facts_;
 };
@@ -101,7 +104,7 @@ Result<Signature> OpenVinoEngine::Load(const EngineOptions& options) {
     signature_ = std::move(signature).value();
     if (signature_.outputs.empty()) return InvalidArgument("the model has no outputs");
     EK_RETURN_IF_ERROR(ReadRanges(options));
-    runner_.emplace(compiled_, signature_);
+    runner_.emplace(compiled_, signature_, MakeBuilder(options));
     ReadFacts(options);
   } catch (const std::exception& e) {
     return InvalidArgument("{}", CleanEngineError(e.what(), options.path));
@@ -125,6 +128,11 @@ Status OpenVinoEngine::ReadRanges(const EngineOptions& options) {
     signature_.inputs[i].range = ranges[i];
   }
   return Status::Ok();
+}
+
+std::unique_ptr<VariantBuilder> OpenVinoEngine::MakeBuilder(const EngineOptions& options) {
+  return std::make_unique<VariantBuilder>(*core_, options.path, options.device,
+                                          PropertiesOf(options), kMemoryForOwnForms);
 }
 
 void OpenVinoEngine::ReadFacts(const EngineOptions& options) {
