@@ -45,6 +45,13 @@ bool ChunkedBody::Step(char c, HttpError* error) {
   };
   switch (state_) {
     case State::kSize: return SizeDigit(c, error);
+    case State::kSizeSpace:
+      if ((c == ' ' || c == '\t') && ++line_ <= kMaxExtension) return true;
+      if (c == ';') {
+        state_ = State::kExtension;
+        return true;
+      }
+      return expect('\r', State::kSizeLf);
     case State::kExtension:
       if (c == '\r') {
         state_ = State::kSizeLf;
@@ -64,6 +71,7 @@ bool ChunkedBody::Step(char c, HttpError* error) {
         *error = {431, "the trailers are too large"};
         return false;
       }
+      if (c == '\n') return expect('\r', State::kTrailerLf);
       if (c == '\r') {
         state_ = State::kTrailerLf;
       } else {
@@ -94,7 +102,7 @@ bool ChunkedBody::SizeDigit(char c, HttpError* error) {
   }
   if (digits_ > 0 && (c == ';' || c == ' ' || c == '\t')) {
     line_ = 0;
-    state_ = State::kExtension;
+    state_ = c == ';' ? State::kExtension : State::kSizeSpace;
     return true;
   }
   *error = {400, "malformed chunk: expected its size in hexadecimal"};

@@ -25,6 +25,7 @@ class ChunkedBody {
  private:
   enum class State : uint8_t {
     kSize,
+    kSizeSpace,
     kExtension,
     kSizeLf,
     kData,

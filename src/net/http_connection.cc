@@ -115,6 +115,7 @@ bool HttpConnection::ReadSome() {
   // A short read has emptied the socket; what comes later raises a new event. But the end, if
   // already there, does not.
   if (got < room && !peer_ending_) readable_ = false;
+  continue_due_ = false;  // it does not wait for that
   if (large) {
     body_have_ += got;
   } else if (state_ != State::kDrain) {
@@ -167,6 +168,7 @@ bool HttpConnection::ReadHead() {
   } else if (size > limit || (size == 0 && text.size() >= limit)) {
     Refuse({431, fmt::format("the request's head is larger than {} bytes", limit)});
   }
+  if (size == 0 && state_ == State::kHead && HasBareLineFeed(text)) Refuse({400, kBareLineFeed});
   if (size == 0 || state_ != State::kHead) return false;
   head_scanned_ = 0;
   incoming_ = loop_->NewCall();
@@ -202,8 +204,8 @@ bool HttpConnection::StartBody() {
   }
   body_have_ = 0;
   if (!head.chunked && head.length == 0) return Complete();
-  if (head.expect_continue && queue_.empty() && Unread().empty()) {
-    AppendText("HTTP/1.1 100 Continue\r\n\r\n");
+  if (head.expect_continue && Unread().empty()) {
+    continue_due_ = true;
     loop_->Touch(this);
   }
   if (head.chunked) {
@@ -361,8 +363,8 @@ void HttpConnection::CheckTime(Time now) {
     return;
   }
   if (last_request_ || state_ == State::kDrain || state_ == State::kUnfold) return;
-  if (state_ == State::kHead && Paused()) {
-    if (!phase_is_idle_) phase_start_ = now;
+  if (continue_due_ || (state_ == State::kHead && Paused())) {
+    if (continue_due_ || !phase_is_idle_) phase_start_ = now;
   } else if (incoming_ != nullptr || !phase_is_idle_) {
     if (since <= limits.request_time) return;
     const std::string came = state_ == State::kHead

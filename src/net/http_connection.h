@@ -65,6 +65,7 @@ class HttpConnection final : public IoHandler {
   // Output.
   void Refuse(const HttpError& error);  // answers in turn, then closes
   static void ForgetHead(HttpHead* head);
+  void Continue();  // says so, if it is due and its turn
   std::string& OpenSegment();
   void AppendText(std::string_view text);
   void AppendResponse(ServerExchange& call);
@@ -91,7 +92,9 @@ class HttpConnection final : public IoHandler {
   size_t begin_ = 0, end_ = 0;  // unread bytes in block_
   size_t head_scanned_ = 0;
   ServerExchange* incoming_ = nullptr;  // its head is read, its body not yet
-  size_t body_have_ = 0;                // bytes of the body that have arrived
+  // incoming_'s client waits for 100 Continue, which comes after the answers before it.
+  bool continue_due_ = false;
+  size_t body_have_ = 0;  // bytes of the body that have arrived
   std::optional<ChunkedBody> chunks_;
   std::unique_ptr<Unfolder> unfolder_;  // of incoming_'s body, in State::kUnfold
   std::deque<ServerExchange*> queue_;   // in the order of requests; the front is answered first

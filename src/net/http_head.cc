@@ -36,7 +36,11 @@ class Parser final : public http::basic_parser<true> {
 
   bool too_many_fields() const { return too_many_fields_; }
   bool folded() const { return folded_; }
-  bool transfer_encoding() const { return transfer_encoding_; }
+  // Exactly one Transfer-Encoding, and nothing in it but "chunked": with other codings before it the
+  // body would have to be unfolded.
+  bool only_chunked() const { return transfer_encodings_ == 1 && chunked_alone_; }
+  bool transfer_encoding() const { return transfer_encodings_ > 0; }
+  bool lengths_listed() const { return lengths_ > 1 || length_list_; }
   bool unknown_expectation() const { return unknown_expectation_; }
   int hosts() const { return hosts_; }
 
@@ -59,17 +63,28 @@ class Parser final : public http::basic_parser<true> {
     ec = {};
     const std::string_view value = View(text);
     too_many_fields_ = out_->fields.size() >= max_fields_;
-    // A folded value was joined in a buffer of the parser's that is about to go.
-    folded_ = !value.empty() && !Inside(value);
+    // A folded value was joined in a buffer of the parser's that is about to go, or begins on a
+    // later line.
+    folded_ = Inside(value)
+                  ? std::string_view(name.data(), value.data() - name.data()).find('\n') !=
+                        std::string_view::npos
+                  : !value.empty();
     if (too_many_fields_ || folded_) {
       ec = http::error::bad_field;
       return;
     }
     if (field == http::field::host) ++hosts_;
-    if (field == http::field::transfer_encoding) transfer_encoding_ = true;
+    if (field == http::field::transfer_encoding) {
+      ++transfer_encodings_;
+      chunked_alone_ = EqualsNoCase(value, "chunked");
+    }
+    if (field == http::field::content_length) {
+      ++lengths_;
+      length_list_ = length_list_ || value.find(',') != std::string_view::npos;
+    }
     if (field == http::field::expect) {
       out_->expect_continue = EqualsNoCase(value, "100-continue");
-      unknown_expectation_ = !out_->expect_continue;
+      unknown_expectation_ = unknown_expectation_ || !out_->expect_continue;
     }
     out_->fields.push_back({View(name), value});
   }
@@ -100,7 +115,10 @@ class Parser final : public http::basic_parser<true> {
   HttpHead* const out_;
   bool too_many_fields_ = false;
   bool folded_ = false;
-  bool transfer_encoding_ = false;
+  bool chunked_alone_ = false;
+  bool length_list_ = false;
+  int transfer_encodings_ = 0;
+  int lengths_ = 0;
   bool unknown_expectation_ = false;
   int hosts_ = 0;
 };
@@ -124,6 +142,13 @@ HttpError Explain(const Parser& parser, error_code ec, size_t max_fields) {
 
 }  // namespace
 
+bool HasBareLineFeed(std::string_view text) {
+  for (size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) {
+    if (at == 0 || text[at - 1] != '\r') return true;
+  }
+  return false;
+}
+
 size_t FindHeadEnd(std::string_view text, size_t* scanned) {
   const size_t from = *scanned < 3 ? 0 : *scanned - 3;
   const size_t at = text.find("\r\n\r\n", from);
@@ -137,15 +162,20 @@ HttpError ParseHttpHead(std::string_view head, size_t max_fields, HttpHead* out)
   Parser parser(head, max_fields, out);
   error_code ec;
   const size_t used = parser.put({head.data(), head.size()}, ec);
+  if (ec && HasBareLineFeed(head)) return {400, kBareLineFeed};
   if (ec) return Explain(parser, ec, max_fields);
   if (!parser.is_header_done() || used != head.size()) return {400, "malformed request"};
-  if (parser.transfer_encoding() && !parser.chunked())
+  // Beast takes "5, 5" and the same length twice; whoever read the request before may not have.
+  if (parser.lengths_listed())
+    return {400, "malformed request: Content-Length is not one decimal number"};
+  if (parser.transfer_encoding() && !parser.only_chunked())
     return {501, "the only transfer coding supported is chunked"};
   if (parser.chunked() && !out->http11) return {400, "malformed request: chunks in HTTP/1.0"};
   if (parser.unknown_expectation()) return {417, "the only expectation supported is 100-continue"};
   if (parser.hosts() > 1 || (out->http11 && parser.hosts() == 0)) {
     return {400, fmt::format("malformed request: expected one Host field, got {}", parser.hosts())};
   }
+  out->expect_continue = out->expect_continue && out->http11;
   out->keep_alive = parser.keep_alive();
   out->chunked = parser.chunked();
   const auto length = parser.content_length();

@@ -72,6 +72,7 @@ void HttpConnection::Refuse(const HttpError& error) {
   last_request_ = true;
   linger_ = !peer_ended_;
   state_ = State::kDrain;
+  continue_due_ = false;
   chunks_.reset();
   unfolder_.reset();
   loop_->Touch(this);
@@ -84,6 +85,13 @@ std::string& HttpConnection::OpenSegment() {
     out_open_ = true;
   }
   return out_.back();
+}
+
+void HttpConnection::Continue() {
+  if (!continue_due_ || !queue_.empty()) return;
+  continue_due_ = false;
+  phase_start_ = loop_->io().turn_time();
+  AppendText("HTTP/1.1 100 Continue\r\n\r\n");
 }
 
 void HttpConnection::AppendText(std::string_view text) {
@@ -138,6 +146,7 @@ void HttpConnection::Flush() {
     loop_->Recycle(call);
     if (phase_is_idle_) phase_start_ = loop_->io().turn_time();
   }
+  Continue();
   Send();
   if (closed_) return;
   AfterSend();

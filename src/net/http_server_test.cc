@@ -309,6 +309,75 @@ TEST_F(HttpServerTest, MalformedHeadsAreRefusedAndTheConnectionEnds) {
   ExpectAlive();
 }
 
+// What one reader takes for one request and another for two, or of another length.
+TEST_F(HttpServerTest, FramingThatReadersDisagreeAboutIsRefused) {
+  Start();
+  const std::string post = "POST / HTTP/1.1\r\nHost: localhost\r\n";
+  const std::string chunks = "\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+  const std::vector<std::pair<std::string, int>> cases = {
+      {post + "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400},
+      {post + "Content-Length: 3, 3\r\n\r\nabc", 400},
+      {post + "Content-Length: +3\r\n\r\nabc", 400},
+      {post + "Content-Length: 0x3\r\n\r\nabc", 400},
+      {post + "Content-Length: 3 3\r\n\r\nabc", 400},
+      {post + "Content-Length:\r\n\r\nabc", 400},
+      {post + "Content-Length : 3\r\n\r\nabc", 400},
+      {post + "Transfer-Encoding: gzip, chunked" + chunks, 501},
+      {post + "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked" + chunks, 501},
+      {post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked" + chunks, 400},
+      {post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity" + chunks, 400},
+      {post + "Transfer-Encoding: chunked, chunked" + chunks, 501},
+      {post + "Transfer-Encoding: chunked, identity" + chunks, 501},
+      {post + "Transfer-Encoding: chunked;q=1" + chunks, 501},
+      {post + "Transfer-Encoding: xchunked" + chunks, 501},
+      {post +
+           "Transfer-Encoding: \x0b"
+           "chunked" +
+           chunks,
+       400},
+      {post + "Transfer-Encoding : chunked" + chunks, 400},
+      {post + "Transfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc", 501},
+      {post + "Content-Length: 3\r\nTransfer-Encoding: identity\r\n\r\nabc", 400},
+      {"POST / HTTP/1.1\n" + post.substr(17) + "\r\n", 400},
+      {"GET / HTTP/1.1\nHost: localhost\n\n", 400},
+      {"GET / HTTP/1.1\r\nHost: localhost\n", 400},
+      {post + "A: b\nContent-Length: 3\r\n\r\nabc", 400},
+      {post + "A: b\rContent-Length: 3\r\n\r\nabc", 400},
+      {post + std::string("A: b\0c\r\n\r\n", 11), 400},
+      {"POST / HTTP/1.1\r\n Host: localhost\r\n\r\n", 400},
+      {post + "Content-Length:\r\n 3\r\n\r\nabc", 400},
+      {"POST  / HTTP/1.1\r\nHost: localhost\r\n\r\n", 400},
+      {"POST / HTTP/1.1 \r\nHost: localhost\r\n\r\n", 505},
+      {"POST /a b HTTP/1.1\r\nHost: localhost\r\n\r\n", 505},
+      {post + "A:\r\n \r\n\r\n", 400},
+  };
+  for (const auto& [request, status] : cases) {
+    RawClient client(server_->port());
+    // Whatever follows is not read as a request.
+    ASSERT_TRUE(client.Send(request + "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    EXPECT_EQ(StatusOf(client.Receive()), status) << request;
+    EXPECT_TRUE(client.AtEnd()) << request;
+  }
+  EXPECT_EQ(server_->stats().requests, 0U);
+  ExpectAlive();
+}
+
+TEST_F(HttpServerTest, ChunkFramingIsReadToTheLetter) {
+  Start();
+  const std::string head =
+      "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const std::string_view bad :
+       {"3 3\r\nabc\r\n0\r\n\r\n", "3\r\nabc\r\n0\r\nX: y\n\r\n\r\n", "3\r\nabc\r\n0\n\n",
+        "3;a\nb\r\nabc\r\n0\r\n\r\n", "3\r\nabc\n0\r\n\r\n", "3\r\nabc\r\n0\r\n\n",
+        "0x3\r\nabc\r\n", " 3\r\nabc\r\n", "+3\r\nabc\r\n", "3\r\r\nabc\r\n"}) {
+    EXPECT_EQ(StatusOf(Ask(head + std::string(bad))), 400) << bad;
+  }
+  EXPECT_EQ(BodyOf(Ask(head + "03 \t ;a=\"b\"\r\nabc\r\n000\r\nX: y\r\nZ:\r\n\r\n")), "abc");
+  const std::string endless(10'000, ' ');
+  EXPECT_EQ(StatusOf(Ask(head + "3" + endless)), 400);
+  EXPECT_EQ(StatusOf(Ask(head + "0\r\nX: " + endless)), 431);
+}
+
 TEST_F(HttpServerTest, LocalNamesAndAddressesAreFineAsHost) {
   options_.allowed_hosts = {"models.example"};
   Start();
@@ -611,6 +680,42 @@ TEST_F(HttpServerTest, Expect100IsAnsweredBeforeTheBodyIsSent) {
   EXPECT_EQ(client.Receive(), "HTTP/1.1 100 Continue\r\n\r\n");
   client.Send("body");
   EXPECT_EQ(BodyOf(client.Receive()), "body");
+}
+
+TEST_F(HttpServerTest, Expect100BehindARequestInWorkIsAnsweredInTurn) {
+  options_.limits.request_time = milliseconds(200);
+  Start();
+  RawClient client(server_->port());
+  client.Send(Post("/later", "") +
+              "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+              "Expect: 100-continue\r\n\r\n");
+  ASSERT_TRUE(handler_.WaitFor(1));
+  EXPECT_FALSE(client.Readable(milliseconds(400)));  // waiting in turn is not slowness
+  handler_.Release();
+  EXPECT_EQ(BodyOf(client.Receive()), "1");
+  EXPECT_EQ(client.Receive(), "HTTP/1.1 100 Continue\r\n\r\n");
+  client.Send("body");
+  EXPECT_EQ(BodyOf(client.Receive()), "body");
+}
+
+TEST_F(HttpServerTest, Expect100IsNotSaidToThoseWhoDoNotWaitOrAreOld) {
+  Start();
+  RawClient eager(server_->port());
+  eager.Send(Post("/later", "") +
+             "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+             "Expect: 100-continue\r\n\r\nbody");
+  ASSERT_TRUE(handler_.WaitFor(1));
+  handler_.Release();
+  EXPECT_EQ(BodyOf(eager.Receive()), "1");
+  EXPECT_EQ(BodyOf(eager.Receive()), "body");
+  RawClient old(server_->port());
+  old.Send("POST / HTTP/1.0\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+  EXPECT_FALSE(old.Readable(milliseconds(100)));
+  old.Send("body");
+  EXPECT_EQ(BodyOf(old.Receive()), "body");
+  EXPECT_EQ(StatusOf(Ask("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+                         "Expect: miracles\r\nExpect: 100-continue\r\n\r\n")),
+            417);
 }
 
 TEST_F(HttpServerTest, RequestIdIsEchoedAlsoOnErrors) {
