@@ -1,11 +1,13 @@
 """The command line as people and scripts meet it: stdout, stderr and exit codes."""
 
+import ctypes
 import json
 import os
 import select
 import shutil
 import socket
 import stat
+import struct
 import subprocess
 import time
 
@@ -371,3 +373,23 @@ def test_request_timeout_is_the_time_that_a_request_may_take_whether_short_or_lo
     assert "did not arrive within 1 s" in answer
     long = serve(models={}, flags=["--request-timeout", "1m"])
     assert arrive_slowly(long, 11.5).startswith("HTTP/1.1 200 ")
+
+
+def without_epoll_pwait2():
+    """As on a kernel before 5.11: a filter of system calls that answers ENOSYS to that one (441 on every architecture)."""
+    load, equal, end = 0x20, 0x15, 0x06
+    steps = [(load, 0, 0, 0), (equal, 0, 1, 441), (end, 0, 0, 0x00050000 | 38), (end, 0, 0, 0x7FFF0000)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    program = struct.pack("@HP", len(steps), ctypes.addressof(code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    assert libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, as a filter
+
+
+def test_doctor_fails_where_the_kernel_lacks_what_the_event_loop_needs(tmp_path):
+    result = subprocess.run([BINARY, "doctor", "-o", "json"], capture_output=True, text=True, timeout=30, check=False,
+                            env=environment(tmp_path), cwd=tmp_path, preexec_fn=without_epoll_pwait2)
+    kernel = next(c for c in json.loads(result.stdout)["checks"] if c["name"] == "kernel")
+    assert kernel["result"] == "fail" and "epoll_pwait2" in kernel["finding"]
+    assert "5.11" in kernel["fix"]
+    assert result.returncode == 1
