@@ -1,12 +1,14 @@
 // `evenkeel serve`: one flag a setting, then the daemon.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
 
 #include "commands.h"
 #include "core/check.h"
+#include "core/format.h"
 #include "core/settings.h"
 #include "server/server.h"
 
@@ -103,6 +105,15 @@ void AddFlag(CLI::App& serve, const Setting& fallback, const std::shared_ptr<Giv
   });
 }
 
+// The default folder is made at the first start. One that somebody named is not: a mistyped name
+// would serve nothing, and look well.
+Status CheckNamedFolder(const Setting& models) {
+  std::error_code error;
+  if (models.origin == "default" || std::filesystem::exists(models.text, error)) return {};
+  return InvalidArgument("models: the folder '{}' does not exist ({}); make it: mkdir -p '{}'",
+                         models.text, models.origin, models.text);
+}
+
 int Serve(const Given& given) {
   SettingSources sources = DefaultSources();
   sources.flags.assign(given.begin(), given.end());
@@ -111,6 +122,11 @@ int Serve(const Given& given) {
   for (const std::string& line : warnings) std::fprintf(stderr, "evenkeel: %s\n", line.c_str());
   if (!settings.ok()) {
     std::fprintf(stderr, "evenkeel: %s\n", settings.status().message().c_str());
+    return kExitUsage;
+  }
+  const Status models = CheckNamedFolder(settings->at("models"));
+  if (!models.ok()) {
+    std::fprintf(stderr, "evenkeel: %s\n", models.message().c_str());
     return kExitUsage;
   }
   return RunServer(OptionsOf(*settings));

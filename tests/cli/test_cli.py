@@ -393,3 +393,34 @@ def test_doctor_fails_where_the_kernel_lacks_what_the_event_loop_needs(tmp_path)
     assert kernel["result"] == "fail" and "epoll_pwait2" in kernel["finding"]
     assert "5.11" in kernel["fix"]
     assert result.returncode == 1
+
+
+@pytest.mark.parametrize("how", ["--models", "argument", "environment", "file"])
+def test_a_models_folder_that_was_named_and_is_missing_is_an_error(cli, tmp_path, how):
+    missing = tmp_path / "nowhere"
+    flags = ["--state", str(tmp_path / "state"), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
+    env = {"EVENKEEL_MODELS": str(missing)} if how == "environment" else {}
+    if how == "file":
+        file = tmp_path / "config" / "evenkeel" / "config.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"models: {missing}\n")
+    named = {"--models": ["--models", str(missing)], "argument": [str(missing)]}.get(how, [])
+    result = cli("serve", *named, *flags, env=env)
+    assert result.returncode == 2
+    assert str(missing) in result.stderr and "does not exist" in result.stderr
+    assert f"mkdir -p '{missing}'" in result.stderr
+    assert not missing.exists()
+
+
+def test_the_default_models_folder_is_made(tmp_path):
+    folder = tmp_path / ".local" / "share" / "evenkeel" / "models"
+    with subprocess.Popen([BINARY, "serve", "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"],
+                          env=environment(tmp_path), cwd=tmp_path, stderr=subprocess.DEVNULL) as daemon:
+        try:
+            end = time.monotonic() + 20
+            while not folder.is_dir() and daemon.poll() is None and time.monotonic() < end:
+                time.sleep(0.05)
+            assert folder.is_dir()
+        finally:
+            daemon.terminate()
+    assert daemon.returncode == 0
