@@ -14,12 +14,6 @@
 #include "repository/triton_config.h"
 
 namespace evenkeel {
-namespace {
-
-constexpr Duration kHandOver =
-    std::chrono::milliseconds(250);  // a replaced version still takes calls
-
-}  // namespace
 
 // One load or unload on its way.
 struct ModelRegistry::Operation {
@@ -164,30 +158,31 @@ void ModelRegistry::StartVersions(const std::string& name, std::shared_ptr<Opera
 }
 
 void ModelRegistry::Swap(const std::string& name, Operation& operation) {
-  std::map<int64_t, std::shared_ptr<ModelVersion>> old;
+  ServedByNumber old;
   {
     const std::unique_lock lock(mutex_);
     Entry& entry = entries_.find(name)->second;
     old.swap(entry.serving);
-    for (auto& version : operation.versions) entry.serving[version->config().version] = version;
+    for (auto& version : operation.versions)
+      entry.serving[version->config().version] = Serve(version);
   }
   for (auto& version : operation.versions) {
     LogInfo("model '{}' version {} serves", name, version->version());
   }
   operation.versions.clear();
-  for (auto& [number, version] : old) RetireReplaced(std::move(version));
+  // Their tenures end with the last call that found one of them: at the earliest here.
+  for (const auto& [number, served] : old) replaced_.push_back(served.version);
 }
 
-// A front end that found it just before the swap is still reading its request: it must not be refused.
-void ModelRegistry::RetireReplaced(std::shared_ptr<ModelVersion> version) {
-  retiring_.push_back(version);  // Shutdown() waits for it
-  auto alarm = std::make_shared<std::unique_ptr<Alarm>>();
-  *alarm = context_.loop.MakeAlarm([this, version, alarm] {
-    std::erase(retiring_, version);
-    Retire(version, [] {});
-    context_.loop.Post([alarm] { alarm->reset(); });  // not while it rings
+ModelRegistry::Served ModelRegistry::Serve(std::shared_ptr<ModelVersion> version) {
+  // Whoever lets go last may be any thread.
+  auto tenure = std::make_shared<Tenure>([this, version] {
+    context_.loop.Post([this, version] {
+      // Unloaded or shut down: it drains already.
+      if (std::erase(replaced_, version) > 0) Retire(version, [] {});
+    });
   });
-  (*alarm)->Set(context_.clock.Now() + kHandOver);
+  return {std::move(version), std::move(tenure)};
 }
 
 void ModelRegistry::Retire(std::shared_ptr<ModelVersion> version, std::function<void()> done) {
@@ -200,7 +195,7 @@ void ModelRegistry::Retire(std::shared_ptr<ModelVersion> version, std::function<
 }
 
 void ModelRegistry::Unload(const std::string& name, std::shared_ptr<Operation> operation) {
-  std::map<int64_t, std::shared_ptr<ModelVersion>> old;
+  ServedByNumber old;
   {
     const std::unique_lock lock(mutex_);
     Entry& entry = entries_.find(name)->second;
@@ -216,7 +211,7 @@ void ModelRegistry::Unload(const std::string& name, std::shared_ptr<Operation> o
     LogInfo("model '{}' is unloaded", name);
     Finish(name, *operation, Status::Ok());
   };
-  for (auto& [number, version] : old) Retire(std::move(version), one_less);
+  for (const auto& [number, served] : old) Retire(served.version, one_less);
   // Not at once: many unloads in a row of a model that is gone would nest.
   context_.loop.Post(one_less);
 }
@@ -260,12 +255,13 @@ void ModelRegistry::StartLoads() {
 void ModelRegistry::Shutdown(std::function<void()> done) {
   shutting_down_ = true;
   shut_down_ = std::move(done);
-  std::vector<std::shared_ptr<ModelVersion>> serving;
+  std::vector<std::shared_ptr<ModelVersion>> serving = std::exchange(replaced_, {});
+  std::vector<ServedByNumber> let_go;  // after the mutex
   {
     const std::unique_lock lock(mutex_);
     for (auto& [name, entry] : entries_) {
-      for (auto& [number, version] : entry.serving) serving.push_back(version);
-      entry.serving.clear();
+      for (const auto& [number, served] : entry.serving) serving.push_back(served.version);
+      let_go.push_back(std::exchange(entry.serving, {}));
       entry.wanted = false;
       entry.state = "UNAVAILABLE";
       entry.reason = "the server is shutting down";
@@ -277,7 +273,8 @@ void ModelRegistry::Shutdown(std::function<void()> done) {
 }
 
 void ModelRegistry::MaybeShutDown() {
-  if (shut_down_ && loading_ == 0 && retiring_.empty()) std::exchange(shut_down_, nullptr)();
+  if (shut_down_ && loading_ == 0 && replaced_.empty() && retiring_.empty())
+    std::exchange(shut_down_, nullptr)();
 }
 
 void ModelRegistry::AbandonAll() {
@@ -286,6 +283,21 @@ void ModelRegistry::AbandonAll() {
 
 Result<std::shared_ptr<ModelVersion>> ModelRegistry::Find(std::string_view name,
                                                           std::string_view version) const {
+  auto found = Look(name, version);
+  if (!found.ok()) return found.status();
+  return std::move(found->version);
+}
+
+Result<std::shared_ptr<ServedModel>> ModelRegistry::FindForCall(std::string_view name,
+                                                                std::string_view version) const {
+  auto found = Look(name, version);
+  if (!found.ok()) return found.status();
+  return std::shared_ptr<ServedModel>(
+      std::make_shared<Lease>(std::move(found->version), std::move(found->tenure)));
+}
+
+Result<ModelRegistry::Served> ModelRegistry::Look(std::string_view name,
+                                                  std::string_view version) const {
   const std::shared_lock lock(mutex_);
   const auto at = entries_.find(name);
   if (at == entries_.end()) return NotFound("unknown model '{}'", name);
@@ -318,7 +330,7 @@ Result<std::vector<std::shared_ptr<ModelVersion>>> ModelRegistry::Serving(
   const std::shared_lock lock(mutex_);
   for (const auto& [model, entry] : entries_) {
     if (!name.empty() && model != name) continue;
-    for (const auto& [number, one] : entry.serving) found.push_back(one);
+    for (const auto& [number, served] : entry.serving) found.push_back(served.version);
   }
   return found;
 }
@@ -327,9 +339,10 @@ std::vector<RepositoryEntry> ModelRegistry::Index(bool ready_only) const {
   std::vector<RepositoryEntry> index;
   const std::shared_lock lock(mutex_);
   for (const auto& [name, entry] : entries_) {
-    for (const auto& [number, version] : entry.serving) {
-      index.push_back({name, version->version(), version->available() ? "READY" : "UNAVAILABLE",
-                       version->available() ? entry.reason : "no worker is up"});
+    for (const auto& [number, served] : entry.serving) {
+      const bool available = served.version->available();
+      index.push_back({name, served.version->version(), available ? "READY" : "UNAVAILABLE",
+                       available ? entry.reason : "no worker is up"});
     }
     if (entry.serving.empty()) index.push_back({name, "", entry.state, entry.reason});
   }
@@ -347,8 +360,8 @@ bool ModelRegistry::Ready(std::vector<std::string>* why) const {
         why->push_back(fmt::format("model '{}': {}", name, entry.reason));
       continue;
     }
-    const bool serves =
-        std::ranges::any_of(entry.serving, [](const auto& v) { return v.second->available(); });
+    const bool serves = std::ranges::any_of(
+        entry.serving, [](const auto& v) { return v.second.version->available(); });
     if (serves) continue;
     ready = false;
     if (why) why->push_back(fmt::format("model '{}': {} {}", name, entry.state, entry.reason));

@@ -2,7 +2,8 @@
 //
 // Contract: operations on one model run one after the other, in the order asked; those on different models side by side, at most
 //   kLoadsAtOnce loading. A load of a model that serves is a reload: the new versions are warm before they replace the old, which then answer
-//   what they accepted and go. A failed load leaves what served before.
+//   what they accepted and go. A failed load leaves what served before. Whoever leased a version before it was replaced can still
+//   hand it the call: a replaced version drains when its tenure ends. One that is unloaded refuses at once.
 // Thread-safety: Find() and the queries are thread-safe; LoadAsync/UnloadAsync too. `done` callbacks come on the loop.
 #pragma once
 
@@ -18,6 +19,7 @@
 
 #include "core/status.h"
 #include "frontends/service.h"
+#include "server/lease.h"
 #include "server/model_version.h"
 #include "server/task_thread.h"
 
@@ -36,7 +38,11 @@ class ModelRegistry {
   // Answers what still waits with kUnavailable, so that Shutdown() can end. On the loop.
   void AbandonAll();
 
+  // Errors: kNotFound (unknown name or version), kUnavailable (known, not ready).
   Result<std::shared_ptr<ModelVersion>> Find(std::string_view name, std::string_view version) const;
+  // The same, to hand it one call.
+  Result<std::shared_ptr<ServedModel>> FindForCall(std::string_view name,
+                                                   std::string_view version) const;
   // Serving versions of a model, or of all (name ""), by name and ascending version. Error kNotFound.
   Result<std::vector<std::shared_ptr<ModelVersion>>> Serving(std::string_view name,
                                                              std::string_view version) const;
@@ -51,8 +57,13 @@ class ModelRegistry {
   static constexpr int kLoadsAtOnce = 4;
 
   struct Operation;
+  struct Served {
+    std::shared_ptr<ModelVersion> version;
+    std::shared_ptr<const Tenure> tenure;  // ends after it was replaced: then it drains
+  };
+  using ServedByNumber = std::map<int64_t, Served>;
   struct Entry {
-    std::map<int64_t, std::shared_ptr<ModelVersion>> serving;
+    ServedByNumber serving;
     std::string state = "UNAVAILABLE";
     std::string reason = "unloaded";
     bool wanted = false;          // should serve: counts for readiness
@@ -73,7 +84,8 @@ class ModelRegistry {
   void Unload(const std::string& name, std::shared_ptr<Operation> operation);
   void Finish(const std::string& name, Operation& operation, const Status& status);
   void Retire(std::shared_ptr<ModelVersion> version, std::function<void()> done);
-  void RetireReplaced(std::shared_ptr<ModelVersion> version);
+  Served Serve(std::shared_ptr<ModelVersion> version);
+  Result<Served> Look(std::string_view name, std::string_view version) const;
   void Note(const std::string& name, std::string state, std::string reason);
 
   ServingContext& context_;
@@ -85,6 +97,7 @@ class ModelRegistry {
   int loading_ = 0;
   std::deque<std::function<void()>> load_queue_;
   std::vector<std::shared_ptr<ModelVersion>> starting_;
+  std::vector<std::shared_ptr<ModelVersion>> replaced_;  // their tenures have not ended yet
   std::vector<std::shared_ptr<ModelVersion>> retiring_;
   bool shutting_down_ = false;
   std::function<void()> shut_down_;

@@ -51,9 +51,7 @@ ModelStatistics ToStatistics(const ModelVersion& version) {
 
 Result<std::shared_ptr<ServedModel>> ServiceImpl::Find(std::string_view name,
                                                        std::string_view version) {
-  auto found = registry_.Find(name, version);
-  if (!found.ok()) return found.status();
-  return std::shared_ptr<ServedModel>(std::move(*found));
+  return registry_.FindForCall(name, version);
 }
 
 Result<bool> ServiceImpl::ModelReady(std::string_view name, std::string_view version) const {
