@@ -2,6 +2,10 @@
 
 #include <google/protobuf/message_lite.h>
 
+#include <array>
+#include <optional>
+
+#include "core/format.h"
 #include "frontends/server_timing.h"
 
 namespace evenkeel {
@@ -11,6 +15,20 @@ namespace {
 constexpr size_t kMaxRequestId = 256;
 // A status travels as a header, and clients refuse headers past 8 KiB: a name of a megabyte must not hide its own error.
 constexpr size_t kMaxErrorText = 2048;
+
+// How a message was compressed, told by its first bytes, for the frame's flag does not reach us. Gzip's first byte begins no protobuf
+// message (there is no wire type 7). Zlib's would be a number as field 15, which no message of these protocols has; the second byte
+// has to fit it, too.
+std::optional<Coding> CodingOf(const std::vector<grpc::Slice>& slices) {
+  std::array<unsigned, 2> lead{};
+  size_t have = 0;
+  for (const grpc::Slice& slice : slices) {
+    for (size_t i = 0; i < slice.size() && have < lead.size(); ++i) lead[have++] = slice.begin()[i];
+  }
+  if (lead[0] == 0x1f && lead[1] == 0x8b) return Coding::kGzip;
+  if (lead[0] == 0x78 && (lead[0] * 256 + lead[1]) % 31 == 0) return Coding::kDeflate;
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -27,13 +45,41 @@ grpc::Status ToGrpc(const Status& status) {
   return {static_cast<grpc::StatusCode>(InfoOf(status.code()).grpc), ErrorText(status)};
 }
 
-bool RequestSlices::Hold(const grpc::ByteBuffer& message) {
-  if (!message.Valid()) return true;  // an empty message
-  if (!message.Dump(&slices_).ok()) return false;
+Status RequestSlices::Hold(const grpc::ByteBuffer& message, size_t max_bytes) {
+  if (!message.Valid()) return {};  // an empty message
+  if (!message.Dump(&slices_).ok()) return InvalidArgument("unreadable message");
+  if (const auto coding = CodingOf(slices_)) return Unfold(*coding, max_bytes);
   views_.reserve(slices_.size());
   for (const grpc::Slice& slice : slices_)
     views_.push_back(std::as_bytes(std::span(slice.begin(), slice.size())));
-  return true;
+  return {};
+}
+
+Status RequestSlices::Unfold(Coding coding, size_t max_bytes) {
+  std::string joined;
+  if (slices_.size() > 1) {
+    for (const grpc::Slice& slice : slices_)
+      joined.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  const ByteSpan packed = slices_.size() > 1
+                              ? std::as_bytes(std::span(joined))
+                              : std::as_bytes(std::span(slices_[0].begin(), slices_[0].size()));
+  Unfolder unfolder(packed, coding, max_bytes);
+  for (;;) {
+    const Result<bool> done = unfolder.Step();
+    if (!done.ok()) return done.status();
+    if (*done) break;
+  }
+  views_.push_back(unfolder.plain());
+  unfolded_ = unfolder.Take();
+  slices_.clear();
+  return {};
+}
+
+size_t RequestSlices::bytes() const {
+  size_t sum = 0;
+  for (const ByteSpan view : views_) sum += view.size();
+  return sum;
 }
 
 Time DeadlineOf(const grpc::ServerContextBase& context, Time now) {
@@ -52,11 +98,15 @@ grpc::ByteBuffer WriteMessage(const GrpcExchange& exchange, size_t size) {
   return {&slice, 1};
 }
 
-bool ReadMessage(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* message) {
-  if (!bytes.Valid()) return message->ParseFromString("");
-  grpc::Slice slice;
-  if (!bytes.DumpToSingleSlice(&slice).ok()) return false;
-  return message->ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
+Status ReadMessage(const grpc::ByteBuffer& bytes, size_t max_bytes,
+                   google::protobuf::MessageLite* message) {
+  RequestSlices slices;
+  EK_RETURN_IF_ERROR(slices.Hold(bytes, max_bytes));
+  std::string joined;
+  for (const ByteSpan view : slices.views())
+    joined.append(reinterpret_cast<const char*>(view.data()), view.size());
+  return message->ParseFromString(joined) ? Status::Ok()
+                                          : InvalidArgument("malformed protobuf message");
 }
 
 grpc::ByteBuffer ToMessage(const google::protobuf::MessageLite& message) {

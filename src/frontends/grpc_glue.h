@@ -13,6 +13,7 @@
 #include "core/clock.h"
 #include "core/status.h"
 #include "frontends/grpc_exchange.h"
+#include "net/gzip.h"
 
 namespace google::protobuf {
 class MessageLite;
@@ -24,15 +25,20 @@ grpc::Status ToGrpc(const Status& status);
 // The message, cut to what fits a header.
 std::string ErrorText(const Status& status);
 
-// The slices of a message, held until destroyed.
+// The bytes of a message, held until destroyed. A compressed message is unfolded here, never past its
+// limit: gRPC's own unfolding has none, and is off (kserve_grpc.cc).
 class RequestSlices {
  public:
-  // False if the message cannot be read (a broken compressed stream).
-  bool Hold(const grpc::ByteBuffer& message);
+  // Errors: kInvalidArgument (a broken compressed stream), kTooLarge (it unfolds to more than `max_bytes`).
+  Status Hold(const grpc::ByteBuffer& message, size_t max_bytes);
   std::span<const ByteSpan> views() const { return views_; }
+  size_t bytes() const;  // of all views
 
  private:
+  Status Unfold(Coding coding, size_t max_bytes);
+
   std::vector<grpc::Slice> slices_;
+  GrowingBytes unfolded_;
   std::vector<ByteSpan> views_;
 };
 
@@ -42,8 +48,10 @@ Time DeadlineOf(const grpc::ServerContextBase& context, Time now);
 // REQUIRES: exchange.Prepare() gave `size`.
 grpc::ByteBuffer WriteMessage(const GrpcExchange& exchange, size_t size);
 
-// Messages that are not worth a reader of their own, through protobuf. ReadMessage() is false for malformed bytes.
-bool ReadMessage(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* message);
+// Messages that are not worth a reader of their own, through protobuf. Errors of ReadMessage(): as Hold(), and kInvalidArgument for
+// malformed bytes.
+Status ReadMessage(const grpc::ByteBuffer& bytes, size_t max_bytes,
+                   google::protobuf::MessageLite* message);
 grpc::ByteBuffer ToMessage(const google::protobuf::MessageLite& message);
 
 // Sends x-request-id back in the initial metadata. Before anything else is sent.

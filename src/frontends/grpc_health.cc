@@ -34,7 +34,7 @@ class HealthWatch final : public StreamHandler {
 
   void OnRead(bool ok) override {
     HealthCheckRequest request;
-    if (!ok || !ReadMessage(message_, &request))
+    if (!ok || !ReadMessage(message_, stream_.front().max_message_bytes, &request).ok())
       return Finish(InvalidArgument("health: malformed request"));
     name_ = request.service();
     Look();

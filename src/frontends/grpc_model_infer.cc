@@ -44,9 +44,8 @@ class ModelInferCall final : public InferCall {
     arrived = SteadyClock::Instance().Now();
     deadline = DeadlineOf(context_, arrived);
     EchoRequestId(context_);
-    const Status status = request_.Hold(message_)
-                              ? exchange_.Begin(front_.service, request_.views(), this)
-                              : InvalidArgument("inference request: unreadable message");
+    Status status = request_.Hold(message_, front_.max_message_bytes).Annotate("inference request");
+    if (status.ok()) status = exchange_.Begin(front_.service, request_.views(), this);
     if (!status.ok()) return Fail(status);
     started_ = true;
     exchange_.model().Infer(this);

@@ -37,9 +37,9 @@ class UnaryCall final : public StreamHandler {
 
   // Answers the error itself.
   bool Read(google::protobuf::MessageLite* request) {
-    if (ReadMessage(message_, request)) return true;
-    Reply(InvalidArgument("{}: malformed protobuf message", stream_.method()), {});
-    return false;
+    const Status status = ReadMessage(message_, stream_.front().max_message_bytes, request);
+    if (!status.ok()) Reply(status.Annotate(stream_.method()), {});
+    return status.ok();
   }
   // Once, from any thread.
   void Reply(const Status& status, const grpc::ByteBuffer& message) {

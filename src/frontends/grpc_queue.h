@@ -97,6 +97,7 @@ struct GrpcFront {
   OpenStreams& streams;
   InferMethod infer;
   grpc::AsyncGenericService generic;
+  size_t max_message_bytes = 0;  // as sent, and unfolded
 };
 
 // What a ByteStream tells. The methods run on the queue's thread.

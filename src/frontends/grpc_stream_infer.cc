@@ -22,13 +22,16 @@ class StreamItem final : public InferCall {
   explicit StreamItem(std::shared_ptr<StreamCall> stream) : stream_(std::move(stream)) {}
 
   // Reads the message; an error is to be answered with Refuse().
-  Status Begin(Service& service, const grpc::ByteBuffer& message, Time stream_deadline) {
+  Status Begin(const GrpcFront& front, const grpc::ByteBuffer& message, Time stream_deadline) {
     bytes = message.Length();
     arrived = SteadyClock::Instance().Now();
     deadline = stream_deadline;
-    if (!request_.Hold(message)) return InvalidArgument("inference request: unreadable message");
-    return exchange_.Begin(service, request_.views(), this);
+    EK_RETURN_IF_ERROR(
+        request_.Hold(message, front.max_message_bytes).Annotate("inference request"));
+    return exchange_.Begin(front.service, request_.views(), this);
   }
+  // What a compressed message takes beyond what was sent.
+  size_t unfolded_bytes() const { return std::max(request_.bytes(), bytes) - bytes; }
   void Infer() { exchange_.model().Infer(this); }
   void Cancel() {
     if (!done_.load(std::memory_order_relaxed)) exchange_.model().Cancel(this);
@@ -51,9 +54,7 @@ class StreamItem final : public InferCall {
 class StreamCall final : public StreamHandler, public Drainable {
  public:
   explicit StreamCall(ByteStream& stream)
-      : service_(stream.front().service),
-        stream_(stream),
-        deadline_(DeadlineOf(stream.context(), SteadyClock::Instance().Now())) {
+      : stream_(stream), deadline_(DeadlineOf(stream.context(), SteadyClock::Instance().Now())) {
     EchoRequestId(stream.context());
   }
 
@@ -80,8 +81,14 @@ class StreamCall final : public StreamHandler, public Drainable {
       in_flight_.emplace(item.get(), item);
       held_bytes_ += message.Length();
     }
-    if (const Status status = item->Begin(service_, message, deadline_); !status.ok())
+    if (const Status status = item->Begin(stream_.front(), message, deadline_); !status.ok())
       return item->Refuse(status);
+    {
+      const std::lock_guard lock(mutex_);
+      const size_t more = item->unfolded_bytes();
+      held_bytes_ += more;
+      item->bytes += more;
+    }
     item->Infer();
     bool cancelled = false;
     {
@@ -193,7 +200,6 @@ class StreamCall final : public StreamHandler, public Drainable {
     }
   }
 
-  Service& service_;
   ByteStream& stream_;
   const Time deadline_;
   std::shared_ptr<StreamCall> self_;  // gRPC's share, until OnDone()

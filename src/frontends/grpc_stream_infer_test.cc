@@ -91,6 +91,32 @@ TEST_F(GrpcStreamTest, ReadsNoMoreThanItsBoundUntilAnswersGoOut) {
   EXPECT_TRUE(stream->Finish().ok());
 }
 
+TEST_F(GrpcStreamTest, CompressedMessagesCountAsWhatTheyUnfoldTo) {
+  grpc::ClientContext context;
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  const auto stream = stub_->ModelStreamInfer(&context);
+  model_.Hold(true);
+  auto request = Echo({1, 2, 3, 4});
+  request.mutable_inputs(0)->set_shape(0, 1 << 20);
+  request.set_raw_input_contents(0, std::string(16 << 20, '\0'));
+  // Eight of 16 MiB are the 128 MiB that a stream holds, though each is sent as some 16 KiB.
+  std::thread sender([&] {
+    for (int i = 0; i < 12; ++i) stream->Write(request);
+    stream->WritesDone();
+  });
+  EXPECT_TRUE(Eventually([&] { return model_.held() == 8; }));
+  std::this_thread::yield();
+  EXPECT_EQ(model_.held(), 8U);
+  model_.Hold(false);
+  model_.Release();
+  inference::ModelStreamInferResponse response;
+  int answers = 0;
+  while (stream->Read(&response)) ++answers;
+  sender.join();
+  EXPECT_EQ(answers, 12);
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
 TEST_F(GrpcStreamTest, AClientThatGoesAwayCancelsEverythingInFlight) {
   model_.Hold(true);
   grpc::ClientContext context;

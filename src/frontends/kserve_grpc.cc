@@ -31,6 +31,8 @@ void SetLimits(grpc::ServerBuilder& builder, const GrpcOptions& options) {
       std::min<size_t>(options.max_message_bytes, std::numeric_limits<int>::max()));
   builder.SetMaxReceiveMessageSize(bytes);
   builder.SetMaxSendMessageSize(-1);
+  // A message is measured only after gRPC has unfolded all of it: 64 MiB may become 64 GiB. RequestSlices unfolds instead.
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 16 * 1024);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10 * kSecond);
@@ -70,7 +72,8 @@ constexpr int kWaitingOtherCalls = 4;
 
 // Order matters: the server goes first, then the queues, then what calls use.
 struct KServeGrpc::Impl {
-  explicit Impl(Service& service) : front{service, streams, {}, {}} {}
+  Impl(Service& service, size_t max_message_bytes)
+      : front{service, streams, {}, {}, max_message_bytes} {}
 
   OpenStreams streams;
   GrpcFront front;
@@ -84,7 +87,7 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
                                                       const GrpcOptions& options) {
   static std::once_flag once;
   std::call_once(once, SetProcessDefaults);
-  auto impl = std::make_unique<Impl>(service);
+  auto impl = std::make_unique<Impl>(service, options.max_message_bytes);
   grpc::ServerBuilder builder;
   SetLimits(builder, options);
   const bool bare_ipv6 =

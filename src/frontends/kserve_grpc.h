@@ -24,7 +24,7 @@ struct GrpcOptions {
   std::string address = "127.0.0.1";
   // 0: any free one.
   int port = 8001;
-  // A larger request is refused with RESOURCE_EXHAUSTED.
+  // A larger request, as sent or unfolded, is refused with RESOURCE_EXHAUSTED.
   size_t max_message_bytes = size_t{64} << 20;
   // Calls at once on one connection; more wait at the client.
   int max_streams = 1024;

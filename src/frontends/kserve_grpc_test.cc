@@ -167,7 +167,8 @@ TEST_F(KServeGrpcTest, BadRequestsNameWhatIsWrong) {
 
 TEST_F(KServeGrpcTest, BytesThatAreNoMessageAreRefusedAndTheConnectionServesOn) {
   grpc::GenericStub generic(channel_);
-  for (const std::string_view bytes : {"\x3a\xff\xff\xff\x7f", "\x0a\x02\xc0\x80", "garbage!"}) {
+  for (const std::string_view bytes : {"\x3a\xff\xff\xff\x7f", "\x0a\x02\xc0\x80", "garbage!",
+                                       "\x1f\x8b\x08garbage", "\x78\x9cgarbage", "\x1f", "\x78"}) {
     grpc::ClientContext context;
     const grpc::Slice slice(bytes.data(), bytes.size());
     const grpc::ByteBuffer request(&slice, 1);
@@ -317,6 +318,48 @@ TEST_F(KServeGrpcTest, MessagesOverTheLimitAreRefused) {
   auto request = Echo({1, 2, 3, 4});
   request.set_raw_input_contents(0, std::string(2000, 'x'));
   EXPECT_EQ(Refused(request).error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  inference::ModelInferResponse response;
+  EXPECT_TRUE(Infer(Echo({1, 2, 3, 4}), &response).ok());
+}
+
+TEST_F(KServeGrpcTest, CompressedMessagesAreUnfolded) {
+  auto request = Echo({1, 2, 3, 4});
+  request.set_id(std::string(5000, 'i'));
+  for (const auto algorithm : {GRPC_COMPRESS_GZIP, GRPC_COMPRESS_DEFLATE}) {
+    grpc::ClientContext context, control;
+    context.set_compression_algorithm(algorithm);
+    inference::ModelInferResponse response;
+    const grpc::Status status = stub_->ModelInfer(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(response.id(), request.id());
+    EXPECT_EQ(response.raw_output_contents(0), Bytes({1, 2, 3, 4}));
+    control.set_compression_algorithm(algorithm);
+    inference::ModelMetadataRequest model;
+    model.set_name(std::string(5000, 'n'));
+    inference::ModelMetadataResponse answer;
+    EXPECT_EQ(stub_->ModelMetadata(&control, model, &answer).error_code(), StatusCode::NOT_FOUND);
+  }
+}
+
+TEST_F(KServeGrpcTest, AMessageIsNotUnfoldedPastTheLimit) {
+  StartServer({.max_message_bytes = 100'000});
+  auto request = Echo({1, 2, 3, 4});
+  request.set_raw_input_contents(0, std::string(50'000'000, '\0'));
+  for (const auto algorithm : {GRPC_COMPRESS_GZIP, GRPC_COMPRESS_DEFLATE}) {
+    grpc::ClientContext context, control;
+    context.set_compression_algorithm(algorithm);
+    inference::ModelInferResponse response;
+    const grpc::Status status = stub_->ModelInfer(&context, request, &response);
+    EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_EQ(status.error_message(),
+              "inference request: the body unfolds to more than 100000 bytes");
+    control.set_compression_algorithm(algorithm);
+    inference::ModelReadyRequest ready;
+    ready.set_name(std::string(200'000, 'n'));
+    inference::ModelReadyResponse answer;
+    EXPECT_EQ(stub_->ModelReady(&control, ready, &answer).error_code(),
+              StatusCode::RESOURCE_EXHAUSTED);
+  }
   inference::ModelInferResponse response;
   EXPECT_TRUE(Infer(Echo({1, 2, 3, 4}), &response).ok());
 }
