@@ -365,8 +365,8 @@ def test_foreign_host_and_origin(daemon):
 
 
 def test_slow_head_and_slow_body(daemon):
-    expect(raw(daemon, head(daemon, len(GOOD))[:-10]), 408, "head", "slow")
-    expect(raw(daemon, head(daemon, len(GOOD)) + GOOD[:10]), 408, "body", "10 bytes")
+    expect(raw(daemon, head(daemon, len(GOOD))[:-10]), 408, "did not arrive within 1 s", "head")
+    expect(raw(daemon, head(daemon, len(GOOD)) + GOOD[:10]), 408, "did not arrive within 1 s", "10 bytes of its body")
 
 
 def test_one_byte_at_a_time_is_not_refused_within_the_limit(daemon):

@@ -301,7 +301,7 @@ def test_statistics_equal_what_was_sent(client):
     assert stats.name == "lstm" and stats.version == "1"
     assert stats.inference_count == sum(sizes)
     assert stats.inference_stats.success.count == len(sizes) and stats.inference_stats.success.ns > 0
-    assert stats.execution_count == 5 + 3  # 150 rows are three batches
+    assert stats.execution_count >= 5 + 3  # 150 rows are three batches, or more where full ones would miss the objective
     assert sum(b.batch_size * b.compute_infer.count for b in stats.batch_stats) == sum(sizes)
     assert sum(b.compute_infer.count for b in stats.batch_stats) == stats.execution_count
     assert {one.name for one in client.get_inference_statistics().model_stats} == set(MODELS)

@@ -237,10 +237,11 @@ def test_statistics_equal_what_was_sent(client, demo):
     assert stats["inference_stats"]["success"]["count"] == len(sizes)
     assert stats["inference_stats"]["success"]["ns"] > 0
     assert stats["inference_stats"]["fail"]["count"] == 1
-    assert stats["execution_count"] == 5 + 3  # 150 rows are three batches
+    assert stats["execution_count"] >= 5 + 3  # 150 rows are three batches, or more where full ones would miss the objective
     assert sum(b["batch_size"] * b["compute_infer"]["count"] for b in stats["batch_stats"]) == sum(sizes)
     assert sum(b["compute_infer"]["count"] for b in stats["batch_stats"]) == stats["execution_count"]
-    assert {b["batch_size"] for b in stats["batch_stats"]} == {1, 2, 3, 8, 64, 22}
+    batches = {b["batch_size"] for b in stats["batch_stats"]}
+    assert {1, 2, 3, 8} < batches and max(batches) <= 64
     assert stats["last_inference"] > 1_700_000_000_000
     assert {one["name"] for one in client.get_inference_statistics()["model_stats"]} == set(MODELS)
     assert statistics(demo, "lstm")["inference_count"] == sum(sizes)
