@@ -122,7 +122,7 @@ class Dispatcher {
   // Warming and the sizes it gives, under the mutex (dispatcher_warm.cc).
   void PlanWarming(Instance& instance, Actions* actions);
   bool StartWarm(Instance& instance, Time now, Actions* actions);
-  bool MayHoldUp(const Instance& instance, int rows, Time now) const;
+  bool MayHoldUp(const Instance& instance, int rows, bool required, Time now) const;
   void FinishWarm(Instance& instance, const Batch& batch, const ipc::Completion& completion,
                   Actions* actions);
   void CountWarmRun(Instance& instance, int rows, Duration took);

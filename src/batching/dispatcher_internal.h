@@ -36,14 +36,22 @@ struct Dispatcher::Batch {
 // padding (optional, only while nothing else is to be done). Both ascend.
 struct WarmPlan {
   std::deque<int> required, optional;
-  std::set<int> warm;      // sizes that may be used
-  bool exact = false;      // shapes vary or warming failed: any size is run as it is
-  int runs_of_first = 0;   // of the first size in line: one compiles, the next gives T
-  Duration first_run{};    // of that size
+  std::set<int> warm;  // sizes that may be used
+  bool exact = false;  // shapes vary or warming failed: any size is run as it is
+  int current = 0;     // size that is being measured
+  int runs = 0;        // of it: the first compiles, the others give T
+  Duration first_run{}, best_run{};
   Duration compilation{};  // what the first run of the last size took beyond its T
   Duration spent{};
 
-  std::deque<int>& next() { return required.empty() ? optional : required; }
+  bool Has(int rows) const {
+    return (!required.empty() && required.front() == rows) ||
+           (!optional.empty() && optional.front() == rows);
+  }
+  void Drop(int rows) {
+    std::erase(required, rows);
+    std::erase(optional, rows);
+  }
   void DropFrom(int rows) {
     for (auto* sizes : {&required, &optional})
       std::erase_if(*sizes, [=](int s) { return s >= rows; });

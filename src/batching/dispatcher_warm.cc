@@ -2,7 +2,8 @@
 //
 // Required sizes (1, 2, 4 ... and the largest) come before the model is ready, within a second; the others, and what the second
 // was too short for, later. A warm-up holds up the instance, so then only runs that are short beside the objective are made.
-// A size that takes longer than the objective is of no use: warming ends there, before the size if the last two foretell it.
+// A size that takes longer than the objective is of no use: warming ends there. Where the last two sizes foretell it, it pauses
+// before the size, until times seen in service foretell less.
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -19,10 +20,11 @@ using namespace std::chrono_literals;
 
 constexpr Duration kBeforeReady = 1s;   // compute spent on warming before the model counts as ready
 constexpr Duration kInAll = 3s;         // and on all of it
-constexpr Duration kTooLongTwice = 5s;  // a first run longer than this is not repeated for its time
+constexpr Duration kTooLongTwice = 5s;  // a run longer than this is not repeated for its time
+constexpr int kMostRuns = 4;            // of one size
 
 // A serving instance is held up by a warm-up for at most this part of the objective.
-constexpr int kRequiredPart = 4;
+constexpr int kRequiredPart = 2;
 constexpr int kOptionalPart = 10;
 
 }  // namespace
@@ -65,23 +67,28 @@ void Dispatcher::MakeUsable(Instance& instance, Actions* actions) {
 }
 
 bool Dispatcher::StartWarm(Instance& instance, Time now, Actions* actions) {
-  const auto& sizes = instance.plan.next();
-  if (!instance.inflight.empty() || sizes.empty()) return false;
-  const int rows = sizes.front();
-  if (instance.usable && !MayHoldUp(instance, rows, now)) return false;
-  auto batch = std::make_unique<Batch>();
-  batch->rows = batch->run_rows = rows;
-  Launch(instance, std::move(batch), now, actions);
-  return true;
+  WarmPlan& plan = instance.plan;
+  if (!instance.inflight.empty()) return false;
+  for (const auto* sizes : {&plan.required, &plan.optional}) {
+    if (sizes->empty()) continue;
+    const int rows = sizes->front();
+    if (instance.usable && !MayHoldUp(instance, rows, sizes == &plan.required, now)) continue;
+    if (std::exchange(plan.current, rows) != rows) plan.runs = 0;
+    auto batch = std::make_unique<Batch>();
+    batch->rows = batch->run_rows = rows;
+    Launch(instance, std::move(batch), now, actions);
+    return true;
+  }
+  return false;
 }
 
 // Whether an instance that serves may be kept busy with a warm-up now: whoever comes meanwhile waits for its end.
-bool Dispatcher::MayHoldUp(const Instance& instance, int rows, Time now) const {
+bool Dispatcher::MayHoldUp(const Instance& instance, int rows, bool required, Time now) const {
   if (draining_ || !retries_.empty()) return false;
   const WarmPlan& plan = instance.plan;
-  const bool required = !plan.required.empty();
+  const bool compiled = plan.current == rows && plan.runs > 0;
   const Duration run =
-      stats_.times.Estimate(rows) + (plan.runs_of_first == 0 ? plan.compilation : Duration::zero());
+      stats_.times.Estimate(rows) + (compiled ? Duration::zero() : plan.compilation);
   if (run > Objective() / (required ? kRequiredPart : kOptionalPart)) return false;
   if (queue_.empty()) return true;
   // More waits than one batch takes: larger batches are what is missing. But every other batch at most, and at no one's cost.
@@ -128,7 +135,7 @@ Duration Dispatcher::NextTime(int rows) const {
 void Dispatcher::FinishWarm(Instance& instance, const Batch& batch,
                             const ipc::Completion& completion, Actions* actions) {
   WarmPlan& plan = instance.plan;
-  if (plan.next().empty() || plan.next().front() != batch.rows) return;  // being detached
+  if (!plan.Has(batch.rows)) return;  // being detached
   plan.spent += completion.compute;
   const auto scatter = Scatter::Create(options_.signature, completion.outputs, batch.run_rows);
   if (!completion.status.ok()) {
@@ -153,7 +160,9 @@ void Dispatcher::FinishWarm(Instance& instance, const Batch& batch,
   if (plan.spent > kInAll) plan.optional.clear();
   // The smallest size is in use whatever it takes.
   const bool some = plan.exact || !plan.warm.empty();
-  if (plan.required.empty() || (plan.spent > kBeforeReady && some)) MakeUsable(instance, actions);
+  const bool enough = plan.required.empty() || plan.spent > kBeforeReady ||
+                      NextTime(plan.required.front()) > Objective();
+  if (some && enough) MakeUsable(instance, actions);
   if (instance.usable) PublishPartLimit();
 }
 
@@ -161,25 +170,22 @@ void Dispatcher::CountWarmRun(Instance& instance, int rows, Duration took) {
   WarmPlan& plan = instance.plan;
   // An earlier worker or another instance has told.
   const bool known = stats_.times.entries().contains(rows);
-  const int runs = ++plan.runs_of_first;
-  if (runs == 1) plan.first_run = took;
-  if (!known && runs == 1 && took < kTooLongTwice) return;
-  const Duration time = known ? stats_.times.Estimate(rows) : took;
-  const bool useless = !plan.warm.empty() && time > Objective();
-  // A disturbance must not cost the size for good.
-  if (useless && runs == 2 && !instance.usable) return;
-  if (!known) stats_.times.Record(rows, took);
+  Duration time = stats_.times.Estimate(rows);
+  if (++plan.runs == 1) plan.first_run = plan.best_run = took;
+  if (!known) {
+    if (plan.runs == 1 && took < kTooLongTwice) return;
+    plan.best_run = plan.runs == 2 ? took : std::min(plan.best_run, took);
+    // A disturbance must not cost the size, or those after it, for good; and of the smallest the objective is made.
+    const bool odd = plan.warm.empty() ? plan.runs < 3 && plan.spent <= kBeforeReady
+                                       : plan.best_run > std::min(Objective(), time + time / 4);
+    if (odd && plan.runs < kMostRuns && took < kTooLongTwice) return;
+    time = plan.best_run;
+    stats_.times.Record(rows, time);
+  }
   plan.compilation = std::max(Duration::zero(), plan.first_run - time);
-  plan.runs_of_first = 0;
-  if (useless) {
-    plan.DropFrom(rows);
-  } else {
-    plan.warm.insert(rows);
-    plan.next().pop_front();
-  }
-  if (!plan.required.empty() && NextTime(plan.required.front()) > Objective()) {
-    plan.DropFrom(plan.required.front());
-  }
+  if (!plan.warm.empty() && time > Objective()) return plan.DropFrom(rows);
+  plan.warm.insert(rows);
+  plan.Drop(rows);
 }
 
 }  // namespace evenkeel
