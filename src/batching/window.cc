@@ -1,13 +1,9 @@
 #include "batching/window.h"
 
 #include <algorithm>
-#include <array>
 
 namespace evenkeel {
 namespace {
-
-constexpr std::array<std::string_view, kCloseReasonCount> kReasonNames = {
-    "full", "worth", "deadline", "idle", "shape", "drain"};
 
 Decision Take(int64_t rows, CloseReason reason) { return {rows, reason, kNever}; }
 
@@ -72,10 +68,9 @@ class Fixed final : public Window {
 
 }  // namespace
 
-std::string_view NameOf(CloseReason reason) { return kReasonNames.at(static_cast<size_t>(reason)); }
-
 std::unique_ptr<Window> MakeWindow(const BatchingConfig& config) {
   switch (config.policy) {
+    case BatchingPolicy::kAuto:  // without a node to decide
     case BatchingPolicy::kNone: return std::make_unique<NoBatching>();
     case BatchingPolicy::kGreedy: return std::make_unique<Greedy>();
     case BatchingPolicy::kFixed: return std::make_unique<Fixed>(config);

@@ -12,29 +12,18 @@
 #include <string_view>
 #include <vector>
 
+#include "batching/policy/close_reason.h"
 #include "core/clock.h"
 #include "core/model_config.h"
 
 namespace evenkeel {
-
-// Why a batch was closed. Exported as the label of evenkeel_batches_total.
-enum class CloseReason : uint8_t {
-  kFull,      // as many rows as a batch may have
-  kWorth,     // waiting longer would cost more than it saves
-  kDeadline,  // the delay rule or a deadline ended the wait
-  kIdle,      // an instance was free
-  kShape,     // an instance was free, and the rest of what waits cannot share the batch
-  kDrain,     // the model is being unloaded
-};
-inline constexpr int kCloseReasonCount = 6;
-std::string_view NameOf(CloseReason reason);
 
 // One lane: rows that can share a batch.
 struct LaneView {
   int64_t waiting_rows = 0;  // > 0
   int head_rows =
       0;  // rows of the request (or part of one) that is first in line; they stay together
-  Time oldest_arrival{};
+  Time oldest_arrival{}, newest_arrival{};
   Time earliest_deadline = kNever;
   bool others_wait = false;  // another lane of the model has rows waiting
 };
@@ -60,7 +49,7 @@ class Window {
   virtual std::string_view name() const = 0;
 };
 
-// none: one request at a time. greedy: takes what waits when an instance is free; a full batch also while one runs.
+// auto: as greedy (a node's policy takes its place where there is one, see NodeScheduler). none: one request at a time. greedy: takes what waits when an instance is free; a full batch also while one runs.
 // fixed: waits for `max_batch` rows (or a preferred size), at most `max_delay` after the oldest arrival.
 std::unique_ptr<Window> MakeWindow(const BatchingConfig& config);
 

@@ -1,0 +1,312 @@
+#include "batching/policy/node_policy.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "batching/policy/gate.h"
+
+namespace evenkeel::policy {
+namespace {
+
+using namespace std::chrono_literals;
+
+const Time kStart = Time(10s);
+
+// A node that a test puts together; views point into it.
+struct Node {
+  struct Model {
+    std::vector<LaneView> lanes;
+    std::vector<InstanceView> instances;
+    BatchCurve curve;
+    Traffic traffic{kStart};
+    std::vector<Time> later;
+  };
+  std::deque<Model> models;
+  std::vector<ModelView> views;
+  NodeView view;
+
+  // T(n) = a + c n. One instance.
+  Model& Add(Duration a, Duration c, Duration objective) {
+    Model& model = models.emplace_back();
+    for (int n = 1; n <= 64; n *= 2) model.curve.Set(n, a + n * c, a + n * c);
+    model.instances.emplace_back();
+    model.lanes.emplace_back();
+    ModelView mv;
+    mv.curve = &model.curve;
+    mv.traffic = &model.traffic;
+    mv.objective = objective;
+    views.push_back(mv);
+    return model;
+  }
+  void Wait(size_t model, int64_t rows, Time oldest) {
+    LaneView& lane = models[model].lanes.front();
+    lane.waiting_rows = rows;
+    lane.oldest_arrival = lane.newest_arrival = oldest;
+  }
+  const NodeView& View(int cores) {
+    for (size_t i = 0; i < models.size(); ++i) {
+      views[i].lanes = models[i].lanes;
+      views[i].instances = models[i].instances;
+      views[i].later_arrivals = models[i].later;
+    }
+    view.models = views;
+    view.cores = cores;
+    return view;
+  }
+};
+
+std::unique_ptr<NodePolicy> Make(std::string_view name) {
+  auto policy = MakeNodePolicy(name);
+  EXPECT_TRUE(policy.ok());
+  return std::move(*policy);
+}
+
+bool IsGated(std::string_view name) {
+  return name == "auto" || name == "gated-greedy" || name == "oracle";
+}
+
+TEST(NodePolicyTest, AnUnknownNameIsRefusedWithTheKnownOnes) {
+  const auto policy = MakeNodePolicy("clever");
+  ASSERT_FALSE(policy.ok());
+  EXPECT_EQ(policy.status().code(), Code::kInvalidArgument);
+  EXPECT_NE(policy.status().message().find("gated-greedy"), std::string::npos);
+}
+
+TEST(NodePolicyTest, EveryPolicyKnowsItsName) {
+  for (const std::string_view name : NodePolicyNames()) EXPECT_EQ(Make(name)->name(), name);
+}
+
+// What the header promises of every decision, over histories of arrivals and completions.
+RC_GTEST_PROP(NodePolicyProperty, EveryStartIsPossibleAndEveryWaitEnds, ()) {
+  const std::string name(*rc::gen::elementOf(
+      std::vector<std::string_view>(NodePolicyNames().begin(), NodePolicyNames().end())));
+  const auto policy = Make(name);
+  Node node;
+  const int cores = *rc::gen::inRange(1, 4);
+  for (int i = *rc::gen::inRange(1, 5); i > 0; --i) {
+    auto& model = node.Add(*rc::gen::inRange(1, 2000) * 1us, *rc::gen::inRange(1, 500) * 1us,
+                           *rc::gen::inRange(5, 100) * 1ms);
+    model.instances.resize(static_cast<size_t>(*rc::gen::inRange(1, 3)));
+    for (InstanceView& instance : model.instances) instance.threads = *rc::gen::inRange(1, 4);
+    model.lanes.front().max_rows = *rc::gen::inRange(1, 65);
+  }
+  Time now = kStart;
+  Time wake = kNever;
+  for (int step = 0; step < 100; ++step) {
+    now += *rc::gen::inRange(0, 3000) * 1us;
+    if (wake != kNever) now = std::min(now, wake);
+    const auto m =
+        static_cast<size_t>(*rc::gen::inRange<int>(0, static_cast<int>(node.models.size())));
+    auto& model = node.models[m];
+    if (*rc::gen::inRange(0, 3) > 0) {
+      const int rows = *rc::gen::inRange(1, 5);
+      model.traffic.OnArrival(rows, now);
+      LaneView& lane = model.lanes.front();
+      if (lane.waiting_rows == 0) lane.oldest_arrival = now;
+      lane.newest_arrival = now;
+      lane.waiting_rows += rows;
+    } else {
+      for (InstanceView& instance : model.instances) instance.in_flight = 0;
+    }
+    for (;;) {
+      const Decision d = policy->Decide(node.View(cores), now);
+      if (!d.start) {
+        RC_ASSERT(d.wake_at > now);
+        wake = d.wake_at;
+        break;
+      }
+      auto& chosen = node.models.at(static_cast<size_t>(d.model));
+      LaneView& lane = chosen.lanes.at(static_cast<size_t>(d.lane));
+      InstanceView& instance = chosen.instances.at(static_cast<size_t>(d.instance));
+      RC_ASSERT(instance.usable);
+      RC_ASSERT(instance.in_flight == 0);
+      RC_ASSERT(d.rows >= 1);
+      RC_ASSERT(d.rows <= std::min<int64_t>(lane.waiting_rows, lane.max_rows));
+      instance.in_flight = 1;
+      instance.busy_until = now + chosen.curve.Mean(static_cast<int>(d.rows));
+      lane.waiting_rows -= d.rows;
+      if (IsGated(name)) RC_ASSERT(ThreadsInUse(node.View(cores)) <= cores);
+    }
+    // Without a wake-up nobody may wait while an instance that could serve it is idle and all cores are free.
+    if (wake == kNever && ThreadsInUse(node.View(cores)) == 0) {
+      for (const auto& each : node.models) RC_ASSERT(each.lanes.front().waiting_rows == 0);
+    }
+  }
+}
+
+TEST(GateTest, CountsAWideInstanceAsAllCoresAtMost) {
+  Node node;
+  node.Add(1ms, 1ms, 50ms).instances.front() = {true, 8, 1, {}};
+  EXPECT_EQ(ThreadsInUse(node.View(4)), 4);
+}
+
+TEST(GateTest, TheLargestAgeOverObjectiveGoesFirst) {
+  Node node;
+  node.Add(1ms, 1ms, 100ms);
+  node.Add(1ms, 1ms, 20ms);
+  node.Wait(0, 1, kStart - 30ms);  // 0.3
+  node.Wait(1, 1, kStart - 8ms);   // 0.4
+  EXPECT_EQ(Make("gated-greedy")->Decide(node.View(1), kStart).model, 1);
+}
+
+TEST(GateTest, NothingStartsWithoutAFreeCore) {
+  Node node;
+  node.Add(1ms, 1ms, 50ms);
+  node.Add(1ms, 1ms, 50ms).instances.front().in_flight = 1;
+  node.Wait(0, 5, kStart - 40ms);
+  EXPECT_FALSE(Make("gated-greedy")->Decide(node.View(1), kStart).start);
+  EXPECT_TRUE(Make("gated-greedy")->Decide(node.View(2), kStart).start);
+}
+
+TEST(GateTest, CoresAreKeptForAWideInstanceThatHasWaitedLong) {
+  Node node;
+  node.Add(1ms, 1ms, 100ms).instances.front().threads = 2;
+  node.Add(1ms, 1ms, 100ms);
+  node.Add(1ms, 1ms, 100ms).instances.front().in_flight = 1;
+  node.Wait(1, 1, kStart - 1ms);
+  node.Wait(0, 1, kStart - 10ms);  // not yet: others may pass
+  EXPECT_EQ(Make("gated-greedy")->Decide(node.View(2), kStart).model, 1);
+  node.Wait(0, 1, kStart - 30ms);
+  EXPECT_FALSE(Make("gated-greedy")->Decide(node.View(2), kStart).start);
+}
+
+TEST(AutoTest, TakesWhatWaitsAtOnceWhileCoresWouldIdle) {
+  Node node;
+  auto& model = node.Add(1ms, 10us, 50ms);
+  Time now = kStart;
+  for (int i = 0; i < 100; ++i) model.traffic.OnArrival(1, now += 10ms);
+  node.Wait(0, 1, now);
+  const Decision d = Make("auto")->Decide(node.View(2), now);
+  EXPECT_TRUE(d.start);
+  EXPECT_EQ(d.reason, CloseReason::kIdle);
+}
+
+TEST(AutoTest, WaitsForItsTargetWhenPowerIsToBeSaved) {
+  Node node;
+  auto& model = node.Add(1ms, 10us, 50ms);
+  Time now = kStart;
+  for (int i = 0; i < 2000; ++i) model.traffic.OnArrival(1, now += 1ms);
+  node.Wait(0, 1, now);
+  node.View(2);
+  node.view.save_power = true;
+  const auto policy = Make("auto");
+  const Decision d = policy->Decide(node.view, now);
+  EXPECT_FALSE(d.start);
+  EXPECT_GT(d.wake_at, now + 1ms);
+  node.Wait(0, policy->Outlook(0).target, now);
+  node.View(2);
+  EXPECT_TRUE(policy->Decide(node.view, now).start);
+}
+
+TEST(AutoTest, AModelThatBatchingDoesNotHelpIsRunRowByRow) {
+  Node node;
+  node.Add(10us, 3ms, 100ms);
+  node.Add(10us, 3ms, 20ms);
+  node.Wait(0, 10, kStart - 1ms);
+  const Decision d = Make("auto")->Decide(node.View(2), kStart);
+  EXPECT_EQ(d.rows, 1);
+  EXPECT_EQ(d.reason, CloseReason::kFull);
+}
+
+TEST(AutoTest, StartsWithWhatWaitsWhileNothingIsKnownOfT) {
+  Node node;
+  node.Add(1ms, 1ms, 50ms).curve = BatchCurve();
+  node.Wait(0, 7, kStart);
+  EXPECT_EQ(Make("auto")->Decide(node.View(2), kStart).rows, 7);
+}
+
+// A10 to the letter: T(n) = 8 ms + n ms, so that the interval is what the test sets and Y = 64.
+class MethodTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    model_ = &node_.Add(8ms, 1ms, 500ms);
+    model_->traffic.SetBatchTime(10ms, kStart);
+  }
+  // `rate` items an interval for a while.
+  void Feed(int rate, int intervals) {
+    for (int i = 0; i < intervals * rate; ++i) {
+      model_->traffic.OnArrival(1, now_);
+      now_ += Duration(10ms) / rate;
+    }
+    model_->traffic.AdvanceTo(now_);
+  }
+  Node node_;
+  Node::Model* model_ = nullptr;
+  Time now_ = kStart;
+  std::unique_ptr<NodePolicy> policy_ = Make("method");
+};
+
+TEST_F(MethodTest, TheWindowReachesWhatWaitsPlusTheForecast) {
+  Feed(20, 50);
+  node_.Wait(0, 3, now_);
+  const Decision d = policy_->Decide(node_.View(1), now_);
+  EXPECT_FALSE(d.start);
+  EXPECT_EQ(policy_->Outlook(0).right_rows, 23);
+  EXPECT_EQ(d.wake_at, Time(now_.time_since_epoch() / 10ms * 10ms + 10ms));
+}
+
+TEST_F(MethodTest, AChangedForecastMovesTheRightBound) {
+  Feed(20, 50);
+  node_.Wait(0, 3, now_);
+  policy_->Decide(node_.View(1), now_);
+  const int64_t before = policy_->Outlook(0).right_rows;
+  Feed(40, 1);
+  const Decision d = policy_->Decide(node_.View(1), now_ - 10ms);  // the same rows wait
+  EXPECT_FALSE(d.start && d.rows > 3);
+  EXPECT_GT(policy_->Outlook(0).right_rows, before);
+}
+
+TEST_F(MethodTest, ClosesWhenTheRightBoundIsReached) {
+  Feed(20, 50);
+  node_.Wait(0, 3, now_);
+  EXPECT_FALSE(policy_->Decide(node_.View(1), now_).start);
+  node_.models[0].lanes[0].waiting_rows = 23;
+  const Decision d = policy_->Decide(node_.View(1), now_ + 1ms);
+  EXPECT_TRUE(d.start);
+  EXPECT_EQ(d.rows, 23);
+  EXPECT_EQ(d.reason, CloseReason::kFull);
+}
+
+TEST_F(MethodTest, ClosesAtTheIntervalsEndAtTheLatest) {
+  Feed(20, 50);
+  node_.Wait(0, 3, now_);
+  const Decision waits = policy_->Decide(node_.View(1), now_);
+  Feed(20, 1);  // as forecast, but of another model's rows, as it were: three wait still
+  const Decision d = policy_->Decide(node_.View(1), waits.wake_at);
+  EXPECT_TRUE(d.start);
+  EXPECT_EQ(d.rows, 3);
+  EXPECT_EQ(d.reason, CloseReason::kDeadline);
+}
+
+TEST_F(MethodTest, NeverTakesMoreThanTheBestBatch) {
+  node_.models[0].lanes[0].max_rows = 16;
+  Feed(40, 50);
+  node_.Wait(0, 100, now_);
+  EXPECT_EQ(policy_->Decide(node_.View(1), now_).rows, 16);
+}
+
+TEST_F(MethodTest, DoesNotBatchWhereTheRatioStaysAboveTheThreshold) {
+  Node flat;
+  flat.Add(100us, 1ms, 500ms);
+  flat.Wait(0, 10, kStart);
+  EXPECT_EQ(policy_->Decide(flat.View(1), kStart).rows, 1);
+}
+
+TEST(FixedTest, WaitsForItsDelayOrItsSize) {
+  Node node;
+  node.Add(1ms, 1ms, 50ms).lanes.front().max_rows = 8;
+  node.views[0].max_delay = 5ms;
+  const auto policy = Make("fixed");
+  node.Wait(0, 3, kStart);
+  EXPECT_EQ(policy->Decide(node.View(1), kStart).wake_at, kStart + 5ms);
+  EXPECT_EQ(policy->Decide(node.View(1), kStart + 5ms).reason, CloseReason::kDeadline);
+  node.Wait(0, 8, kStart);
+  EXPECT_EQ(policy->Decide(node.View(1), kStart).reason, CloseReason::kFull);
+}
+
+}  // namespace
+}  // namespace evenkeel::policy

@@ -1,0 +1,17 @@
+// Makers of the policies, one a file; MakeNodePolicy (node_policy.h) is the door.
+#pragma once
+
+#include <memory>
+
+#include "batching/policy/node_policy.h"
+
+namespace evenkeel::policy {
+
+std::unique_ptr<NodePolicy> MakeAuto();         // auto.cc
+std::unique_ptr<NodePolicy> MakeMethod();       // method.cc
+std::unique_ptr<NodePolicy> MakeNone();         // at_will.cc
+std::unique_ptr<NodePolicy> MakeGreedy();       // at_will.cc
+std::unique_ptr<NodePolicy> MakeFixed();        // at_will.cc
+std::unique_ptr<NodePolicy> MakeGatedGreedy();  // gated_greedy.cc
+
+}  // namespace evenkeel::policy

@@ -1,0 +1,42 @@
+#include "batching/policy/traffic.h"
+
+#include <cmath>
+
+namespace evenkeel::policy {
+namespace {
+
+constexpr Duration kLeastInterval = std::chrono::milliseconds(1);
+constexpr double kWorthRebinning = 0.2;
+constexpr int kReplayed = 128;  // intervals that fresh forecasters learn from
+
+}  // namespace
+
+Traffic::Traffic(Time start, Duration batch_time)
+    : counts_(std::max(batch_time, kLeastInterval), start), start_(start) {}
+
+void Traffic::SetBatchTime(Duration batch_time, Time now) {
+  const Duration interval = std::max(batch_time, kLeastInterval);
+  const double ratio =
+      static_cast<double>(interval.count()) / static_cast<double>(counts_.interval(0).count());
+  if (std::abs(ratio - 1) < kWorthRebinning) return;
+  AdvanceTo(now);
+  counts_.SetInterval(interval, now);
+  for (int level = 0; level < Aggregator::kLevels; ++level) {
+    ForecastSelector& forecast = forecasts_[static_cast<size_t>(level)];
+    forecast = ForecastSelector();
+    for (int back = std::min(kReplayed, counts_.size(level)) - 1; back >= 0; --back)
+      forecast.Update(counts_.at(level, back).items);
+  }
+}
+
+double Traffic::RatePerSecond(Duration span, Time now) const {
+  int level = 0;
+  while (level + 1 < Aggregator::kLevels && counts_.interval(level) < span) ++level;
+  while (level > 0 && forecasts_[static_cast<size_t>(level)].seen() == 0) --level;
+  if (forecasts_[static_cast<size_t>(level)].seen() > 0)
+    return NextItems(level) / Seconds(counts_.interval(level));
+  const Duration passed = now - start_;
+  return passed > Duration::zero() ? counts_.open(0).items / Seconds(passed) : 0;
+}
+
+}  // namespace evenkeel::policy

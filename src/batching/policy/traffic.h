@@ -1,0 +1,56 @@
+// The arrivals of one model: counted in intervals of its batch time, and forecast at every resolution.
+//
+// Use for: what the policies, the instance planner and the metrics know of a model's load. The owner calls OnArrival() for each
+//   request that comes, also for one it sheds, and SetBatchTime() when T_batch is known or has changed.
+// Contract: the interval is max(T_batch, 1 ms); a T_batch within 20 % of the one in use changes nothing (re-binning costs tens
+//   of microseconds and forecasts start from the re-binned history). Forecasts are of items. Calls must not go back in time; one
+//   that does counts now.
+// Memory: constant, under 128 KiB. Units: items, Duration, Time. Thread-safety: thread-compatible (the model's owner).
+// Source: A8, A9.
+#pragma once
+
+#include <array>
+
+#include "batching/policy/aggregator.h"
+#include "batching/policy/forecast_selector.h"
+#include "core/clock.h"
+
+namespace evenkeel::policy {
+
+class Traffic {
+ public:
+  explicit Traffic(Time start, Duration batch_time = {});
+
+  void OnArrival(int64_t items, Time now) {
+    AdvanceTo(now);
+    counts_.Count(1, items);
+    last_arrival_ = now;
+  }
+  // Closes the intervals that ended by `now`, so that forecasts take a silence in.
+  void AdvanceTo(Time now) {
+    counts_.AdvanceTo(now, [this](int level, const Bin& bin, int64_t times) {
+      forecasts_[static_cast<size_t>(level)].Update(bin.items, times);
+    });
+  }
+  void SetBatchTime(Duration batch_time, Time now);
+
+  // Items that are expected in the interval of `level` that is open now.
+  double NextItems(int level) const { return forecasts_[static_cast<size_t>(level)].Next(); }
+  // Items a second over the next `span`, by the finest level with intervals of at least that, or the coarsest that has closed
+  // any; before the first interval has ended by what came so far.
+  double RatePerSecond(Duration span, Time now) const;
+
+  Time last_arrival() const { return last_arrival_; }  // Time{} before the first
+  const Aggregator& counts() const { return counts_; }
+  const ForecastSelector& forecast(int level) const {
+    return forecasts_[static_cast<size_t>(level)];
+  }
+
+ private:
+  Aggregator counts_;
+  std::array<ForecastSelector, Aggregator::kLevels> forecasts_;
+  Time start_;
+  Time last_arrival_{};
+};
+
+}  // namespace evenkeel::policy

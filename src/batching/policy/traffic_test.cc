@@ -1,0 +1,145 @@
+#include "batching/policy/traffic.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "batching/policy/aggregator.h"
+
+namespace evenkeel::policy {
+namespace {
+
+using namespace std::chrono_literals;
+
+Time At(Duration since_start) { return Time(since_start); }
+
+struct Event {
+  Time at;
+  int64_t items;
+};
+
+std::vector<Event> DrawEvents() {
+  const auto gaps = *rc::gen::nonEmpty(rc::gen::container<std::vector<std::pair<int, int>>>(
+      rc::gen::pair(rc::gen::inRange(0, 20'000'000), rc::gen::inRange(1, 9))));
+  std::vector<Event> events;
+  Time at = At(5s);
+  for (const auto& [gap, items] : gaps) events.push_back({at += Duration(gap), items});
+  return events;
+}
+
+// Every interval's count straight from the events.
+RC_GTEST_PROP(AggregatorProperty, CountsLikeAScanOverAllEvents, ()) {
+  const auto events = DrawEvents();
+  const Duration interval = *rc::gen::inRange(500'000, 5'000'000) * 1ns;
+  Aggregator counts(interval, At(5s));
+  std::array<int64_t, Aggregator::kLevels> told{};
+  const auto ignore = [&](int level, Bin, int64_t times) {
+    told[static_cast<size_t>(level)] += times;
+  };
+  for (const Event& e : events) {
+    counts.AdvanceTo(e.at, ignore);
+    counts.Count(1, e.items);
+  }
+  for (int level = 0; level < Aggregator::kLevels; ++level) {
+    RC_ASSERT(told[static_cast<size_t>(level)] >= counts.size(level));
+    for (int back = 0; back < counts.size(level); ++back) {
+      const Time from = counts.open_since(level) - (back + 1) * counts.interval(level);
+      double requests = 0, items = 0;
+      for (const Event& e : events) {
+        if (e.at < from || e.at >= from + counts.interval(level)) continue;
+        requests += 1;
+        items += static_cast<double>(e.items);
+      }
+      RC_ASSERT(counts.at(level, back).requests == requests);
+      RC_ASSERT(counts.at(level, back).items == items);
+    }
+  }
+}
+
+double Sum(const Aggregator& counts, int level) {
+  double sum = counts.open(level).items;
+  for (int back = 0; back < counts.size(level); ++back) sum += counts.at(level, back).items;
+  return sum;
+}
+
+RC_GTEST_PROP(AggregatorProperty, RebinningKeepsWhatItCovers, ()) {
+  const auto events = DrawEvents();
+  Aggregator counts(1ms, At(5s));
+  const auto ignore = [](int, Bin, int64_t) {};
+  double all = 0;
+  for (const Event& e : events) {
+    counts.AdvanceTo(e.at, ignore);
+    counts.Count(1, e.items);
+    all += static_cast<double>(e.items);
+  }
+  const Time now = events.back().at;
+  const Duration interval = *rc::gen::inRange(300'000, 9'000'000) * 1ns;
+  counts.SetInterval(interval, now);
+  RC_ASSERT(counts.interval(0) == interval);
+  for (int level = 0; level < Aggregator::kLevels; ++level) {
+    RC_ASSERT(counts.open_since(level) <= now);
+    RC_ASSERT(now < counts.open_since(level) + counts.interval(level));
+    // Only the oldest interval, which the history covers in part, may be missing.
+    const double sum = Sum(counts, level);
+    RC_ASSERT(sum <= all * (1 + 1e-4) + 1e-3);
+    const Time covered = counts.open_since(level) - counts.size(level) * counts.interval(level);
+    double must = 0;
+    for (const Event& e : events) {
+      if (e.at >= covered + 8ms * (1 << (3 * level))) must += static_cast<double>(e.items);
+    }
+    RC_ASSERT(sum >= must * (1 - 1e-4) - 1e-3);
+  }
+}
+
+TEST(AggregatorTest, ASilenceOfDaysIsClosedAtOnce) {
+  Aggregator counts(1ms, At(1s));
+  counts.Count(1, 3);
+  int calls = 0;
+  int64_t intervals = 0;
+  counts.AdvanceTo(At(std::chrono::hours(100)), [&](int level, Bin, int64_t times) {
+    ++calls;
+    if (level == 0) intervals += times;
+  });
+  EXPECT_EQ(calls, 2 * Aggregator::kLevels);
+  EXPECT_EQ(intervals, 100ll * 3600 * 1000 - 1000);
+  EXPECT_EQ(counts.size(0), Aggregator::kBins);
+  EXPECT_EQ(counts.at(0, 0).items, 0);
+}
+
+TEST(TrafficTest, KnowsTheRateOfASteadyFlow) {
+  Traffic traffic(At(1s), 2ms);
+  Time now = At(1s);
+  for (int i = 0; i < 20'000; ++i) traffic.OnArrival(2, now += 250us);
+  EXPECT_NEAR(traffic.RatePerSecond(500ms, now), 8000, 80);
+  EXPECT_NEAR(traffic.NextItems(0), 16, 1);
+}
+
+TEST(TrafficTest, TheIntervalIsTheBatchTimeButAtLeastAMillisecond) {
+  Traffic traffic(At(1s), 100us);
+  EXPECT_EQ(traffic.counts().interval(0), 1ms);
+  traffic.SetBatchTime(7ms, At(2s));
+  EXPECT_EQ(traffic.counts().interval(0), 7ms);
+  traffic.SetBatchTime(7500us, At(2s));  // not worth re-binning
+  EXPECT_EQ(traffic.counts().interval(0), 7ms);
+}
+
+TEST(TrafficTest, KnowsTheRateRightAfterRebinning) {
+  Traffic traffic(At(1s), 1ms);
+  Time now = At(1s);
+  for (int i = 0; i < 40'000; ++i) traffic.OnArrival(1, now += 200us);
+  traffic.SetBatchTime(10ms, now);
+  EXPECT_NEAR(traffic.RatePerSecond(500ms, now), 5000, 100);
+}
+
+TEST(TrafficTest, ForgetsARateThatEnded) {
+  Traffic traffic(At(1s), 1ms);
+  Time now = At(1s);
+  for (int i = 0; i < 10'000; ++i) traffic.OnArrival(1, now += 100us);
+  traffic.AdvanceTo(now += 20s);
+  EXPECT_LT(traffic.RatePerSecond(100ms, now), 10);
+}
+
+}  // namespace
+}  // namespace evenkeel::policy

@@ -1,0 +1,406 @@
+#include "sim/simulation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "core/check.h"
+#include "sim/sim_queue.h"
+
+namespace evenkeel::sim {
+namespace {
+
+using namespace std::chrono_literals;
+using policy::BatchCurve;
+using policy::Decision;
+using policy::InstanceView;
+using policy::LaneView;
+using policy::ModelView;
+using policy::Traffic;
+
+constexpr int kWarmRuns = 2;
+constexpr size_t kLookAhead = 256;  // arrivals that `oracle` may see
+constexpr double kCaution = 1.1;    // as in Dispatcher::PredictedAnswer
+constexpr Duration kHousekeeping = 500ms;
+
+// Arrivals with a look ahead.
+class Feed {
+ public:
+  explicit Feed(std::unique_ptr<Arrivals> source) : source_(std::move(source)) { Fill(); }
+  Time next() const { return head_ < times_.size() ? times_[head_] : kNever; }
+  std::span<const Time> later() const { return std::span(times_).subspan(head_); }
+  void Pop() {
+    ++head_;
+    if (times_.size() - head_ < kLookAhead) Fill();
+  }
+
+ private:
+  void Fill() {
+    times_.erase(times_.begin(), times_.begin() + static_cast<std::ptrdiff_t>(head_));
+    head_ = 0;
+    while (!ended_ && times_.size() < 4 * kLookAhead) {
+      if (const auto time = source_->Next()) {
+        times_.push_back(*time);
+      } else {
+        ended_ = true;
+      }
+    }
+  }
+  std::unique_ptr<Arrivals> source_;
+  std::vector<Time> times_;
+  size_t head_ = 0;
+  bool ended_ = false;
+};
+
+struct Running {
+  int model = 0, instance = 0, rows = 0, threads = 1;
+  double work_left_ns = 0;  // at a core a thread
+  Time started{};
+  std::vector<Time> arrivals;
+};
+
+struct Model {
+  Model(const SimModel& m, const SimOptions& options, uint64_t index)
+      : spec(m),
+        feed(m.arrivals->Play(options.factor, Random(options.seed, 2 * index).Next())),
+        random(options.seed, 2 * index + 1),
+        traffic(Time{}) {
+    instances.resize(static_cast<size_t>(m.instances));
+    for (InstanceView& instance : instances) instance.threads = m.threads;
+    for (int run = 0; run < kWarmRuns; ++run)
+      for (int rows = 1; rows <= m.max_batch; ++rows)
+        curve.Record(rows, m.service.Draw(rows, random));
+    traffic.SetBatchTime(curve.Mean(1), Time{});
+    lane.head_rows = m.rows;
+  }
+
+  const SimModel& spec;
+  Feed feed;
+  Random random;
+  SimQueue queue;
+  LaneView lane;
+  std::vector<InstanceView> instances;
+  BatchCurve curve;
+  Traffic traffic;
+  double stretch = 1;      // wall time between back-to-back batches over their T
+  Time last_end = kNever;  // of a batch after which something waited
+  ModelOutcome out;
+};
+
+class Simulation {
+ public:
+  Simulation(const std::vector<SimModel>& specs, policy::NodePolicy& policy,
+             const SimOptions& options)
+      : options_(options), policy_(policy), end_(Time(options.length)) {
+    models_.reserve(specs.size());
+    for (const SimModel& spec : specs) {
+      EK_CHECK(spec.objective > Duration::zero() && spec.rows <= spec.max_batch);
+      models_.emplace_back(spec, options, models_.size());
+      models_.back().out.name = spec.name;
+      models_.back().out.objective = spec.objective;
+      models_.back().out.series.resize(static_cast<size_t>(options.plot_bins));
+    }
+    for (Model& m : models_) {
+      ModelView view;
+      view.lanes = {&m.lane, 1};
+      view.instances = m.instances;
+      view.curve = &m.curve;
+      view.traffic = &m.traffic;
+      view.objective = m.spec.objective;
+      view.max_batch = MaxRows(m);
+      view.max_delay = m.spec.max_delay;
+      view.preferred_sizes = m.spec.preferred_sizes;
+      views_.push_back(view);
+    }
+    node_.models = views_;
+    node_.cores = options.cores;
+    node_.save_power = options.save_power;
+    if (options.plot_bins > 0) bin_ = options.length / options.plot_bins;
+  }
+
+  SimReport Run();
+
+ private:
+  bool Measured(Time t) const { return t >= Time(options_.warm_up) && t < end_; }
+  Duration Deadline(const Model& m) const {
+    return options_.deadlines ? m.spec.objective : Duration::max();
+  }
+  Time NextCompletion() const;
+  void AdvanceWork(Time to);
+  void Arrive(Model& m);
+  bool Admitted(const Model& m) const;
+  int MaxRows(const Model& m) const;
+  void Refresh(Model& m);
+  void DropExpired(Model& m);
+  void Complete();
+  void Plan();
+  void Start(const Decision& decision);
+  void Housekeep();
+  SimReport Report();
+
+  const SimOptions& options_;
+  policy::NodePolicy& policy_;
+  const Time end_;
+  std::vector<Model> models_;
+  std::vector<ModelView> views_;
+  policy::NodeView node_;
+  std::vector<Running> running_;
+  std::vector<std::vector<Time>> spare_;  // vectors of batches that ended
+  Time now_{}, wake_ = kNever, housekeeping_{};
+  double speed_ = 1;
+  double busy_core_s_ = 0;
+  uint64_t requests_ = 0, decisions_ = 0;
+  Duration bin_{};
+  size_t bin_index_ = 0;
+  double bin_core_s_ = 0;
+};
+
+Time Simulation::NextCompletion() const {
+  double least = -1;
+  for (const Running& batch : running_) {
+    if (least < 0 || batch.work_left_ns < least) least = batch.work_left_ns;
+  }
+  return least < 0 ? kNever : now_ + Duration(static_cast<int64_t>(std::ceil(least / speed_)));
+}
+
+void Simulation::AdvanceWork(Time to) {
+  const auto passed = static_cast<double>((to - now_).count());
+  int threads = 0;
+  for (Running& batch : running_) {
+    batch.work_left_ns -= passed * speed_;
+    threads += batch.threads;
+  }
+  const double cores = std::min(threads, options_.cores);
+  if (Measured(now_)) busy_core_s_ += cores * passed * 1e-9;
+  bin_core_s_ += cores * passed * 1e-9;
+  now_ = to;
+}
+
+int Simulation::MaxRows(const Model& m) const {
+  int rows = m.spec.max_batch;
+  // Sizes that take longer than the objective are not in use; with deadlines a batch takes at most a quarter of its rows'
+  // time, as Dispatcher::RowsWithin has it.
+  const Duration longest = options_.deadlines ? m.spec.objective / 4 : m.spec.objective;
+  while (rows > m.spec.rows && m.curve.Mean(rows) > longest) rows /= 2;
+  return std::max(rows, m.spec.rows);
+}
+
+bool Simulation::Admitted(const Model& m) const {
+  const auto waiting = static_cast<int64_t>(m.queue.size()) * m.spec.rows;
+  if (waiting + m.spec.rows > options_.max_queue_rows) return false;
+  double running_ns = 0;
+  for (const Running& batch : running_) {
+    if (&models_[static_cast<size_t>(batch.model)] != &m) continue;
+    running_ns += std::max(
+        0.0, static_cast<double>((m.curve.Mean(batch.rows) - (now_ - batch.started)).count()));
+  }
+  if (waiting == 0 && running_ns == 0) return true;
+  const int size = MaxRows(m);
+  const int64_t batches = (waiting + m.spec.rows + size - 1) / size;
+  const double answer_ns =
+      (static_cast<double>(batches) * static_cast<double>(m.curve.Mean(size).count()) +
+       running_ns) *
+      m.stretch * kCaution / m.spec.instances;
+  const Duration limit = options_.deadlines ? m.spec.objective : 10 * m.spec.objective;
+  return answer_ns <= static_cast<double>(limit.count());
+}
+
+void Simulation::Refresh(Model& m) {
+  m.lane.waiting_rows = static_cast<int64_t>(m.queue.size()) * m.spec.rows;
+  if (m.queue.empty()) return;
+  m.lane.oldest_arrival = m.queue.front();
+  m.lane.earliest_deadline = options_.deadlines ? m.queue.front() + Deadline(m) : kNever;
+  m.lane.max_rows = MaxRows(m);
+}
+
+void Simulation::Arrive(Model& m) {
+  const Time arrived = m.feed.next();
+  m.feed.Pop();
+  ++requests_;
+  m.traffic.OnArrival(m.spec.rows, arrived);
+  if (bin_index_ < m.out.series.size())
+    m.out.series[bin_index_].arrived_rps += m.spec.rows / Seconds(bin_);
+  if (Measured(arrived)) ++m.out.arrived;
+  if (!Admitted(m)) {
+    if (Measured(arrived)) ++m.out.shed;
+    return;
+  }
+  m.queue.Push(arrived);
+  m.lane.newest_arrival = arrived;
+  Refresh(m);
+}
+
+void Simulation::DropExpired(Model& m) {
+  if (!options_.deadlines) return;
+  bool dropped = false;
+  while (!m.queue.empty() &&
+         m.queue.front() + m.spec.objective < now_ + m.curve.Mean(m.spec.rows)) {
+    if (Measured(m.queue.front())) ++m.out.expired;
+    m.queue.Pop();
+    dropped = true;
+  }
+  if (dropped) Refresh(m);
+}
+
+void Simulation::Plan() {
+  for (Model& m : models_) DropExpired(m);
+  for (size_t i = 0; i < models_.size(); ++i) views_[i].later_arrivals = models_[i].feed.later();
+  for (;;) {
+    ++decisions_;
+    const Decision decision = policy_.Decide(node_, now_);
+    if (!decision.start) {
+      wake_ = std::max(decision.wake_at, now_ + Duration(1));
+      return;
+    }
+    Start(decision);
+  }
+}
+
+void Simulation::Start(const Decision& decision) {
+  Model& m = models_.at(static_cast<size_t>(decision.model));
+  InstanceView& instance = m.instances.at(static_cast<size_t>(decision.instance));
+  EK_CHECK(decision.rows >= 1 && decision.rows <= m.lane.waiting_rows && instance.in_flight == 0);
+  Running batch;
+  batch.model = decision.model;
+  batch.instance = decision.instance;
+  batch.threads = instance.threads;
+  batch.started = now_;
+  if (!spare_.empty()) {
+    batch.arrivals = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  // At least one request, then as many whole ones as fit.
+  do {
+    batch.arrivals.push_back(m.queue.front());
+    if (Measured(m.queue.front())) m.out.wait.Add(now_ - m.queue.front());
+    m.queue.Pop();
+    batch.rows += m.spec.rows;
+  } while (!m.queue.empty() && batch.rows + m.spec.rows <= decision.rows);
+  Refresh(m);
+  const Duration took = m.spec.service.Draw(batch.rows, m.random);
+  batch.work_left_ns = static_cast<double>(took.count());
+  instance.in_flight = 1;
+  instance.busy_until = now_ + m.curve.Mean(batch.rows);
+  if (Measured(now_)) {
+    ++m.out.batches[batch.rows];
+    ++m.out.reasons[static_cast<size_t>(decision.reason)];
+    m.out.core_seconds += Seconds(took) * std::min(instance.threads, options_.cores);
+    m.out.rows_run += static_cast<uint64_t>(batch.rows);
+  }
+  running_.push_back(std::move(batch));
+  int threads = 0;
+  for (const Running& r : running_) threads += r.threads;
+  speed_ = std::min(1.0, static_cast<double>(options_.cores) / threads);
+}
+
+void Simulation::Complete() {
+  for (size_t i = 0; i < running_.size();) {
+    if (running_[i].work_left_ns > 0.5) {
+      ++i;
+      continue;
+    }
+    Running batch = std::move(running_[i]);
+    running_[i] = std::move(running_.back());
+    running_.pop_back();
+    Model& m = models_[static_cast<size_t>(batch.model)];
+    m.instances[static_cast<size_t>(batch.instance)].in_flight = 0;
+    const Duration compute = now_ - batch.started;
+    m.curve.Record(batch.rows, compute);
+    if (m.last_end != kNever) {
+      const double sample = Seconds(now_ - m.last_end) / Seconds(std::max<Duration>(compute, 1ns));
+      m.stretch += (std::clamp(sample / m.spec.instances, 1.0, 10.0) - m.stretch) / 16;
+    }
+    m.last_end = m.queue.empty() ? kNever : now_;
+    for (const Time arrived : batch.arrivals) {
+      if (!Measured(arrived)) continue;
+      m.out.latency.Add(now_ - arrived);
+      ++(now_ - arrived <= m.spec.objective ? m.out.within : m.out.late);
+    }
+    batch.arrivals.clear();
+    spare_.push_back(std::move(batch.arrivals));
+  }
+  int threads = 0;
+  for (const Running& r : running_) threads += r.threads;
+  speed_ = threads == 0 ? 1 : std::min(1.0, static_cast<double>(options_.cores) / threads);
+}
+
+void Simulation::Housekeep() {
+  housekeeping_ = now_ + kHousekeeping;
+  for (size_t i = 0; i < models_.size(); ++i) {
+    Model& m = models_[i];
+    m.traffic.AdvanceTo(now_);
+    const int knee = std::max(1, policy_.Outlook(static_cast<int>(i)).knee);
+    m.traffic.SetBatchTime(m.curve.Mean(knee), now_);
+  }
+}
+
+SimReport Simulation::Run() {
+  for (;;) {
+    Time next = std::min(wake_, NextCompletion());
+    Model* arriving = nullptr;
+    for (Model& m : models_) {
+      const Time at = m.feed.next();
+      if (at < next && at < end_) {
+        next = at;
+        arriving = &m;
+      }
+    }
+    if (next == kNever) break;
+    if (bin_ > Duration::zero()) {
+      while (bin_index_ < static_cast<size_t>(options_.plot_bins) &&
+             next >= Time(bin_ * static_cast<int64_t>(bin_index_ + 1))) {
+        for (Model& m : models_) {
+          m.traffic.AdvanceTo(now_);
+          m.out.series[bin_index_].forecast_rps = m.traffic.RatePerSecond(500ms, now_);
+          m.out.series[bin_index_].cores = bin_core_s_ / Seconds(bin_);
+        }
+        bin_core_s_ = 0;
+        ++bin_index_;
+      }
+    }
+    AdvanceWork(next);
+    if (arriving != nullptr) {
+      Arrive(*arriving);
+    } else {
+      Complete();
+    }
+    if (now_ >= housekeeping_) Housekeep();
+    Plan();
+  }
+  return Report();
+}
+
+SimReport Simulation::Report() {
+  SimReport report;
+  report.policy = policy_.name();
+  report.measured_s = Seconds(options_.length - options_.warm_up);
+  report.mean_cores = busy_core_s_ / report.measured_s;
+  report.requests = requests_;
+  report.decisions = static_cast<double>(decisions_);
+  for (size_t i = 0; i < models_.size(); ++i) {
+    Model& m = models_[i];
+    // What still waits is there because the policy never took it: that would be a wrong policy, and counts as late.
+    for (; !m.queue.empty(); m.queue.Pop())
+      if (Measured(m.queue.front())) ++m.out.late;
+    m.out.outlook = policy_.Outlook(static_cast<int>(i));
+    for (int level = 0; level < policy::Aggregator::kLevels; ++level) {
+      const policy::ForecastSelector& f = m.traffic.forecast(level);
+      const double n = static_cast<double>(std::max<int64_t>(1, f.seen() - 1));
+      m.out.forecast[static_cast<size_t>(level)] = {m.traffic.counts().interval(level),
+                                                    f.error_sum() / n, f.last_value_error_sum() / n,
+                                                    f.seen(), std::string(f.followed())};
+    }
+    report.models.push_back(std::move(m.out));
+  }
+  return report;
+}
+
+}  // namespace
+
+SimReport Simulate(const std::vector<SimModel>& models, policy::NodePolicy& policy,
+                   const SimOptions& options) {
+  EK_CHECK(!models.empty() && options.cores >= 1 && options.length > options.warm_up);
+  return Simulation(models, policy, options).Run();
+}
+
+}  // namespace evenkeel::sim
