@@ -30,7 +30,10 @@ constexpr std::array kPassedOn = {"PATH",         "LANG",         "LD_LIBRARY_PA
 struct ChildPlan {
   const char* executable = nullptr;
   std::vector<char*> argv, envp;
-  std::vector<int> keep;  // ascending: what to inherit, and error_fd
+  std::vector<int> keep;      // ascending: what to inherit, and error_fd
+  std::vector<int> renumber;  // element i is moved to 3 + i, after which `keep` holds
+  std::vector<int> join;      // cgroup.procs files
+  bool plain = false;
   const cpu_set_t* cpus = nullptr;
   int null_fd = -1, log_fd = -1;
   int error_fd = -1;  // a pipe that exec closes: errno goes there when there is no exec
@@ -64,11 +67,19 @@ void PreferredByOomKiller() {
   // Set first, then check: a daemon that died in between leaves another parent.
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail();
   if (::getppid() != plan.parent) ::_exit(127);
-  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  // Before exec, so that every page and instruction of the program is counted in its groups.
+  for (const int fd : plan.join) {
+    if (::write(fd, "0", 1) != 1) fail();
+  }
+  if (!plan.plain) ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   if (plan.cpus != nullptr && ::sched_setaffinity(0, sizeof(cpu_set_t), plan.cpus) != 0) fail();
-  PreferredByOomKiller();
+  if (!plan.plain) PreferredByOomKiller();
   if (::dup2(plan.null_fd, 0) < 0 || ::dup2(plan.log_fd, 1) < 0 || ::dup2(plan.log_fd, 2) < 0) {
     fail();
+  }
+  int place = 3;
+  for (const int fd : plan.renumber) {
+    if (::dup2(fd, place++) < 0) fail();
   }
   unsigned next = 3;
   for (const int fd : plan.keep) {
@@ -118,15 +129,50 @@ Status Check(const WorkerSpec& spec) {
   return Status::Ok();
 }
 
-Result<Spawner::Started> StartHere(const WorkerSpec& spec, int log_fd) {
+std::vector<std::string> EnvironmentOf(const WorkerSpec& spec, bool plain) {
+  std::vector<std::string> env;
+  if (plain) {
+    for (char** entry = environ; *entry != nullptr; ++entry) env.emplace_back(*entry);
+  } else {
+    for (const char* name : kPassedOn) {
+      if (const char* value = std::getenv(name)) env.push_back(std::string(name) + "=" + value);
+    }
+  }
+  env.insert(env.end(), spec.env.begin(), spec.env.end());
+  return env;
+}
+
+// Copies of descriptors that stand clear of the numbers that the child gives out. Closed by the destructor.
+class Copies {
+ public:
+  ~Copies() {
+    for (const int fd : fds_) ::close(fd);
+  }
+  Status Add(const std::vector<int>& fds) {
+    for (const int fd : fds) {
+      const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3 + static_cast<int>(fds.size()) + 1);
+      if (copy < 0) {
+        return Unavailable("descriptor {} cannot be passed on: {}", fd,
+                           std::generic_category().message(errno));
+      }
+      fds_.push_back(copy);
+    }
+    return Status::Ok();
+  }
+  const std::vector<int>& fds() const { return fds_; }
+
+ private:
+  std::vector<int> fds_;
+};
+
+Result<Spawner::Started> StartHere(const WorkerSpec& spec, int log_fd,
+                                   const SpawnOptions& options) {
   EK_RETURN_IF_ERROR(Check(spec));
   std::vector<std::string> args = {spec.executable};
   args.insert(args.end(), spec.args.begin(), spec.args.end());
-  std::vector<std::string> env;
-  for (const char* name : kPassedOn) {
-    if (const char* value = std::getenv(name)) env.push_back(std::string(name) + "=" + value);
-  }
-  env.insert(env.end(), spec.env.begin(), spec.env.end());
+  std::vector<std::string> env = EnvironmentOf(spec, options.plain);
+  Copies copies;
+  if (options.renumber) EK_RETURN_IF_ERROR(copies.Add(spec.inherit));
   cpu_set_t cpus;
   CPU_ZERO(&cpus);
   for (const int cpu : spec.cpus) CPU_SET(static_cast<size_t>(cpu), &cpus);
@@ -143,8 +189,16 @@ Result<Spawner::Started> StartHere(const WorkerSpec& spec, int log_fd) {
     ::close(plan.null_fd);
     return Unavailable("pipe: {}", std::generic_category().message(error));
   }
-  plan.error_fd = errors[1];
+  // Clear of the numbers that are given out below.
+  plan.error_fd = ::fcntl(errors[1], F_DUPFD_CLOEXEC, 3 + static_cast<int>(spec.inherit.size()));
+  ::close(errors[1]);
   plan.keep = spec.inherit;
+  if (options.renumber) {
+    plan.renumber = copies.fds();
+    for (size_t i = 0; i < plan.keep.size(); ++i) plan.keep[i] = 3 + static_cast<int>(i);
+  }
+  plan.join = options.join;
+  plan.plain = options.plain;
   plan.keep.push_back(plan.error_fd);
   std::ranges::sort(plan.keep);
   plan.keep.erase(std::ranges::unique(plan.keep).begin(), plan.keep.end());
@@ -163,7 +217,7 @@ Result<Spawner::Started> StartHere(const WorkerSpec& spec, int log_fd) {
   const int fork_error = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::close(plan.null_fd);
-  ::close(errors[1]);
+  ::close(plan.error_fd);
   int child_error = 0;
   ssize_t got = 0;
   if (pid > 0) {
@@ -208,13 +262,14 @@ void Spawner::Loop() {
   }
 }
 
-Result<Spawner::Started> Spawner::Start(const WorkerSpec& spec, int log_fd) {
+Result<Spawner::Started> Spawner::Start(const WorkerSpec& spec, int log_fd,
+                                        const SpawnOptions& options) {
   // The caller waits, so the task may refer to what it has on its stack.
   std::promise<Result<Started>> result;
   auto future = result.get_future();
   {
     const std::lock_guard lock(mutex_);
-    tasks_.emplace_back([&] { result.set_value(StartHere(spec, log_fd)); });
+    tasks_.emplace_back([&] { result.set_value(StartHere(spec, log_fd, options)); });
   }
   changed_.notify_one();
   return future.get();

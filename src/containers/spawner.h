@@ -14,11 +14,18 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "containers/runtime.h"
 #include "core/status.h"
 
 namespace evenkeel {
+
+struct SpawnOptions {
+  bool plain = false;     // the rung `none`: environment, privileges and processors as the daemon's
+  bool renumber = false;  // inherit[i] becomes descriptor 3 + i
+  std::vector<int> join;  // open cgroup.procs files of the groups that the program starts in
+};
 
 class Spawner {
  public:
@@ -31,7 +38,7 @@ class Spawner {
   ~Spawner();
 
   // `log_fd` becomes the program's stdout and stderr. Errors: as Runtime::Start.
-  Result<Started> Start(const WorkerSpec& spec, int log_fd);
+  Result<Started> Start(const WorkerSpec& spec, int log_fd, const SpawnOptions& options = {});
 
  private:
   void Loop();

@@ -1,0 +1,234 @@
+#include "containers/container_watch.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "containers/exit_text.h"
+#include "core/check.h"
+#include "core/format.h"
+#include "core/log.h"
+#include "core/parse.h"
+
+namespace evenkeel {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kPatienceMs = 2000;  // for processes that were killed to leave their groups
+
+int WaitFor(pid_t pid) {
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0) {
+    if (errno != EINTR) return -1;
+  }
+  return status;
+}
+
+}  // namespace
+
+Container::Container(Files files, Cgroup group, int64_t memory_bytes, pid_t runc, int runc_pidfd,
+                     int lifeline)
+    : files_(std::move(files)),
+      group_(std::move(group)),
+      memory_bytes_(memory_bytes),
+      runc_(runc),
+      runc_pidfd_(runc_pidfd),
+      lifeline_(lifeline),
+      ended_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  EK_CHECK(ended_fd_ >= 0);
+}
+
+Container::~Container() {
+  for (const int fd : {runc_pidfd_, pidfd_, lifeline_, ended_fd_}) {
+    if (fd >= 0) ::close(fd);
+  }
+}
+
+pid_t Container::pid() const {
+  const std::lock_guard lock(mutex_);
+  return pid_;
+}
+
+void Container::Kill() {
+  const std::lock_guard lock(mutex_);
+  killed_ = true;
+  // While runc works it is runc that is killed: what it has made so far is found in the group.
+  if (state_ == State::kMaking) ::kill(runc_, SIGKILL);
+  if (state_ == State::kRunning) ::kill(pid_, SIGKILL);
+}
+
+bool Container::Ended(std::string* how) const {
+  const std::lock_guard lock(mutex_);
+  if (state_ != State::kEnded) return false;
+  if (how != nullptr) *how = how_;
+  return true;
+}
+
+WorkerUsage Container::Usage() const {
+  const std::lock_guard lock(mutex_);
+  return state_ == State::kRunning ? group_.Usage() : usage_;
+}
+
+void Container::AwaitEnd() const {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return state_ == State::kEnded; });
+}
+
+int Container::watched_fd() const {
+  const std::lock_guard lock(mutex_);
+  return state_ == State::kMaking ? runc_pidfd_ : pidfd_;
+}
+
+bool Container::Advance() {
+  State state;
+  {
+    const std::lock_guard lock(mutex_);
+    state = state_;
+  }
+  return state == State::kMaking ? OnMade() : OnEnded();
+}
+
+std::string Container::WhyNotMade(int status) const {
+  std::ifstream file(files_.bundle + "/runc.log");
+  std::string line, last;
+  while (std::getline(file, line)) {
+    if (line.find("level=error") != std::string::npos) last = line;
+  }
+  const size_t message = last.find("msg=");
+  if (message != std::string::npos) last = last.substr(message + 4);
+  return fmt::format("the container was not made: runc: {}{}{}", DescribeExit(status),
+                     last.empty() ? "" : ": ", Excerpt(last, 1000));
+}
+
+bool Container::OnMade() {
+  int status = 0;
+  pid_t pid = 0;
+  bool killed = false;
+  {
+    const std::lock_guard lock(mutex_);
+    killed = killed_;
+    status = WaitFor(runc_);
+    std::ifstream file(files_.bundle + "/pid");
+    if (!(file >> pid) || pid <= 1) pid = 0;
+    if (status == 0 && pid > 0) {
+      pid_ = pid;
+      pidfd_ = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+      if (pidfd_ >= 0) {
+        state_ = State::kRunning;
+        if (killed_) ::kill(pid, SIGKILL);
+      }
+    }
+  }
+  if (status == 0 && pid > 0 && pidfd_ >= 0) {
+    static_cast<void>(!::write(lifeline_, "g", 1));  // fails when it was killed meanwhile
+    return true;
+  }
+  Finish(killed ? "signal 9 (Killed)" : WhyNotMade(status));
+  return false;
+}
+
+bool Container::OnEnded() {
+  const int status = WaitFor(pid_);
+  std::string how = DescribeExit(status);
+  const WorkerUsage usage = group_.Usage();
+  if (usage.oom_kills.value_or(0) > 0) {
+    how += fmt::format(": out of memory, {} allowed", FormatBytes(memory_bytes_));
+  }
+  Finish(std::move(how));
+  return false;
+}
+
+void Container::Finish(std::string how) {
+  WorkerUsage usage = group_.Usage();
+  // What a killed runc left behind is this process's child, by pid and by process group.
+  for (const pid_t pid : group_.Processes()) {
+    ::kill(pid, SIGKILL);
+    WaitFor(pid);
+  }
+  if (const Status removed = group_.Remove(kPatienceMs); !removed.ok()) {
+    LogWarning("a worker's control group is left until the next start: {}", removed.message());
+  }
+  while (::waitpid(-runc_, nullptr, WNOHANG) > 0) {
+  }
+  for (const std::string& folder : {files_.state, files_.bundle}) {
+    std::error_code error;
+    fs::remove_all(folder, error);
+    if (error) LogWarning("a container's folder is left: {}: {}", folder, error.message());
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    state_ = State::kEnded;
+    how_ = std::move(how);
+    usage_ = usage;
+    usage_.memory_bytes = 0;
+  }
+  changed_.notify_all();
+  ::eventfd_write(ended_fd_, 1);
+}
+
+ContainerWatch::ContainerWatch() {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  EK_CHECK(wake_ >= 0);
+  thread_ = std::thread([this] { Loop(); });
+}
+
+ContainerWatch::~ContainerWatch() {
+  EndAll();
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  ::eventfd_write(wake_, 1);
+  thread_.join();
+  ::close(wake_);
+}
+
+void ContainerWatch::Add(std::shared_ptr<Container> container) {
+  {
+    const std::lock_guard lock(mutex_);
+    containers_.push_back(std::move(container));
+  }
+  ::eventfd_write(wake_, 1);
+}
+
+void ContainerWatch::EndAll() {
+  std::unique_lock lock(mutex_);
+  for (const auto& container : containers_) container->Kill();
+  empty_.wait(lock, [this] { return containers_.empty(); });
+}
+
+void ContainerWatch::Loop() {
+  ::prctl(PR_SET_NAME, "ek-containers");
+  for (;;) {
+    std::vector<std::shared_ptr<Container>> watched;
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return;
+      watched = containers_;
+    }
+    std::vector<pollfd> fds = {{wake_, POLLIN, 0}};
+    for (const auto& container : watched) fds.push_back({container->watched_fd(), POLLIN, 0});
+    if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
+    eventfd_t ignored = 0;
+    static_cast<void>(::eventfd_read(wake_, &ignored));
+    for (size_t i = 0; i < watched.size(); ++i) {
+      if (fds[i + 1].revents == 0 || watched[i]->Advance()) continue;
+      const std::lock_guard lock(mutex_);
+      std::erase(containers_, watched[i]);
+      if (containers_.empty()) empty_.notify_all();
+    }
+  }
+}
+
+}  // namespace evenkeel

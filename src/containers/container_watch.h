@@ -1,0 +1,94 @@
+// The life of containers between `runc run` and their end, watched on one thread.
+//
+// Why a thread of its own: making a container takes runc tens of milliseconds, which no event loop can wait for.
+// How a container lives: the spawner starts runc; runc makes the container, whose first process (evenkeel-init) waits on the lifeline,
+//   and exits; the container's process is then this process's child, because this process is a subreaper; the watch writes the
+//   lifeline's byte and evenkeel-init sets its parent-death signal and becomes the worker. At its end the watch reaps it, notes what
+//   it used, removes groups and folders, and only then tells.
+// Why it does not ask `runc delete` to clean up: that is another process start for three removals, which must also work without runc.
+// Thread-safety: Container and ContainerWatch are thread-safe.
+#pragma once
+
+#include <sys/types.h>
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "containers/cgroup.h"
+#include "containers/runtime.h"
+
+namespace evenkeel {
+
+// Shared by its WorkerProcess and the watch.
+class Container {
+ public:
+  struct Files {
+    std::string bundle;  // folder: config.json, root/, pid, runc.log
+    std::string state;   // runc's own folder of it
+  };
+  // Takes the descriptors. `runc_pidfd` tells the end of `runc run`; `lifeline` is written and kept open.
+  Container(Files files, Cgroup group, int64_t memory_bytes, pid_t runc, int runc_pidfd,
+            int lifeline);
+  ~Container();
+
+  pid_t pid() const;
+  int ended_fd() const { return ended_fd_; }
+  void Kill();
+  bool Ended(std::string* how) const;
+  WorkerUsage Usage() const;
+  void AwaitEnd() const;
+
+  // For the watch. The descriptor to wait for now, and what to do when it is readable; false once the container ended.
+  int watched_fd() const;
+  bool Advance();
+
+ private:
+  enum class State { kMaking, kRunning, kEnded };
+
+  bool OnMade();   // runc exited
+  bool OnEnded();  // the worker did
+  void Finish(std::string how);
+  std::string WhyNotMade(int status) const;
+
+  const Files files_;
+  const Cgroup group_;
+  const int64_t memory_bytes_;
+  const pid_t runc_;
+  int runc_pidfd_ = -1;
+  const int lifeline_;
+  const int ended_fd_;
+
+  mutable std::mutex mutex_;  // guards what follows, and the meaning of the pids
+  mutable std::condition_variable changed_;
+  State state_ = State::kMaking;
+  pid_t pid_ = 0;
+  int pidfd_ = -1;
+  bool killed_ = false;
+  std::string how_;
+  WorkerUsage usage_;
+};
+
+class ContainerWatch {
+ public:
+  ContainerWatch();   // makes this process a subreaper
+  ~ContainerWatch();  // kills all and waits for their ends
+
+  void Add(std::shared_ptr<Container> container);
+  void EndAll();
+
+ private:
+  void Loop();
+
+  std::mutex mutex_;
+  std::condition_variable empty_;
+  std::vector<std::shared_ptr<Container>> containers_;
+  bool stopping_ = false;
+  int wake_ = -1;
+  std::thread thread_;
+};
+
+}  // namespace evenkeel
