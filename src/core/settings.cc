@@ -56,6 +56,8 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
     Number(kInteger, "io_threads", "1", 1, 64, "Threads that serve HTTP connections"),
     Text(kCpus, "worker_cpus", "", "Cores for workers, as in 0-3,8; empty: all"),
     Number(kInteger, "threads", "0", 0, 1024, "Threads of a model instance; 0: as many as cores"),
+    Choice("runtime", "process", "none|process|cgroup|oci|auto",
+           "How workers are isolated; auto: the most that works here (see doctor)"),
     Choice("log_level", "info", "debug|info|warning|error", "Least level that is logged"),
     Number(kBytes, "max_body", "64MiB", 1024, int64_t{16} << 30,
            "Largest request body, after decompression"),

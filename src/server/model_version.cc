@@ -1,6 +1,7 @@
 #include "server/model_version.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "core/check.h"
@@ -66,6 +67,8 @@ WorkerOptions ModelVersion::OptionsFor(const Slot& slot) const {
   options.spec.executable = context_.libexec + "/evenkeel-worker-" + config_.engine;
   options.spec.cpus = context_.worker_cpus;
   options.spec.log_name = fmt::format("{}/{}#{}", config_.name, version_, slot.id);
+  options.spec.readable = {std::filesystem::path(config_.path).parent_path().string()};
+  if (!context_.cache.empty()) options.spec.writable = {context_.cache};
   options.engine.path = config_.path;
   options.engine.device = "CPU";
   options.engine.threads = threads_;

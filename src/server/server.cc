@@ -160,7 +160,9 @@ Status Server::Start() {
   std::filesystem::create_directories(compiled, error);
   if (error) LogWarning("no cache of compiled models: '{}': {}", compiled, error.message());
   EK_RETURN_IF_ERROR(StartLoops());
-  runtime_ = MakeProcessRuntime();
+  auto runtime = MakeRuntime({options_.runtime, options_.state, *libexec});
+  if (!runtime.ok()) return runtime.status();
+  runtime_ = std::move(*runtime);
   SamplerOptions samples;
   samples.folder = options_.state + "/samples";
   samples.max_rows = options_.samples_items;
@@ -235,6 +237,7 @@ int Server::Run(const sigset_t& signals) {
   http_.reset();
   metrics_.reset();
   sampler_->Flush();
+  runtime_->EndAll();
   LogInfo("ended");
   spdlog::shutdown();
   return 0;
