@@ -171,7 +171,8 @@ void Simulation::AdvanceWork(Time to) {
     threads += batch.threads;
   }
   const double cores = std::min(threads, options_.cores);
-  if (Measured(now_)) busy_core_s_ += cores * passed * 1e-9;
+  const Duration counted = std::min(to, end_) - std::max(now_, Time(options_.warm_up));
+  if (counted > Duration::zero()) busy_core_s_ += cores * Seconds(counted);
   bin_core_s_ += cores * passed * 1e-9;
   now_ = to;
 }

@@ -1,0 +1,158 @@
+#include "sim/simulation.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/format.h"
+#include "sim/goodput.h"
+#include "sim/report.h"
+
+namespace evenkeel::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+// T(n) = a + c n, without scatter.
+SimModel Model(const std::string& spec, Duration a, Duration c, Duration objective = 50ms) {
+  SimModel model;
+  model.name = "m";
+  policy::BatchCurve curve;
+  for (int n = 1; n <= 64; n *= 2) curve.Set(n, a + n * c, a + n * c);
+  model.service = ServiceTimes(curve, false);
+  model.arrivals =
+      *ParseArrivals(spec, [](const std::string&) { return Result<std::string>(std::string()); });
+  model.objective = objective;
+  return model;
+}
+
+SimReport RunPolicy(const std::vector<SimModel>& models, std::string_view policy,
+                    const SimOptions& options = {}) {
+  auto chosen = policy::MakeNodePolicy(policy);
+  return Simulate(models, **chosen, options);
+}
+
+uint64_t Outcomes(const ModelOutcome& m) { return m.within + m.late + m.shed + m.expired; }
+
+// M/D/1: the mean wait is rho T / (2 (1 - rho)) (Pollaczek and Khinchine).
+TEST(SimulationTest, OneByOneServiceWaitsAsTheFormulaSays) {
+  SimOptions options;
+  options.length = 400s;
+  const SimReport report = RunPolicy({Model("poisson:700", 0ns, 1ms)}, "none", options);
+  const double expected = 0.7 * 1e-3 / (2 * 0.3);
+  EXPECT_NEAR(report.models[0].wait.mean_s(), expected, 0.05 * expected);
+  EXPECT_NEAR(report.mean_cores, 0.7, 0.01);
+}
+
+// Two instances at will on one core: each of two batches that overlap takes twice as long.
+TEST(SimulationTest, MoreThreadsThanCoresShareThem) {
+  SimOptions options;
+  options.cores = 1;
+  options.warm_up = 0ns;
+  options.length = 20ms;
+  std::vector<SimModel> models{Model("constant:100", 0ns, 8ms), Model("constant:100", 0ns, 8ms)};
+  models[1].name = "n";
+  const SimReport shared = RunPolicy(models, "none", options);
+  options.cores = 2;
+  const SimReport apart = RunPolicy(models, "none", options);
+  EXPECT_NEAR(apart.models[0].latency.QuantileSeconds(0.5), 8e-3, 1e-4);
+  EXPECT_GT(shared.models[0].latency.mean_s() + shared.models[1].latency.mean_s(), 20e-3);
+}
+
+TEST(SimulationTest, TheSameSeedGivesTheSameReport) {
+  std::vector<SimModel> models{Model("poisson:3000", 200us, 20us),
+                               Model("gamma:300,cv=3", 1ms, 300us)};
+  models[1].name = "n";
+  for (const std::string_view policy : policy::NodePolicyNames()) {
+    SimOptions options;
+    options.length = 4s;
+    const auto once = ToJson(RunPolicy(models, policy, options));
+    EXPECT_EQ(once.dump(), ToJson(RunPolicy(models, policy, options)).dump()) << policy;
+    options.seed = 2;
+    EXPECT_NE(once.dump(), ToJson(RunPolicy(models, policy, options)).dump()) << policy;
+  }
+}
+
+RC_GTEST_PROP(SimulationProperty, EveryRequestHasOneOutcome, ()) {
+  std::vector<SimModel> models;
+  for (int i = *rc::gen::inRange(1, 4); i > 0; --i) {
+    models.push_back(
+        Model(fmt::format("gamma:{},cv={}", *rc::gen::inRange(1, 3000), *rc::gen::inRange(1, 5)),
+              *rc::gen::inRange(1, 2000) * 1us, *rc::gen::inRange(1, 2000) * 1us,
+              *rc::gen::inRange(3, 100) * 1ms));
+    models.back().name = fmt::format("m{}", i);
+    models.back().instances = *rc::gen::inRange(1, 3);
+    models.back().rows = *rc::gen::inRange(1, 4);
+  }
+  SimOptions options;
+  options.length = 1s;
+  options.warm_up = 100ms;
+  options.cores = *rc::gen::inRange(1, 4);
+  options.deadlines = *rc::gen::arbitrary<bool>();
+  options.seed = *rc::gen::arbitrary<uint64_t>();
+  options.max_queue_rows = 500;
+  for (const std::string_view policy : policy::NodePolicyNames()) {
+    const SimReport report = RunPolicy(models, policy, options);
+    RC_ASSERT(report.mean_cores <= options.cores + 1e-9);
+    for (const ModelOutcome& m : report.models) {
+      RC_ASSERT(Outcomes(m) == m.arrived);
+      RC_ASSERT(m.latency.total() == m.within + m.late);
+    }
+  }
+}
+
+TEST(SimulationTest, DeadlinesAreRefusedOrLeftRatherThanServedLate) {
+  SimOptions options;
+  options.deadlines = true;
+  options.length = 5s;
+  // Three times what one instance can do.
+  const SimReport report = RunPolicy({Model("poisson:3000", 100us, 900us)}, "auto", options);
+  const ModelOutcome& m = report.models[0];
+  EXPECT_GT(m.shed + m.expired, m.arrived / 2);
+  EXPECT_LT(m.late, m.arrived / 50);
+  EXPECT_GT(m.within, m.arrived / 4);  // a third could be
+}
+
+TEST(SimulationTest, BatchingServesWhatOneByOneCannot) {
+  const std::vector<SimModel> models{Model("poisson:12000", 140us, 13us, 20ms)};
+  EXPECT_LT(RunPolicy(models, "none").models[0].Goodput(), 0.6);
+  EXPECT_GT(RunPolicy(models, "auto").models[0].Goodput(), 0.999);
+}
+
+TEST(SimulationTest, SavingPowerTakesLessCoreTimeWithinTheObjective) {
+  const std::vector<SimModel> models{Model("poisson:2000", 140us, 13us, 20ms)};
+  SimOptions options;
+  const SimReport at_once = RunPolicy(models, "auto", options);
+  options.save_power = true;
+  const SimReport saved = RunPolicy(models, "auto", options);
+  EXPECT_LT(saved.models[0].core_seconds, 0.4 * at_once.models[0].core_seconds);
+  EXPECT_GT(saved.models[0].Goodput(), 0.99);
+}
+
+TEST(GoodputTest, FindsTheCapacityOfAKnownServer) {
+  // One row takes 1 ms on its only instance, and a row may wait for 49 more: near 1,000 a second.
+  SimOptions options;
+  options.length = 30s;
+  const auto fresh = [] {
+    auto made = policy::MakeNodePolicy("none");
+    return std::move(*made);
+  };
+  const GoodputResult found = FindGoodput({Model("poisson:100", 0ns, 1ms)}, fresh, options);
+  EXPECT_GT(found.factor, 9);
+  EXPECT_LT(found.factor, 10.2);
+  EXPECT_GE(found.report.models[0].Goodput(), 0.99);
+}
+
+TEST(LatencyCountsTest, QuantilesAreWithinAPercentAbove) {
+  LatencyCounts counts;
+  for (int i = 1; i <= 10'000; ++i) counts.Add(i * 1us);
+  for (const double q : {0.5, 0.9, 0.99, 1.0}) {
+    EXPECT_GE(counts.QuantileSeconds(q), q * 0.01 * (1 - 1e-9));
+    EXPECT_LE(counts.QuantileSeconds(q), q * 0.01 * 1.0101);
+  }
+}
+
+}  // namespace
+}  // namespace evenkeel::sim
