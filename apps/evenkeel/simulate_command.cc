@@ -1,0 +1,155 @@
+// `evenkeel simulate`: what a batching policy would do with a load, in virtual time.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "api.h"
+#include "batching/policy/node_policy.h"
+#include "commands.h"
+#include "core/format.h"
+#include "core/parse.h"
+#include "figures.h"
+#include "output.h"
+#include "sim/goodput.h"
+#include "sim/report.h"
+#include "sim/simulation.h"
+#include "simulate_options.h"
+
+namespace evenkeel {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kExamples =
+    "  evenkeel simulate --models tables.json --arrivals ctr=poisson:5000 --arrivals "
+    "textcnn=poisson:800\n"
+    "  evenkeel simulate --models tables.json --arrivals ctr=gamma:5000,cv=4 --policy fixed "
+    "--delay "
+    "ctr=2ms\n"
+    "  evenkeel simulate --models tables.json --arrivals a@ctr=poisson:4000 --arrivals "
+    "b@ctr=poisson:4000 --goodput";
+
+struct SimulateOptions {
+  Format format = Format::kTable;
+  SimulateFlags mix;
+  std::string policy = "auto";
+  double seconds = 30, warm_up = 2, factor = 1;
+  int cores = 2;
+  uint64_t seed = 1;
+  bool deadlines = false, save_power = false, goodput = false;
+};
+
+sim::SimOptions OptionsOf(const SimulateOptions& o) {
+  const auto seconds = [](double s) { return Duration(static_cast<int64_t>(s * 1e9)); };
+  sim::SimOptions options;
+  options.cores = o.cores;
+  options.length = seconds(o.seconds);
+  options.warm_up = seconds(o.warm_up);
+  options.seed = o.seed;
+  options.factor = o.factor;
+  options.deadlines = o.deadlines;
+  options.save_power = o.save_power;
+  return options;
+}
+
+Listing TableOf(const Json& document) {
+  Listing listing;
+  listing.columns = {{"MODEL"},         {"RATE", true},       {"GOODPUT", true},
+                     {"WITHIN", true},  {"P50", true},        {"P99", true},
+                     {"BATCH", true},   {"CORE/ROW", true},   {"SHED", true},
+                     {"EXPIRED", true}, {"KNEE", true, true}, {"TARGET", true, true}};
+  const double seconds = document["measured_s"].get<double>();
+  for (const Json& m : document["models"]) {
+    const std::string name = m["name"];
+    const Json& requests = m["requests"];
+    listing.rows.push_back(
+        {name, fmt::format("{:.0f}/s", requests["arrived"].get<double>() / seconds),
+         fmt::format("{:.0f}/s", m["goodput"]["rps"].get<double>()),
+         fmt::format("{:.2f} %", m["goodput"]["share"].get<double>() * 100),
+         HumanMilliseconds(m["latency_ms"]["p50"].get<double>()),
+         HumanMilliseconds(m["latency_ms"]["p99"].get<double>()),
+         fmt::format("{:.1f}", m["batches"]["mean_rows"].get<double>()),
+         fmt::format("{:.0f} µs", m["core_us_per_row"].get<double>()), requests["shed"].dump(),
+         requests["expired"].dump(), m["window"]["knee"].dump(), m["window"]["target"].dump()});
+    listing.names.push_back(name);
+  }
+  return listing;
+}
+
+void Simulate(const SimulateOptions& o) {
+  const auto models = ParseMix(o.mix);
+  if (!models.ok()) Fail(kExitUsage, models.status().message());
+  const auto known = policy::MakeNodePolicy(o.policy);
+  if (!known.ok()) Fail(kExitUsage, "--policy: " + known.status().message());
+  if (o.warm_up >= o.seconds) Fail(kExitUsage, "--warm-up: expected less than --seconds");
+  const auto fresh = [&] {
+    auto made = policy::MakeNodePolicy(o.policy);
+    return std::move(*made);
+  };
+  Json document;
+  if (o.goodput) {
+    const sim::GoodputResult found = sim::FindGoodput(*models, fresh, OptionsOf(o));
+    if (found.runs == 1)
+      Fail(kExitFailed, "no factor was found at which every model keeps its objective");
+    document = sim::ToJson(found.report);
+    document["factor"] = found.factor;
+    if (o.format != Format::kJson)
+      std::printf("factor %.3f after %d runs\n", found.factor, found.runs);
+  } else {
+    const auto chosen = fresh();
+    document = sim::ToJson(sim::Simulate(*models, *chosen, OptionsOf(o)));
+    document["factor"] = o.factor;
+  }
+  Print(o.format, TableOf(document), document);
+}
+
+}  // namespace
+
+void RegisterSimulate(CLI::App& app) {
+  CLI::App* verb = app.add_subcommand(
+      "simulate",
+      "Play arrivals against load tables in virtual time, with the server's own policies");
+  verb->footer(kExamples);
+  auto o = std::make_shared<SimulateOptions>();
+  verb->add_option("--models", o->mix.tables, "load tables (JSON, may be gzip)")
+      ->required()
+      ->allow_extra_args(false);
+  verb->add_option("--arrivals", o->mix.arrivals,
+                   "NAME[@TABLE]=KIND:...: poisson:RATE, constant:RATE, gamma:RATE,cv=CV, "
+                   "steps:RATE@SECONDS/..., trace:FILE, counts:FILE,bin=DURATION, clients:FILE; "
+                   "files take rate=RATE or speed=FACTOR")
+      ->required()
+      ->allow_extra_args(false);
+  verb->add_option("--policy", o->policy,
+                   fmt::format("{} [auto]", fmt::join(policy::NodePolicyNames(), ", ")));
+  verb->add_option("--cores", o->cores, "that batches share [2]")->check(CLI::Range(1, 4096));
+  verb->add_option("--seconds", o->seconds, "of arrivals [30]")->check(CLI::Range(0.01, 1e6));
+  verb->add_option("--warm-up,--warmup", o->warm_up,
+                   "seconds at the start that are not counted [2]")
+      ->check(CLI::Range(0.0, 1e6));
+  verb->add_option("--seed", o->seed, "of arrivals and service times [1]");
+  verb->add_option("--factor", o->factor, "multiplies every rate [1]")
+      ->check(CLI::Range(1e-6, 1e6));
+  verb->add_option("--objective", o->mix.objectives,
+                   "NAME=DURATION: p99 asked for [the table's, else 50ms]")
+      ->allow_extra_args(false);
+  verb->add_option("--threads", o->mix.threads, "NAME=N: of an instance [1]")
+      ->allow_extra_args(false);
+  verb->add_option("--instances", o->mix.instances, "NAME=N [1]")->allow_extra_args(false);
+  verb->add_option("--rows", o->mix.rows, "NAME=N: rows a request [1]")->allow_extra_args(false);
+  verb->add_option("--max-batch", o->mix.max_batch, "NAME=N [the table's largest, at most 64]")
+      ->allow_extra_args(false);
+  verb->add_option("--delay", o->mix.delays, "NAME=DURATION: policy fixed [0s]")
+      ->allow_extra_args(false);
+  verb->add_option("--preferred", o->mix.preferred, "NAME=ROWS: policy fixed closes at it")
+      ->allow_extra_args(false);
+  verb->add_flag("--deadlines", o->deadlines, "every request has its objective as deadline");
+  verb->add_flag("--save-power", o->save_power, "power: save");
+  verb->add_flag("--goodput", o->goodput,
+                 "find the largest factor at which every model gets 99 % within its objective");
+  AddOutputFlag(*verb, &o->format);
+  verb->callback([o] { Simulate(*o); });
+}
+
+}  // namespace evenkeel
