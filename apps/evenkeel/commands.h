@@ -28,6 +28,7 @@ void RegisterConfig(CLI::App& app);
 void RegisterDoctor(CLI::App& app);
 void RegisterBench(CLI::App& app);
 void RegisterSamples(CLI::App& app);
+void RegisterProfile(CLI::App& app);
 void RegisterSimulate(CLI::App& app);
 void RegisterVersion(CLI::App& app);
 void RegisterCompletion(CLI::App& app);

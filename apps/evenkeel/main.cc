@@ -26,6 +26,7 @@ void RegisterAll(CLI::App& app) {
   RegisterUnload(app);
   RegisterBench(app);
   RegisterSamples(app);
+  RegisterProfile(app);
   RegisterSimulate(app);
   RegisterConfig(app);
   RegisterDoctor(app);

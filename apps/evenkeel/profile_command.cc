@@ -1,0 +1,293 @@
+// `evenkeel profile`: measures a model over container shapes and batch sizes, and says which to use.
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "api.h"
+#include "commands.h"
+#include "containers/cgroup.h"
+#include "core/format.h"
+#include "core/log.h"
+#include "core/parse.h"
+#include "profile_options.h"
+#include "profile_plot.h"
+#include "profile_print.h"
+#include "profiling/cell_runner.h"
+#include "profiling/load_table_store.h"
+#include "profiling/machine.h"
+#include "profiling/model_digest.h"
+#include "profiling/sample_store.h"
+#include "profiling/saved_samples.h"
+#include "repository/model_check.h"
+#include "server/state_lock.h"
+
+namespace evenkeel {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kExamples =
+    "  evenkeel profile ctr                        a model of the models folder\n"
+    "  evenkeel profile ./model.onnx --objective 20ms --explain\n"
+    "  evenkeel profile ctr --shapes 1c/512MiB,2c/1GiB --batches 1,8,32 --plot ctr.html\n"
+    "  evenkeel profile ctr -o json > ctr.json; evenkeel simulate --models ctr.json --arrivals "
+    "ctr=poisson:1000";
+constexpr Duration kDefaultObjective = std::chrono::milliseconds(50);
+constexpr size_t kMadeUpRows = 128;
+constexpr int kExitInterrupted = 130;
+
+int cancel_fd = -1;
+
+void OnSignal(int) {
+  const int saved = errno;
+  const uint64_t one = 1;
+  if (::write(cancel_fd, &one, sizeof one) < 0) errno = 0;
+  errno = saved;
+}
+
+void Warn(const std::string& text) { std::fprintf(stderr, "evenkeel: %s\n", text.c_str()); }
+
+[[noreturn]] void FailWith(const Status& status) {
+  const bool usage = status.code() == Code::kInvalidArgument || status.code() == Code::kNotFound;
+  Fail(usage ? kExitUsage : kExitFailed, status.message());
+}
+
+template <typename T>
+T OrFail(Result<T> result) {
+  if (!result.ok()) FailWith(result.status());
+  return std::move(result).value();
+}
+
+// A folder of this run's own below the state folder, locked: two sweeps at once would measure each other.
+struct RunFolder {
+  std::string path;
+  std::unique_ptr<StateLock> lock;
+  bool temporary = false;
+  ~RunFolder() {
+    std::error_code ignored;
+    if (temporary) fs::remove_all(path, ignored);
+  }
+};
+
+std::unique_ptr<RunFolder> TakeRunFolder(const std::string& state) {
+  auto folder = std::make_unique<RunFolder>();
+  folder->path = state + "/profile";
+  auto lock = StateLock::Take(folder->path);
+  if (!lock.ok() && lock.status().code() == Code::kConflict)
+    Fail(kExitFailed, "another profile is running: " + lock.status().message());
+  if (lock.ok()) {
+    folder->lock = std::move(*lock);
+    return folder;
+  }
+  std::string name = (fs::temp_directory_path() / "evenkeel-profile-XXXXXX").string();
+  if (::mkdtemp(name.data()) == nullptr) FailWith(lock.status());
+  folder->path = name;
+  folder->temporary = true;
+  return folder;
+}
+
+std::string Libexec() {
+  std::error_code error;
+  const auto program = fs::read_symlink("/proc/self/exe", error);
+  for (const char* place : {"libexec/evenkeel", "../libexec/evenkeel"}) {
+    const auto folder = (program.parent_path() / place).lexically_normal();
+    if (fs::is_directory(folder, error)) return folder.string();
+  }
+  Fail(kExitFailed,
+       "no worker executables: expected the folder libexec/evenkeel beside " + program.string());
+}
+
+HostSize HostFor(Rung rung) {
+  HostSize host = ThisHost();
+  if (rung < Rung::kCgroup) return host;
+  if (const auto groups = CgroupHost::Detect(); groups.ok()) {
+    host.milli_cores = groups->Capacity().milli_cores;
+    host.memory_bytes = groups->Capacity().memory_bytes;
+  }
+  return host;
+}
+
+// Where the batches' rows come from: a named file, kept samples, or the signature.
+RowPool RowsFor(const ProfileOptions& options, const ModelConfig& model, const Signature& signature,
+                std::string* origin) {
+  *origin = "samples";
+  if (!options.samples_file.empty()) return OrFail(ReadSampleFile(options.samples_file, signature));
+  std::vector<std::string> warnings;
+  auto kept = ReadSavedSamples(options.state + "/samples", model.name, signature, &warnings);
+  for (const std::string& line : warnings) Warn(line);
+  if (kept) return std::move(*kept);
+  *origin = "signature";
+  Warn("no sampled inputs of '" + model.name +
+       "': they are made up from its signature, and times that depend on the data may differ");
+  return OrFail(RowPool::FromSignature(signature, kMadeUpRows, /*seed=*/1));
+}
+
+std::string EngineText(const std::string& json) {
+  const auto facts = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
+  if (!facts.is_object()) return "engine";
+  return facts.value("name", "engine") + " " + facts.value("version", "");
+}
+
+std::vector<NamedChoice> Choose(const ProfileOptions& options, const ModelConfig& model,
+                                const HostSize& host, const LoadRows& rows) {
+  ObjectiveQuery query;
+  const Duration objective =
+      options.objective.value_or(model.objective.value_or(kDefaultObjective));
+  query.objective_us = Seconds(objective) * 1e6;
+  query.rate_per_s = options.rate_per_s;
+  query.host = host;
+  query.precision = model.precision;
+  return {{"method", fmt::format("threshold {}", options.threshold),
+           SelectByMethod(rows, options.threshold, model.precision)},
+          {"objective", fmt::format("p99 within {}", FormatDuration(objective)),
+           SelectByObjective(rows, query)}};
+}
+
+// Nothing fits: say what would.
+void Advise(const LoadRows& rows) {
+  bool any_ok = false, all_oom = !rows.empty();
+  int64_t most = 0;
+  for (const LoadRow& row : rows) {
+    any_ok = any_ok || row.outcome == CellOutcome::kOk;
+    all_oom = all_oom && row.outcome == CellOutcome::kOom;
+    most = std::max(most, row.cell.shape.memory_bytes);
+  }
+  if (any_ok) return;
+  if (all_oom) {
+    Warn("the model needs more memory than any shape has (largest: " + FormatBytes(most) +
+         "): give larger ones with --shapes, or serve it on a machine with more memory");
+  } else {
+    Warn("no cell gave a figure: see the outcomes; -o wide tells the reasons");
+  }
+}
+
+struct Sweeping {
+  ProfileOptions options;
+  ModelConfig model;
+  HostSize host;
+  std::unique_ptr<RunFolder> folder;
+  std::unique_ptr<Runtime> runtime;
+  std::unique_ptr<ContainerCells> cells;
+};
+
+SweepPlan MakePlan(const Sweeping& sweeping, const Signature& signature) {
+  SweepPlan::Grid grid;
+  grid.shapes = OrFail(ShapesToSweep(sweeping.options, sweeping.runtime->rung(), sweeping.host));
+  grid.batches =
+      OrFail(BatchesToSweep(sweeping.options, signature, sweeping.cells->LargestBatch()));
+  grid.precisions = {sweeping.model.precision};
+  grid.full = sweeping.options.full;
+  return SweepPlan(std::move(grid));
+}
+
+void Profile(ProfileOptions options) {
+  Sweeping s;
+  InitLogging("warning");
+  s.model = OrFail(FindProfiledModel(options));
+  if (const Status whole = CheckModelFile(s.model); !whole.ok()) FailWith(whole);
+  s.folder = TakeRunFolder(options.state);
+  s.runtime = OrFail(MakeRuntime({options.runtime, s.folder->path, Libexec()}));
+  s.host = HostFor(s.runtime->rung());
+  s.options = options;
+  OrFail(ShapesToSweep(options, s.runtime->rung(), s.host));  // before anything takes time
+
+  cancel_fd = ::eventfd(0, EFD_CLOEXEC);
+  std::signal(SIGINT, OnSignal);
+  std::signal(SIGTERM, OnSignal);
+  std::signal(SIGPIPE, SIG_IGN);
+  CellRunnerOptions runner;
+  runner.model = s.model;
+  runner.libexec = Libexec();
+  std::error_code error;
+  runner.cache = options.cache + "/compiled";
+  fs::create_directories(runner.cache, error);
+  if (error) runner.cache.clear();
+  runner.cpus = options.cpus;
+  runner.run_timeout = options.run_timeout;
+  runner.cancel_fd = cancel_fd;
+  s.cells = std::make_unique<ContainerCells>(std::move(runner), *s.runtime);
+
+  const Signature signature = OrFail(s.cells->Probe());
+  ProfileReport report;
+  s.cells->SetRows(RowsFor(options, s.model, signature, &report.table.inputs));
+  SweepPlan plan = MakePlan(s, signature);
+
+  std::vector<std::string> warnings;
+  const auto store = LoadTableStore::Open(options.state + "/load_tables.db", &warnings);
+  for (const std::string& line : warnings) Warn(line);
+  report.table.key = {
+      s.model.name, OrFail(ModelDigest(s.model)), ThisMachine(s.host).fingerprint,
+      fmt::format("{} CPU {}", NameOf(s.runtime->rung()), EngineText(s.cells->engine()))};
+  if (options.fresh) {
+    if (const Status removed = store->Remove(report.table.key); !removed.ok())
+      Warn(removed.message());
+  }
+  const auto before = store->Get(report.table.key);
+  if (!before.ok()) {
+    Warn(before.status().message());
+  } else if (before->inputs == report.table.inputs) {
+    for (const LoadRow& row : before->rows) plan.Record(row);
+  }
+  report.run_before = plan.measured();
+
+  const Time begin = SteadyClock::Instance().Now();
+  Status swept;
+  bool told = false;
+  {
+    ProfileProgress progress(plan);
+    swept = RunSweep(
+        &plan, *s.cells, [&](const Cell& cell) { progress.Begin(cell); },
+        [&](const LoadRow& row) {
+          const Status kept = store->Put(report.table.key, report.table.inputs, row);
+          if (!kept.ok() && !std::exchange(told, true)) Warn(kept.message());
+          progress.Done();
+        });
+  }
+  s.cells.reset();
+  s.runtime->EndAll();
+  report.seconds = Seconds(SteadyClock::Instance().Now() - begin);
+  report.run_now = plan.measured() - report.run_before;
+  if (swept.code() == Code::kCancelled) {
+    Warn(fmt::format("interrupted; {} cells are kept, the same command goes on from there",
+                     plan.measured()));
+    throw CLI::RuntimeError(kExitInterrupted);
+  }
+  if (!swept.ok()) FailWith(swept);
+  report.table.rows = plan.Table();
+  report.cells = plan.cells();
+  report.choices = Choose(options, s.model, s.host, report.table.rows);
+  PrintReport(report, options.format, options.explain);
+  std::fprintf(stderr, "%s: %zu of %zu cells run (%zu earlier), the rest implied; %.1f s\n",
+               s.model.name.c_str(), plan.measured(), report.cells, report.run_before,
+               report.seconds);
+  Advise(report.table.rows);
+  if (!options.plot_file.empty()) {
+    const Status drawn = ReplaceFile(options.plot_file, PlotPage(report, options.threshold));
+    if (!drawn.ok()) FailWith(drawn);
+  }
+}
+
+}  // namespace
+
+void RegisterProfile(CLI::App& app) {
+  CLI::App* verb = app.add_subcommand(
+      "profile", "Measure a model over container shapes and batch sizes, and choose among them");
+  verb->footer(kExamples);
+  auto flags = std::make_shared<ProfileFlags>();
+  flags->AddTo(*verb);
+  verb->callback([flags] {
+    auto options = flags->Settled();
+    if (!options.ok()) Fail(kExitUsage, options.status().message());
+    Profile(std::move(*options));
+  });
+}
+
+}  // namespace evenkeel

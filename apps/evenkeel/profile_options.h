@@ -1,0 +1,64 @@
+// What `evenkeel profile` was asked for: flags checked and brought together with the settings.
+//
+// Thread-safety: main thread only.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "containers/runtime.h"
+#include "core/model_config.h"
+#include "core/settings.h"
+#include "core/tensor.h"
+#include "profiling/policy/select_method.h"
+#include "profiling/policy/select_objective.h"
+
+namespace CLI {
+class App;
+}
+
+namespace evenkeel {
+
+enum class ProfileFormat { kTable, kWide, kJson, kYaml, kCsv };
+
+struct ProfileOptions {
+  std::string model;
+  std::string models_folder, state, cache;  // from the settings unless given
+  std::string runtime = "auto";
+  std::vector<int> cpus;
+  std::string shapes_text, batches_text;
+  std::optional<Duration> objective;
+  double rate_per_s = 0;
+  double threshold = kDefaultRatioThreshold;
+  std::string samples_file, plot_file;
+  Duration run_timeout = std::chrono::seconds(30);
+  bool full = false, fresh = false, explain = false;
+  ProfileFormat format = ProfileFormat::kTable;
+};
+
+// Adds the flags to `verb`; Settled() is to be called once the command line was read.
+class ProfileFlags {
+ public:
+  void AddTo(CLI::App& verb);
+  // Error kInvalidArgument: which flag or setting is wrong, and how.
+  Result<ProfileOptions> Settled() const;
+
+ private:
+  ProfileOptions given_;
+  std::string models_, state_, cache_, objective_, timeout_, format_ = "table";
+};
+
+// The model that MODEL names: a file or model folder, or a name in the models folder. Errors: kNotFound, kInvalidArgument.
+Result<ModelConfig> FindProfiledModel(const ProfileOptions& options);
+
+// The shapes to sweep: those given, or what this host can hold and the rung can measure. Error kInvalidArgument.
+Result<std::vector<CellShape>> ShapesToSweep(const ProfileOptions& options, Rung rung,
+                                             const HostSize& host);
+
+// The batch sizes to sweep: those given, or 1, 2, 4 ... up to the model's largest. `most`: rows that fit into a worker's buffer.
+// Error kInvalidArgument.
+Result<std::vector<int>> BatchesToSweep(const ProfileOptions& options, const Signature& signature,
+                                        int most);
+
+}  // namespace evenkeel

@@ -1,0 +1,84 @@
+// Measures cells in real containers: one worker a shape, batches of sampled rows, sustained.
+//
+// How a cell of n rows is measured: a round is one batch of n rows, then its n items one by one; rounds follow each other without a
+//   pause (two slots, so the next run lies ready when one ends) until the batches alone have run for `least_time` and at least
+//   kLeastRuns times. A run's time is from the end of the run before it to its own end, by the worker's clock: what a quota
+//   holds back between runs counts. Once the items one by one have run for `least_time` too, one of them a round is enough: it is
+//   there because a change of batch size costs something (OpenVINO) and live traffic changes sizes all the time.
+//   A cell that takes longer than `most_time` ends after kFewestRuns runs.
+//   Warm-up runs before are not counted. A worker is kept from cell to cell of one shape and precision.
+// On a rung that does not hold memory (none, process) a container whose peak exceeds its shape's memory counts as `oom`, and fractions
+//   of a core cannot be measured.
+// Thread-safety: blocks; single-owner. Source: A4.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/model_config.h"
+#include "profiling/cell_worker.h"
+#include "profiling/sweep.h"
+
+namespace evenkeel {
+
+struct CellRunnerOptions {
+  ModelConfig model;
+  std::string libexec;    // absolute folder of the workers
+  std::string cache;      // absolute folder for compiled models; empty: none
+  std::vector<int> cpus;  // that workers may run on; empty: all
+  std::string device = "CPU";
+  Duration least_time = std::chrono::milliseconds(200);  // 20 periods of the quota
+  Duration most_time = std::chrono::seconds(10);
+  Duration run_timeout = std::chrono::seconds(30);  // one batch; more is a row `timeout`
+  Duration load_timeout = std::chrono::seconds(120);
+  int cancel_fd = -1;
+};
+
+class ContainerCells final : public CellRunner {
+ public:
+  static constexpr int kLeastRuns = 5, kFewestRuns = 3;
+
+  ContainerCells(CellRunnerOptions options, Runtime& runtime);
+  ~ContainerCells() override;
+
+  // Loads the model once, without limits, and learns what it takes. Errors: the engine's refusal; kUnavailable when it dies or hangs.
+  Result<Signature> Probe();
+  // What the engine said of itself (JSON); after Probe().
+  const std::string& engine() const { return engine_; }
+  // The rows that batches are made of. REQUIRES: Probe() gave ok; they fit its signature.
+  void SetRows(RowPool pool) { pool_ = std::move(pool); }
+  // Largest batch whose input fits into a slot's arena. REQUIRES: SetRows().
+  int LargestBatch() const;
+
+  // REQUIRES: Probe(), SetRows(). bf16 rows carry the output difference from f32.
+  Result<LoadRow> Run(const Cell& cell) override;
+
+ private:
+  struct Times;
+  CellWorkerOptions OptionsFor(const std::optional<CellShape>& shape, Precision precision) const;
+  Status Prepare(const Cell& cell, std::optional<Fate>* fate);
+  Status Measure(int batch, Times* times);
+  Status Once(int rows, Time* end);
+  Status CompareOutputs();
+  Result<std::vector<std::vector<double>>> Outputs(CellWorker& worker);
+  void Fill(const Times& times, LoadRow* row) const;
+  void JudgeMemory(LoadRow* row) const;
+
+  const CellRunnerOptions options_;
+  Runtime& runtime_;
+  Signature signature_;
+  std::string engine_;
+  std::optional<RowPool> pool_;
+  std::unique_ptr<CellWorker> worker_;
+  CellShape worker_shape_;
+  Precision worker_precision_ = Precision::kF32;
+  size_t cursor_ = 0;  // the next row of the pool
+  uint64_t next_batch_ = 1;
+  std::optional<std::vector<std::vector<double>>> f32_outputs_;
+  double diff_max_ = -1, diff_mean_ = -1;  // of bf16, once compared
+};
+
+}  // namespace evenkeel

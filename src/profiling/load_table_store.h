@@ -1,0 +1,52 @@
+// Load tables on disk: a SQLite file in the state folder, one commit a row.
+//
+// Contract: Open() always gives a store. A file that is damaged or of another layout is set aside as FILE.bad and a new one begun; one
+//   that cannot be opened or written is replaced by memory for this run; either is told in `warnings`. Put() is on disk when it
+//   returns (a crash or `kill -9` loses at most the row that was being written). Several processes may use one file; a writer waits
+//   up to 5 s for another.
+// Errors: kUnavailable with SQLite's text.
+// Thread-safety: thread-compatible. Source: A4, A7 (stored with the model).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "profiling/load_table.h"
+
+struct sqlite3;
+
+namespace evenkeel {
+
+class LoadTableStore {
+ public:
+  // `path`: absolute; its folder is made when missing.
+  static std::unique_ptr<LoadTableStore> Open(const std::string& path,
+                                              std::vector<std::string>* warnings);
+  ~LoadTableStore();
+
+  bool on_disk() const { return on_disk_; }
+
+  // Replaces the row of the same cell. `inputs`: see LoadTable.
+  Status Put(const TableKey& key, const std::string& inputs, const LoadRow& row);
+  // Empty when there is none. Rows by shape, batch, precision.
+  Result<LoadTable> Get(const TableKey& key) const;
+  // Every table of the model (all models: ""), newest row first.
+  Result<std::vector<LoadTable>> All(const std::string& model) const;
+  Status Remove(const TableKey& key);
+
+ private:
+  struct Statement;
+  LoadTableStore(sqlite3* db, bool on_disk) : db_(db), on_disk_(on_disk) {}
+  static Result<std::unique_ptr<LoadTableStore>> TryOpen(const std::string& path, bool* damaged);
+  Status Prepare(bool* damaged);
+  Status Exec(const char* sql) const;
+  Result<std::vector<LoadTable>> Query(const std::string& where,
+                                       const std::vector<std::string>& values) const;
+
+  sqlite3* const db_;
+  const bool on_disk_;
+};
+
+}  // namespace evenkeel
