@@ -1,6 +1,7 @@
 // `evenkeel simulate`: what a batching policy would do with a load, in virtual time.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -13,7 +14,9 @@
 #include "output.h"
 #include "sim/goodput.h"
 #include "sim/report.h"
+#include "sim/report_page.h"
 #include "sim/simulation.h"
+#include "sim/smdp.h"
 #include "simulate_options.h"
 
 namespace evenkeel {
@@ -30,14 +33,17 @@ constexpr const char* kExamples =
     "  evenkeel simulate --models tables.json --arrivals a@ctr=poisson:4000 --arrivals "
     "b@ctr=poisson:4000 --goodput";
 
+constexpr int kPlotBins = 240;
+
 struct SimulateOptions {
   Format format = Format::kTable;
   SimulateFlags mix;
   std::string policy = "auto";
-  double seconds = 30, warm_up = 2, factor = 1;
+  double seconds = 30, warm_up = 2, factor = 1, price = 0;
   int cores = 2;
   uint64_t seed = 1;
   bool deadlines = false, save_power = false, goodput = false;
+  std::string html;  // file; empty: no page
 };
 
 sim::SimOptions OptionsOf(const SimulateOptions& o) {
@@ -77,30 +83,58 @@ Listing TableOf(const Json& document) {
   return listing;
 }
 
+// `smdp` is made for one model and its rate; the others are made by name.
+std::unique_ptr<policy::NodePolicy> MakePolicy(const SimulateOptions& o,
+                                               const std::vector<sim::SimModel>& models,
+                                               double factor) {
+  if (o.policy == "smdp") {
+    const sim::SimModel& model = models.front();
+    return sim::MakeSmdp(
+        sim::SolveSmdp({&model.service.curve(), model.max_batch, model.threads,
+                        model.arrivals->mean_rate_rps() * factor, model.objective, o.price}));
+  }
+  auto made = policy::MakeNodePolicy(o.policy);
+  return std::move(*made);
+}
+
+void CheckOptions(const SimulateOptions& o, const std::vector<sim::SimModel>& models) {
+  if (o.warm_up >= o.seconds) Fail(kExitUsage, "--warm-up: expected less than --seconds");
+  if (o.policy == "smdp") {
+    if (models.size() != 1 || models.front().instances != 1 || models.front().rows != 1)
+      Fail(kExitUsage, "--policy smdp: expected one model with one instance and one row a request");
+    if (o.goodput) Fail(kExitUsage, "--policy smdp: its cost is no goodput, so none is searched");
+    return;
+  }
+  const auto known = policy::MakeNodePolicy(o.policy);
+  if (!known.ok()) Fail(kExitUsage, "--policy: " + known.status().message());
+}
+
+void WritePage(const SimulateOptions& o, const sim::SimReport& report) {
+  std::ofstream file(o.html);
+  file << sim::ReportPage(report, o.seconds, o.cores);
+  file.close();
+  if (!file) Fail(kExitFailed, "cannot write '" + o.html + "'");
+}
+
 void Simulate(const SimulateOptions& o) {
   const auto models = ParseMix(o.mix);
   if (!models.ok()) Fail(kExitUsage, models.status().message());
-  const auto known = policy::MakeNodePolicy(o.policy);
-  if (!known.ok()) Fail(kExitUsage, "--policy: " + known.status().message());
-  if (o.warm_up >= o.seconds) Fail(kExitUsage, "--warm-up: expected less than --seconds");
-  const auto fresh = [&] {
-    auto made = policy::MakeNodePolicy(o.policy);
-    return std::move(*made);
-  };
-  Json document;
+  CheckOptions(o, *models);
+  sim::SimOptions options = OptionsOf(o);
+  double factor = o.factor;
   if (o.goodput) {
-    const sim::GoodputResult found = sim::FindGoodput(*models, fresh, OptionsOf(o));
-    if (found.runs == 1)
-      Fail(kExitFailed, "no factor was found at which every model keeps its objective");
-    document = sim::ToJson(found.report);
-    document["factor"] = found.factor;
-    if (o.format != Format::kJson)
-      std::printf("factor %.3f after %d runs\n", found.factor, found.runs);
-  } else {
-    const auto chosen = fresh();
-    document = sim::ToJson(sim::Simulate(*models, *chosen, OptionsOf(o)));
-    document["factor"] = o.factor;
+    const auto fresh = [&] { return MakePolicy(o, *models, 1); };
+    const sim::GoodputResult found = sim::FindGoodput(*models, fresh, options);
+    if (found.factor == 0) Fail(kExitFailed, "at no factor does every model keep its objective");
+    factor = options.factor = found.factor;
+    std::fprintf(stderr, "factor %.4g, found in %d runs\n", found.factor, found.runs);
   }
+  if (!o.html.empty()) options.plot_bins = kPlotBins;
+  const auto policy = MakePolicy(o, *models, factor);
+  const sim::SimReport report = sim::Simulate(*models, *policy, options);
+  Json document = sim::ToJson(report);
+  document["factor"] = factor;
+  if (!o.html.empty()) WritePage(o, report);
   Print(o.format, TableOf(document), document);
 }
 
@@ -122,7 +156,7 @@ void RegisterSimulate(CLI::App& app) {
       ->required()
       ->allow_extra_args(false);
   verb->add_option("--policy", o->policy,
-                   fmt::format("{} [auto]", fmt::join(policy::NodePolicyNames(), ", ")));
+                   fmt::format("{}, smdp [auto]", fmt::join(policy::NodePolicyNames(), ", ")));
   verb->add_option("--cores", o->cores, "that batches share [2]")->check(CLI::Range(1, 4096));
   verb->add_option("--seconds", o->seconds, "of arrivals [30]")->check(CLI::Range(0.01, 1e6));
   verb->add_option("--warm-up,--warmup", o->warm_up,
@@ -144,6 +178,9 @@ void RegisterSimulate(CLI::App& app) {
       ->allow_extra_args(false);
   verb->add_option("--preferred", o->mix.preferred, "NAME=ROWS: policy fixed closes at it")
       ->allow_extra_args(false);
+  verb->add_option("--price", o->price, "policy smdp: of a core-second, in objectives [0]")
+      ->check(CLI::Range(0.0, 1e9));
+  verb->add_option("--html", o->html, "also write a page with plots to this file");
   verb->add_flag("--deadlines", o->deadlines, "every request has its objective as deadline");
   verb->add_flag("--save-power", o->save_power, "power: save");
   verb->add_flag("--goodput", o->goodput,

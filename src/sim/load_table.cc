@@ -29,8 +29,13 @@ Result<double> Number(const Json& row, const char* field, double low, double hig
 Status AddRow(const Json& row, std::map<int, policy::BatchCurve>* curves) {
   if (!row.is_object()) return InvalidArgument("expected an object, got {}", row.dump());
   if (row.value("outcome", Json("ok")) != "ok") return Status::Ok();
-  const auto cores = Number(row, "cores", 1, kMaxCores);
+  const auto cores = Number(row, "cores", 0.001, kMaxCores);
   if (!cores.ok()) return cores.status();
+  // What the profiler measured besides: parts of a core, other precisions, GPU shapes.
+  if (*cores != std::floor(*cores) || row.value("precision", Json("f32")) != "f32" ||
+      row.contains("gpu_cores")) {
+    return Status::Ok();
+  }
   const auto batch = Number(row, "batch", 1, kMaxBatch);
   if (!batch.ok()) return batch.status();
   const auto mean = Number(row, "batchtime_us", 0.001, kMaxTimeUs);

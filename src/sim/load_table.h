@@ -4,7 +4,8 @@
 //   {"schema": "evenkeel.load-tables/v1", "machine": {...}, "models": [
 //     {"name": "ctr", "objective_ms": 20, "noise": "lognormal", "rows": [
 //       {"cores": 1, "batch": 1, "batchtime_us": 131.0, "p99_us": 150.0, "outcome": "ok"}, ...]}]}
-//   `outcome` may be left out; rows that are not "ok" are left out. `noise`: "lognormal" (default) or "none".
+//   `outcome` may be left out; rows that are not "ok", are of a part of a core, of another precision than f32 or of a GPU shape are
+//   passed over; of rows with equal cores and batch (shapes that differ in memory) the last counts. `noise`: "lognormal" (default) or "none".
 // Service: a batch of n rows on a shape of k cores takes Mean(n) * X, X lognormal with mean 1 and the 99th percentile that the row
 //   of that size has over its mean; between sizes interpolated like the mean (policy/batch_curve.h).
 // Errors: kInvalidArgument names model, row and field; kNotFound a shape that the table does not have.

@@ -3,7 +3,7 @@
 // Every half second (Refresh), a model: its knee N, its rate lambda, its target n(p); and for the node the price p.
 // A model that waits and has an idle instance is ready when
 //   - N rows wait (kFull), or
-//   - p = 0 (kIdle): the forecast demand fits the cores even one by one, so nothing is gained by waiting, or
+//   - p = 0 (kIdle): every instance has cores of its own, or the forecast demand fits the cores even one by one, or
 //   - n(p) rows wait (kWorth), or its hold is over (kDeadline, hold.h).
 // Of the ready models the gate picks the most urgent; it runs min(what waits, N) rows.
 // Differs from "The window, ours" in one point: a model whose oldest row has waited for more than a quarter of its objective may
@@ -11,12 +11,11 @@
 //   when an instance is the bottleneck, the last 5 % count (docs/batching_policy.md has what it brings).
 #include <algorithm>
 #include <chrono>
-#include <vector>
 
+#include "batching/policy/auto_policy.h"
 #include "batching/policy/gate.h"
 #include "batching/policy/hold.h"
 #include "batching/policy/policies.h"
-#include "batching/policy/target.h"
 
 namespace evenkeel::policy {
 namespace {
@@ -29,135 +28,128 @@ constexpr double kFill = 0.95;         // of the cores: beyond that queues grow 
 constexpr double kPressed = 0.25;      // urgency from which the last percents count
 constexpr double kPressedSlack = 1.005;
 
-class Auto final : public NodePolicy {
- public:
-  Decision Decide(const NodeView& node, Time now) override {
-    if (now >= refresh_at_ || models_.size() != node.models.size()) Refresh(node, now);
-    Decision waits;
-    Gate gate(node);
-    if (!gate.open()) return waits;
-    for (size_t m = 0; m < node.models.size(); ++m) {
-      const ModelView& model = node.models[m];
-      const int lane = NextLane(model);
-      const int instance = lane < 0 ? -1 : IdleInstance(model);
-      if (instance < 0) continue;
-      const LaneView& view = model.lanes[static_cast<size_t>(lane)];
-      const double urgency = Urgency(view, model.objective, now);
-      Decision candidate = Close(model, models_[m], view, urgency, now);
-      if (candidate.wake_at != kNever) {
-        waits.wake_at = std::min(waits.wake_at, candidate.wake_at);
-        continue;
-      }
-      candidate.model = static_cast<int>(m);
-      candidate.lane = lane;
-      candidate.instance = instance;
-      gate.Offer(candidate, urgency);
-    }
-    const Decision picked = gate.Pick();
-    return picked.start ? picked : waits;
-  }
-
-  std::string_view name() const override { return "auto"; }
-  void Forget(int index) override {
-    if (index < static_cast<int>(models_.size())) models_[static_cast<size_t>(index)] = State();
-    refresh_at_ = Time{};
-  }
-  ModelOutlook Outlook(int index) const override {
-    ModelOutlook outlook;
-    if (index >= static_cast<int>(models_.size())) return outlook;
-    const State& state = models_[static_cast<size_t>(index)];
-    outlook.knee = state.knee;
-    outlook.target = state.target;
-    outlook.price = price_;
-    outlook.rate_rps = state.rate_rps;
-    return outlook;
-  }
-
- private:
-  struct State {
-    int knee = 0;  // 0: nothing is known of T yet, what waits is taken
-    int most = 0;  // rows under pressure; >= knee
-    int target = 1;
-    double rate_rps = 0;
-    Duration core_wait{};  // p99
-  };
-
-  // A candidate's rows and reason; or until when it is held, as wake_at.
-  Decision Close(const ModelView& model, const State& state, const LaneView& lane, double urgency,
-                 Time now) const {
-    Decision decision;
-    const int size = urgency > kPressed ? state.most : state.knee;
-    const int cap = state.knee == 0 ? lane.max_rows : std::min(size, lane.max_rows);
-    decision.rows = std::min<int64_t>(lane.waiting_rows, cap);
-    if (lane.waiting_rows >= cap) {
-      decision.reason = CloseReason::kFull;
-    } else if (model.draining) {
-      decision.reason = CloseReason::kDrain;
-    } else if (price_ <= 0 || state.knee == 0) {
-      decision.reason = CloseReason::kIdle;
-    } else if (lane.waiting_rows >= state.target) {
-      decision.reason = CloseReason::kWorth;
-    } else {
-      const Time end =
-          HoldEnd({lane.waiting_rows, lane.oldest_arrival, SoftDeadline(lane, model.objective),
-                   model.traffic->last_arrival(), state.target, state.rate_rps, state.core_wait},
-                  *model.curve, now);
-      decision.reason = CloseReason::kDeadline;
-      if (end > now) decision.wake_at = end;
-    }
-    return decision;
-  }
-
-  void Refresh(const NodeView& node, Time now) {
-    refresh_at_ = now + kRefresh;
-    models_.resize(node.models.size());
-    Duration shortest = Duration::max();
-    size_t instances = 0;
-    for (const ModelView& model : node.models) {
-      shortest = std::min(shortest, model.objective);
-      instances += model.instances.size();
-    }
-    std::vector<TargetCurve> targets(models_.size());
-    for (size_t i = 0; i < models_.size(); ++i) {
-      const ModelView& model = node.models[i];
-      State& state = models_[i];
-      state = State();
-      if (model.curve == nullptr || model.curve->empty() || model.traffic == nullptr ||
-          model.instances.empty())
-        continue;
-      model.traffic->AdvanceTo(now);
-      state.knee = Knee(*model.curve, model.max_batch, shortest / 4);
-      state.most = std::max(
-          state.knee, Knee(*model.curve, model.max_batch, model.objective / 4, kPressedSlack));
-      state.rate_rps = model.traffic->RatePerSecond(kRateSpan, now);
-      targets[i] = TargetCurve(*model.curve, state.knee, model.instances.front().threads,
-                               state.rate_rps, model.objective);
-    }
-    price_ = node.save_power ? kPriceMax : LeastPrice(targets, node.cores * kFill);
-    const bool shared = instances > static_cast<size_t>(node.cores);
-    for (size_t i = 0; i < models_.size(); ++i) {
-      models_[i].target = targets[i].TargetAt(price_);
-      if (shared) models_[i].core_wait = LongestOther(node, i);
-    }
-  }
-
-  // A core may be kept from model `i` for one batch of another one.
-  Duration LongestOther(const NodeView& node, size_t i) const {
-    Duration longest{};
-    for (size_t j = 0; j < models_.size(); ++j) {
-      if (j == i || models_[j].knee == 0 || models_[j].rate_rps <= 0) continue;
-      longest = std::max(longest, node.models[j].curve->P99(models_[j].knee));
-    }
-    return longest;
-  }
-
-  std::vector<State> models_;
-  double price_ = 0;
-  Time refresh_at_{};
-};
-
 }  // namespace
 
-std::unique_ptr<NodePolicy> MakeAuto() { return std::make_unique<Auto>(); }
+Decision AutoPolicy::Decide(const NodeView& node, Time now) {
+  if (now >= refresh_at_ || models_.size() != node.models.size()) Refresh(node, now);
+  Decision waits;
+  Gate gate(node);
+  if (!gate.open()) return waits;
+  for (size_t m = 0; m < node.models.size(); ++m) {
+    const ModelView& model = node.models[m];
+    const int lane = NextLane(model);
+    const int instance = lane < 0 ? -1 : IdleInstance(model);
+    if (instance < 0) continue;
+    const LaneView& view = model.lanes[static_cast<size_t>(lane)];
+    const double urgency = Urgency(view, model.objective, now);
+    Decision candidate = Close(model, models_[m], view, urgency, now);
+    if (candidate.wake_at != kNever) {
+      waits.wake_at = std::min(waits.wake_at, candidate.wake_at);
+      continue;
+    }
+    candidate.model = static_cast<int>(m);
+    candidate.lane = lane;
+    candidate.instance = instance;
+    gate.Offer(candidate, urgency);
+  }
+  const Decision picked = gate.Pick();
+  return picked.start ? picked : waits;
+}
+
+void AutoPolicy::Forget(int index) {
+  if (index < static_cast<int>(models_.size())) models_[static_cast<size_t>(index)] = State();
+  refresh_at_ = Time{};
+}
+
+ModelOutlook AutoPolicy::Outlook(int index) const {
+  ModelOutlook outlook;
+  if (index >= static_cast<int>(models_.size())) return outlook;
+  const State& state = models_[static_cast<size_t>(index)];
+  outlook.knee = state.knee;
+  outlook.target = state.target;
+  outlook.price = price_;
+  outlook.rate_rps = state.rate_rps;
+  return outlook;
+}
+
+double AutoPolicy::RateOf(const ModelView& model, Time now) const {
+  return model.traffic->RatePerSecond(kRateSpan, now);
+}
+
+Time AutoPolicy::HeldUntil(const ModelView& model, const State& state, const LaneView& lane,
+                           Time now) const {
+  return HoldEnd({lane.waiting_rows, lane.oldest_arrival, SoftDeadline(lane, model.objective),
+                  model.traffic->last_arrival(), state.target, state.rate_rps, state.core_wait},
+                 *model.curve, now);
+}
+
+// A candidate's rows and reason; or until when it is held, as wake_at.
+Decision AutoPolicy::Close(const ModelView& model, const State& state, const LaneView& lane,
+                           double urgency, Time now) const {
+  Decision decision;
+  const int size = urgency > kPressed ? state.most : state.knee;
+  const int cap = state.knee == 0 ? lane.max_rows : std::min(size, lane.max_rows);
+  decision.rows = std::min<int64_t>(lane.waiting_rows, cap);
+  if (lane.waiting_rows >= cap) {
+    decision.reason = CloseReason::kFull;
+  } else if (model.draining) {
+    decision.reason = CloseReason::kDrain;
+  } else if (price_ <= 0 || state.knee == 0) {
+    decision.reason = CloseReason::kIdle;
+  } else if (lane.waiting_rows >= state.target) {
+    decision.reason = CloseReason::kWorth;
+  } else {
+    const Time end = HeldUntil(model, state, lane, now);
+    decision.reason = CloseReason::kDeadline;
+    if (end > now) decision.wake_at = end;
+  }
+  return decision;
+}
+
+void AutoPolicy::Refresh(const NodeView& node, Time now) {
+  refresh_at_ = now + kRefresh;
+  models_.resize(node.models.size());
+  Duration shortest = Duration::max();
+  int threads = 0;
+  for (const ModelView& model : node.models) {
+    shortest = std::min(shortest, model.objective);
+    for (const InstanceView& instance : model.instances) threads += instance.threads;
+  }
+  std::vector<TargetCurve> targets(models_.size());
+  for (size_t i = 0; i < models_.size(); ++i) {
+    const ModelView& model = node.models[i];
+    State& state = models_[i];
+    state = State();
+    if (model.curve == nullptr || model.curve->empty() || model.traffic == nullptr ||
+        model.instances.empty())
+      continue;
+    model.traffic->AdvanceTo(now);
+    state.knee = Knee(*model.curve, model.max_batch, shortest / 4);
+    state.most = std::max(state.knee,
+                          Knee(*model.curve, model.max_batch, model.objective / 4, kPressedSlack));
+    state.rate_rps = RateOf(model, now);
+    targets[i] = TargetCurve(*model.curve, state.knee, model.instances.front().threads,
+                             state.rate_rps, model.objective);
+  }
+  // Where every instance has a core of its own, none gains by waiting for others.
+  const bool shared = threads > node.cores;
+  price_ = node.save_power ? kPriceMax : shared ? LeastPrice(targets, node.cores * kFill) : 0;
+  for (size_t i = 0; i < models_.size(); ++i) {
+    models_[i].target = targets[i].TargetAt(price_);
+    if (shared) models_[i].core_wait = LongestOther(node, i);
+  }
+}
+
+// A core may be kept from model `i` for one batch of another one.
+Duration AutoPolicy::LongestOther(const NodeView& node, size_t i) const {
+  Duration longest{};
+  for (size_t j = 0; j < models_.size(); ++j) {
+    if (j == i || models_[j].knee == 0 || models_[j].rate_rps <= 0) continue;
+    longest = std::max(longest, node.models[j].curve->P99(models_[j].knee));
+  }
+  return longest;
+}
+
+std::unique_ptr<NodePolicy> MakeAuto() { return std::make_unique<AutoPolicy>(); }
 
 }  // namespace evenkeel::policy

@@ -1,0 +1,48 @@
+// The class behind `auto` and `oracle`; auto.cc says how it decides.
+//
+// Not for use outside auto.cc and oracle.cc. Thread-safety: thread-compatible.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "batching/policy/node_policy.h"
+#include "batching/policy/target.h"
+
+namespace evenkeel::policy {
+
+class AutoPolicy : public NodePolicy {
+ public:
+  Decision Decide(const NodeView& node, Time now) override;
+  std::string_view name() const override { return "auto"; }
+  void Forget(int index) override;
+  ModelOutlook Outlook(int index) const override;
+
+ protected:
+  struct State {
+    int knee = 0;  // 0: nothing is known of T yet, what waits is taken
+    int most = 0;  // rows under pressure; >= knee
+    int target = 1;
+    double rate_rps = 0;
+    Duration core_wait{};  // p99
+  };
+
+  // Rows a second that prices and targets are made for.
+  virtual double RateOf(const ModelView& model, Time now) const;
+  // Until when what waits is held; <= now: it is not. REQUIRES: 0 < lane.waiting_rows < state.knee, price > 0.
+  virtual Time HeldUntil(const ModelView& model, const State& state, const LaneView& lane,
+                         Time now) const;
+  double price() const { return price_; }
+
+ private:
+  Decision Close(const ModelView& model, const State& state, const LaneView& lane, double urgency,
+                 Time now) const;
+  void Refresh(const NodeView& node, Time now);
+  Duration LongestOther(const NodeView& node, size_t i) const;
+
+  std::vector<State> models_;
+  double price_ = 0;
+  Time refresh_at_{};
+};
+
+}  // namespace evenkeel::policy
