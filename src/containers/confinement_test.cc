@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -204,6 +205,17 @@ TEST_P(ConfinementTest, SharedMemoryCountsForWhoTouchesItFirst) {
   EXPECT_EQ(again.line, "ok");
   EXPECT_LT(again.usage.memory_peak_bytes.value(), 40 << 20) << "was there: not the worker's";
   ::close(memory);
+}
+
+TEST_P(ConfinementTest, LeavesTheFlagsOfDescriptorsAsTheyWere) {
+  // An eventfd's O_NONBLOCK is common to both processes: were it cleared on the way, the daemon's reads would block.
+  WorkerSpec spec;
+  const int counter = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  spec.inherit = {counter};
+  EXPECT_EQ(Ask("exit", "0", spec).how, "exit 0");
+  EXPECT_NE(::fcntl(counter, F_GETFL) & O_NONBLOCK, 0);
+  EXPECT_NE(::fcntl(counter, F_GETFD) & FD_CLOEXEC, 0);
+  ::close(counter);
 }
 
 TEST_P(ConfinementTest, ThreadsAreLimited) {

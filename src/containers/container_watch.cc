@@ -3,12 +3,14 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -24,6 +26,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr Duration kMakingLimit = std::chrono::seconds(30);
+constexpr int kLookMs = 1000;      // how often that is looked at
 constexpr int kPatienceMs = 2000;  // for processes that were killed to leave their groups
 
 int WaitFor(pid_t pid) {
@@ -36,20 +40,19 @@ int WaitFor(pid_t pid) {
 
 }  // namespace
 
-Container::Container(Files files, Cgroup group, int64_t memory_bytes, pid_t runc, int runc_pidfd,
-                     int lifeline)
+Container::Container(Files files, Cgroup group, int64_t memory_bytes, Making making)
     : files_(std::move(files)),
       group_(std::move(group)),
       memory_bytes_(memory_bytes),
-      runc_(runc),
-      runc_pidfd_(runc_pidfd),
-      lifeline_(lifeline),
+      making_(std::move(making)),
+      started_(SteadyClock::Instance().Now()),
       ended_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   EK_CHECK(ended_fd_ >= 0);
 }
 
 Container::~Container() {
-  for (const int fd : {runc_pidfd_, pidfd_, lifeline_, ended_fd_}) {
+  CloseHandedOn();
+  for (const int fd : {making_.runc_pidfd, pidfd_, making_.lifeline, ended_fd_}) {
     if (fd >= 0) ::close(fd);
   }
 }
@@ -62,8 +65,7 @@ pid_t Container::pid() const {
 void Container::Kill() {
   const std::lock_guard lock(mutex_);
   killed_ = true;
-  // While runc works it is runc that is killed: what it has made so far is found in the group.
-  if (state_ == State::kMaking) ::kill(runc_, SIGKILL);
+  // While runc works it is let finish, and the container is killed then: runc's own children would be lost track of.
   if (state_ == State::kRunning) ::kill(pid_, SIGKILL);
 }
 
@@ -86,7 +88,12 @@ void Container::AwaitEnd() const {
 
 int Container::watched_fd() const {
   const std::lock_guard lock(mutex_);
-  return state_ == State::kMaking ? runc_pidfd_ : pidfd_;
+  return state_ == State::kMaking ? making_.runc_pidfd : pidfd_;
+}
+
+void Container::EndOverdueRunc(Time now) {
+  const std::lock_guard lock(mutex_);
+  if (state_ == State::kMaking && now - started_ > kMakingLimit) ::kill(making_.runc, SIGKILL);
 }
 
 bool Container::Advance() {
@@ -117,7 +124,7 @@ bool Container::OnMade() {
   {
     const std::lock_guard lock(mutex_);
     killed = killed_;
-    status = WaitFor(runc_);
+    status = WaitFor(making_.runc);
     std::ifstream file(files_.bundle + "/pid");
     if (!(file >> pid) || pid <= 1) pid = 0;
     if (status == 0 && pid > 0) {
@@ -130,11 +137,38 @@ bool Container::OnMade() {
     }
   }
   if (status == 0 && pid > 0 && pidfd_ >= 0) {
-    static_cast<void>(!::write(lifeline_, "g", 1));  // fails when it was killed meanwhile
+    SendDescriptors();
     return true;
   }
   Finish(killed ? "signal 9 (Killed)" : WhyNotMade(status));
   return false;
+}
+
+void Container::SendDescriptors() {
+  char go = 'g';
+  iovec text{&go, 1};
+  msghdr message{};
+  message.msg_iov = &text;
+  message.msg_iovlen = 1;
+  const size_t bytes = making_.handed_on.size() * sizeof(int);
+  std::vector<char> room(CMSG_SPACE(bytes), 0);
+  if (bytes > 0) {
+    message.msg_control = room.data();
+    message.msg_controllen = room.size();
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(bytes);
+    std::memcpy(CMSG_DATA(header), making_.handed_on.data(), bytes);
+  }
+  // Fails when the container was killed meanwhile: then its end is what comes next.
+  static_cast<void>(!::sendmsg(making_.lifeline, &message, MSG_NOSIGNAL));
+  CloseHandedOn();
+}
+
+void Container::CloseHandedOn() {
+  for (const int fd : making_.handed_on) ::close(fd);
+  making_.handed_on.clear();
 }
 
 bool Container::OnEnded() {
@@ -149,6 +183,7 @@ bool Container::OnEnded() {
 }
 
 void Container::Finish(std::string how) {
+  CloseHandedOn();
   WorkerUsage usage = group_.Usage();
   // What a killed runc left behind is this process's child, by pid and by process group.
   for (const pid_t pid : group_.Processes()) {
@@ -158,7 +193,7 @@ void Container::Finish(std::string how) {
   if (const Status removed = group_.Remove(kPatienceMs); !removed.ok()) {
     LogWarning("a worker's control group is left until the next start: {}", removed.message());
   }
-  while (::waitpid(-runc_, nullptr, WNOHANG) > 0) {
+  while (::waitpid(-making_.runc, nullptr, WNOHANG) > 0) {
   }
   for (const std::string& folder : {files_.state, files_.bundle}) {
     std::error_code error;
@@ -219,11 +254,17 @@ void ContainerWatch::Loop() {
     }
     std::vector<pollfd> fds = {{wake_, POLLIN, 0}};
     for (const auto& container : watched) fds.push_back({container->watched_fd(), POLLIN, 0});
-    if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
+    if (::poll(fds.data(), fds.size(), watched.empty() ? -1 : kLookMs) < 0 && errno != EINTR) {
+      return;
+    }
     eventfd_t ignored = 0;
     static_cast<void>(::eventfd_read(wake_, &ignored));
     for (size_t i = 0; i < watched.size(); ++i) {
-      if (fds[i + 1].revents == 0 || watched[i]->Advance()) continue;
+      if (fds[i + 1].revents == 0) {
+        watched[i]->EndOverdueRunc(SteadyClock::Instance().Now());
+        continue;
+      }
+      if (watched[i]->Advance()) continue;
       const std::lock_guard lock(mutex_);
       std::erase(containers_, watched[i]);
       if (containers_.empty()) empty_.notify_all();

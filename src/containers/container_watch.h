@@ -2,9 +2,11 @@
 //
 // Why a thread of its own: making a container takes runc tens of milliseconds, which no event loop can wait for.
 // How a container lives: the spawner starts runc; runc makes the container, whose first process (evenkeel-init) waits on the lifeline,
-//   and exits; the container's process is then this process's child, because this process is a subreaper; the watch writes the
-//   lifeline's byte and evenkeel-init sets its parent-death signal and becomes the worker. At its end the watch reaps it, notes what
-//   it used, removes groups and folders, and only then tells.
+//   and exits; the container's process is then this process's child, because this process is a subreaper; the watch sends a byte and
+//   the worker's descriptors over the lifeline, and evenkeel-init sets its parent-death signal and becomes the worker. At its end the
+//   watch reaps it, notes what it used, removes groups and folders, and only then tells.
+// Why the descriptors do not go through runc: it makes what it hands on blocking, and that flag is common to all holders of an
+//   eventfd, so that the daemon's own reads of it would block.
 // Why it does not ask `runc delete` to clean up: that is another process start for three removals, which must also work without runc.
 // Thread-safety: Container and ContainerWatch are thread-safe.
 #pragma once
@@ -20,6 +22,7 @@
 
 #include "containers/cgroup.h"
 #include "containers/runtime.h"
+#include "core/clock.h"
 
 namespace evenkeel {
 
@@ -30,9 +33,14 @@ class Container {
     std::string bundle;  // folder: config.json, root/, pid, runc.log
     std::string state;   // runc's own folder of it
   };
-  // Takes the descriptors. `runc_pidfd` tells the end of `runc run`; `lifeline` is written and kept open.
-  Container(Files files, Cgroup group, int64_t memory_bytes, pid_t runc, int runc_pidfd,
-            int lifeline);
+  struct Making {
+    pid_t runc = -1;
+    int runc_pidfd = -1;         // tells the end of `runc run`
+    int lifeline = -1;           // this process's end of a socket pair; kept open
+    std::vector<int> handed_on;  // the worker's descriptors; closed once sent
+  };
+  // Takes the descriptors.
+  Container(Files files, Cgroup group, int64_t memory_bytes, Making making);
   ~Container();
 
   pid_t pid() const;
@@ -45,21 +53,24 @@ class Container {
   // For the watch. The descriptor to wait for now, and what to do when it is readable; false once the container ended.
   int watched_fd() const;
   bool Advance();
+  // Kills a runc that has hung for half a minute.
+  void EndOverdueRunc(Time now);
 
  private:
   enum class State { kMaking, kRunning, kEnded };
 
   bool OnMade();   // runc exited
   bool OnEnded();  // the worker did
+  void SendDescriptors();
+  void CloseHandedOn();
   void Finish(std::string how);
   std::string WhyNotMade(int status) const;
 
   const Files files_;
   const Cgroup group_;
   const int64_t memory_bytes_;
-  const pid_t runc_;
-  int runc_pidfd_ = -1;
-  const int lifeline_;
+  Making making_;
+  const Time started_;
   const int ended_fd_;
 
   mutable std::mutex mutex_;  // guards what follows, and the meaning of the pids

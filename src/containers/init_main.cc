@@ -2,13 +2,14 @@
 //
 //   evenkeel-init NUMBERS PROGRAM [ARGUMENT...]        NUMBERS: "5,7,9" or "-" for none
 //
-// Descriptor 3 is the lifeline from the daemon, 4 and up are the worker's and are moved to NUMBERS. It waits for a byte on the
-// lifeline: runc must have exited, and so the daemon become this process's parent, before the parent-death signal is set. The
-// lifeline is looked at again afterwards, since a daemon that died in between gives no signal.
+// Descriptor 3 is the lifeline, a socket whose other end the daemon has. What comes over it is one byte and the worker's
+// descriptors, which get NUMBERS. It comes once runc has exited, and so the daemon has become this process's parent: only then can
+// the parent-death signal be set. The lifeline is looked at again afterwards, since a daemon that died in between gives no signal.
 // Linked statically and without sanitizers: it starts in a root that holds only the worker's own libraries.
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -42,29 +43,45 @@ int ParseNumbers(const char* text, int* numbers) {
   return count;
 }
 
-void AwaitDaemon() {
+// Fills `fds` with what the daemon sent.
+void AwaitDaemon(int* fds, int count) {
   char go = 0;
+  iovec text{&go, 1};
+  alignas(cmsghdr) char room[CMSG_SPACE(kMost * sizeof(int))];
+  msghdr message{};
+  message.msg_iov = &text;
+  message.msg_iovlen = 1;
+  message.msg_control = room;
+  message.msg_controllen = sizeof room;
   ssize_t got = 0;
   do {
-    got = ::read(kLifeline, &go, 1);
+    got = ::recvmsg(kLifeline, &message, 0);
   } while (got < 0 && errno == EINTR);
   if (got != 1) ::_exit(125);  // the daemon is gone
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  const size_t bytes = static_cast<size_t>(count) * sizeof(int);
+  const size_t sent = header == nullptr ? 0 : header->cmsg_len - CMSG_LEN(0);
+  if (sent != bytes || (message.msg_flags & MSG_CTRUNC) != 0) {
+    errno = EPROTO;
+    Fail("the worker's descriptors");
+  }
+  if (bytes > 0) std::memcpy(fds, CMSG_DATA(header), bytes);
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) Fail("parent-death signal");
   pollfd lifeline{kLifeline, POLLIN, 0};
   if (::poll(&lifeline, 1, 0) != 0) ::_exit(125);
+  ::close(kLifeline);
 }
 
-// Moves descriptor 4 + i to numbers[i]. First out of the way, for the two ranges may overlap.
-void PlaceDescriptors(const int* numbers, int count) {
-  int least = 3 + kMost;
+// Moves fds[i] to numbers[i]. First out of the way, for the two sets may overlap.
+void PlaceDescriptors(const int* fds, const int* numbers, int count) {
+  int least = 3;
   for (int i = 0; i < count; ++i) least = numbers[i] >= least ? numbers[i] + 1 : least;
   int aside[kMost];
   for (int i = 0; i < count; ++i) {
-    aside[i] = ::fcntl(4 + i, F_DUPFD, least);
+    aside[i] = ::fcntl(fds[i], F_DUPFD, least);
     if (aside[i] < 0) Fail("moving a descriptor");
-    ::close(4 + i);
+    ::close(fds[i]);
   }
-  ::close(kLifeline);
   for (int i = 0; i < count; ++i) {
     if (::dup2(aside[i], numbers[i]) < 0) Fail("placing a descriptor");
     ::close(aside[i]);
@@ -79,9 +96,10 @@ int main(int argc, char** argv) {
     return 2;
   }
   int numbers[kMost];
+  int fds[kMost];
   const int count = ParseNumbers(argv[1], numbers);
-  AwaitDaemon();
-  PlaceDescriptors(numbers, count);
+  AwaitDaemon(fds, count);
+  PlaceDescriptors(fds, numbers, count);
   ::execv(argv[2], argv + 2);
   Fail(argv[2]);
 }

@@ -2,10 +2,10 @@
 
 #include <fcntl.h>
 #include <fmt/ranges.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
@@ -27,6 +27,8 @@ namespace evenkeel {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr size_t kMostDescriptors = 32;  // what evenkeel-init has room for
 
 std::string ErrnoText(int error) { return std::generic_category().message(error); }
 
@@ -55,19 +57,43 @@ Status CheckPath(const std::string& path, bool folder) {
   return Status::Ok();
 }
 
-// Two ends that close themselves.
-struct Pipe {
-  std::array<int, 2> ends{-1, -1};
-  ~Pipe() {
-    for (const int fd : ends) {
+// Descriptors that close themselves.
+class Descriptors {
+ public:
+  Descriptors() = default;
+  Descriptors(const Descriptors&) = delete;
+  ~Descriptors() {
+    for (const int fd : fds_) {
       if (fd >= 0) ::close(fd);
     }
   }
-  Status Open() {
-    if (::pipe2(ends.data(), O_CLOEXEC) == 0) return Status::Ok();
-    return Unavailable("pipe: {}", ErrnoText(errno));
+  Status OpenPipe() { return Opened("pipe", ::pipe2(Two(), O_CLOEXEC)); }
+  Status OpenSockets() {
+    return Opened("socketpair", ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, Two()));
   }
-  int Release(int end) { return std::exchange(ends[static_cast<size_t>(end)], -1); }
+  Status AddCopies(const std::vector<int>& of) {
+    for (const int fd : of) {
+      const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
+      if (copy < 0) {
+        return Unavailable("descriptor {} cannot be passed on: {}", fd, ErrnoText(errno));
+      }
+      fds_.push_back(copy);
+    }
+    return Status::Ok();
+  }
+  int at(size_t i) const { return fds_[i]; }
+  int Release(size_t i) { return std::exchange(fds_[i], -1); }
+  std::vector<int> ReleaseAll() { return std::exchange(fds_, {}); }
+
+ private:
+  int* Two() {
+    fds_.assign(2, -1);
+    return fds_.data();
+  }
+  static Status Opened(const char* what, int result) {
+    return result == 0 ? Status::Ok() : Unavailable("{}: {}", what, ErrnoText(errno));
+  }
+  std::vector<int> fds_;
 };
 
 class OciProcess final : public WorkerProcess {
@@ -131,6 +157,10 @@ class OciRuntime final : public Runtime {
 Status OciRuntime::Check(const WorkerSpec& spec) const {
   if (spec.executable.empty() || spec.executable[0] != '/') {
     return InvalidArgument("worker program '{}': expected an absolute path", spec.executable);
+  }
+  if (spec.inherit.size() > kMostDescriptors) {
+    return InvalidArgument("{} descriptors: at most {} can be passed on", spec.inherit.size(),
+                           kMostDescriptors);
   }
   for (const int fd : spec.inherit) {
     if (fd < 3) return InvalidArgument("descriptor {} cannot be passed on to a worker", fd);
@@ -204,13 +234,13 @@ Result<std::shared_ptr<Container>> OciRuntime::Launch(const WorkerSpec& spec, co
   auto request = RequestFor(spec, id, bundle);
   if (!request.ok()) return request.status();
   EK_RETURN_IF_ERROR(WriteBundle(*request, bundle));
-  Pipe lifeline;
-  EK_RETURN_IF_ERROR(lifeline.Open());
+  Descriptors lifeline, handed_on;
+  EK_RETURN_IF_ERROR(lifeline.OpenSockets());
+  EK_RETURN_IF_ERROR(handed_on.AddCopies(spec.inherit));
   const std::string states = options_.containers + "/runc";
   WorkerSpec runc;
   runc.executable = options_.runc;
-  runc.inherit = {lifeline.ends[0]};
-  runc.inherit.insert(runc.inherit.end(), spec.inherit.begin(), spec.inherit.end());
+  runc.inherit = {lifeline.at(0)};
   runc.args = {"--root",   states,     "--log",          bundle + "/runc.log",
                "run",      "--detach", "--preserve-fds", std::to_string(runc.inherit.size()),
                "--bundle", bundle,     "--pid-file",     bundle + "/pid",
@@ -219,20 +249,21 @@ Result<std::shared_ptr<Container>> OciRuntime::Launch(const WorkerSpec& spec, co
   how.renumber = true;
   auto started = spawner_.Start(runc, log_fd, how);
   if (!started.ok()) return started.status();
+  Container::Making making{started->pid, started->pidfd, lifeline.Release(1),
+                           handed_on.ReleaseAll()};
   return std::make_shared<Container>(Container::Files{bundle, states + "/" + id},
                                      Cgroup(*host_, CgroupBase(options_.label) + "/" + id),
-                                     request->limits.memory_bytes, started->pid, started->pidfd,
-                                     lifeline.Release(1));
+                                     request->limits.memory_bytes, std::move(making));
 }
 
 Result<std::unique_ptr<WorkerProcess>> OciRuntime::Start(const WorkerSpec& spec) {
   EK_RETURN_IF_ERROR(Check(spec));
-  Pipe log;
-  EK_RETURN_IF_ERROR(log.Open());
+  Descriptors log;
+  EK_RETURN_IF_ERROR(log.OpenPipe());
   const std::string id =
       fmt::format("ek-{}-{}-{}", options_.label, Plain(spec.log_name), count_.fetch_add(1));
   const std::string bundle = options_.containers + "/" + id;
-  auto container = Launch(spec, id, bundle, log.ends[1]);
+  auto container = Launch(spec, id, bundle, log.at(1));
   if (!container.ok()) {
     std::error_code error;
     fs::remove_all(bundle, error);
