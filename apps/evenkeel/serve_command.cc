@@ -43,6 +43,8 @@ ServeOptions OptionsOf(const Settings& settings) {
   options.worker_cpus = settings.cpus("worker_cpus");
   options.threads = static_cast<int>(settings.integer("threads"));
   options.runtime = settings.text("runtime");
+  options.batching = settings.text("batching");
+  options.save_power = settings.text("power") == "save";
   options.log_level = settings.text("log_level");
   options.max_body_bytes = static_cast<size_t>(settings.bytes("max_body"));
   options.max_connections = static_cast<int>(settings.integer("max_connections"));

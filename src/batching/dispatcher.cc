@@ -26,6 +26,8 @@ Dispatcher::Dispatcher(DispatcherOptions options, EventLoop& loop, const Clock& 
       loop_(loop),
       clock_(clock),
       window_(MakeWindow(options_.batching)),
+      gated_(options_.node != nullptr && options_.batching.policy == BatchingPolicy::kAuto),
+      node_id_(options_.node != nullptr ? options_.node->Join(this) : -1),
       max_batch_(options_.signature.batched ? std::max(1, options_.signature.max_batch) : 1),
       part_limit_(max_batch_),
       queue_(!RowShapesFixed(options_.signature)),
@@ -38,6 +40,7 @@ Dispatcher::Dispatcher(DispatcherOptions options, EventLoop& loop, const Clock& 
 Dispatcher::~Dispatcher() {
   EK_CHECK(open_requests_ == 0);
   EK_CHECK(instances_.empty());
+  if (node_id_ >= 0) options_.node->Leave(node_id_);
 }
 
 void Dispatcher::Refuse(InferCall* call, const Status& status) {
@@ -55,6 +58,7 @@ void Dispatcher::Infer(InferCall* call) {
   if (!rows.ok()) return Refuse(call, rows.status());
   if (options_.on_inputs) options_.on_inputs(call->inputs, *rows);
   auto request = MakeRequest(call, *rows);
+  if (node_id_ >= 0) options_.node->Arrived(node_id_, *rows, clock_.Now());
 
   Actions actions;
   Status refusal;
@@ -228,6 +232,10 @@ void Dispatcher::Close() {
   std::unique_ptr<Alarm> alarm;
   const std::lock_guard lock(mutex_);
   alarm.swap(alarm_);
+}
+
+policy::ModelOutlook Dispatcher::Outlook() const {
+  return gated_ ? options_.node->Outlook(node_id_) : policy::ModelOutlook();
 }
 
 ModelStats Dispatcher::Stats() const {

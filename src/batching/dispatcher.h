@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "batching/model_stats.h"
+#include "batching/node_scheduler.h"
 #include "batching/queue.h"
 #include "batching/window.h"
 #include "core/event_loop.h"
@@ -45,6 +46,9 @@ struct DispatcherOptions {
   Duration hang_timeout{};            // 0: max(10 s, 50 T(b))
   int default_priority = 8;
   size_t input_capacity = 0;  // bytes of a slot's input arena
+  // Decides, with BatchingPolicy::kAuto, what this model runs and when, since other models share the cores. Null: it decides alone.
+  NodeScheduler* node = nullptr;
+  int threads = 1;  // that a batch keeps busy
   bool spare_core =
       false;  // a core is free while an instance runs: the loop may look for the end of a short batch
   // A worker's batch runs longer than it may. Called on the loop; the caller kills the worker and then calls Detach().
@@ -55,11 +59,11 @@ struct DispatcherOptions {
   std::function<void(std::span<const TensorView> inputs, int64_t rows)> on_inputs;
 };
 
-class Dispatcher {
+class Dispatcher final : private NodeScheduler::Member {
  public:
   Dispatcher(DispatcherOptions options, EventLoop& loop, const Clock& clock);
   // REQUIRES: no instance attached, nothing waiting (after Drain's callback); on the loop's thread, or after Close().
-  ~Dispatcher();
+  ~Dispatcher() override;
 
   void Infer(InferCall* call);
   void Cancel(InferCall* call);
@@ -82,7 +86,10 @@ class Dispatcher {
   // As loaded, or corrected by warming: a model whose outputs do not follow the batch axis is served unbatched.
   // Stable once on_warm was called.
   const Signature& signature() const { return options_.signature; }
-  std::string_view policy() const { return window_->name(); }
+  std::string_view policy() const {
+    return gated_ ? options_.node->policy_name() : window_->name();
+  }
+  policy::ModelOutlook Outlook() const;
   Duration objective() const;
   ModelStats Stats() const;
 
@@ -106,6 +113,11 @@ class Dispatcher {
   Part* FirstDueRetry(Time now) const;
   bool StartRetry(Instance& instance, Time now, Actions* actions);
   bool StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake);
+  bool StartLane(Instance& instance, Lane& lane, int64_t rows, CloseReason reason, Time now,
+                 Actions* actions);
+  bool MayLieReady() const;
+  void PublishToNode(Time now);
+  void StartBatch(const NodeScheduler::Start& start) override;
   void TakeParts(Lane& lane, int64_t rows, Time start, Actions* actions, Batch* batch);
   void Launch(Instance& instance, std::unique_ptr<Batch> batch, Time now, Actions* actions);
   void ArmAlarm(Time wake);
@@ -114,6 +126,7 @@ class Dispatcher {
 
   // Running and answering; the last group needs the mutex (dispatcher_run.cc).
   void Execute(Actions* actions);
+  void Perform(Actions* actions);
   void GatherAndSubmit(Batch* batch, Actions* actions);
   void Complete(std::unique_ptr<Batch> batch, const ipc::Completion& completion);
   void AnswerBatch(Batch& batch, const ipc::Completion& completion);
@@ -148,6 +161,8 @@ class Dispatcher {
   EventLoop& loop_;
   const Clock& clock_;
   const std::unique_ptr<Window> window_;
+  const bool gated_;     // the node decides what starts
+  const int node_id_;    // -1: there is no node
   const int max_batch_;  // as the signature said at first
   // Rows that every usable instance can run at a warm size: where requests are cut, before the mutex is taken. A part that was
   // cut before the limit fell is run as it is.

@@ -31,6 +31,7 @@ void Dispatcher::Plan(Time now, Actions* actions) {
         if (StartWarm(*instance, now, actions)) continue;
         if (!instance->usable) break;
         if (StartRetry(*instance, now, actions)) continue;
+        if (gated_ && (idle || !MayLieReady())) break;  // the node decides: StartBatch()
         if (!StartFromLanes(*instance, now, actions, &wake)) break;
       }
     }
@@ -42,6 +43,7 @@ void Dispatcher::Plan(Time now, Actions* actions) {
     }
   }
   ArmAlarm(wake);
+  if (node_id_ >= 0) PublishToNode(now);
   if (draining_ && open_requests_ == 0 && drained_) {
     actions->calls.push_back([this, done = std::exchange(drained_, nullptr)] { loop_.Post(done); });
   }
@@ -116,6 +118,7 @@ bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, 
     if (++considered > kLanesConsidered) break;
     const LaneView lane_view = queue_.View(*lane);
     view.max_batch = RowsWithin(*lane->head()->request->call, MaxRows(instance));
+    if (gated_) view.max_batch = std::min(view.max_batch, options_.node->FullSize(node_id_));
     const int rows = static_cast<int>(std::min<int64_t>(lane_view.waiting_rows, view.max_batch));
     view.batch_time = stats_.times.Estimate(rows);
     const Decision decision = window_->Decide(lane_view, view, now);
@@ -128,13 +131,18 @@ bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, 
       best_decision = decision;
     }
   }
-  if (best == nullptr) return false;
+  return best != nullptr &&
+         StartLane(instance, *best, best_decision.take_rows, best_decision.reason, now, actions);
+}
+
+// True: a batch was started, or all of its rows were too late and are gone; look again.
+bool Dispatcher::StartLane(Instance& instance, Lane& lane, int64_t rows, CloseReason reason,
+                           Time now, Actions* actions) {
   auto batch = std::make_unique<Batch>();
-  batch->reason = best_decision.reason;
-  batch->oldest_wait = now - best_view.oldest_arrival;
-  TakeParts(*best, best_decision.take_rows, now + RemainingOf(instance, now), actions, batch.get());
-  if (batch->parts.empty()) return true;  // all of them were too late: look again
-  Launch(instance, std::move(batch), now, actions);
+  batch->reason = reason;
+  batch->oldest_wait = now - queue_.View(lane).oldest_arrival;
+  TakeParts(lane, rows, now + RemainingOf(instance, now), actions, batch.get());
+  if (!batch->parts.empty()) Launch(instance, std::move(batch), now, actions);
   return true;
 }
 

@@ -142,6 +142,11 @@ void Dispatcher::Rerun(std::span<Part* const> parts, CloseReason reason, Actions
 }
 
 void Dispatcher::Execute(Actions* actions) {
+  Perform(actions);
+  if (node_id_ >= 0) options_.node->Run();
+}
+
+void Dispatcher::Perform(Actions* actions) {
   for (Batch* batch : actions->gather) GatherAndSubmit(batch, actions);
   for (const auto& request : actions->ended) Answer(*request, options_.signature);
   for (const auto& one : actions->failed) one.call->Done(one.status, {}, one.timings);
@@ -401,7 +406,10 @@ void Dispatcher::RecordBatch(const Batch& batch, const ipc::Completion& completi
   };
   count(stats_);
   count(stats_.by_size[batch.rows]);
-  if (ok) stats_.times.Record(batch.run_rows, completion.compute);
+  if (ok) {
+    stats_.times.Record(batch.run_rows, completion.compute);
+    if (node_id_ >= 0) options_.node->Ran(node_id_, batch.run_rows, completion.compute, now);
+  }
   stats_.last_inference = now;
   stats_.recent.push_back({batch.closed, batch.rows, batch.run_rows,
                            static_cast<int>(batch.parts.size()), batch.reason, batch.oldest_wait,

@@ -94,6 +94,10 @@ LaneView RowQueue::View(const Lane& lane) const {
   view.waiting_rows = lane.waiting_rows;
   view.head_rows = head->rows;
   view.oldest_arrival = head->request->call->arrived;
+  for (uint32_t rest = lane.used; rest != 0; rest &= rest - 1) {
+    const Part* last = lane.lists[static_cast<size_t>(__builtin_ctz(rest))].tail;
+    view.newest_arrival = std::max(view.newest_arrival, last->request->call->arrived);
+  }
   for (uint32_t rest = lane.used & (lane.used - 1); rest != 0; rest &= rest - 1) {
     const Part* other = lane.lists[static_cast<size_t>(__builtin_ctz(rest))].head;
     view.oldest_arrival = std::min(view.oldest_arrival, other->request->call->arrived);

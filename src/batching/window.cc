@@ -70,7 +70,7 @@ class Fixed final : public Window {
 
 std::unique_ptr<Window> MakeWindow(const BatchingConfig& config) {
   switch (config.policy) {
-    case BatchingPolicy::kAuto:  // without a node to decide
+    case BatchingPolicy::kAuto: break;  // there is no node to decide
     case BatchingPolicy::kNone: return std::make_unique<NoBatching>();
     case BatchingPolicy::kGreedy: return std::make_unique<Greedy>();
     case BatchingPolicy::kFixed: return std::make_unique<Fixed>(config);

@@ -14,13 +14,13 @@
 
 namespace evenkeel {
 
-enum class BatchingPolicy : uint8_t { kNone, kGreedy, kFixed };
+enum class BatchingPolicy : uint8_t { kAuto, kNone, kGreedy, kFixed };
 enum class DeviceClass : uint8_t { kCpu, kGpu, kAuto };
 enum class Precision : uint8_t { kF32, kBf16 };
 enum class SampleMode : uint8_t { kOff, kMemory, kDisk };
 
 struct BatchingConfig {
-  BatchingPolicy policy = BatchingPolicy::kGreedy;
+  BatchingPolicy policy = BatchingPolicy::kAuto;  // kAuto: the node's policy decides, together with all models
   int max_batch = 0;     // rows; 0: 64 when the model has a batch axis
   Duration max_delay{};  // kFixed only: the oldest row waits at most this long
   std::vector<int>

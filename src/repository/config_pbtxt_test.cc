@@ -58,13 +58,13 @@ TEST(ConfigPbtxtTest, ZeroMaxBatchSizeRulesABatchAxisOut) {
 TEST(ConfigPbtxtTest, ConfigurationToBeCompletedFromTheModelLeavesBatchingOn) {
   const ModelConfig c = Good("name: \"m\" platform: \"onnxruntime_onnx\"").config;
   EXPECT_FALSE(c.no_batch_axis);
-  EXPECT_EQ(c.batching.policy, BatchingPolicy::kGreedy);
+  EXPECT_EQ(c.batching.policy, BatchingPolicy::kAuto);
 }
 
 TEST(ConfigPbtxtTest, DynamicBatchingDecidesThePolicy) {
   EXPECT_EQ(Good("max_batch_size: 8").config.batching.policy, BatchingPolicy::kNone);
   EXPECT_EQ(Good("max_batch_size: 8 dynamic_batching {}").config.batching.policy,
-            BatchingPolicy::kGreedy);
+            BatchingPolicy::kAuto);
   const BatchingConfig b =
       Good(
           "max_batch_size: 8 dynamic_batching { max_queue_delay_microseconds: 500 "

@@ -18,7 +18,8 @@ using Rule = YamlReader::Rule;
 template <typename Enum>
 using Choice = YamlReader::Choice<Enum>;
 
-constexpr std::array<Choice<BatchingPolicy>, 3> kPolicies = {{{"none", BatchingPolicy::kNone},
+constexpr std::array<Choice<BatchingPolicy>, 4> kPolicies = {{{"auto", BatchingPolicy::kAuto},
+                                                              {"none", BatchingPolicy::kNone},
                                                               {"greedy", BatchingPolicy::kGreedy},
                                                               {"fixed", BatchingPolicy::kFixed}}};
 constexpr std::array<Choice<Precision>, 2> kPrecisions = {

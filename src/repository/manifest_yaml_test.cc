@@ -100,7 +100,7 @@ samples: disk
 TEST(ManifestTest, EmptyFileKeepsTheDefaults) {
   for (const char* text : {"", "\n", "# nothing\n", "---\n", "{}"}) {
     const Manifest m = Good(text);
-    EXPECT_EQ(m.config.batching.policy, BatchingPolicy::kGreedy);
+    EXPECT_EQ(m.config.batching.policy, BatchingPolicy::kAuto);
     EXPECT_EQ(m.config.samples, std::nullopt);
     EXPECT_FALSE(m.config.batch_axis_declared);
   }

@@ -116,7 +116,7 @@ TEST(TritonConfigTest, OverrideChangesOnlyWhatItGives) {
   config.outputs = {y};
   const ModelConfig changed = Good(R"({"max_batch_size": 8})", config);
   EXPECT_EQ(changed.batching.max_batch, 8);
-  EXPECT_EQ(changed.batching.policy, BatchingPolicy::kGreedy);
+  EXPECT_EQ(changed.batching.policy, BatchingPolicy::kAuto);
   EXPECT_EQ(changed.instances, 4);
   EXPECT_THAT(changed.outputs[0].labels, ElementsAre("a"));
   const ModelConfig delayed =

@@ -294,7 +294,7 @@ class Reader {
                  "expected 0 to {}, got {}", max_us, delay_us);
     }
     batching.max_delay = std::chrono::microseconds(delay_us);
-    batching.policy = delay_us > 0 ? BatchingPolicy::kFixed : BatchingPolicy::kGreedy;
+    batching.policy = delay_us > 0 ? BatchingPolicy::kFixed : BatchingPolicy::kAuto;
     EK_RETURN_IF_ERROR(PreferredSizes(dynamic));
     EK_RETURN_IF_ERROR(Priorities(dynamic));
     if (dynamic.default_queue_policy().max_queue_size() > 0) {

@@ -135,6 +135,8 @@ Status ModelVersion::MakeDispatcher(LoadedModel loaded) {
   options.hang_timeout = config_.hang_timeout;
   options.default_priority = config_.default_priority;
   options.input_capacity = LayoutFor(context_).input_capacity;
+  options.node = context_.node;
+  options.threads = threads_;
   options.spare_core = context_.cores > threads_;
   options.on_warm = [this](int id, const Status&) { OnWarm(id); };
   options.on_hang = [this](int id) {

@@ -35,6 +35,8 @@ struct ServingContext {
   size_t max_body_bytes = 0;  // a batch's input buffer takes at least one request of this size
   SampleMode default_samples = SampleMode::kMemory;
   int cores = 1;  // that the daemon and its workers may use, together
+  NodeScheduler* node =
+      nullptr;  // decides for the models with `policy: auto`; null: each for itself
 };
 
 class ModelVersion final : public ServedModel, public std::enable_shared_from_this<ModelVersion> {

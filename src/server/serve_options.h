@@ -34,6 +34,8 @@ struct ServeOptions {
       worker_cpus;  // cores that workers are bound to; empty: all that the process may use
   int threads = 0;  // of an instance whose manifest names none; 0 to 1024, 0: as many as cores
   std::string runtime = "process";  // none, process, cgroup, oci, auto; see containers/runtime.h
+  std::string batching = "auto";    // the node's policy: auto, method, gated-greedy, greedy, none
+  bool save_power = false;  // wait within the objectives for larger batches, to save core time
   std::string log_level = "info";  // debug, info, warning, error
 
   size_t max_body_bytes = size_t{64} << 20;  // of one request, after decompression; 1 KiB to 16 GiB

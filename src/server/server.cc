@@ -106,6 +106,7 @@ class Server {
   std::vector<std::unique_ptr<IoLoop>> loops_;
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<Sampler> sampler_;
+  std::unique_ptr<NodeScheduler> node_;
   std::unique_ptr<ServingContext> context_;
   std::unique_ptr<ModelRegistry> registry_;
   std::unique_ptr<ServiceImpl> service_;
@@ -173,11 +174,16 @@ Status Server::Start() {
   const int cores = options_.worker_cpus.empty()
                         ? static_cast<int>(std::thread::hardware_concurrency())
                         : static_cast<int>(options_.worker_cpus.size());
-  context_ = std::make_unique<ServingContext>(
-      ServingContext{*loops_.front(), SteadyClock::Instance(), *runtime_, *sampler_, *libexec,
-                     error ? std::string() : compiled, options_.worker_cpus,
-                     options_.threads > 0 ? options_.threads : std::max(1, cores),
-                     options_.max_body_bytes, options_.samples, CoresOf(options_.worker_cpus)});
+  auto policy = policy::MakeNodePolicy(options_.batching);
+  if (!policy.ok()) return policy.status();
+  node_ =
+      std::make_unique<NodeScheduler>(std::move(*policy), std::max(1, cores), options_.save_power,
+                                      *loops_.front(), SteadyClock::Instance());
+  context_ = std::make_unique<ServingContext>(ServingContext{
+      *loops_.front(), SteadyClock::Instance(), *runtime_, *sampler_, *libexec,
+      error ? std::string() : compiled, options_.worker_cpus,
+      options_.threads > 0 ? options_.threads : std::max(1, cores), options_.max_body_bytes,
+      options_.samples, CoresOf(options_.worker_cpus), node_.get()});
   registry_ = std::make_unique<ModelRegistry>(*context_, options_.models);
   service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_);
   EK_RETURN_IF_ERROR(Listen());

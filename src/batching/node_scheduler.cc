@@ -1,0 +1,184 @@
+#include "batching/node_scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/check.h"
+
+namespace evenkeel {
+namespace {
+
+// T_batch is looked at again after so many batches: re-binning the arrivals costs tens of microseconds.
+constexpr uint64_t kBatchesPerLook = 64;
+constexpr Duration kNoObjective = std::chrono::hours(1);
+
+}  // namespace
+
+struct NodeScheduler::Slot {
+  Member* member = nullptr;    // null: free
+  Snapshot snapshot;           // as published
+  std::vector<Start> granted;  // StartBatch() has not returned yet
+  // As published, with what was granted taken off: what the policy sees.
+  std::vector<policy::LaneView> lanes;
+  std::vector<policy::InstanceView> instances;
+  policy::BatchCurve curve;
+  std::unique_ptr<policy::Traffic> traffic;
+  uint64_t batches = 0;
+};
+
+NodeScheduler::NodeScheduler(std::unique_ptr<policy::NodePolicy> policy, int cores, bool save_power,
+                             EventLoop& loop, const Clock& clock)
+    : policy_(std::move(policy)),
+      cores_(std::max(1, cores)),
+      save_power_(save_power),
+      loop_(loop),
+      clock_(clock),
+      alarm_(loop.MakeAlarm([this] {
+        {
+          const std::lock_guard lock(mutex_);
+          armed_ = kNever;
+        }
+        Run();
+      })) {}
+
+NodeScheduler::~NodeScheduler() {
+  for (const auto& slot : slots_) EK_CHECK(slot->member == nullptr);
+}
+
+void NodeScheduler::Close() {
+  std::unique_ptr<Alarm> alarm;
+  const std::lock_guard lock(mutex_);
+  alarm.swap(alarm_);
+}
+
+int NodeScheduler::Join(Member* member) {
+  const std::lock_guard lock(mutex_);
+  const auto free =
+      std::ranges::find_if(slots_, [](const auto& slot) { return slot->member == nullptr; });
+  const auto id = static_cast<size_t>(free - slots_.begin());
+  if (free == slots_.end()) {
+    slots_.emplace_back();
+    views_.emplace_back();
+  }
+  slots_[id] = std::make_unique<Slot>();
+  slots_[id]->member = member;
+  slots_[id]->traffic = std::make_unique<policy::Traffic>(clock_.Now());
+  Refresh(static_cast<int>(id));
+  return static_cast<int>(id);
+}
+
+void NodeScheduler::Leave(int id) {
+  std::unique_lock lock(mutex_);
+  Slot& slot = *slots_[static_cast<size_t>(id)];
+  Cleared(id);  // nothing of it is started any more
+  Refresh(id);
+  called_.wait(lock, [&slot] { return slot.granted.empty(); });
+  slot.member = nullptr;
+  slot.traffic.reset();
+  slot.curve = policy::BatchCurve();
+  Cleared(id);
+  Refresh(id);
+  policy_->Forget(id);
+}
+
+NodeScheduler::Snapshot& NodeScheduler::Cleared(int id) {
+  Snapshot& snapshot = slots_[static_cast<size_t>(id)]->snapshot;
+  snapshot.lanes.clear();
+  snapshot.instances.clear();
+  snapshot.ids.clear();
+  return snapshot;
+}
+
+void NodeScheduler::Refresh(int id) {
+  Slot& slot = *slots_[static_cast<size_t>(id)];
+  slot.lanes = slot.snapshot.lanes;
+  slot.instances = slot.snapshot.instances;
+  for (const Start& start : slot.granted) {
+    for (size_t i = 0; i < slot.instances.size(); ++i) {
+      if (slot.snapshot.ids[i] == start.instance) slot.instances[i].in_flight = 1;
+    }
+    if (start.lane >= static_cast<int>(slot.lanes.size())) continue;
+    auto& lane = slot.lanes[static_cast<size_t>(start.lane)];
+    lane.waiting_rows -= std::min(lane.waiting_rows, start.rows);
+  }
+  policy::ModelView& view = views_[static_cast<size_t>(id)];
+  view.lanes = slot.lanes;
+  view.instances = slot.instances;
+  view.curve = &slot.curve;
+  view.traffic = slot.traffic.get();
+  // A slot with nothing to serve must not narrow what the others may do.
+  const bool serves =
+      !slot.snapshot.instances.empty() && slot.snapshot.objective > Duration::zero();
+  view.objective = serves ? slot.snapshot.objective : kNoObjective;
+  view.max_batch = slot.snapshot.max_batch;
+  view.draining = slot.snapshot.draining;
+}
+
+void NodeScheduler::Arrived(int id, int64_t rows, Time now) {
+  const std::lock_guard lock(mutex_);
+  slots_[static_cast<size_t>(id)]->traffic->OnArrival(rows, now);
+}
+
+void NodeScheduler::Ran(int id, int rows, Duration compute, Time now) {
+  const std::lock_guard lock(mutex_);
+  Slot& slot = *slots_[static_cast<size_t>(id)];
+  slot.curve.Record(rows, compute);
+  if (slot.batches++ % kBatchesPerLook != 0) return;
+  const int size = std::max(1, policy_->Outlook(id).knee);
+  slot.traffic->SetBatchTime(slot.curve.Mean(size), now);
+}
+
+void NodeScheduler::Run() {
+  for (;;) {
+    Slot* slot = nullptr;
+    int model = 0;
+    Start start;
+    {
+      const std::lock_guard lock(mutex_);
+      const policy::Decision decision = policy_->Decide(
+          {.models = views_, .cores = cores_, .save_power = save_power_}, clock_.Now());
+      if (!decision.start) return Arm(decision.wake_at);
+      model = decision.model;
+      slot = slots_[static_cast<size_t>(model)].get();
+      start = {decision.lane, slot->snapshot.ids[static_cast<size_t>(decision.instance)],
+               decision.rows, decision.reason};
+      slot->granted.push_back(start);
+      Refresh(model);
+    }
+    slot->member->StartBatch(start);
+    const std::lock_guard lock(mutex_);
+    const auto done = std::ranges::find(slot->granted, start.instance, &Start::instance);
+    slot->granted.erase(done);
+    Refresh(model);
+    if (slot->granted.empty()) called_.notify_all();
+  }
+}
+
+void NodeScheduler::Arm(Time wake) {
+  if (wake >= armed_ || alarm_ == nullptr) return;  // it rings earlier, and asks then
+  armed_ = wake;
+  alarm_->Set(wake);
+}
+
+bool NodeScheduler::Alone(int id) const {
+  const std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < views_.size(); ++i) {
+    if (static_cast<int>(i) == id) continue;
+    const auto waits = [](const policy::LaneView& lane) { return lane.waiting_rows > 0; };
+    const auto runs = [](const policy::InstanceView& one) { return one.in_flight > 0; };
+    if (std::ranges::any_of(views_[i].lanes, waits) ||
+        std::ranges::any_of(views_[i].instances, runs)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+int NodeScheduler::FullSize(int id) const { return Outlook(id).knee; }
+
+policy::ModelOutlook NodeScheduler::Outlook(int id) const {
+  const std::lock_guard lock(mutex_);
+  return policy_->Outlook(id);
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,110 @@
+// Shares a node's cores among its models: holds what each of them has waiting and running, asks the node's policy, and has the chosen
+// model start the chosen batch.
+//
+// Use for: the daemon; one a node. Dispatchers are its members. Not for: admission, expiry, what a batch holds (Dispatcher).
+// How it goes: a dispatcher publishes what it has after each change, under its own mutex, and calls Run() when it has released that. Run() asks
+//   the policy until nothing more is to be started, and lets the members start what it says, on the calling thread; it arms an alarm
+//   for the time the policy wants to be asked again. What was granted counts as started until the member's StartBatch() has returned, so that
+//   two threads never give out one core twice.
+// Contract: Publish(), Arrived() and Ran() only take this object's mutex, which is never held while a member is called. After Leave() returned
+//   no call of the member comes or is under way. REQUIRES: Leave() not from within StartBatch().
+// Ownership: members outlive their Leave(). The loop and the clock outlive this object.
+// Units: rows, Time. Thread-safety: thread-safe.
+// Source: A8 to A11; "The window, ours": core gate.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "batching/policy/node_policy.h"
+#include "core/clock.h"
+#include "core/event_loop.h"
+
+namespace evenkeel {
+
+class NodeScheduler {
+ public:
+  struct Start {
+    int lane = 0;      // index in the order in which lanes were published
+    int instance = 0;  // id, as published
+    int64_t rows = 0;
+    CloseReason reason = CloseReason::kIdle;
+  };
+
+  class Member {
+   public:
+    virtual ~Member() = default;
+    // Starts the batch if that is still possible, and publishes what is then. Must not call Leave().
+    virtual void StartBatch(const Start& start) = 0;
+  };
+
+  // What a member has. Filled anew at each Publish().
+  struct Snapshot {
+    std::vector<policy::LaneView> lanes;
+    std::vector<policy::InstanceView> instances;
+    std::vector<int> ids;  // of the instances
+    Duration objective{};
+    int max_batch = 1;
+    bool draining = false;
+  };
+
+  NodeScheduler(std::unique_ptr<policy::NodePolicy> policy, int cores, bool save_power,
+                EventLoop& loop, const Clock& clock);
+  ~NodeScheduler();  // REQUIRES: no members
+
+  // No alarm rings any more, so that this object may be destroyed on any thread. On the loop.
+  void Close();
+
+  int Join(Member* member);
+  void Leave(int id);
+
+  // A request of `rows` rows has come; also one that is shed.
+  void Arrived(int id, int64_t rows, Time now);
+  // A batch of `rows` rows ran for `compute`.
+  void Ran(int id, int rows, Duration compute, Time now);
+  // `fill` writes the snapshot, whose vectors come empty. It is called at once, under this object's mutex.
+  template <typename Fill>
+  void Publish(int id, Fill fill) {
+    const std::lock_guard lock(mutex_);
+    Snapshot& snapshot = Cleared(id);
+    fill(snapshot);
+    Refresh(id);
+  }
+
+  // Asks the policy and has batches started until it starts no more. REQUIRES: the caller holds no member's mutex.
+  void Run();
+
+  // Whether no other model has anything waiting or running: a full batch may then lie ready behind a running one.
+  bool Alone(int id) const;
+  // Rows of a batch that is not worth growing, as the policy sees it; 0: unknown.
+  int FullSize(int id) const;
+  policy::ModelOutlook Outlook(int id) const;
+  std::string_view policy_name() const { return policy_->name(); }
+  int cores() const { return cores_; }
+
+ private:
+  struct Slot;
+
+  Snapshot& Cleared(int id);
+  void Refresh(int id);
+  void Arm(Time wake);
+
+  const std::unique_ptr<policy::NodePolicy> policy_;
+  const int cores_;
+  const bool save_power_;
+  EventLoop& loop_;
+  const Clock& clock_;
+
+  mutable std::mutex mutex_;        // guards everything below
+  std::condition_variable called_;  // a member's call ended
+  std::vector<std::unique_ptr<Slot>> slots_;
+  std::vector<policy::ModelView> views_;  // one a slot
+  Time armed_ = kNever;
+  std::unique_ptr<Alarm> alarm_;
+};
+
+}  // namespace evenkeel
