@@ -22,9 +22,12 @@ struct Check {
   std::string fix;  // empty when it passes
 };
 
-// The machine: kernel, cores, memory, cgroup, container runtime, devices, clock, limits.
+// The machine: kernel, cores, memory, cgroup, devices, clock, limits.
 std::vector<Check> CheckMachine();
-// What `serve` would meet with these settings: engines, folders, lock, ports.
+// How workers can be isolated here: the rungs of containers/runtime.h. `libexec` is the folder of
+// the worker executables.
+std::vector<Check> CheckRuntimes(const Settings& settings, const std::string& libexec);
+// What `serve` would meet with these settings: engines, runtimes, folders, lock, ports.
 std::vector<Check> CheckServing(const Settings& settings);
 
 }  // namespace evenkeel

@@ -171,17 +171,6 @@ Check Cgroups() {
               "mount -t cgroup2 none /sys/fs/cgroup (workers cannot be limited without)");
 }
 
-Check ContainerRuntime() {
-  const char* path = std::getenv("PATH");
-  std::istringstream folders(path == nullptr ? "/usr/sbin:/usr/bin" : path);
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    const std::string program = folder + "/runc";
-    if (::access(program.c_str(), X_OK) == 0)
-      return Pass("container runtime", program + "; workers run as processes today");
-  }
-  return Pass("container runtime", "no runc; workers run as processes, which needs none");
-}
-
 Check Devices() {
   std::vector<std::string> found;
   std::error_code error;
@@ -232,8 +221,8 @@ Check OpenFiles() {
 }  // namespace
 
 std::vector<Check> CheckMachine() {
-  return {Kernel(),           SharedMemory(), Cores(),      Memory(),   Cgroups(),
-          ContainerRuntime(), Devices(),      ClockState(), OpenFiles()};
+  return {Kernel(),  SharedMemory(), Cores(),      Memory(),
+          Cgroups(), Devices(),      ClockState(), OpenFiles()};
 }
 
 }  // namespace evenkeel

@@ -216,6 +216,8 @@ Check Port(const Settings& settings, const std::string& listener) {
 
 std::vector<Check> CheckServing(const Settings& settings) {
   std::vector<Check> checks = Engines();
+  for (Check& check : CheckRuntimes(settings, WorkersFolder().string()))
+    checks.push_back(std::move(check));
   checks.push_back(Models(settings));
   checks.push_back(Folder(settings, "state"));
   checks.push_back(Folder(settings, "cache"));

@@ -160,7 +160,7 @@ TEST_P(ConfinementTest, HalfACoreDoesHalfTheWork) {
   // On a busy machine it may not even get its half, and is then held back seldom.
   if (cut.usage.cpu_s.value() > 0.45) {
     EXPECT_GE(cut.usage.throttled_periods.value(), 20u);
-    EXPECT_GT(cut.usage.throttled_s.value(), 0.1);
+    EXPECT_GT(cut.usage.throttled_s.value(), 0.0);
   }
   // 10 ms periods: a hundred in this second, not ten.
   EXPECT_GE(cut.usage.periods.value(), 60u);
@@ -243,13 +243,16 @@ TEST_P(ConfinementTest, RefusesAMissingProgram) {
   EXPECT_THAT(Traces(), testing::IsEmpty());
 }
 
-TEST_P(ConfinementTest, TwentyStartsLeaveNothing) {
+// Twenty, or as many as the long test asks for.
+TEST_P(ConfinementTest, StartsLeaveNothing) {
+  const char* asked = std::getenv("EVENKEEL_CONTAINER_STARTS");
+  const int starts = asked != nullptr ? std::atoi(asked) : 20;
   const auto descriptors = [] {
     return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
   };
   Ask("exit", "0");  // what is made once
   const auto before = descriptors();
-  for (int i = 0; i < 20; ++i) EXPECT_EQ(Ask("exit", "0").how, "exit 0");
+  for (int i = 0; i < starts; ++i) ASSERT_EQ(Ask("exit", "0").how, "exit 0");
   // The log relay closes a pipe when it has read its end: soon, not at once.
   for (int i = 0; i < 200 && descriptors() > before; ++i) ::poll(nullptr, 0, 10);
   EXPECT_LE(descriptors(), before);

@@ -1,0 +1,168 @@
+"""The daemon over the rungs of isolation: real engines in containers, workers that are killed, a daemon that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from daemon import BINARY, BUILD, ROOT
+
+MODELS = pathlib.Path(os.environ.get("EVENKEEL_MODELS", ROOT / "build" / "demo-models")).resolve()
+
+
+@pytest.fixture(scope="module")
+def rungs(tmp_path_factory) -> dict[str, dict]:
+    """What doctor says of each rung."""
+    folder = tmp_path_factory.mktemp("doctor")
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    out = subprocess.run([BINARY, "doctor", "-o", "json"], capture_output=True, text=True, env=env, check=False).stdout
+    return {c["name"].removeprefix("runtime "): c for c in json.loads(out)["checks"] if c["name"].startswith("runtime ")}
+
+
+def need(rungs: dict, rung: str) -> None:
+    if rungs[rung]["result"] != "pass":
+        pytest.skip(f"the rung {rung} does not work here: {rungs[rung]['finding']}; {rungs[rung]['fix']}")
+
+
+def pids(daemon, model: str) -> list[int]:
+    for one in daemon.json("GET", "/v2/evenkeel/models")["models"]:
+        if one["name"] == model:
+            return [instance["pid"] for instance in one["instances"]]
+    return []
+
+
+def traces(label_of: pathlib.Path) -> list[str]:
+    """Groups, bundles and mounts that name this state folder or its containers."""
+    bundles = [p for p in (label_of / "containers").glob("*") if p.name != "runc"]
+    bundles += list((label_of / "containers" / "runc").glob("*"))
+    names = {p.name for p in bundles}
+    groups = []
+    for root in ("/sys/fs/cgroup",):
+        for folder, below, _ in os.walk(root):
+            groups += [os.path.join(folder, b) for b in below if b in names]
+    mounts = [line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if str(label_of) in line]
+    return [str(b) for b in bundles] + groups + mounts
+
+
+def digits_row(value: float = 0.0) -> list[dict]:
+    return [{"name": "x", "shape": [1, 64], "datatype": "FP32", "data": [value] * 64}]
+
+
+def test_doctor_says_of_each_rung_whether_it_works(rungs):
+    assert list(rungs) == ["none", "process", "cgroup", "oci"]
+    for rung in rungs.values():
+        assert rung["result"] == "pass" or (rung["finding"] and rung["fix"]), rung
+    assert rungs["process"]["result"] == "pass"
+
+
+def without_runc(*arguments: str, folder: pathlib.Path) -> subprocess.CompletedProcess:
+    """Runs the program in a mount namespace in which runc is no program."""
+    hide = f'mount --bind /dev/null {shutil.which("runc")} && exec "$@"'
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "EVENKEEL_RUNTIME": "oci", "EVENKEEL_HTTP_PORT": "0"}
+    command = ["unshare", "--mount", "sh", "-c", hide, "sh", BINARY, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
+
+
+def test_a_chosen_rung_that_does_not_work_is_an_error_with_its_fix(rungs, tmp_path):
+    need(rungs, "oci")
+    result = without_runc("doctor", "-o", "json", folder=tmp_path)
+    checks = {c["name"]: c for c in json.loads(result.stdout)["checks"]}
+    assert result.returncode == 1
+    assert checks["runtime oci"]["result"] == "fail"
+    assert checks["runtime oci"]["fix"] == "apt-get install runc"
+    assert checks["container runtime"]["result"] == "fail"
+    assert checks["container runtime"]["fix"].startswith("--runtime cgroup")
+    result = without_runc("serve", folder=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.strip().endswith(
+        "runtime oci: there is no runc in PATH; to put it right: apt-get install runc"
+    )
+
+
+@pytest.mark.parametrize("rung", ["none", "process", "cgroup", "oci"])
+def test_every_rung_serves_and_survives_the_worker(serve, rungs, rung):
+    need(rungs, rung)
+    daemon = serve(flags=["--runtime", rung])
+    row = [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]
+    assert daemon.infer("echo", row)["outputs"][0]["data"] == [1, 2, 3, 4]
+    before = pids(daemon, "echo")
+    os.kill(before[0], signal.SIGKILL)
+    end = time.monotonic() + 30
+    while pids(daemon, "echo")[0] in (0, before[0]) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert daemon.infer("echo", row)["outputs"][0]["data"] == [1, 2, 3, 4]
+    assert daemon.stop() == 0
+    daemon.ended = True
+    assert traces(daemon.folder / "state") == []
+
+
+def test_auto_takes_the_highest_rung_that_works(serve, rungs):
+    daemon = serve(flags=["--runtime", "auto"])
+    containers = list((daemon.folder / "state" / "containers").glob("ek-*"))
+    assert bool(containers) == (rungs["oci"]["result"] == "pass")
+
+
+def test_openvino_answers_out_of_a_container(serve, rungs):
+    need(rungs, "oci")
+    if not (MODELS / "digits").is_dir() or not (BUILD / "libexec/evenkeel/evenkeel-worker-openvino").exists():
+        pytest.skip("needs the demo models and the OpenVINO worker: make models build")
+    models = {f"digits/{p.name}": p.read_bytes() for p in (MODELS / "digits").iterdir() if p.is_file()}
+    plain = serve(models=models).infer("digits", digits_row(3.0))["outputs"][0]["data"]
+    daemon = serve(models=models, flags=["--runtime", "oci"])
+    for value in (0.0, 3.0, 16.0):
+        assert len(daemon.infer("digits", digits_row(value))["outputs"][0]["data"]) == 10
+    assert daemon.infer("digits", digits_row(3.0))["outputs"][0]["data"] == pytest.approx(plain, abs=1e-4)
+    # It really is in a container: another root, no network, no capability, a filter.
+    pid = pids(daemon, "digits")[0]
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    assert "Seccomp:\t2" in status and "CapEff:\t0000000000000000" in status
+    assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
+    assert not os.path.exists(f"/proc/{pid}/root/etc/passwd")
+    # The compiled model went to the cache, which it may write.
+    assert list((daemon.folder / "cache" / "compiled").glob("*.blob"))
+
+
+def test_nothing_is_left_of_a_daemon_that_was_killed(serve, rungs):
+    need(rungs, "oci")
+    daemon = serve(flags=["--runtime", "oci"])
+    worker = pids(daemon, "echo")[0]
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon.ended = True
+    end = time.monotonic() + 10
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not os.path.exists(f"/proc/{worker}"), "the worker outlived its daemon"
+    left = {p.name for p in (daemon.folder / "state" / "containers").glob("ek-*")}
+    assert left, "the bundle stays until the next start"
+    again = serve(folder=daemon.folder, flags=["--runtime", "oci"])
+    assert "removed what a daemon that was killed left" in again.log()
+    assert again.stop() == 0
+    again.ended = True
+    assert traces(daemon.folder / "state") == []
+    for folder, below, _ in os.walk("/sys/fs/cgroup"):
+        assert not left & set(below), f"a group is left in {folder}"
+
+
+def test_a_runtime_that_is_none_is_refused_with_the_choices(cli):
+    result = cli("serve", "--runtime", "docker")
+    assert result.returncode != 0
+    assert "none|process|cgroup|oci|auto" in result.stderr + result.stdout
+
+
+@pytest.mark.long
+def test_a_thousand_container_starts_without_a_leak(rungs):
+    need(rungs, "oci")
+    program = BUILD / "containers_test"
+    if not program.exists():
+        pytest.skip(f"{program} is not built")
+    env = {**os.environ, "EVENKEEL_CONTAINER_STARTS": "1000"}
+    command = [program, "--gtest_filter=*StartsLeaveNothing*oci"]
+    result = subprocess.run(command, capture_output=True, text=True, env=env, timeout=1800, check=False)
+    assert result.returncode == 0, result.stdout[-4000:]
