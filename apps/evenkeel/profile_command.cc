@@ -41,7 +41,7 @@ constexpr const char* kExamples =
     "  evenkeel profile ctr -o json > ctr.json; evenkeel simulate --models ctr.json --arrivals "
     "ctr=poisson:1000";
 constexpr Duration kDefaultObjective = std::chrono::milliseconds(50);
-constexpr size_t kMadeUpRows = 128;
+constexpr size_t kMadeUpRows = 2048;
 constexpr int kExitInterrupted = 130;
 
 int cancel_fd = -1;
@@ -265,6 +265,7 @@ void Profile(ProfileOptions options) {
   report.cells = plan.cells();
   report.choices = Choose(options, s.model, s.host, report.table.rows);
   PrintReport(report, options.format, options.explain);
+  std::fflush(stdout);
   std::fprintf(stderr, "%s: %zu of %zu cells run (%zu earlier), the rest implied; %.1f s\n",
                s.model.name.c_str(), plan.measured(), report.cells, report.run_before,
                report.seconds);

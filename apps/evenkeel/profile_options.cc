@@ -170,14 +170,14 @@ Result<std::vector<CellShape>> ShapesToSweep(const ProfileOptions& options, Rung
                                              const HostSize& host) {
   const HostCapacity capacity{host.milli_cores, host.memory_bytes};
   std::vector<CellShape> shapes;
-  if (options.shapes_text.empty()) {
+  if (!options.shapes_text) {
     for (const WorkerShape& shape : ShapesOf(capacity)) {
       if (HoldsCores(rung) || shape.whole_cores()) shapes.push_back(FromWorkerShape(shape));
     }
     if (shapes.empty()) return InvalidArgument("this host holds no shape of a container");
     return shapes;
   }
-  for (const std::string& word : Words(options.shapes_text)) {
+  for (const std::string& word : Words(*options.shapes_text)) {
     const auto shape = ParseWorkerShape(word);
     if (!shape.ok()) return shape.status().Annotate("--shapes");
     const Status fits = CheckFits(*shape, capacity);
@@ -204,12 +204,12 @@ Result<std::vector<int>> BatchesToSweep(const ProfileOptions& options, const Sig
                                         int most) {
   const int largest = signature.batched ? std::min(signature.max_batch, most) : 1;
   std::vector<int> batches;
-  if (options.batches_text.empty()) {
+  if (!options.batches_text) {
     for (int rows = 1; rows < largest; rows *= 2) batches.push_back(rows);
     batches.push_back(largest);
     return batches;
   }
-  for (const std::string& word : Words(options.batches_text)) {
+  for (const std::string& word : Words(*options.batches_text)) {
     const auto rows = ParseInt(word, 1, 1 << 16);
     if (!rows.ok()) return rows.status().Annotate("--batches");
     if (*rows > largest) {

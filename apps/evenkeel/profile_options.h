@@ -27,7 +27,7 @@ struct ProfileOptions {
   std::string models_folder, state, cache;  // from the settings unless given
   std::string runtime = "auto";
   std::vector<int> cpus;
-  std::string shapes_text, batches_text;
+  std::optional<std::string> shapes_text, batches_text;
   std::optional<Duration> objective;
   double rate_per_s = 0;
   double threshold = kDefaultRatioThreshold;
