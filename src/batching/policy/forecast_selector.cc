@@ -21,12 +21,23 @@ ForecastSelector::ForecastSelector() {
 }
 
 void ForecastSelector::Update(double value, int64_t times) {
-  const int64_t fed = std::min<int64_t>(times, kFed);
-  for (int64_t i = 0; i < fed; ++i) UpdateOne(value);
-  if (times > fed) {
-    seen_ += times - fed;
-    for (Member& member : members_) member.forecaster->Skip(times - fed);
+  int64_t fed = times;
+  if (value == 0) {
+    fed = std::clamp<int64_t>(kFed - empty_run_, 0, times);
+    empty_run_ += times;
+  } else {
+    empty_run_ = 0;
   }
+  for (int64_t i = 0; i < fed; ++i) UpdateOne(value);
+  if (times == fed) return;
+  seen_ += times - fed;
+  const double left = std::pow(1 - kErrorWeight, static_cast<double>(times - fed));
+  for (Member& member : members_) {
+    member.forecaster->Skip(times - fed);
+    member.next = member.forecaster->Next();
+    member.recent_error *= left;
+  }
+  Choose();
 }
 
 void ForecastSelector::UpdateOne(double value) {
@@ -42,6 +53,10 @@ void ForecastSelector::UpdateOne(double value) {
   }
   ++seen_;
   last_ = value;
+  Choose();
+}
+
+void ForecastSelector::Choose() {
   const auto best = static_cast<size_t>(std::min_element(members_.begin(), members_.end(),
                                                          [](const Member& a, const Member& b) {
                                                            return a.recent_error < b.recent_error;

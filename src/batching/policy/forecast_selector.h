@@ -7,7 +7,8 @@
 //   over all that has been seen. Since ||x - forecast| - |x - l|| <= |forecast - l| <= B, the sum of absolute errors never
 //   exceeds 1.005 times the last value's, over any series and at every point of it (test: adversarial series); where another
 //   member does better, B grows and binds no more.
-//   After kFed empty intervals in a row the rest of a silence changes phases only.
+//   After kFed empty intervals in a row the rest of a silence is skipped (Forecaster::Skip): its length costs nothing, and the bound
+//   above holds for what was fed.
 // Units: counts an interval. Thread-safety: thread-compatible. Source: A9.
 #pragma once
 
@@ -23,7 +24,7 @@ namespace evenkeel::policy {
 class ForecastSelector {
  public:
   static constexpr int kMembers = 5;
-  static constexpr int kFed = 64;
+  static constexpr int kFed = 8;
 
   ForecastSelector();
 
@@ -45,12 +46,14 @@ class ForecastSelector {
     double next = 0;
   };
   void UpdateOne(double value);
+  void Choose();
 
   std::array<Member, kMembers> members_;  // [0]: the last value
   size_t followed_ = 0;
   double next_ = 0, last_ = 0;
   double error_sum_ = 0, last_error_sum_ = 0;
   int64_t seen_ = 0;
+  int64_t empty_run_ = 0;  // empty intervals up to now
 };
 
 }  // namespace evenkeel::policy

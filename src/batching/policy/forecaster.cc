@@ -11,6 +11,7 @@ namespace {
 class LastValue final : public Forecaster {
  public:
   void Update(double value) override { value_ = value; }
+  void Skip(int64_t) override { value_ = 0; }
   double Next() const override { return value_; }
   std::string_view name() const override { return "last"; }
 
@@ -23,6 +24,9 @@ class Ewma final : public Forecaster {
   void Update(double value) override {
     count_ = std::min(count_ + 1, 8);
     mean_ += (value - mean_) / count_;
+  }
+  void Skip(int64_t intervals) override {
+    mean_ *= std::pow(7.0 / 8, static_cast<double>(intervals));
   }
   double Next() const override { return mean_; }
   std::string_view name() const override { return "ewma"; }
@@ -42,6 +46,12 @@ class Holt final : public Forecaster {
     const double before = level_;
     level_ = kLevel * value + (1 - kLevel) * (level_ + slope_);
     slope_ = kSlope * (level_ - before) + (1 - kSlope) * kDamping * slope_;
+  }
+  void Skip(int64_t intervals) override {
+    // The slope dies away more slowly than the level, and no faster than this.
+    const double left = std::pow((1 - kSlope) * kDamping, static_cast<double>(intervals));
+    level_ *= left;
+    slope_ *= left;
   }
   double Next() const override { return std::max(0.0, level_ + kDamping * slope_); }
   std::string_view name() const override { return "holt"; }
@@ -67,6 +77,12 @@ class Autoregressive final : public Forecaster {
     for (size_t i = kSize - 1; i > 1; --i) last_[i] = last_[i - 1];
     last_[1] = value;
     largest_ = std::max(largest_ * kLargestFade, value);
+  }
+
+  void Skip(int64_t intervals) override {
+    last_.fill(0);
+    largest_ *= std::pow(kLargestFade, static_cast<double>(intervals));
+    seen_ += intervals;
   }
 
   double Next() const override {

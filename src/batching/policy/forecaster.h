@@ -26,8 +26,8 @@ class Forecaster {
   virtual ~Forecaster() = default;
   virtual void Update(double value) = 0;
   virtual double Next() const = 0;
-  // `intervals` empty ones passed that were not told by Update(): only what depends on the phase needs to know.
-  virtual void Skip(int64_t /*intervals*/) {}
+  // As `intervals` times Update(0), roughly, after at least eight of those: O(1), but for the seasons' 256 steps at most.
+  virtual void Skip(int64_t intervals) = 0;
   virtual std::string_view name() const = 0;
 };
 

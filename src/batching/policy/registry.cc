@@ -15,6 +15,7 @@ struct Entry {
 constexpr Entry kPolicies[] = {
     {"auto", MakeAuto},     {"method", MakeMethod}, {"none", MakeNone},
     {"greedy", MakeGreedy}, {"fixed", MakeFixed},   {"gated-greedy", MakeGatedGreedy},
+    {"cork", MakeCork},     {"oracle", MakeOracle},
 };
 
 constexpr auto kNames = [] {
