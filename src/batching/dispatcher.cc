@@ -234,8 +234,9 @@ void Dispatcher::Close() {
   alarm.swap(alarm_);
 }
 
-policy::ModelOutlook Dispatcher::Outlook() const {
-  return gated_ ? options_.node->Outlook(node_id_) : policy::ModelOutlook();
+std::optional<NodeScheduler::Outlook> Dispatcher::Outlook() const {
+  if (!gated_) return std::nullopt;
+  return options_.node->OutlookOf(node_id_);
 }
 
 ModelStats Dispatcher::Stats() const {

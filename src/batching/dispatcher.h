@@ -89,7 +89,8 @@ class Dispatcher final : private NodeScheduler::Member {
   std::string_view policy() const {
     return gated_ ? options_.node->policy_name() : window_->name();
   }
-  policy::ModelOutlook Outlook() const;
+  // nullopt: no node decides for this model.
+  std::optional<NodeScheduler::Outlook> Outlook() const;
   Duration objective() const;
   ModelStats Stats() const;
 

@@ -174,11 +174,28 @@ bool NodeScheduler::Alone(int id) const {
   return true;
 }
 
-int NodeScheduler::FullSize(int id) const { return Outlook(id).knee; }
-
-policy::ModelOutlook NodeScheduler::Outlook(int id) const {
+int NodeScheduler::FullSize(int id) const {
   const std::lock_guard lock(mutex_);
-  return policy_->Outlook(id);
+  return policy_->Outlook(id).knee;
+}
+
+NodeScheduler::Outlook NodeScheduler::OutlookOf(int id) const {
+  const std::lock_guard lock(mutex_);
+  Outlook outlook{.window = policy_->Outlook(id), .forecasts = {}};
+  policy::Traffic& traffic = *slots_[static_cast<size_t>(id)]->traffic;
+  traffic.AdvanceTo(clock_.Now());
+  for (int level = 0; level < policy::Aggregator::kLevels; ++level) {
+    const policy::ForecastSelector& forecast = traffic.forecast(level);
+    const double seen = std::max<double>(1, static_cast<double>(forecast.seen()));
+    outlook.forecasts[static_cast<size_t>(level)] = {
+        .interval = traffic.counts().interval(level),
+        .next_rows = traffic.NextItems(level),
+        .last_rows = forecast.last_actual(),
+        .mean_error = forecast.error_sum() / seen,
+        .naive_error = forecast.last_value_error_sum() / seen,
+        .forecaster = forecast.followed()};
+  }
+  return outlook;
 }
 
 }  // namespace evenkeel

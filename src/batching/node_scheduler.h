@@ -13,6 +13,7 @@
 // Source: A8 to A11; "The window, ours": core gate.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -82,7 +83,20 @@ class NodeScheduler {
   bool Alone(int id) const;
   // Rows of a batch that is not worth growing, as the policy sees it; 0: unknown.
   int FullSize(int id) const;
-  policy::ModelOutlook Outlook(int id) const;
+  // What the policy thinks of the model, and what is forecast of its arrivals beside what came last.
+  struct Forecast {
+    Duration interval{};
+    double next_rows = 0;    // expected in the interval that is open
+    double last_rows = 0;    // in the last one that ended
+    double mean_error = 0;   // absolute, rows an interval, since the start
+    double naive_error = 0;  // the same of "as many as last time"
+    std::string_view forecaster;
+  };
+  struct Outlook {
+    policy::ModelOutlook window;
+    std::array<Forecast, policy::Aggregator::kLevels> forecasts;
+  };
+  Outlook OutlookOf(int id) const;
   std::string_view policy_name() const { return policy_->name(); }
   int cores() const { return cores_; }
 

@@ -20,9 +20,10 @@ enum class Precision : uint8_t { kF32, kBf16 };
 enum class SampleMode : uint8_t { kOff, kMemory, kDisk };
 
 struct BatchingConfig {
-  BatchingPolicy policy = BatchingPolicy::kAuto;  // kAuto: the node's policy decides, together with all models
-  int max_batch = 0;     // rows; 0: 64 when the model has a batch axis
-  Duration max_delay{};  // kFixed only: the oldest row waits at most this long
+  BatchingPolicy policy =
+      BatchingPolicy::kAuto;  // kAuto: the node's policy decides, together with all models
+  int max_batch = 0;          // rows; 0: 64 when the model has a batch axis
+  Duration max_delay{};       // kFixed only: the oldest row waits at most this long
   std::vector<int>
       preferred_sizes;  // Triton's preferred_batch_size; kFixed closes early at the largest that is reached
   int64_t max_queue_rows = 0;   // 0: 10,000

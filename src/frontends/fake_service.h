@@ -254,6 +254,11 @@ class FakeService final : public Service {
     EK_RETURN_IF_ERROR(Known(name, ""));
     return nlohmann::json{{"name", name}};
   }
+  Result<nlohmann::json> DescribeBatching(std::string_view name,
+                                          std::string_view version) const override {
+    EK_RETURN_IF_ERROR(Known(name, version));
+    return nlohmann::json{{"model", name}, {"policy", "auto"}};
+  }
   std::vector<SampleSummary> Samples() const override { return {{"echo", "x:FP32[4]", 10, 2, 32}}; }
   Result<std::string> ExportSamples(std::string_view model) const override {
     EK_RETURN_IF_ERROR(Known(model, ""));

@@ -92,6 +92,8 @@ bool KServeHttp::HandleModel(std::string_view name, std::string_view version, st
     ModelReady(name, version, exchange);
   } else if (verb == "config") {
     Config(name, version, exchange);
+  } else if (verb == "batching") {
+    Batching(name, version, exchange);
   } else if (verb == "stats") {
     Statistics(name, version, exchange);
   } else {
@@ -174,6 +176,12 @@ void KServeHttp::Metadata(std::string_view name, std::string_view version, HttpE
   } else {
     ReplyError(exchange, metadata.status());
   }
+}
+
+void KServeHttp::Batching(std::string_view name, std::string_view version, HttpExchange& exchange) {
+  if (!RequireMethod(exchange, {HttpMethod::kGet})) return;
+  const Result<json> batching = service_.DescribeBatching(name, version);
+  batching.ok() ? ReplyJson(exchange, *batching) : ReplyError(exchange, batching.status());
 }
 
 void KServeHttp::Config(std::string_view name, std::string_view version, HttpExchange& exchange) {

@@ -30,6 +30,7 @@ class KServeHttp {
   void Health(bool good, std::string_view key, HttpExchange& exchange);
   void ModelReady(std::string_view name, std::string_view version, HttpExchange& exchange);
   void Metadata(std::string_view name, std::string_view version, HttpExchange& exchange);
+  void Batching(std::string_view name, std::string_view version, HttpExchange& exchange);
   void Config(std::string_view name, std::string_view version, HttpExchange& exchange);
   void Statistics(std::string_view name, std::string_view version, HttpExchange& exchange);
   void RepositoryIndex(HttpExchange& exchange);

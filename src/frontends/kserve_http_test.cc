@@ -551,6 +551,8 @@ TEST_F(KServeHttpTest, DocumentsOfTheProtocol) {
   EXPECT_EQ(metadata["inputs"][0], json({{"name", "x"}, {"datatype", "FP32"}, {"shape", {-1, 4}}}));
   EXPECT_EQ(metadata["versions"], json({"1"}));
   EXPECT_EQ(Get("/v2/models/echo/config")["max_batch_size"], 64);
+  EXPECT_EQ(Get("/v2/models/echo/batching")["policy"], "auto");
+  Get("/v2/models/nobody/batching", 404);
   EXPECT_EQ(Get("/v2/models/echo/versions/1/stats")["model_stats"][0]["name"], "echo");
   EXPECT_EQ(Get("/v2/models/stats")["model_stats"].size(), 4U);
   EXPECT_TRUE(

@@ -101,6 +101,9 @@ class Service {
   // Per model: settings, instances, their process ids, measured T(b), recent batches with close reasons. For `ps` and `show`.
   virtual nlohmann::json Describe() const = 0;
   virtual Result<nlohmann::json> DescribeModel(std::string_view name) const = 0;
+  // How its batches are formed: parameters, T(b), forecast, the last batches and why they closed.
+  virtual Result<nlohmann::json> DescribeBatching(std::string_view name,
+                                                  std::string_view version) const = 0;
 
   virtual std::vector<SampleSummary> Samples() const = 0;
   // Writes the kept samples of `model` as safetensors bytes. Error kNotFound without samples.

@@ -46,6 +46,28 @@ nlohmann::json SpecsToJson(const std::vector<TensorSpec>& specs) {
   return list;
 }
 
+nlohmann::json TimesToJson(const ModelStats& stats) {
+  nlohmann::json times = nlohmann::json::object();
+  for (const auto& [rows, entry] : stats.times.entries())
+    times[std::to_string(rows)] = entry.mean_ns / 1e6;
+  return times;
+}
+
+nlohmann::json RecentToJson(const ModelStats& stats) {
+  nlohmann::json recent = nlohmann::json::array();
+  for (const BatchRecord& batch : stats.recent) {
+    recent.push_back({{"rows", batch.rows},
+                      {"run_rows", batch.run_rows},
+                      {"requests", batch.parts},
+                      {"reason", NameOf(batch.reason)},
+                      {"oldest_wait_ms", Milliseconds(batch.oldest_wait)},
+                      {"gather_ms", Milliseconds(batch.gather)},
+                      {"compute_ms", Milliseconds(batch.compute)},
+                      {"failed", batch.failed}});
+  }
+  return recent;
+}
+
 }  // namespace
 
 nlohmann::json DescribeVersion(const ModelVersion& version) {
@@ -75,31 +97,54 @@ nlohmann::json DescribeVersion(const ModelVersion& version) {
                                   {"last_end", instance.last_end},
                                   {"threads", version.threads()}});
   }
-  nlohmann::json times = nlohmann::json::object();
-  for (const auto& [rows, entry] : stats.times.entries())
-    times[std::to_string(rows)] = entry.mean_ns / 1e6;
-  model["batch_time_ms"] = std::move(times);
+  model["batch_time_ms"] = TimesToJson(stats);
   if (stats.request_seconds.total() > 0)
     model["p99_ms"] = UpperQuantile(stats.request_seconds, 0.99) * 1e3;
   return model;
+}
+
+nlohmann::json DescribeBatching(const ModelVersion& version) {
+  const ModelStats stats = version.Stats();
+  nlohmann::json closed = nlohmann::json::object();
+  for (int reason = 0; reason < kCloseReasonCount; ++reason) {
+    closed[std::string(NameOf(static_cast<CloseReason>(reason)))] =
+        stats.batches[static_cast<size_t>(reason)];
+  }
+  nlohmann::json batching = {{"schema", "evenkeel.batching/v1"},
+                             {"model", version.name()},
+                             {"version", version.version()},
+                             {"policy", version.policy()},
+                             {"objective_ms", Milliseconds(version.objective())},
+                             {"max_batch", version.signature().max_batch},
+                             {"queue_rows", stats.waiting_rows},
+                             {"batch_time_ms", TimesToJson(stats)},
+                             {"closed", std::move(closed)},
+                             {"recent_batches", RecentToJson(stats)}};
+  const auto outlook = version.Outlook();
+  if (!outlook) return batching;
+  const policy::ModelOutlook& window = outlook->window;
+  batching["window"] = {{"knee_rows", window.knee},
+                        {"target_rows", window.target},
+                        {"price", window.price},
+                        {"rate_rows_per_s", window.rate_rps},
+                        {"guarded", window.guarded}};
+  batching["forecast"] = nlohmann::json::array();
+  for (const auto& forecast : outlook->forecasts) {
+    batching["forecast"].push_back({{"interval_ms", Milliseconds(forecast.interval)},
+                                    {"next_rows", forecast.next_rows},
+                                    {"last_rows", forecast.last_rows},
+                                    {"mean_error_rows", forecast.mean_error},
+                                    {"last_value_error_rows", forecast.naive_error},
+                                    {"forecaster", forecast.forecaster}});
+  }
+  return batching;
 }
 
 void AddDetails(const ModelVersion& version, nlohmann::json* model) {
   (*model)["inputs"] = SpecsToJson(version.signature().inputs);
   (*model)["outputs"] = SpecsToJson(version.signature().outputs);
   (*model)["settings_from"] = version.config().source;
-  nlohmann::json recent = nlohmann::json::array();
-  for (const BatchRecord& batch : version.Stats().recent) {
-    recent.push_back({{"rows", batch.rows},
-                      {"run_rows", batch.run_rows},
-                      {"requests", batch.parts},
-                      {"reason", NameOf(batch.reason)},
-                      {"oldest_wait_ms", Milliseconds(batch.oldest_wait)},
-                      {"gather_ms", Milliseconds(batch.gather)},
-                      {"compute_ms", Milliseconds(batch.compute)},
-                      {"failed", batch.failed}});
-  }
-  (*model)["recent_batches"] = std::move(recent);
+  (*model)["recent_batches"] = RecentToJson(version.Stats());
 }
 
 }  // namespace evenkeel

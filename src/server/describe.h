@@ -12,6 +12,8 @@ class ModelVersion;
 // name, version, engine, device, precision, max_batch, policy, objective_ms, queue_rows, instances, batch_time_ms by size, requests, errors, p99_ms.
 nlohmann::json DescribeVersion(const ModelVersion& version);
 // Adds inputs, outputs, source of the settings, and the last batches with the reason each was closed for.
+// How batches are formed: parameters, measured times, forecast beside actual, why batches closed, the last of them.
+nlohmann::json DescribeBatching(const ModelVersion& version);
 void AddDetails(const ModelVersion& version, nlohmann::json* model);
 
 }  // namespace evenkeel

@@ -164,6 +164,49 @@ void AddInstances(const std::vector<ModelMetrics>& models, Families* families) {
   }
 }
 
+// The forecast is that of the finest resolution of half a second and more: what steers targets and prices.
+const NodeScheduler::Forecast& SteeringForecast(const NodeScheduler::Outlook& outlook) {
+  for (const auto& forecast : outlook.forecasts) {
+    if (forecast.interval >= std::chrono::milliseconds(500)) return forecast;
+  }
+  return outlook.forecasts.back();
+}
+
+struct WindowRow {
+  const char* name;
+  const char* help;
+  double (*value)(const NodeScheduler::Outlook&);
+};
+constexpr WindowRow kWindows[] = {
+    {"evenkeel_window_knee_rows", "Rows of a batch beyond which nothing is gained",
+     [](const auto& o) { return static_cast<double>(o.window.knee); }},
+    {"evenkeel_window_target_rows", "Rows at which a batch is closed as worth running",
+     [](const auto& o) { return static_cast<double>(o.window.target); }},
+    {"evenkeel_window_price", "Price of core time, in objectives a core-second",
+     [](const auto& o) { return o.window.price; }},
+    {"evenkeel_forecast_rows_per_second", "Rows expected in the open interval, as a rate",
+     [](const auto& o) {
+       const auto& f = SteeringForecast(o);
+       return f.next_rows / Seconds(f.interval);
+     }},
+    {"evenkeel_actual_rows_per_second", "Rows that came in the last interval, as a rate",
+     [](const auto& o) {
+       const auto& f = SteeringForecast(o);
+       return f.last_rows / Seconds(f.interval);
+     }},
+    {"evenkeel_forecast_error_rows", "Mean absolute error of that forecast, rows an interval",
+     [](const auto& o) { return SteeringForecast(o).mean_error; }},
+};
+
+void AddWindows(const std::vector<ModelMetrics>& models, Families* families) {
+  for (const WindowRow& row : kWindows) {
+    auto& family = families->Add(row.name, row.help, MetricType::Gauge);
+    for (const auto& model : models) {
+      if (model.outlook) Families::Value(family, LabelsOf(model), row.value(*model.outlook));
+    }
+  }
+}
+
 void AddProcess(Families* families) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -191,6 +234,7 @@ std::string RenderMetrics(const std::vector<ModelMetrics>& models) {
       Families::Value(family, LabelsOf(model), row.value(model.stats));
   }
   AddInstances(models, &families);
+  AddWindows(models, &families);
   AddProcess(&families);
   return families.Render();
 }

@@ -16,6 +16,7 @@ struct ModelMetrics {
   std::string name, version;
   ModelStats stats;
   std::vector<ModelVersion::InstanceInfo> instances;
+  std::optional<NodeScheduler::Outlook> outlook;  // of models whose batches the node decides
 };
 
 // Text exposition format.

@@ -61,6 +61,7 @@ class ModelVersion final : public ServedModel, public std::enable_shared_from_th
   // REQUIRES: on_ready was called with ok.
   ModelStats Stats() const { return dispatcher_->Stats(); }
   std::string_view policy() const { return dispatcher_->policy(); }
+  std::optional<NodeScheduler::Outlook> Outlook() const { return dispatcher_->Outlook(); }
   Duration objective() const { return dispatcher_->objective(); }
   // False while no worker is up.
   bool available() const { return workers_up_.load(std::memory_order_relaxed) > 0; }

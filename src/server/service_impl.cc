@@ -127,6 +127,13 @@ Result<nlohmann::json> ServiceImpl::DescribeModel(std::string_view name) const {
   return model;
 }
 
+Result<nlohmann::json> ServiceImpl::DescribeBatching(std::string_view name,
+                                                     std::string_view version) const {
+  const auto found = registry_.Find(name, version);
+  if (!found.ok()) return found.status();
+  return evenkeel::DescribeBatching(**found);
+}
+
 std::vector<SampleSummary> ServiceImpl::Samples() const {
   std::vector<SampleSummary> summaries;
   for (const SampleSet& set : sampler_.Snapshot("")) {
@@ -149,8 +156,8 @@ std::string ServiceImpl::MetricsText() const {
   const auto serving = registry_.Serving("", "");
   if (serving.ok()) {
     for (const auto& version : *serving) {
-      models.push_back(
-          {version->name(), version->version(), version->Stats(), version->Instances()});
+      models.push_back({version->name(), version->version(), version->Stats(), version->Instances(),
+                        version->Outlook()});
     }
   }
   return RenderMetrics(models);

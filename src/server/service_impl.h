@@ -34,6 +34,8 @@ class ServiceImpl final : public Service {
   void UnloadAsync(std::string name, std::function<void(Status)> done) override;
   nlohmann::json Describe() const override;
   Result<nlohmann::json> DescribeModel(std::string_view name) const override;
+  Result<nlohmann::json> DescribeBatching(std::string_view name,
+                                          std::string_view version) const override;
   std::vector<SampleSummary> Samples() const override;
   Result<std::string> ExportSamples(std::string_view model) const override;
   Status RemoveSamples(std::string_view model) override;

@@ -1,0 +1,98 @@
+"""Models of one node share its cores under one policy, and say why they batch as they do."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import sys
+import time
+import urllib.request
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from load import Load  # noqa: E402
+
+SLOW = "delay_us: {fixed: 4000, per_row: 50}\n"
+
+
+def metric(daemon, name: str, model: str) -> float:
+    text = urllib.request.urlopen(daemon.metrics_url, timeout=10).read().decode()
+    found = re.search(rf'^{name}\{{model="{model}",version="1"[^}}]*\}} (\S+)$', text, re.M)
+    assert found, f"no {name} of {model}"
+    return float(found[1])
+
+
+def compute_seconds(daemon) -> float:
+    return sum(metric(daemon, "evenkeel_compute_seconds_sum", model) for model in ("a", "b"))
+
+
+def busy_share(daemon, seconds: float = 2.0) -> float:
+    """Seconds of compute a second of wall time while both models have more to do than they can."""
+    loads = [Load(daemon.http_address, model=model, threads=4).start() for model in ("a", "b")]
+    time.sleep(0.3)
+    before, begin = compute_seconds(daemon), time.monotonic()
+    time.sleep(seconds)
+    share = (compute_seconds(daemon) - before) / (time.monotonic() - begin)
+    for load in loads:
+        load.stop()
+        assert load.unanswered == 0 and load.wrong == 0 and set(load.statuses) == {200}, load.summary()
+    return share
+
+
+@pytest.mark.parametrize("policy", ["auto", "gated-greedy"])
+def test_batches_never_take_more_cores_than_there_are(serve, policy):
+    daemon = serve(models={"a.fake": SLOW, "b.fake": SLOW}, flags=["--worker-cpus", "0", "--batching", policy])
+    assert busy_share(daemon) <= 1.02
+
+
+@pytest.mark.parametrize("policy", ["greedy", "none"])
+def test_without_the_gate_every_worker_runs_at_will(serve, policy):
+    daemon = serve(models={"a.fake": SLOW, "b.fake": SLOW}, flags=["--worker-cpus", "0", "--batching", policy])
+    assert busy_share(daemon) > 1.2
+
+
+@pytest.mark.parametrize("policy", ["auto", "method"])
+def test_the_page_of_a_models_batching_says_what_was_decided(serve, policy):
+    daemon = serve(models={"a.fake": SLOW, "b.fake": SLOW}, flags=["--batching", policy])
+    load = Load(daemon.http_address, model="a", threads=6).start()
+    time.sleep(2)
+    page = daemon.json("GET", "/v2/models/a/batching")
+    load.stop()
+    assert page["policy"] == policy
+    assert 4 <= page["batch_time_ms"]["1"] < 50
+    assert sum(page["closed"].values()) > 50
+    assert 1 <= len(page["recent_batches"]) <= 100
+    assert all(batch["reason"] in page["closed"] for batch in page["recent_batches"])
+    intervals = [one["interval_ms"] for one in page["forecast"]]
+    assert len(intervals) == 4 and intervals[0] >= 1
+    assert all(b == pytest.approx(8 * a) for a, b in zip(intervals, intervals[1:]))
+    assert page["forecast"][1]["next_rows"] > 0
+    if policy == "auto":
+        assert page["window"]["knee_rows"] >= 1
+        assert page["window"]["rate_rows_per_s"] > 10
+        assert metric(daemon, "evenkeel_window_knee_rows", "a") == page["window"]["knee_rows"]
+        assert metric(daemon, "evenkeel_forecast_rows_per_second", "a") >= 0
+
+
+def test_a_model_with_a_policy_of_its_own_keeps_it(serve):
+    own = {"model.fake": SLOW, "evenkeel.yaml": "batching: {policy: none}\n"}
+    daemon = serve(models={"a.fake": SLOW, **{f"b/{name}": text for name, text in own.items()}})
+    assert daemon.json("GET", "/v2/models/a/batching")["policy"] == "auto"
+    page = daemon.json("GET", "/v2/models/b/batching")
+    assert page["policy"] == "none" and "window" not in page
+    load = Load(daemon.http_address, model="b", threads=4).start()
+    time.sleep(0.5)
+    load.stop()
+    assert load.wrong == 0 and load.unanswered == 0
+    page = daemon.json("GET", "/v2/models/b/batching")
+    assert all(batch["requests"] == 1 for batch in page["recent_batches"])
+
+
+def test_unknown_models_and_policies_are_clear_errors(serve, cli):
+    daemon = serve()
+    status, _, body = daemon.request("GET", "/v2/models/nobody/batching")
+    assert status == 404 and b"nobody" in body
+    assert daemon.request("POST", "/v2/models/echo/batching")[0] == 405
+    run = cli("serve", "--batching", "clever")
+    assert run.returncode == 2 and "clever" in run.stderr and "auto" in run.stderr
