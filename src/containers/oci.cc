@@ -123,7 +123,15 @@ class OciRuntime final : public Runtime {
             host_->version() == 2 ||
             host_->files().Exists(host_->OwnFolder("memory") + "/memory.memsw.limit_in_bytes")),
         cgroup_namespace_(fs::exists("/proc/self/ns/cgroup")),
-        user_namespace_(fs::exists("/proc/self/ns/user")) {}
+        user_namespace_(fs::exists("/proc/self/ns/user")) {
+    // Asked now, since the loader takes tens of milliseconds and Start() has but a few.
+    std::error_code error;
+    const fs::path libexec = fs::path(options_.init).parent_path();
+    for (const auto& entry : fs::directory_iterator(libexec, error)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with("evenkeel-worker-")) static_cast<void>(FilesOf(entry.path().string()));
+    }
+  }
 
   Rung rung() const override { return Rung::kOci; }
   Result<std::unique_ptr<WorkerProcess>> Start(const WorkerSpec& spec) override;

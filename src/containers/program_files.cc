@@ -20,8 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What the loader says about `object`. A statically linked program gives no text.
-Result<std::string> LoaderTrace(const std::string& loader, const std::string& object) {
+// What the loader says about `program` with the libraries `with` loaded first. A statically linked program gives no text.
+Result<std::string> LoaderTrace(const std::string& program, const std::string& with) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
     return Unavailable("pipe: {}", std::generic_category().message(errno));
@@ -30,20 +30,18 @@ Result<std::string> LoaderTrace(const std::string& loader, const std::string& ob
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
   posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  std::vector<std::string> args =
-      loader.empty() ? std::vector{object} : std::vector{loader, std::string("--list"), object};
-  std::vector<char*> argv;
-  for (std::string& arg : args) argv.push_back(arg.data());
-  argv.push_back(nullptr);
+  std::string argument = program;
+  std::array<char*, 2> argv = {argument.data(), nullptr};
   std::vector<std::string> env = {"LD_TRACE_LOADED_OBJECTS=1"};
   if (const char* path = std::getenv("LD_LIBRARY_PATH"))
     env.push_back(std::string("LD_LIBRARY_PATH=") + path);
+  if (!with.empty()) env.push_back("LD_PRELOAD=" + with);
   std::vector<char*> envp;
   for (std::string& entry : env) envp.push_back(entry.data());
   envp.push_back(nullptr);
   pid_t pid = -1;
   const int error =
-      ::posix_spawn(&pid, args[0].c_str(), &actions, nullptr, argv.data(), envp.data());
+      ::posix_spawn(&pid, program.c_str(), &actions, nullptr, argv.data(), envp.data());
   posix_spawn_file_actions_destroy(&actions);
   ::close(ends[1]);
   std::string text;
@@ -52,7 +50,7 @@ Result<std::string> LoaderTrace(const std::string& loader, const std::string& ob
     text.append(buffer.data(), static_cast<size_t>(got));
   }
   ::close(ends[0]);
-  if (error != 0) return Unavailable("{}: {}", object, std::generic_category().message(error));
+  if (error != 0) return Unavailable("{}: {}", program, std::generic_category().message(error));
   while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
   }
   return text;
@@ -85,7 +83,6 @@ class Closure {
       const size_t end = line.find(" (0x", begin);
       if (begin == std::string_view::npos || end == std::string_view::npos) continue;
       const std::string path(line.substr(begin, end - begin));
-      if (line.find("=>") == std::string_view::npos) loader_ = path;
       AddFile(path);
     }
   }
@@ -101,7 +98,6 @@ class Closure {
 
   std::set<std::string> files_, plugin_folders_;
   std::vector<std::string> missing_;
-  std::string loader_;
 };
 
 }  // namespace
@@ -110,21 +106,27 @@ Result<std::vector<std::string>> FilesOfProgram(const std::string& program) {
   if (::access(program.c_str(), X_OK) != 0) {
     return Unavailable("starting {}: {}", program, std::generic_category().message(errno));
   }
-  const auto trace = LoaderTrace("", program);
+  const auto trace = LoaderTrace(program, "");
   if (!trace.ok()) return trace.status();
   Closure closure;
   closure.AddTrace(*trace, program);
   if (!closure.missing_.empty()) {
     return Unavailable("{} cannot load {}", program, closure.missing_.front());
   }
-  // A plugin that lacks a library is not an error: it serves a device that is not here.
+  // All plugins at once: one start of the loader. One that lacks a library is no error: it serves a device that is not here.
+  std::string plugins;
   std::error_code error;
-  for (const std::string& folder : std::set<std::string>(closure.plugin_folders_)) {
+  for (const std::string& folder : closure.plugin_folders_) {
     for (const auto& entry : fs::directory_iterator(folder, error)) {
-      if (!IsLibrary(entry.path()) || entry.is_symlink(error) || closure.loader_.empty()) continue;
-      const auto text = LoaderTrace(closure.loader_, entry.path().string());
-      if (text.ok()) closure.AddTrace(*text, entry.path().string());
+      const std::string path = entry.path().string();
+      // A blank or a colon would be read as two names.
+      if (!IsLibrary(entry.path()) || path.find_first_of(" :") != std::string::npos) continue;
+      plugins += (plugins.empty() ? "" : ":") + path;
     }
+  }
+  if (!plugins.empty()) {
+    const auto all = LoaderTrace(program, plugins);
+    if (all.ok()) closure.AddTrace(*all, program);
   }
   closure.files_.insert(program);
   std::vector<std::string> files;
