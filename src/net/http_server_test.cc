@@ -104,11 +104,11 @@ class HttpServerTest : public testing::Test {
     for (int i = 0; i < loops; ++i) {
       auto loop = IoLoop::Create("http");
       ASSERT_TRUE(loop.ok());
-      (*loop)->AtTurnEnd([this] {
+      (*loop)->AtTurnEnd([this, last = Duration{}]() mutable {
         turns_.fetch_add(1);
         const Duration now = CpuTimeOfThread();
-        if (measuring_.load()) longest_turn_ = std::max(longest_turn_, now - last_turn_);
-        last_turn_ = now;
+        if (measuring_.load()) longest_turn_ = std::max(longest_turn_, now - last);
+        last = now;
       });
       loops_.push_back(std::move(*loop));
       loops_.back()->Start();
@@ -136,7 +136,7 @@ class HttpServerTest : public testing::Test {
   HttpServerOptions options_;
   std::atomic<int> turns_{0};
   std::atomic<bool> measuring_{false};
-  Duration last_turn_{}, longest_turn_{};
+  Duration longest_turn_{};
   std::vector<std::unique_ptr<IoLoop>> loops_;
   std::unique_ptr<HttpServer> server_;
 };
