@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <numeric>
 #include <utility>
 
@@ -117,8 +118,7 @@ Result<LoadRow> ContainerCells::Run(const Cell& cell) {
     if (cell.precision == Precision::kBf16 && diff_max_ < 0) status = CompareOutputs();
     if (status.ok()) status = Measure(cell.batch, &times);
     fate = worker_->fate();
-    const auto peak = worker_->Usage().memory_peak_bytes;
-    row.peak_memory_bytes = peak.value_or(0);
+    row.peak_memory_bytes = MemoryOf(*worker_);
   }
   if (status.code() == Code::kCancelled) return status;
   if (status.ok()) {
@@ -230,12 +230,24 @@ void ContainerCells::Fill(const Times& times, LoadRow* row) const {
   }
 }
 
+// The highest so far by the control group; without one what it holds now, which after a cell's runs is close to it.
+int64_t ContainerCells::MemoryOf(const CellWorker& worker) const {
+  if (runtime_.rung() >= Rung::kCgroup) return worker.Usage().memory_peak_bytes.value_or(0);
+  std::ifstream status(fmt::format("/proc/{}/status", worker.pid()));
+  int64_t bytes = 0;
+  for (std::string key; status >> key;) {
+    int64_t kib = 0;
+    if ((key == "RssAnon:" || key == "RssShmem:") && status >> kib) bytes += kib * 1024;
+  }
+  return bytes;
+}
+
 void ContainerCells::JudgeMemory(LoadRow* row) const {
   if (runtime_.rung() >= Rung::kCgroup) return;
   if (row->peak_memory_bytes <= row->cell.shape.memory_bytes) return;
   row->outcome = CellOutcome::kOom;
   row->detail =
-      fmt::format("used {} MiB, and the shape has {}; the rung '{}' does not hold it to that",
+      fmt::format("has {} MiB, and the shape has {}; the rung '{}' does not hold it to that",
                   row->peak_memory_bytes >> 20, FormatBytes(row->cell.shape.memory_bytes),
                   NameOf(runtime_.rung()));
 }

@@ -7,8 +7,8 @@
 //   there because a change of batch size costs something (OpenVINO) and live traffic changes sizes all the time.
 //   A cell that takes longer than `most_time` ends after kFewestRuns runs.
 //   Warm-up runs before are not counted. A worker is kept from cell to cell of one shape and precision.
-// On a rung that does not hold memory (none, process) a container whose peak exceeds its shape's memory counts as `oom`, and fractions
-//   of a core cannot be measured.
+// On a rung that does not hold memory (none, process) a container that has more than its shape's memory after a cell counts as `oom`
+//   (memory of its own and shared buffers; files that are mapped could be given back), and fractions of a core cannot be measured.
 // Thread-safety: blocks; single-owner. Source: A4.
 #pragma once
 
@@ -66,6 +66,7 @@ class ContainerCells final : public CellRunner {
   Result<std::vector<std::vector<double>>> Outputs(CellWorker& worker);
   void Fill(const Times& times, LoadRow* row) const;
   void JudgeMemory(LoadRow* row) const;
+  int64_t MemoryOf(const CellWorker& worker) const;
 
   const CellRunnerOptions options_;
   Runtime& runtime_;

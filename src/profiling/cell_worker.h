@@ -48,6 +48,7 @@ class CellWorker {
   const LoadedModel& model() const { return model_; }
   ipc::Channel& channel() { return *channel_; }
   WorkerUsage Usage() const { return process_->Usage(); }
+  pid_t pid() const { return process_->pid(); }
 
   // Waits for the oldest batch submitted, until `deadline`. Release() its slot afterwards. Errors: kUnavailable (fate() is set),
   // kCancelled.

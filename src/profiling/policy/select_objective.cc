@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -13,6 +14,7 @@ namespace {
 constexpr double kMostBusy = 0.8;
 constexpr double kBusyWithoutForecast = 0.7;
 constexpr double kCostNoise = 1.05;
+constexpr double kMemoryGain = 0.2;
 constexpr double kGiB = 1024.0 * 1024 * 1024;
 
 // Cores that the shape is worth, its memory and its part of a GPU included.
@@ -24,6 +26,15 @@ double WorthOf(const CellShape& shape, const HostSize& host) {
   if (shape.gpu() && host.gpu_cores > 0)
     worth += host_cores * shape.gpu_cores / static_cast<double>(host.gpu_cores);
   return worth;
+}
+
+// `row` has more memory than `other`, and little or nothing to show for it.
+bool MakesNeedless(const LoadRow& other, const LoadRow& row) {
+  const CellShape &a = other.cell.shape, &b = row.cell.shape;
+  return a.milli_cores == b.milli_cores && a.gpu_cores == b.gpu_cores &&
+         other.cell.batch == row.cell.batch && a.memory_bytes <= b.memory_bytes &&
+         a.gpu_memory_bytes <= b.gpu_memory_bytes && a != b &&
+         row.batch_us >= (1 - kMemoryGain) * other.batch_us;
 }
 
 bool FitsHost(const LoadRow& row, int64_t instances, const HostSize& host) {
@@ -68,6 +79,10 @@ Choice SelectByObjective(const LoadRows& rows, const ObjectiveQuery& query) {
               });
   sieve.Apply("outcome ok", [](const LoadRow& row) {
     return row.outcome == CellOutcome::kOk && row.batch_us > 0;
+  });
+  sieve.Apply("memory that makes a batch faster by a fifth, or the least", [&](const LoadRow& row) {
+    return std::ranges::none_of(sieve.left(),
+                                [&](size_t i) { return MakesNeedless(rows[i], row); });
   });
   const std::vector<size_t> possible = sieve.left();
   const std::string load = query.rate_per_s > 0

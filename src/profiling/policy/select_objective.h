@@ -9,6 +9,8 @@
 //   cost        C = (c + w m) T / n,  w = host cores / host GiB
 //               core-seconds an item, the memory that is held meanwhile priced so that all of the host's memory costs what all of
 //               its cores do; a GPU share counts as that share of all host cores
+// Memory is bought only where it pays: a row falls if another ok row of the same cores and batch has less of it and is not slower by
+// more than a fifth of its time (what is nearer is noise of the measurement: enough memory is enough).
 // A row can be chosen if its outcome is ok, L99 <= objective, and k instances fit the host. The cheapest wins. Costs within 5 % are
 // noise: of those rows the smallest batch, then least memory, fewest cores, least cost. Without a forecast (rate 0) every row is
 // looked at under 0.7 of the load that one instance of it can carry.

@@ -51,10 +51,22 @@ std::optional<size_t> ByFormula(const LoadRows& rows, const ObjectiveQuery& q, b
     if (s.gpu() && q.host.gpu_cores > 0)
       worth += q.host.milli_cores / 1000.0 * s.gpu_cores / q.host.gpu_cores;
     Figures f{};
+    bool needless = false;
+    for (const LoadRow& other : rows) {
+      const CellShape& o = other.cell.shape;
+      const bool less =
+          o.memory_bytes <= s.memory_bytes && o.gpu_memory_bytes <= s.gpu_memory_bytes &&
+          (o.memory_bytes < s.memory_bytes || o.gpu_memory_bytes < s.gpu_memory_bytes);
+      needless = needless ||
+                 (other.outcome == CellOutcome::kOk && less &&
+                  other.cell.precision == row.cell.precision && o.milli_cores == s.milli_cores &&
+                  o.gpu_cores == s.gpu_cores && other.cell.batch == row.cell.batch &&
+                  row.batch_us >= (1 - 0.2) * other.batch_us);
+    }
     f.latency = ((n - 1) * k / rate + u * t99 + t99) * 1e6;
     f.cost = worth * t / n;
-    f.possible =
-        row.outcome == CellOutcome::kOk && s.gpu() == q.gpu && row.cell.precision == q.precision;
+    f.possible = !needless && row.outcome == CellOutcome::kOk && s.gpu() == q.gpu &&
+                 row.cell.precision == q.precision;
     f.qualifies =
         f.possible && f.latency <= q.objective_us && k * s.milli_cores <= q.host.milli_cores &&
         k * static_cast<double>(s.memory_bytes) <= static_cast<double>(q.host.memory_bytes) &&

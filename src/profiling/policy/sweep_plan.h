@@ -25,7 +25,7 @@ namespace evenkeel {
 class SweepPlan {
  public:
   static constexpr double kTightShare = 0.9;
-  static constexpr double kTightGain = 0.1;
+  static constexpr double kTightGain = 0.2;  // as select_objective.h counts memory that pays
 
   struct Grid {
     std::vector<CellShape> shapes;

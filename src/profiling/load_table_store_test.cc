@@ -1,0 +1,188 @@
+#include "profiling/load_table_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace evenkeel {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+class LoadTableStoreTest : public testing::Test {
+ protected:
+  LoadTableStoreTest() {
+    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = fs::path(testing::TempDir()) / (std::string("load_tables_") + info->name());
+    fs::remove_all(folder_);
+    path_ = (folder_ / "state" / "tables.db").string();
+  }
+  ~LoadTableStoreTest() override { fs::remove_all(folder_); }
+
+  std::unique_ptr<LoadTableStore> Open() { return LoadTableStore::Open(path_, &warnings_); }
+
+  fs::path folder_;
+  std::string path_;
+  std::vector<std::string> warnings_;
+  const TableKey key_{"m", "d", "machine, \"x\"", "oci CPU"};
+};
+
+LoadRow Row(int batch, double us) {
+  LoadRow row;
+  row.cell = Cell{{500, int64_t{256} << 20, 0, 0}, batch, Precision::kF32};
+  row.batch_us = us;
+  row.p50_us = us * 0.9;
+  row.p99_us = us * 1.5;
+  row.no_batch_us = us * 2;
+  row.peak_memory_bytes = 12345;
+  row.runs = 77;
+  return row;
+}
+
+void ExpectSame(const LoadRow& a, const LoadRow& b) {
+  EXPECT_EQ(a.cell, b.cell);
+  EXPECT_EQ(a.outcome, b.outcome);
+  EXPECT_NEAR(a.batch_us, b.batch_us, 1e-3);
+  EXPECT_NEAR(a.p50_us, b.p50_us, 1e-3);
+  EXPECT_NEAR(a.p99_us, b.p99_us, 1e-3);
+  EXPECT_NEAR(a.no_batch_us, b.no_batch_us, 1e-3);
+  EXPECT_EQ(a.peak_memory_bytes, b.peak_memory_bytes);
+  EXPECT_EQ(a.runs, b.runs);
+  EXPECT_EQ(a.diff_max, b.diff_max);
+  EXPECT_EQ(a.diff_mean, b.diff_mean);
+  EXPECT_EQ(a.detail, b.detail);
+}
+
+TEST_F(LoadTableStoreTest, RowsComeBackAfterReopeningInEveryField) {
+  LoadRow bad = Row(8, 1);
+  bad.cell.precision = Precision::kBf16;
+  bad.cell.shape = {1000, 1 << 30, 16, int64_t{4} << 30};
+  bad.outcome = CellOutcome::kTimeout;
+  bad.diff_max = 0.5;
+  bad.diff_mean = 0.25;
+  bad.detail = "it's \"late\"\n";
+  {
+    auto store = Open();
+    EXPECT_TRUE(store->on_disk());
+    ASSERT_TRUE(store->Put(key_, "samples", Row(1, 100.125)).ok());
+    ASSERT_TRUE(store->Put(key_, "samples", bad).ok());
+  }
+  const auto table = Open()->Get(key_);
+  ASSERT_TRUE(table.ok());
+  EXPECT_EQ(table->inputs, "samples");
+  ASSERT_THAT(table->rows, SizeIs(2));
+  ExpectSame(table->rows[0], Row(1, 100.125));
+  ExpectSame(table->rows[1], bad);
+  EXPECT_THAT(warnings_, IsEmpty());
+}
+
+TEST_F(LoadTableStoreTest, ACellIsReplacedAndKeysAreNeverMixed) {
+  auto store = Open();
+  TableKey other = key_;
+  other.digest = "e";
+  ASSERT_TRUE(store->Put(key_, "samples", Row(1, 100)).ok());
+  ASSERT_TRUE(store->Put(other, "samples", Row(1, 300)).ok());
+  ASSERT_TRUE(store->Put(key_, "samples", Row(1, 200)).ok());
+  ASSERT_THAT(store->Get(key_)->rows, SizeIs(1));
+  EXPECT_EQ(store->Get(key_)->rows[0].batch_us, 200);
+  EXPECT_THAT(*store->All("m"), SizeIs(2));
+  EXPECT_THAT(*store->All(""), SizeIs(2));
+  EXPECT_THAT(*store->All("n"), IsEmpty());
+  ASSERT_TRUE(store->Remove(key_).ok());
+  EXPECT_THAT(store->Get(key_)->rows, IsEmpty());
+  EXPECT_THAT(store->Get(other)->rows, SizeIs(1));
+}
+
+TEST_F(LoadTableStoreTest, DamageAnywhereIsAWarningAndAWorkingStore) {
+  {
+    auto store = Open();
+    for (int batch = 1; batch <= 300; ++batch)
+      ASSERT_TRUE(store->Put(key_, "samples", Row(batch, 1)).ok());
+  }
+  std::ifstream in(path_, std::ios::binary);
+  const std::string whole{std::istreambuf_iterator<char>(in), {}};
+  for (size_t at = 0; at < whole.size(); at += whole.size() / 24) {
+    std::string damaged = whole;
+    for (size_t i = at; i < std::min(at + 200, damaged.size()); ++i) damaged[i] = '\xa5';
+    std::ofstream(path_, std::ios::binary) << damaged;
+    fs::remove(path_ + ".bad");
+    auto store = Open();
+    const LoadRow row = Row(999, 5);
+    ASSERT_TRUE(store->Put(key_, "samples", row).ok()) << "damage at " << at;
+    const auto table = store->Get(key_);
+    ASSERT_TRUE(table.ok());
+    ExpectSame(table->rows.back(), row);
+  }
+  EXPECT_THAT(warnings_, testing::Not(IsEmpty()));
+}
+
+TEST_F(LoadTableStoreTest, AnEmptyFileIsAnEmptyStore) {
+  fs::create_directories(folder_ / "state");
+  std::ofstream(path_).flush();
+  EXPECT_TRUE(Open()->Put(key_, "samples", Row(1, 1)).ok());
+  EXPECT_THAT(warnings_, IsEmpty());
+}
+
+TEST_F(LoadTableStoreTest, WhereNothingCanBeWrittenItKeepsRowsInMemoryAndSaysSo) {
+  fs::create_directories(folder_);
+  std::ofstream(folder_ / "state") << "a file where the folder should be";
+  auto store = Open();
+  EXPECT_FALSE(store->on_disk());
+  ASSERT_TRUE(store->Put(key_, "samples", Row(1, 1)).ok());
+  EXPECT_THAT(store->Get(key_)->rows, SizeIs(1));
+  EXPECT_THAT(warnings_, ElementsAre(HasSubstr("cannot be kept")));
+}
+
+TEST_F(LoadTableStoreTest, TwoStoresOnOneFileSeeEachOthersRows) {
+  auto one = Open(), two = Open();
+  ASSERT_TRUE(one->Put(key_, "samples", Row(1, 1)).ok());
+  ASSERT_TRUE(two->Put(key_, "samples", Row(2, 1)).ok());
+  EXPECT_THAT(one->Get(key_)->rows, SizeIs(2));
+}
+
+TEST(LoadTableTest, JsonComesBack) {
+  LoadTable table{{"m\"\n", "d", "x", "s"}, "signature", {Row(1, 100), Row(2, 150)}};
+  table.rows[1].outcome = CellOutcome::kOom;
+  table.rows[1].implied = true;
+  table.rows[1].detail = "no, \"memory\"";
+  const auto back = LoadTablesFromJson(ToJson({&table, 1}).dump());
+  ASSERT_TRUE(back.ok()) << back.status().ToString();
+  ASSERT_THAT(*back, SizeIs(1));
+  EXPECT_EQ(back->front().key, table.key);
+  ExpectSame(back->front().rows[0], table.rows[0]);
+  EXPECT_EQ(back->front().rows[1].outcome, CellOutcome::kOom);
+  EXPECT_TRUE(back->front().rows[1].implied);
+}
+
+TEST(LoadTableTest, BadJsonIsRefusedByRow) {
+  for (
+      const char* text :
+      {"", "[]", "{}", R"({"schema":"evenkeel.load-tables/v1"})",
+       R"({"schema":"evenkeel.load-tables/v1","models":[{}]})",
+       R"({"schema":"evenkeel.load-tables/v1","models":[{"name":"m"}]})",
+       R"({"schema":"evenkeel.load-tables/v1","models":[{"name":"m","rows":[7]}]})",
+       R"({"schema":"evenkeel.load-tables/v1","models":[{"name":"m","rows":[{"batch":0}]}]})",
+       R"({"schema":"evenkeel.load-tables/v1","models":[{"name":"m","rows":[{"batch":1}]}]})",
+       R"({"schema":"evenkeel.load-tables/v1","models":[{"name":"m","rows":[{"batch":1,"batchtime_us":1,"outcome":"?"}]}]})",
+       R"({"schema":"evenkeel.load-tables/v1","models":[{"name":"m","rows":[{"batch":1,"batchtime_us":1,"precision":"f8"}]}]})"}) {
+    EXPECT_EQ(LoadTablesFromJson(text).status().code(), Code::kInvalidArgument) << text;
+  }
+}
+
+TEST(LoadTableTest, CsvQuotesWhatNeedsIt) {
+  const LoadTable table{{"m", "d", "a, \"b\"", "s"}, "samples", {Row(1, 100)}};
+  const std::string csv = ToCsv({&table, 1});
+  EXPECT_THAT(csv, HasSubstr("m,d,\"a, \"\"b\"\"\",s,0.5c/256MiB,0.5,268435456,"));
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 2);
+}
+
+}  // namespace
+}  // namespace evenkeel
