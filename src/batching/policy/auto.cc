@@ -5,6 +5,7 @@
 //   - N rows wait (kFull), or
 //   - p = 0 (kIdle): every instance has cores of its own, or the forecast demand fits the cores even one by one, or
 //   - n(p) rows wait (kWorth), or its hold is over (kDeadline, hold.h).
+// The guard (guard.h) keeps p at 0 for a while where waiting was seen to cost objectives.
 // Of the ready models the gate picks the most urgent; it runs min(what waits, N) rows.
 // Differs from "The window, ours" in one point: a model whose oldest row has waited for more than a quarter of its objective may
 //   run more than N rows, up to the least size within 0.5 % of the best T(n)/n that takes at most a quarter of its own objective:
@@ -32,6 +33,10 @@ constexpr double kPressedSlack = 1.005;
 
 Decision AutoPolicy::Decide(const NodeView& node, Time now) {
   if (now >= refresh_at_ || models_.size() != node.models.size()) Refresh(node, now);
+  if (price_ > 0 && !node.save_power && guard_.Tick(node, steering_, now)) {
+    guarded_ = true;
+    SetPrice(node, 0);
+  }
   Decision waits;
   Gate gate(node);
   if (!gate.open()) return waits;
@@ -68,6 +73,7 @@ ModelOutlook AutoPolicy::Outlook(int index) const {
   outlook.knee = state.knee;
   outlook.target = state.target;
   outlook.price = price_;
+  outlook.guarded = guarded_;
   outlook.rate_rps = state.rate_rps;
   return outlook;
 }
@@ -115,7 +121,7 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
     shortest = std::min(shortest, model.objective);
     for (const InstanceView& instance : model.instances) threads += instance.threads;
   }
-  std::vector<TargetCurve> targets(models_.size());
+  targets_.assign(models_.size(), TargetCurve());
   for (size_t i = 0; i < models_.size(); ++i) {
     const ModelView& model = node.models[i];
     State& state = models_[i];
@@ -128,15 +134,26 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
     state.most = std::max(state.knee,
                           Knee(*model.curve, model.max_batch, model.objective / 4, kPressedSlack));
     state.rate_rps = RateOf(model, now);
-    targets[i] = TargetCurve(*model.curve, state.knee, model.instances.front().threads,
-                             state.rate_rps, model.objective);
+    targets_[i] = TargetCurve(*model.curve, state.knee, model.instances.front().threads,
+                              state.rate_rps, model.objective);
   }
   // Where every instance has a core of its own, none gains by waiting for others.
-  const bool shared = threads > node.cores;
-  price_ = node.save_power ? kPriceMax : shared ? LeastPrice(targets, node.cores * kFill) : 0;
+  shared_ = threads > node.cores;
+  const double price = node.save_power ? kPriceMax
+                       : shared_       ? LeastPrice(targets_, node.cores * kFill)
+                                       : 0;
+  guarded_ = price_ <= 0 && guard_.Idle(now);
+  SetPrice(node, guarded_ && !node.save_power ? 0 : price);
+}
+
+void AutoPolicy::SetPrice(const NodeView& node, double price) {
+  price_ = price;
+  steering_.resize(models_.size());
   for (size_t i = 0; i < models_.size(); ++i) {
-    models_[i].target = targets[i].TargetAt(price_);
-    if (shared) models_[i].core_wait = LongestOther(node, i);
+    State& state = models_[i];
+    state.target = targets_[i].TargetAt(price_);
+    state.core_wait = shared_ ? LongestOther(node, i) : Duration();
+    steering_[i] = {state.knee, state.target, state.rate_rps};
   }
 }
 

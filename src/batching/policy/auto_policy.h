@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "batching/policy/guard.h"
 #include "batching/policy/node_policy.h"
 #include "batching/policy/target.h"
 
@@ -38,10 +39,16 @@ class AutoPolicy : public NodePolicy {
   Decision Close(const ModelView& model, const State& state, const LaneView& lane, double urgency,
                  Time now) const;
   void Refresh(const NodeView& node, Time now);
+  void SetPrice(const NodeView& node, double price);
   Duration LongestOther(const NodeView& node, size_t i) const;
 
   std::vector<State> models_;
+  std::vector<Steering> steering_;  // the same, as the guard's shadows need it
+  Guard guard_;
+  bool guarded_ = false;
+  std::vector<TargetCurve> targets_;
   double price_ = 0;
+  bool shared_ = false;  // more threads than cores
   Time refresh_at_{};
 };
 

@@ -25,6 +25,7 @@ class Traffic {
     AdvanceTo(now);
     counts_.Count(1, items);
     last_arrival_ = now;
+    total_items_ += items;
   }
   // Closes the intervals that ended by `now`, so that forecasts take a silence in.
   void AdvanceTo(Time now) {
@@ -40,7 +41,8 @@ class Traffic {
   // any; before the first interval has ended by what came so far.
   double RatePerSecond(Duration span, Time now) const;
 
-  Time last_arrival() const { return last_arrival_; }  // Time{} before the first
+  int64_t total_items() const { return total_items_; }  // since the start
+  Time last_arrival() const { return last_arrival_; }   // Time{} before the first
   const Aggregator& counts() const { return counts_; }
   const ForecastSelector& forecast(int level) const {
     return forecasts_[static_cast<size_t>(level)];
@@ -51,6 +53,7 @@ class Traffic {
   std::array<ForecastSelector, Aggregator::kLevels> forecasts_;
   Time start_;
   Time last_arrival_{};
+  int64_t total_items_ = 0;
 };
 
 }  // namespace evenkeel::policy
