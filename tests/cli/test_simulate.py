@@ -115,7 +115,6 @@ def test_fixed_waits_for_its_delay(simulate):
     (["--arrivals", "steep=poisson:5", "--objective", "steep=0s"], "--objective"),
     (["--arrivals", "steep=poisson:5", "--policy", "clever"], "gated-greedy"),
     (["--arrivals", "steep=poisson:5", "--arrivals", "flat=poisson:5", "--policy", "smdp"], "one model"),
-    (["--arrivals", "steep=poisson:5", "--warm-up", "9"], "--warm-up"),
     (["--arrivals", "steep"], "expected NAME"),
     ([], "--arrivals"),
 ])
@@ -138,6 +137,12 @@ def test_bad_traces_are_named_with_their_line(simulate, tmp_path, text, said):
     result = simulate("--arrivals", f"steep=trace:{trace}")
     assert result.returncode == 2
     assert said in result.stderr
+
+
+def test_a_warm_up_longer_than_the_run_is_refused(cli, tables):
+    result = cli("simulate", "--models", tables, "--arrivals", "steep=poisson:5", "--seconds", "2", "--warm-up", "3")
+    assert result.returncode == 2
+    assert "--warm-up" in result.stderr
 
 
 def test_broken_tables_are_named(cli, tmp_path):
