@@ -7,9 +7,10 @@
 //   - n(p) rows wait (kWorth), or its hold is over (kDeadline, hold.h).
 // The guard (guard.h) keeps p at 0 for a while where waiting was seen to cost objectives.
 // Of the ready models the gate picks the most urgent; it runs min(what waits, N) rows.
-// Differs from "The window, ours" in one point: a model whose oldest row has waited for more than a quarter of its objective may
-//   run more than N rows, up to the least size within 0.5 % of the best T(n)/n that takes at most a quarter of its own objective:
-//   when an instance is the bottleneck, the last 5 % count (docs/batching_policy.md has what it brings).
+// Differs from "The window, ours" in one point: a model that is behind (two knees of rows wait, or its oldest row for more than a
+//   quarter of its objective), or that shares its cores with none, may run more than N rows: up to the least size within 0.5 %
+//   of the best time of a row that takes at most a quarter of its own objective. Where an instance is the bottleneck the last
+//   5 % count (docs/batching_policy.md).
 #include <algorithm>
 #include <chrono>
 
@@ -28,6 +29,7 @@ constexpr Duration kRateSpan = 500ms;  // prices are steered by half a second an
 constexpr double kFill = 0.95;         // of the cores: beyond that queues grow without need
 constexpr double kPressed = 0.25;      // urgency from which the last percents count
 constexpr double kPressedSlack = 1.005;
+constexpr double kSaving = 3;  // mean times to fill that are waited for under `power: save`
 
 }  // namespace
 
@@ -84,16 +86,24 @@ double AutoPolicy::RateOf(const ModelView& model, Time now) const {
 
 Time AutoPolicy::HeldUntil(const ModelView& model, const State& state, const LaneView& lane,
                            Time now) const {
-  return HoldEnd({lane.waiting_rows, lane.oldest_arrival, SoftDeadline(lane, model.objective),
-                  model.traffic->last_arrival(), state.target, state.rate_rps, state.core_wait},
-                 *model.curve, now);
+  HoldInput in;
+  in.waiting_rows = lane.waiting_rows;
+  in.oldest_arrival = lane.oldest_arrival;
+  in.deadline = SoftDeadline(lane, model.objective);
+  in.last_arrival = model.traffic->last_arrival();
+  in.target = state.target;
+  in.rate_rps = state.rate_rps;
+  in.core_wait = state.core_wait;
+  if (price_ >= kPriceMax) in.stretch = kSaving;
+  return HoldEnd(in, *model.curve, now);
 }
 
 // A candidate's rows and reason; or until when it is held, as wake_at.
 Decision AutoPolicy::Close(const ModelView& model, const State& state, const LaneView& lane,
                            double urgency, Time now) const {
   Decision decision;
-  const int size = urgency > kPressed ? state.most : state.knee;
+  const bool behind = !shared_ || urgency > kPressed || lane.waiting_rows >= 2 * state.knee;
+  const int size = behind ? state.most : state.knee;
   const int cap = state.knee == 0 ? lane.max_rows : std::min(size, lane.max_rows);
   decision.rows = std::min<int64_t>(lane.waiting_rows, cap);
   if (lane.waiting_rows >= cap) {
@@ -130,9 +140,15 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
         model.instances.empty())
       continue;
     model.traffic->AdvanceTo(now);
-    state.knee = Knee(*model.curve, model.max_batch, shortest / 4);
-    state.most = std::max(state.knee,
-                          Knee(*model.curve, model.max_batch, model.objective / 4, kPressedSlack));
+    state.knee = Knee(*model.curve, model.max_batch, shortest / 4,
+                      node.save_power ? kPressedSlack : kKneeSlack);
+    state.most = state.knee;
+    // Where batching does not help, the last half percent is scatter.
+    const Duration longest = model.objective / 4;
+    if (Knee(*model.curve, model.max_batch, longest) > 1) {
+      const int most = Knee(*model.curve, model.max_batch, longest, kPressedSlack);
+      state.most = std::max(state.knee, most);
+    }
     state.rate_rps = RateOf(model, now);
     targets_[i] = TargetCurve(*model.curve, state.knee, model.instances.front().threads,
                               state.rate_rps, model.objective);

@@ -2,7 +2,7 @@
 //
 // With n the target, lambda the forecast rows a second, w what waits, D the deadline of the lane (the earliest one of its rows, and
 // no later than its oldest arrival + the objective):
-//   end = min( oldest + n / lambda,  D - p99 T(min(n, w + 1)) - p99 of the wait for a core )
+//   end = min( oldest + s n / lambda,  D - p99 T(min(n, w + 1)) - p99 of the wait for a core )
 //   and the hold is over at once when nothing more is expected: lambda * (end - now) < 0.5, or when nothing arrived for 3/lambda.
 // Contract: HoldEnd() <= D - p99 T - core wait, whatever the forecast says (property test): a wrong forecast costs
 //   efficiency, not deadlines. Pure. Units: rows, seconds. Thread-safety: thread-safe. Source: "The window, ours", A10.
@@ -20,6 +20,7 @@ struct HoldInput {
   int target = 1;          // n
   double rate_rps = 0;     // lambda, rows
   Duration core_wait{};    // p99
+  double stretch = 1;      // s
 };
 
 // When the hold ends; <= now: it is over. REQUIRES: curve not empty, target >= 1.

@@ -8,6 +8,7 @@
 namespace evenkeel::policy {
 namespace {
 
+constexpr uint32_t kWellKnown = 16;  // what BatchCurve's means remember
 constexpr int kBisections = 40;
 constexpr double kPriceTolerance = 1e-3;
 
@@ -15,11 +16,33 @@ constexpr double kPriceTolerance = 1e-3;
 
 int Knee(const BatchCurve& curve, int max_rows, Duration longest, double slack) {
   EK_CHECK(max_rows >= 1 && slack >= 1 && !curve.empty());
-  const auto per_row = [&](int n) { return Seconds(curve.Mean(n)) / n; };
-  double best = per_row(1);
-  for (int n = 2; n <= max_rows; ++n) best = std::min(best, per_row(n));
+  // time[n], rows[n]: sums of w T and w m over m <= n.
+  std::vector<double> time(static_cast<size_t>(max_rows) + 1), rows(time.size());
+  auto point = curve.points().begin();
+  for (int n = 1; n <= max_rows; ++n) {
+    const auto at = static_cast<size_t>(n);
+    while (point != curve.points().end() && point->rows < n) ++point;
+    const bool known = point != curve.points().end() && point->rows == n;
+    const double weight = known ? std::min(point->count, kWellKnown) : 1;
+    time[at] = time[at - 1] + weight * Seconds(curve.Mean(n));
+    rows[at] = rows[at - 1] + weight * n;
+  }
+  const auto per_row = [&](int low, int high) {
+    const auto below = static_cast<size_t>(low - 1);
+    const auto above = static_cast<size_t>(std::min(high, max_rows));
+    return (time[above] - time[below]) / (rows[above] - rows[below]);
+  };
+  const auto wide = [&](int n) { return per_row((n + 1) / 2, 2 * n); };
+  const auto narrow = [&](int n) { return per_row((2 * n + 2) / 3, 3 * n / 2); };
+  double best_wide = wide(1), best = narrow(1);
+  for (int n = 2; n <= max_rows; ++n) {
+    best_wide = std::min(best_wide, wide(n));
+    best = std::min(best, narrow(n));
+  }
   int knee = 1;
-  while (per_row(knee) > slack * best) ++knee;
+  if (wide(1) > slack * best_wide) {
+    while (narrow(knee) > slack * best) ++knee;
+  }
   while (knee > 1 && curve.Mean(knee) > longest) --knee;
   return knee;
 }

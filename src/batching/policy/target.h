@@ -1,9 +1,11 @@
 // How many rows a batch should have: the knee, the target at a price of core time, and the price itself.
 //
 // T is a model's curve, lambda its rows a second, O its objective in seconds, N its knee, K the threads of an instance.
-//   Knee    N(slack) = the least n <= max_rows with T(n)/n <= slack * min over m <= max_rows of T(m)/m, lowered while
-//           T(N) > longest (at least 1). The knee proper has a slack of 1.05 and as `longest` a quarter of the shortest objective
-//           among the models that share its cores: where batching does not help it is 1.
+//   Knee    N(slack) = 1 where r(1) <= slack * min r(m) with q = 2, else the least n with r(n) <= slack * min r(m) with q = 3/2, over m <=
+//           max_rows; lowered while T(N) > longest (at least 1). r(n) = sum w T(m) / sum w m over n/q <= m <= q n, with w the
+//           records of size m (1 to 16), is the time of a row at about n: the least of 64 figures that scatter lies below them
+//           all, and a model that gains nothing would look as if it did. The knee proper has a slack of 1.05 and as `longest`
+//           a quarter of the shortest objective among the models that share its cores.
 //   Target  n(p) = argmin over 1 <= n <= N of  p K T(n)/n + (n - 1)/(2 lambda O),  the least n where several are as good.
 //           p K T(n)/n is the price of the core time of a row, in objectives; (n - 1)/(2 lambda) the mean wait of a row for the
 //           others of its batch. For T = a + c n it is the economic order quantity, sqrt(2 p K a lambda O), rounded to the
