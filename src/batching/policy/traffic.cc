@@ -32,7 +32,8 @@ void Traffic::SetBatchTime(Duration batch_time, Time now) {
 double Traffic::RatePerSecond(Duration span, Time now) const {
   int level = 0;
   while (level + 1 < Aggregator::kLevels && counts_.interval(level) < span) ++level;
-  while (level > 0 && forecasts_[static_cast<size_t>(level)].seen() == 0) --level;
+  // The first interval of a level began before the model did: alone it tells too little.
+  while (level > 0 && forecasts_[static_cast<size_t>(level)].seen() < 2) --level;
   if (forecasts_[static_cast<size_t>(level)].seen() > 0)
     return NextItems(level) / Seconds(counts_.interval(level));
   const Duration passed = now - start_;

@@ -37,8 +37,8 @@ class Traffic {
 
   // Items that are expected in the interval of `level` that is open now.
   double NextItems(int level) const { return forecasts_[static_cast<size_t>(level)].Next(); }
-  // Items a second over the next `span`, by the finest level with intervals of at least that, or the coarsest that has closed
-  // any; before the first interval has ended by what came so far.
+  // Items a second over the next `span`, by the finest level with intervals of at least that, or the coarsest that has closed two
+  // of them; before the first interval has ended by what came so far.
   double RatePerSecond(Duration span, Time now) const;
 
   int64_t total_items() const { return total_items_; }  // since the start

@@ -133,6 +133,16 @@ TEST(TrafficTest, KnowsTheRateRightAfterRebinning) {
   EXPECT_NEAR(traffic.RatePerSecond(500ms, now), 5000, 100);
 }
 
+// The coarse intervals begin at multiples of their length: the first one may hold a moment of traffic only.
+TEST(TrafficTest, AnIntervalThatHardlySawTheModelDoesNotGiveItsRate) {
+  for (const Duration start : {2040ms, 2900ms, 3500ms, 4090ms}) {
+    Traffic traffic(At(start), 4ms);
+    Time now = At(start);
+    for (int i = 0; i < 1500; ++i) traffic.OnArrival(1, now += 1ms);
+    EXPECT_NEAR(traffic.RatePerSecond(500ms, now), 1000, 120) << start.count();
+  }
+}
+
 TEST(TrafficTest, ForgetsARateThatEnded) {
   Traffic traffic(At(1s), 1ms);
   Time now = At(1s);
