@@ -64,8 +64,14 @@ void Dispatcher::StartBatch(const NodeScheduler::Start& start) {
                      instance->inflight.empty() && instance->channel->free_slots() > 0 &&
                      retries_.empty();
     if (can && start.lane < static_cast<int>(queue_.lanes().size())) {
-      StartLane(*instance, **std::next(queue_.lanes().begin(), start.lane), start.rows,
-                start.reason, now, &actions);
+      Lane& lane = **std::next(queue_.lanes().begin(), start.lane);
+      int64_t rows = std::min(start.rows, lane.waiting_rows);
+      // A batch is padded to the next warm size: rows that wait take the padding's place for nothing.
+      if (options_.node->FullSize(node_id_) > 0) {
+        const int run_rows = RunRows(*instance, static_cast<int>(rows));
+        rows = std::max(rows, std::min<int64_t>(lane.waiting_rows, run_rows));
+      }
+      StartLane(*instance, lane, rows, start.reason, now, &actions);
     }
     Plan(now, &actions);
   }

@@ -118,7 +118,10 @@ bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, 
     if (++considered > kLanesConsidered) break;
     const LaneView lane_view = queue_.View(*lane);
     view.max_batch = RowsWithin(*lane->head()->request->call, MaxRows(instance));
-    if (gated_) view.max_batch = std::min(view.max_batch, options_.node->FullSize(node_id_));
+    if (gated_) {
+      const int full = RunRows(instance, options_.node->FullSize(node_id_));
+      view.max_batch = std::min(view.max_batch, full);
+    }
     const int rows = static_cast<int>(std::min<int64_t>(lane_view.waiting_rows, view.max_batch));
     view.batch_time = stats_.times.Estimate(rows);
     const Decision decision = window_->Decide(lane_view, view, now);
