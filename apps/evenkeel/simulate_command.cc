@@ -39,7 +39,7 @@ struct SimulateOptions {
   Format format = Format::kTable;
   SimulateFlags mix;
   std::string policy = "auto";
-  double seconds = 30, warm_up = 2, factor = 1, price = 0;
+  double seconds = 30, warm_up = 2, factor = 1, price = 0, overhead_us = 0;
   int cores = 2;
   uint64_t seed = 1;
   bool deadlines = false, save_power = false, goodput = false;
@@ -56,6 +56,7 @@ sim::SimOptions OptionsOf(const SimulateOptions& o) {
   options.factor = o.factor;
   options.deadlines = o.deadlines;
   options.save_power = o.save_power;
+  options.overhead = seconds(o.overhead_us * 1e-6);
   return options;
 }
 
@@ -180,6 +181,9 @@ void RegisterSimulate(CLI::App& app) {
       ->allow_extra_args(false);
   verb->add_option("--price", o->price, "policy smdp: of a core-second, in objectives [0]")
       ->check(CLI::Range(0.0, 1e9));
+  verb->add_option("--overhead-us", o->overhead_us,
+                   "microseconds that a batch holds its cores for beyond its service time [0]")
+      ->check(CLI::Range(0.0, 1e6));
   verb->add_option("--html", o->html, "also write a page with plots to this file");
   verb->add_flag("--deadlines", o->deadlines, "every request has its objective as deadline");
   verb->add_flag("--save-power", o->save_power, "power: save");

@@ -5,6 +5,7 @@
 
 #include "batching/dispatcher_internal.h"
 #include "batching/gather.h"
+#include "batching/policy/admission.h"
 #include "batching/row_check.h"
 #include "core/check.h"
 #include "core/format.h"
@@ -135,27 +136,26 @@ Status Dispatcher::Admit(const Request& request, Time now) const {
   return Status::Ok();
 }
 
-// What runs has to end, then what waits ahead and the newcomer run in batches that later arrivals fill up; it is
-// answered when its whole batch is. 0 when nothing stands before it: then it is worth a try.
 Duration Dispatcher::PredictedAnswer(const Request& request, Time now) const {
-  constexpr double kCaution = 1.1;
-  int usable = 0;
+  policy::AdmissionView view;
   int limit = 1;
-  Duration running{};
   for (const auto& instance : instances_) {
     if (!instance->usable) continue;
-    ++usable;
+    ++view.instances;
     limit = std::max(limit, MaxRows(*instance));
-    running += RemainingOf(*instance, now);
+    view.running += RemainingOf(*instance, now);
   }
-  const int64_t rows_ahead = queue_.RowsAhead(request.priority);
-  if (usable == 0 || (rows_ahead == 0 && running == Duration::zero())) return {};
-  const int size = RowsWithin(*request.call, limit);
-  const int64_t batches = (rows_ahead + request.rows + size - 1) / size;
-  const double ns =
-      static_cast<double>(batches) * static_cast<double>(stats_.times.Estimate(size).count()) +
-      static_cast<double>(running.count());
-  return Duration(static_cast<int64_t>(ns * stretch_ * kCaution / usable));
+  view.rows_ahead = queue_.RowsAhead(request.priority);
+  view.rows = request.rows;
+  view.stretch = stretch_;
+  if (gated_) {
+    const policy::ModelOutlook window = options_.node->Window(node_id_);
+    view.stretch = std::max(view.stretch, window.stretch);
+    if (window.most > 0) limit = std::min(limit, window.most);
+  }
+  view.size = RowsWithin(*request.call, limit);
+  view.batch_time = stats_.times.Estimate(view.size);
+  return policy::PredictedAnswer(view);
 }
 
 Duration Dispatcher::RemainingOf(const Instance& instance, Time now) const {

@@ -30,6 +30,7 @@ struct Dispatcher::Batch {
   bool lay_ready = false;     // was submitted while another ran
   Time due = kNever;          // earliest deadline among its requests without an answer
   Duration oldest_wait{}, gather{};
+  Duration held{};  // from when it came to run to its collection
 };
 
 // Sizes still to be run: those that batches grow by (required, before the instance serves if time allows), and those that save
@@ -66,7 +67,7 @@ struct Dispatcher::Instance {
   int gathering = 0;  // batches being filled, by any thread; Detach waits for them
   std::deque<std::unique_ptr<Batch>> inflight;
   WarmPlan plan;
-  Time last_completion{};
+  Time last_end{};  // of its latest batch, by the worker's clock
 };
 
 struct Dispatcher::Actions {

@@ -16,7 +16,7 @@ constexpr size_t kLanesPublished = 16;
 // A batch behind the one that runs closes the gap between the two. It would hold the core against other models, so there must be
 // none that wants it.
 bool Dispatcher::MayLieReady() const {
-  return options_.node->FullSize(node_id_) > 0 && options_.node->Alone(node_id_);
+  return options_.node->Window(node_id_).most > 0 && options_.node->Alone(node_id_);
 }
 
 void Dispatcher::PublishToNode(Time now) {
@@ -67,7 +67,7 @@ void Dispatcher::StartBatch(const NodeScheduler::Start& start) {
       Lane& lane = **std::next(queue_.lanes().begin(), start.lane);
       int64_t rows = std::min(start.rows, lane.waiting_rows);
       // A batch is padded to the next warm size: rows that wait take the padding's place for nothing.
-      if (options_.node->FullSize(node_id_) > 0) {
+      if (options_.node->Window(node_id_).most > 0) {
         const int run_rows = RunRows(*instance, static_cast<int>(rows));
         rows = std::max(rows, std::min<int64_t>(lane.waiting_rows, run_rows));
       }

@@ -119,7 +119,7 @@ bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, 
     const LaneView lane_view = queue_.View(*lane);
     view.max_batch = RowsWithin(*lane->head()->request->call, MaxRows(instance));
     if (gated_) {
-      const int full = RunRows(instance, options_.node->FullSize(node_id_));
+      const int full = RunRows(instance, options_.node->Window(node_id_).most);
       view.max_batch = std::min(view.max_batch, full);
     }
     const int rows = static_cast<int>(std::min<int64_t>(lane_view.waiting_rows, view.max_batch));

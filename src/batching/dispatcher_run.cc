@@ -194,8 +194,12 @@ void Dispatcher::Collect(Instance& instance,
       completion->status =
           Internal("the worker answered batch {} for batch {}", completion->batch_id, batch->id);
     }
+    // Behind another one it ran from that one's end, by the worker's clock: both may have been collected at once.
+    const Time end = completion->started + completion->compute;
+    batch->held = batch->lay_ready ? end - instance.last_end : now - batch->front_since;
+    instance.last_end = end;
     if (batch->lay_ready && completion->compute > Duration::zero()) {
-      const double sample = Seconds(now - batch->front_since) / Seconds(completion->compute);
+      const double sample = Seconds(batch->held) / Seconds(completion->compute);
       stretch_ += (std::clamp(sample, 1.0, 10.0) - stretch_) / 16;
     }
     if (!instance.inflight.empty()) instance.inflight.front()->front_since = now;
@@ -408,7 +412,10 @@ void Dispatcher::RecordBatch(const Batch& batch, const ipc::Completion& completi
   count(stats_.by_size[batch.rows]);
   if (ok) {
     stats_.times.Record(batch.run_rows, completion.compute);
-    if (node_id_ >= 0) options_.node->Ran(node_id_, batch.run_rows, completion.compute, now);
+    if (node_id_ >= 0) {
+      options_.node->Ran(node_id_, batch.run_rows, completion.compute, now);
+      options_.node->Held(node_id_, batch.held - completion.compute);
+    }
   }
   stats_.last_inference = now;
   stats_.recent.push_back({batch.closed, batch.rows, batch.run_rows,

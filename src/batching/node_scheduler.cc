@@ -10,6 +10,10 @@ namespace {
 
 // T_batch is looked at again after so many batches: re-binning the arrivals costs tens of microseconds.
 constexpr uint64_t kBatchesPerLook = 64;
+// What a batch holds its core for beyond its compute is a mean over so many batches, and a single one (a stall, a page fault) counts
+// for at most a few times the mean.
+constexpr int kOverheadOver = 64;
+constexpr Duration kOverheadLeast = std::chrono::microseconds(50);
 constexpr Duration kNoObjective = std::chrono::hours(1);
 
 }  // namespace
@@ -24,6 +28,7 @@ struct NodeScheduler::Slot {
   policy::BatchCurve curve;
   std::unique_ptr<policy::Traffic> traffic;
   uint64_t batches = 0;
+  int held = 0;  // overheads that were told, up to kOverheadOver
 };
 
 NodeScheduler::NodeScheduler(std::unique_ptr<policy::NodePolicy> policy, int cores, bool save_power,
@@ -128,6 +133,15 @@ void NodeScheduler::Ran(int id, int rows, Duration compute, Time now) {
   slot.traffic->SetBatchTime(slot.curve.Mean(size), now);
 }
 
+void NodeScheduler::Held(int id, Duration overhead) {
+  const std::lock_guard lock(mutex_);
+  Slot& slot = *slots_[static_cast<size_t>(id)];
+  const Duration mean = slot.curve.overhead();
+  const Duration sample = std::clamp(overhead, Duration::zero(), 4 * mean + kOverheadLeast);
+  const int over = std::min(++slot.held, kOverheadOver);
+  slot.curve.SetOverhead(mean + (sample - mean) / over);
+}
+
 void NodeScheduler::Run() {
   for (;;) {
     Slot* slot = nullptr;
@@ -174,9 +188,9 @@ bool NodeScheduler::Alone(int id) const {
   return true;
 }
 
-int NodeScheduler::FullSize(int id) const {
+policy::ModelOutlook NodeScheduler::Window(int id) const {
   const std::lock_guard lock(mutex_);
-  return policy_->Outlook(id).knee;
+  return policy_->Outlook(id);
 }
 
 NodeScheduler::Outlook NodeScheduler::OutlookOf(int id) const {

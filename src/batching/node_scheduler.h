@@ -67,6 +67,8 @@ class NodeScheduler {
   void Arrived(int id, int64_t rows, Time now);
   // A batch of `rows` rows ran for `compute`.
   void Ran(int id, int rows, Duration compute, Time now);
+  // A batch held its core for so long beyond the time that the engine took for it.
+  void Held(int id, Duration overhead);
   // `fill` writes the snapshot, whose vectors come empty. It is called at once, under this object's mutex.
   template <typename Fill>
   void Publish(int id, Fill fill) {
@@ -81,8 +83,8 @@ class NodeScheduler {
 
   // Whether no other model has anything waiting or running: a full batch may then lie ready behind a running one.
   bool Alone(int id) const;
-  // Rows of a batch that is not worth growing, as the policy sees it; 0: unknown.
-  int FullSize(int id) const;
+  // What the policy thinks of the model now.
+  policy::ModelOutlook Window(int id) const;
   // What the policy thinks of the model, and what is forecast of its arrivals beside what came last.
   struct Forecast {
     Duration interval{};

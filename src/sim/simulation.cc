@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "batching/policy/admission.h"
 #include "core/check.h"
 #include "sim/sim_queue.h"
 
@@ -20,7 +21,6 @@ using policy::Traffic;
 
 constexpr int kWarmRuns = 2;
 constexpr size_t kLookAhead = 256;  // arrivals that `oracle` may see
-constexpr double kCaution = 1.1;    // as in Dispatcher::PredictedAnswer
 constexpr Duration kHousekeeping = 500ms;
 
 // Arrivals with a look ahead.
@@ -70,6 +70,7 @@ struct Model {
     for (int run = 0; run < kWarmRuns; ++run)
       for (int rows = 1; rows <= m.max_batch; ++rows)
         curve.Record(rows, m.service.Draw(rows, random));
+    curve.SetOverhead(options.overhead);
     traffic.SetBatchTime(curve.Mean(1), Time{});
     lane.head_rows = m.rows;
   }
@@ -189,21 +190,22 @@ int Simulation::MaxRows(const Model& m) const {
 bool Simulation::Admitted(const Model& m) const {
   const auto waiting = static_cast<int64_t>(m.queue.size()) * m.spec.rows;
   if (waiting + m.spec.rows > options_.max_queue_rows) return false;
-  double running_ns = 0;
+  policy::AdmissionView view;
   for (const Running& batch : running_) {
     if (&models_[static_cast<size_t>(batch.model)] != &m) continue;
-    running_ns += std::max(
-        0.0, static_cast<double>((m.curve.Mean(batch.rows) - (now_ - batch.started)).count()));
+    view.running += std::max(Duration::zero(), m.curve.Mean(batch.rows) - (now_ - batch.started));
   }
-  if (waiting == 0 && running_ns == 0) return true;
-  const int size = MaxRows(m);
-  const int64_t batches = (waiting + m.spec.rows + size - 1) / size;
-  const double answer_ns =
-      (static_cast<double>(batches) * static_cast<double>(m.curve.Mean(size).count()) +
-       running_ns) *
-      m.stretch * kCaution / m.spec.instances;
+  const policy::ModelOutlook window = policy_.Outlook(static_cast<int>(&m - models_.data()));
+  view.rows_ahead = waiting;
+  view.rows = m.spec.rows;
+  view.size = MaxRows(m);
+  if (window.most > 0) view.size = std::clamp(window.most, m.spec.rows, view.size);
+  view.batch_time = m.curve.Mean(view.size);
+  view.instances = m.spec.instances;
+  // A policy that shares the cores out knows better than what was seen of the past.
+  view.stretch = window.most > 0 ? window.stretch : m.stretch;
   const Duration limit = options_.deadlines ? m.spec.objective : 10 * m.spec.objective;
-  return answer_ns <= static_cast<double>(limit.count());
+  return policy::PredictedAnswer(view) <= limit;
 }
 
 void Simulation::Refresh(Model& m) {
@@ -278,7 +280,7 @@ void Simulation::Start(const Decision& decision) {
     batch.rows += m.spec.rows;
   } while (!m.queue.empty() && batch.rows + m.spec.rows <= decision.rows);
   Refresh(m);
-  const Duration took = m.spec.service.Draw(batch.rows, m.random);
+  const Duration took = options_.overhead + m.spec.service.Draw(batch.rows, m.random);
   batch.work_left_ns = static_cast<double>(took.count());
   instance.in_flight = 1;
   instance.busy_until = now_ + m.curve.Mean(batch.rows);
@@ -306,7 +308,7 @@ void Simulation::Complete() {
     Model& m = models_[static_cast<size_t>(batch.model)];
     m.instances[static_cast<size_t>(batch.instance)].in_flight = 0;
     const Duration compute = now_ - batch.started;
-    m.curve.Record(batch.rows, compute);
+    m.curve.Record(batch.rows, compute - options_.overhead);
     if (m.last_end != kNever) {
       const double sample = Seconds(now_ - m.last_end) / Seconds(std::max<Duration>(compute, 1ns));
       m.stretch += (std::clamp(sample / m.spec.instances, 1.0, 10.0) - m.stretch) / 16;

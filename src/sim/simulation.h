@@ -48,6 +48,7 @@ struct SimOptions {
   double factor = 1;       // on every rate
   bool deadlines = false;  // each request has its objective as deadline
   bool save_power = false;
+  Duration overhead{};  // that each batch holds its cores for beyond its service time
   int64_t max_queue_rows = 10'000;
   int plot_bins = 0;  // points of a series; 0: none
 };

@@ -115,6 +115,58 @@ TEST(SimulationTest, DeadlinesAreRefusedOrLeftRatherThanServedLate) {
   EXPECT_GT(m.within, m.arrived / 4);  // a third could be
 }
 
+// One that gains much by batching, one that gains some, one that gains nothing: at twice what the node can do each keeps what it
+// had just before, instead of the last one giving way to those whose batches run oftener.
+TEST(SimulationTest, AtTwiceTheLoadEachModelKeepsItsShare) {
+  std::vector<SimModel> models{Model("poisson:9000", 260us, 23us, 20ms),
+                               Model("poisson:2000", 400us, 230us, 50ms),
+                               Model("poisson:160", 0ns, 3700us, 100ms)};
+  models[1].name = "n";
+  models[2].name = "o";
+  SimOptions options;
+  options.length = 20s;
+  options.warm_up = 4s;
+  options.deadlines = true;
+  const SimReport once = RunPolicy(models, "auto", options);
+  options.factor = 2.2;
+  const SimReport twice = RunPolicy(models, "auto", options);
+  for (size_t i = 0; i < models.size(); ++i) {
+    const double before = static_cast<double>(once.models[i].within);
+    EXPECT_GT(once.models[i].Goodput(), 0.99) << models[i].name;
+    EXPECT_GT(static_cast<double>(twice.models[i].within), 0.95 * before) << models[i].name;
+  }
+}
+
+// A flood of one model takes what the others leave, not what they use.
+TEST(SimulationTest, AFloodOfOneModelDoesNotDrownTheOthers) {
+  std::vector<SimModel> models{Model("steps:300@20/3000@10", 200us, 900us, 50ms),
+                               Model("poisson:150", 0ns, 3700us, 100ms)};
+  models[1].name = "steady";
+  SimOptions options;
+  options.cores = 1;
+  options.length = 30s;
+  options.deadlines = true;
+  const SimReport report = RunPolicy(models, "auto", options);
+  EXPECT_GT(report.models[1].Goodput(), 0.97);
+  EXPECT_GT(report.models[0].shed + report.models[0].expired, 10'000u);
+}
+
+TEST(SimulationTest, OverheadMakesBatchesOfAModelThatGainsNothingElse) {
+  SimOptions options;
+  options.cores = 1;
+  options.length = 6s;
+  const auto mean_batch = [&](Duration overhead) {
+    options.overhead = overhead;
+    const ModelOutcome out =
+        RunPolicy({Model("poisson:3900", 0ns, 250us)}, "auto", options).models[0];
+    uint64_t batches = 0;
+    for (const auto& [rows, count] : out.batches) batches += count;
+    return static_cast<double>(out.rows_run) / static_cast<double>(batches);
+  };
+  EXPECT_LT(mean_batch(0ns), 1.01);
+  EXPECT_GT(mean_batch(50us), 2);
+}
+
 TEST(SimulationTest, BatchingServesWhatOneByOneCannot) {
   const std::vector<SimModel> models{Model("poisson:12000", 140us, 13us, 20ms)};
   EXPECT_LT(RunPolicy(models, "none").models[0].Goodput(), 0.6);

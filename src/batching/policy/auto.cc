@@ -7,6 +7,9 @@
 //   - n(p) rows wait (kWorth), or its hold is over (kDeadline, hold.h).
 // The guard (guard.h) keeps p at 0 for a while where waiting was seen to cost objectives.
 // Of the ready models the gate picks the most urgent; it runs min(what waits, N) rows.
+// While the models want more cores than there are (ShareOut), each is granted a share of them (core_shares.h), admission is told what
+// it can count on, and urgency is (age + time that it is behind its share) / O: ages alone say nothing then, since every queue is as
+// old as its deadlines let it be, and whoever batches best would take the others' cores.
 // Differs from "The window, ours" in one point: a model that is behind (two knees of rows wait, or its oldest row for more than a
 //   quarter of its objective), or that shares its cores with none, may run more than N rows: up to the least size within 0.5 %
 //   of the best time of a row that takes at most a quarter of its own objective. Where an instance is the bottleneck the last
@@ -29,6 +32,16 @@ constexpr Duration kRateSpan = 500ms;  // prices are steered by half a second an
 constexpr double kFill = 0.95;         // of the cores: beyond that queues grow without need
 constexpr double kPressed = 0.25;      // urgency from which the last percents count
 constexpr double kPressedSlack = 1.005;
+// A model's habit is the mean of what it wanted over so many looks, half a second apart; ten times as many while not
+// everything fits, so that a flood does not soon pass for a habit.
+constexpr int kHabitLooks = 60;
+constexpr int kHabitLooksCrowded = 600;
+constexpr int kFirstLooks = 4, kFewLooks = 20;
+// Near the edge a burst is served beyond its share, from what the others leave for a moment. Shares bind the more, the more is
+// wanted beyond what there is; from this part of it on wholly.
+constexpr double kBound = 0.15;
+// Each model that wants cores is entitled to this part of an even share, whatever it is used to.
+constexpr double kLeastPart = 0.25;
 constexpr double kSaving = 3;  // mean times to fill that are waited for under `power: save`
 
 }  // namespace
@@ -48,8 +61,8 @@ Decision AutoPolicy::Decide(const NodeView& node, Time now) {
     const int instance = lane < 0 ? -1 : IdleInstance(model);
     if (instance < 0) continue;
     const LaneView& view = model.lanes[static_cast<size_t>(lane)];
-    const double urgency = Urgency(view, model.objective, now);
-    Decision candidate = Close(model, models_[m], view, urgency, now);
+    const double age = Urgency(view, model.objective, now);
+    Decision candidate = Close(model, models_[m], view, age, now);
     if (candidate.wake_at != kNever) {
       waits.wake_at = std::min(waits.wake_at, candidate.wake_at);
       continue;
@@ -57,14 +70,26 @@ Decision AutoPolicy::Decide(const NodeView& node, Time now) {
     candidate.model = static_cast<int>(m);
     candidate.lane = lane;
     candidate.instance = instance;
-    gate.Offer(candidate, urgency);
+    const double urgency = age + bound_ * Seconds(Behind(node, m)) / Seconds(model.objective);
+    gate.Offer(candidate, std::max(0.0, urgency));
   }
   const Decision picked = gate.Pick();
-  return picked.start ? picked : waits;
+  if (!picked.start) return waits;
+  if (bound_ > 0) {
+    const auto m = static_cast<size_t>(picked.model);
+    const ModelView& model = node.models[m];
+    const int threads =
+        std::min(model.instances[static_cast<size_t>(picked.instance)].threads, node.cores);
+    const double takes = threads * Seconds(model.curve->Mean(static_cast<int>(picked.rows)));
+    accounts_[m].used_s += takes;
+    if (accounts_[m].wants_more) used_s_ += takes;
+  }
+  return picked;
 }
 
 void AutoPolicy::Forget(int index) {
   if (index < static_cast<int>(models_.size())) models_[static_cast<size_t>(index)] = State();
+  if (index < static_cast<int>(habits_.size())) habits_[static_cast<size_t>(index)] = Habit();
   refresh_at_ = Time{};
 }
 
@@ -73,6 +98,8 @@ ModelOutlook AutoPolicy::Outlook(int index) const {
   if (index >= static_cast<int>(models_.size())) return outlook;
   const State& state = models_[static_cast<size_t>(index)];
   outlook.knee = state.knee;
+  outlook.most = state.most;
+  outlook.stretch = state.stretch;
   outlook.target = state.target;
   outlook.price = price_;
   outlook.guarded = guarded_;
@@ -158,6 +185,7 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
   const double price = node.save_power ? kPriceMax
                        : shared_       ? LeastPrice(targets_, node.cores * kFill)
                                        : 0;
+  ShareOut(node);
   guarded_ = price_ <= 0 && guard_.Idle(now);
   SetPrice(node, guarded_ && !node.save_power ? 0 : price);
 }
@@ -171,6 +199,58 @@ void AutoPolicy::SetPrice(const NodeView& node, double price) {
     state.core_wait = shared_ ? LongestOther(node, i) : Duration();
     steering_[i] = {state.knee, state.target, state.rate_rps};
   }
+}
+
+// What each model can count on, by what it wants now and what it is used to.
+void AutoPolicy::ShareOut(const NodeView& node) {
+  habits_.resize(models_.size());
+  accounts_.resize(models_.size());
+  std::vector<CoreDemand> demands(models_.size());
+  double wanted = 0;
+  int wanting = 0;
+  for (size_t i = 0; i < models_.size(); ++i) {
+    for (const InstanceView& instance : node.models[i].instances)
+      demands[i].most += std::min(instance.threads, node.cores);
+    demands[i].most = std::min<double>(demands[i].most, node.cores);
+    demands[i].wanted = targets_[i].DemandAt(kPriceMax);
+    wanted += demands[i].wanted;
+    if (demands[i].wanted > 0) ++wanting;
+  }
+  const double cores = node.cores;
+  for (size_t i = 0; i < models_.size(); ++i) {
+    Habit& habit = habits_[i];
+    if (demands[i].wanted > 0 || habit.looks > 0) ++habit.looks;
+    // The first looks see rates of less than a second.
+    const double looks = wanted > cores ? kHabitLooksCrowded : std::min(habit.looks, kHabitLooks);
+    const int over = std::max(1, habit.looks - kFirstLooks);
+    habit.cores += (demands[i].wanted - habit.cores) / (over < kFewLooks ? over : looks);
+    const double least = kLeastPart * cores / std::max(1, wanting);
+    demands[i].weight = std::max(habit.cores, std::min(demands[i].wanted, least));
+  }
+  const auto shares = ShareCores(demands, cores);
+  for (size_t i = 0; i < models_.size(); ++i) {
+    const bool wants_more = demands[i].wanted > shares[i].granted;
+    accounts_[i] = {Behind(node, i), shares[i].counted_on, wants_more, 0};
+  }
+  used_s_ = granted_ = 0;
+  const double bound = std::clamp((wanted / cores - 1) / kBound, 0.0, 1.0);
+  for (size_t i = 0; i < models_.size(); ++i) {
+    if (accounts_[i].wants_more) granted_ += shares[i].counted_on;
+    if (shares[i].counted_on <= 0) continue;
+    models_[i].stretch += bound * std::max(0.0, demands[i].most / shares[i].counted_on - 1);
+  }
+  bound_ = bound;
+}
+
+// How long the model has had less than its share, by the clock of those that want more than theirs: at most an objective either
+// way. One that wants less runs ahead of that clock, so that its bursts are served first. 0 while everything fits.
+Duration AutoPolicy::Behind(const NodeView& node, size_t i) const {
+  if (bound_ <= 0 || i >= accounts_.size() || accounts_[i].share <= 0 || granted_ <= 0) return {};
+  const Account& account = accounts_[i];
+  const double most = Seconds(node.models[i].objective);
+  const double behind =
+      Seconds(account.carried) + used_s_ / granted_ - account.used_s / account.share;
+  return Duration(static_cast<int64_t>(std::clamp(behind, -most, most) * 1e9));
 }
 
 // A core may be kept from model `i` for one batch of another one.

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "batching/policy/core_shares.h"
 #include "batching/policy/guard.h"
 #include "batching/policy/node_policy.h"
 #include "batching/policy/target.h"
@@ -26,6 +27,19 @@ class AutoPolicy : public NodePolicy {
     int target = 1;
     double rate_rps = 0;
     Duration core_wait{};  // p99
+    double stretch = 1;
+  };
+  // What a model is used to. Kept from one Refresh() to the next.
+  struct Habit {
+    double cores = 0;  // mean that it wanted
+    int looks = 0;
+  };
+  // How far a model is behind the cores it was granted, while not everything fits.
+  struct Account {
+    Duration carried{};       // behind when the shares were last made out
+    double share = 0;         // cores that it could count on since then
+    bool wants_more = false;  // than that
+    double used_s = 0;        // core time that batches took since then
   };
 
   // Rows a second that prices and targets are made for.
@@ -41,12 +55,18 @@ class AutoPolicy : public NodePolicy {
   void Refresh(const NodeView& node, Time now);
   void SetPrice(const NodeView& node, double price);
   Duration LongestOther(const NodeView& node, size_t i) const;
+  void ShareOut(const NodeView& node);
+  Duration Behind(const NodeView& node, size_t i) const;
 
   std::vector<State> models_;
   std::vector<Steering> steering_;  // the same, as the guard's shadows need it
   Guard guard_;
   bool guarded_ = false;
   std::vector<TargetCurve> targets_;
+  std::vector<Habit> habits_;
+  std::vector<Account> accounts_;
+  double used_s_ = 0, granted_ = 0;  // of the accounts that want more
+  double bound_ = 0;  // how far shares bind: 0 while what the models want fits, 1 at kBound beyond
   double price_ = 0;
   bool shared_ = false;  // more threads than cores
   Time refresh_at_{};

@@ -72,6 +72,11 @@ void BatchCurve::Set(int rows, Duration mean, Duration p99) {
   point->stamp = ++records_;
 }
 
+void BatchCurve::SetOverhead(Duration overhead) {
+  EK_CHECK(overhead >= Duration::zero());
+  overhead_ = overhead;
+}
+
 Duration BatchCurve::At(int rows, float Point::*figure) const {
   if (size_ == 0) return {};
   const Point* const end = points_.data() + size_;
@@ -79,14 +84,14 @@ Duration BatchCurve::At(int rows, float Point::*figure) const {
       std::lower_bound(points_.data(), end, rows, [](const Point& p, int r) { return p.rows < r; });
   if (above == end) {
     const Point& last = *(end - 1);
-    return FromNs(static_cast<double>(last.*figure) * rows / last.rows);
+    return overhead_ + FromNs(static_cast<double>(last.*figure) * rows / last.rows);
   }
-  if (above->rows == rows || above == points_.data()) return FromNs(above->*figure);
+  if (above->rows == rows || above == points_.data()) return overhead_ + FromNs(above->*figure);
   const Point& below = *(above - 1);
   const double share =
       static_cast<double>(rows - below.rows) / static_cast<double>(above->rows - below.rows);
   const double low = below.*figure;
-  return FromNs(low + share * (static_cast<double>(above->*figure) - low));
+  return overhead_ + FromNs(low + share * (static_cast<double>(above->*figure) - low));
 }
 
 }  // namespace evenkeel::policy

@@ -6,7 +6,8 @@
 //   any n >= 1: the size's own figure; between two known sizes the line through them; below the smallest its figure (no batch
 //   costs more than a larger one); above the largest its figure times n over its size (at most that, where a batch gains
 //   anything). 0 while nothing is known. At most kMaxSizes sizes are kept: a further one takes the place of the inner size
-//   that was recorded least recently. Cost: a binary search; a copy is at most 2 KiB.
+//   that was recorded least recently. What every batch holds its core for beyond the engine's time (hand-over, gathering,
+//   waking) is told by SetOverhead() and is part of Mean() and P99(), not of points(). Cost: a binary search; a copy is at most 2 KiB.
 // Units: rows, Duration of one batch. Thread-safety: thread-compatible.
 // Source: A7 (live T(b)); the measured load table (A4) enters by Set().
 #pragma once
@@ -36,6 +37,9 @@ class BatchCurve {
   void Record(int rows, Duration took);
   // REQUIRES: rows >= 1, 0 < mean <= p99.
   void Set(int rows, Duration mean, Duration p99);
+  // REQUIRES: overhead >= 0.
+  void SetOverhead(Duration overhead);
+  Duration overhead() const { return overhead_; }
 
   bool empty() const { return size_ == 0; }
   Duration Mean(int rows) const { return At(rows, &Point::mean_ns); }
@@ -51,6 +55,7 @@ class BatchCurve {
   std::array<Point, kMaxSizes> points_;
   uint32_t size_ = 0;
   uint32_t records_ = 0;
+  Duration overhead_{};
 };
 
 }  // namespace evenkeel::policy

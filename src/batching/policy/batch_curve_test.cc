@@ -30,6 +30,17 @@ TEST(BatchCurveTest, DrawsALineBetweenKnownSizesAndScalesBeyondThem) {
   EXPECT_EQ(curve.P99(6), 260us);
 }
 
+TEST(BatchCurveTest, OverheadIsPartOfEveryBatchButOfNoPoint) {
+  BatchCurve curve;
+  curve.SetOverhead(50us);
+  EXPECT_EQ(curve.Mean(1), 0ns);  // nothing is known still
+  curve.Set(2, 1ms, 2ms);
+  EXPECT_EQ(curve.Mean(1), 1050us);
+  EXPECT_EQ(curve.P99(2), 2050us);
+  EXPECT_EQ(curve.Mean(4), 2050us);
+  EXPECT_EQ(curve.points().front().mean_ns, 1e6F);
+}
+
 TEST(BatchCurveTest, IgnoresDurationsThatCannotBe) {
   BatchCurve curve;
   curve.Record(3, 0ns);

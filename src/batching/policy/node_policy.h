@@ -84,10 +84,12 @@ struct Decision {
 
 // What a policy thinks of one model: for `top`, GET .../batching, metrics and tests.
 struct ModelOutlook {
-  int knee = 0;            // rows; 0: the policy has none
-  int target = 0;          // rows; 0: the policy has none
-  double price = 0;        // of core time, in objectives per core-second
-  double rate_rps = 0;     // rows a second that the target was computed for
+  int knee = 0;         // rows; 0: the policy has none
+  int target = 0;       // rows; 0: the policy has none
+  double price = 0;     // of core time, in objectives per core-second
+  int most = 0;         // rows that are run while the model is behind; >= knee
+  double rate_rps = 0;  // rows a second that the target was computed for
+  double stretch = 1;   // cores its instances could use over those it can count on; see admission.h
   bool guarded = false;    // the guard keeps the price at 0
   int64_t right_rows = 0;  // `method`: rows at which the window closes, as last decided
   Time right = kNever;     // `method`: when it closes at the latest
