@@ -66,20 +66,24 @@ std::string Api::server() const {
   return settings->text("server");
 }
 
-std::string Api::Call(const std::string& method, const std::string& target,
-                      const std::string& body) const {
-  HttpCall call;
+Result<HttpAnswer> Api::Ask(HttpCall call, Duration patience) const {
   call.server = server();
-  call.method = method;
-  call.target = target;
-  call.body = body;
-  call.timeout = kDefaultTimeout;
+  call.timeout = patience;
   if (!timeout_flag_.empty()) {
     const Result<Duration> timeout = ParseDuration(timeout_flag_);
     if (!timeout.ok()) Fail(kExitUsage, "--timeout: " + timeout.status().message());
     call.timeout = *timeout;
   }
-  const Result<HttpAnswer> answer = CallHttp(call);
+  return CallHttp(call);
+}
+
+std::string Api::Call(const std::string& method, const std::string& target,
+                      const std::string& body) const {
+  HttpCall call;
+  call.method = method;
+  call.target = target;
+  call.body = body;
+  const Result<HttpAnswer> answer = Ask(std::move(call), kDefaultTimeout);
   if (!answer.ok()) {
     const std::string& why = answer.status().message();
     switch (answer.status().code()) {
@@ -94,6 +98,15 @@ std::string Api::Call(const std::string& method, const std::string& target,
   }
   if (answer->status < 200 || answer->status > 299) Fail(kExitFailed, ErrorText(*answer));
   return answer->body;
+}
+
+Result<std::string> Api::TryGetBytes(const std::string& target, Duration patience) const {
+  HttpCall call;
+  call.target = target;
+  Result<HttpAnswer> answer = Ask(std::move(call), patience);
+  if (!answer.ok()) return answer.status();
+  if (answer->status < 200 || answer->status > 299) return Internal("{}", ErrorText(*answer));
+  return std::move(answer->body);
 }
 
 Json Api::Get(const std::string& target) const {

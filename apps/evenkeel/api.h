@@ -10,12 +10,16 @@
 #include <string>
 
 #include "core/clock.h"
+#include "core/status.h"
 
 namespace CLI {
 class App;
 }
 
 namespace evenkeel {
+
+struct HttpAnswer;
+struct HttpCall;
 
 class Api {
  public:
@@ -28,12 +32,17 @@ class Api {
   // The answer's body as it came.
   std::string GetBytes(const std::string& target) const;
   void Delete(const std::string& target) const;
+  // As GetBytes(), but a failure is an answer, for verbs that try again; wrong flags still end the program.
+  // `patience` is the time limit unless --timeout was given.
+  Result<std::string> TryGetBytes(const std::string& target, Duration patience) const;
 
   std::string server() const;  // "http://127.0.0.1:8000"
 
  private:
   std::string Call(const std::string& method, const std::string& target,
                    const std::string& body) const;
+
+  Result<HttpAnswer> Ask(HttpCall call, Duration patience) const;
 
   std::string server_flag_;
   std::string timeout_flag_;

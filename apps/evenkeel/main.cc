@@ -22,6 +22,7 @@ void RegisterAll(CLI::App& app) {
   RegisterLs(app);
   RegisterPs(app);
   RegisterShow(app);
+  RegisterTop(app);
   RegisterLoad(app);
   RegisterUnload(app);
   RegisterBench(app);

@@ -31,35 +31,6 @@ std::string OneLine(const std::string& text) {
   return line;
 }
 
-void PrintTable(const Listing& listing, bool wide) {
-  std::vector<size_t> shown;
-  for (size_t i = 0; i < listing.columns.size(); ++i) {
-    if (wide || !listing.columns[i].wide) shown.push_back(i);
-  }
-  std::vector<std::vector<std::string>> cells(1);
-  for (const Column& column : listing.columns) cells[0].push_back(column.title);
-  for (const auto& row : listing.rows) {
-    auto& line = cells.emplace_back();
-    for (const std::string& text : row) line.push_back(text.empty() ? "-" : OneLine(text));
-  }
-  std::map<size_t, size_t> widths;
-  for (const auto& line : cells) {
-    for (const size_t i : shown) widths[i] = std::max(widths[i], WidthOf(line[i]));
-  }
-  for (size_t r = 0; r < cells.size(); ++r) {
-    std::string text;
-    for (const size_t i : shown) {
-      const std::string& cell = cells[r][i];
-      const std::string blanks(widths[i] - WidthOf(cell), ' ');
-      const std::string painted = r > 0 ? Painted(cell) : cell;
-      text += listing.columns[i].number ? blanks + painted : painted + blanks;
-      text += "  ";
-    }
-    text.erase(text.find_last_not_of(' ') + 1);
-    std::printf("%s\n", text.c_str());
-  }
-}
-
 // Plain only where no YAML reader could take it for something else.
 std::string YamlText(const std::string& text) {
   const bool plain = !text.empty() && std::isalpha(static_cast<unsigned char>(text[0])) != 0 &&
@@ -105,6 +76,37 @@ void AppendYaml(const Json& value, size_t indent, std::string* out) {
 
 }  // namespace
 
+std::string TableText(const Listing& listing, bool wide) {
+  std::vector<size_t> shown;
+  for (size_t i = 0; i < listing.columns.size(); ++i) {
+    if (wide || !listing.columns[i].wide) shown.push_back(i);
+  }
+  std::vector<std::vector<std::string>> cells(1);
+  for (const Column& column : listing.columns) cells[0].push_back(column.title);
+  for (const auto& row : listing.rows) {
+    auto& line = cells.emplace_back();
+    for (const std::string& text : row) line.push_back(text.empty() ? "-" : OneLine(text));
+  }
+  std::map<size_t, size_t> widths;
+  for (const auto& line : cells) {
+    for (const size_t i : shown) widths[i] = std::max(widths[i], WidthOf(line[i]));
+  }
+  std::string table;
+  for (size_t r = 0; r < cells.size(); ++r) {
+    std::string text;
+    for (const size_t i : shown) {
+      const std::string& cell = cells[r][i];
+      const std::string blanks(widths[i] - WidthOf(cell), ' ');
+      const std::string painted = r > 0 ? Painted(cell) : cell;
+      text += listing.columns[i].number ? blanks + painted : painted + blanks;
+      text += "  ";
+    }
+    text.erase(text.find_last_not_of(' ') + 1);
+    table += text + "\n";
+  }
+  return table;
+}
+
 std::string Printable(const std::string& text) {
   std::string safe;
   for (const char c : text) {
@@ -135,7 +137,9 @@ void AddOutputFlag(CLI::App& verb, Format* format, bool listing) {
 void Print(Format format, const Listing& listing, const Json& document) {
   switch (format) {
     case Format::kTable:
-    case Format::kWide: return PrintTable(listing, format == Format::kWide);
+    case Format::kWide:
+      std::fputs(TableText(listing, format == Format::kWide).c_str(), stdout);
+      return;
     case Format::kJson:
       std::printf("%s\n", document.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
       return;

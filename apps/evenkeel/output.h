@@ -39,6 +39,9 @@ void AddOutputFlag(CLI::App& verb, Format* format, bool listing = true);
 // Prints `listing` or, for -o json and -o yaml, `document`.
 void Print(Format format, const Listing& listing, const nlohmann::ordered_json& document);
 
+// `listing` as -o table (or wide) prints it, a line a row, each ended.
+std::string TableText(const Listing& listing, bool wide);
+
 std::string ToYaml(const nlohmann::ordered_json& document);
 
 // `text` with every control character but line ends replaced: what servers and files say must not

@@ -56,7 +56,8 @@ nlohmann::json TimesToJson(const ModelStats& stats) {
 nlohmann::json RecentToJson(const ModelStats& stats) {
   nlohmann::json recent = nlohmann::json::array();
   for (const BatchRecord& batch : stats.recent) {
-    recent.push_back({{"rows", batch.rows},
+    recent.push_back({{"closed_ms_ago", Milliseconds(SteadyClock::Instance().Now() - batch.closed)},
+                      {"rows", batch.rows},
                       {"run_rows", batch.run_rows},
                       {"requests", batch.parts},
                       {"reason", NameOf(batch.reason)},
@@ -68,7 +69,39 @@ nlohmann::json RecentToJson(const ModelStats& stats) {
   return recent;
 }
 
+// T(b) as it was measured in service: what the window is computed from.
+nlohmann::json TableToJson(const ModelStats& stats) {
+  nlohmann::json table = nlohmann::json::array();
+  for (const auto& [rows, entry] : stats.times.entries()) {
+    table.push_back({{"rows", rows},
+                     {"mean_ms", entry.mean_ns / 1e6},
+                     {"mean_us_per_row", entry.mean_ns / 1e3 / rows},
+                     {"runs", entry.count}});
+  }
+  return table;
+}
+
+nlohmann::json ParametersToJson(const ModelVersion& version) {
+  const BatchingConfig& batching = version.config().batching;
+  nlohmann::json parameters = {{"policy", version.policy()},
+                               {"objective_ms", Milliseconds(version.objective())},
+                               {"max_batch", version.signature().max_batch},
+                               {"instances", version.config().instances},
+                               {"threads", version.threads()}};
+  if (batching.policy == BatchingPolicy::kFixed) {
+    parameters["max_delay_ms"] = Milliseconds(batching.max_delay);
+    parameters["preferred_sizes"] = batching.preferred_sizes;
+  }
+  return parameters;
+}
+
 }  // namespace
+
+nlohmann::json DescribeNode(const ServingContext& context) {
+  nlohmann::json node = {{"cores", context.cores}};
+  if (context.node != nullptr) node["policy"] = context.node->policy_name();
+  return node;
+}
 
 nlohmann::json DescribeVersion(const ModelVersion& version) {
   const ModelStats stats = version.Stats();
@@ -117,12 +150,15 @@ nlohmann::json DescribeBatching(const ModelVersion& version) {
                              {"objective_ms", Milliseconds(version.objective())},
                              {"max_batch", version.signature().max_batch},
                              {"queue_rows", stats.waiting_rows},
+                             {"parameters", ParametersToJson(version)},
                              {"batch_time_ms", TimesToJson(stats)},
+                             {"table", TableToJson(stats)},
                              {"closed", std::move(closed)},
                              {"recent_batches", RecentToJson(stats)}};
   const auto outlook = version.Outlook();
   if (!outlook) return batching;
   const policy::ModelOutlook& window = outlook->window;
+  batching["price"] = window.price;
   batching["window"] = {{"knee_rows", window.knee},
                         {"target_rows", window.target},
                         {"price", window.price},

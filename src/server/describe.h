@@ -8,12 +8,16 @@
 namespace evenkeel {
 
 class ModelVersion;
+struct ServingContext;
+
+// What the models share: cores, policy, whether core time is saved.
+nlohmann::json DescribeNode(const ServingContext& context);
 
 // name, version, engine, device, precision, max_batch, policy, objective_ms, queue_rows, instances, batch_time_ms by size, requests, errors, p99_ms.
 nlohmann::json DescribeVersion(const ModelVersion& version);
-// Adds inputs, outputs, source of the settings, and the last batches with the reason each was closed for.
-// How batches are formed: parameters, measured times, forecast beside actual, why batches closed, the last of them.
+// How batches are formed: parameters, measured times, price, forecast beside actual, why batches closed, the last of them.
 nlohmann::json DescribeBatching(const ModelVersion& version);
+// Adds inputs, outputs, source of the settings, and the last batches with the reason each was closed for.
 void AddDetails(const ModelVersion& version, nlohmann::json* model);
 
 }  // namespace evenkeel

@@ -207,6 +207,12 @@ void AddWindows(const std::vector<ModelMetrics>& models, Families* families) {
   }
 }
 
+void AddNode(int cores, Families* families) {
+  auto& family = families->Add("evenkeel_node_cores", "Cores that the batches of all models share",
+                               MetricType::Gauge);
+  Families::Value(family, {}, cores);
+}
+
 void AddProcess(Families* families) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -220,7 +226,7 @@ void AddProcess(Families* families) {
 
 }  // namespace
 
-std::string RenderMetrics(const std::vector<ModelMetrics>& models) {
+std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores) {
   Families families;
   AddOutcomes(models, &families);
   for (const HistogramRow& row : kHistograms) {
@@ -235,6 +241,7 @@ std::string RenderMetrics(const std::vector<ModelMetrics>& models) {
   }
   AddInstances(models, &families);
   AddWindows(models, &families);
+  AddNode(cores, &families);
   AddProcess(&families);
   return families.Render();
 }

@@ -19,7 +19,7 @@ struct ModelMetrics {
   std::optional<NodeScheduler::Outlook> outlook;  // of models whose batches the node decides
 };
 
-// Text exposition format.
-std::string RenderMetrics(const std::vector<ModelMetrics>& models);
+// Text exposition format. `cores`: that batches of all models share.
+std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores);
 
 }  // namespace evenkeel

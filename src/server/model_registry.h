@@ -51,6 +51,7 @@ class ModelRegistry {
   // model does not make the others' server unready. `why` gets a line a model that does not serve.
   bool Ready(std::vector<std::string>* why) const;
   bool Known(std::string_view name) const;
+  const ServingContext& context() const { return context_; }
   bool started() const { return started_.load(std::memory_order_acquire); }
 
  private:

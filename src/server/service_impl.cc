@@ -115,7 +115,9 @@ nlohmann::json ServiceImpl::Describe() const {
     model["reason"] = entry.reason;
     models.push_back(std::move(model));
   }
-  return {{"schema", "evenkeel.models/v1"}, {"models", std::move(models)}};
+  return {{"schema", "evenkeel.models/v1"},
+          {"node", DescribeNode(registry_.context())},
+          {"models", std::move(models)}};
 }
 
 Result<nlohmann::json> ServiceImpl::DescribeModel(std::string_view name) const {
@@ -160,7 +162,7 @@ std::string ServiceImpl::MetricsText() const {
                         version->Outlook()});
     }
   }
-  return RenderMetrics(models);
+  return RenderMetrics(models, registry_.context().cores);
 }
 
 }  // namespace evenkeel
