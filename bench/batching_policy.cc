@@ -1,8 +1,10 @@
 // What the batching policies cost the daemon: a decision, an arrival, the twice-a-second refresh, and the simulator's speed.
 //
 //   batching_policy [--benchmark_format=json] [--benchmark_filter=...]     (Google Benchmark)
-// Targets (issue 4): gate and window decision with 1,000 rows waiting in 10 models at most 2 us; forecast update at most 1 us.
+// Targets (issue 4): gate and window decision with 1,000 rows waiting in 10 models at most 2 us; forecast update at most 1 us;
+// at most 1 MiB a model.
 #include <benchmark/benchmark.h>
+#include <malloc.h>
 
 #include <deque>
 #include <memory>
@@ -115,12 +117,30 @@ void Simulate(benchmark::State& state) {
       benchmark::Counter(static_cast<double>(requests), benchmark::Counter::kIsRate);
 }
 
+// What the policy and the forecasts hold for a model after ten minutes of arrivals: counter `bytes_per_model`.
+void Memory(benchmark::State& state) {
+  size_t bytes = 0;
+  for (auto _ : state) {
+    const size_t before = mallinfo2().uordblks;
+    auto node = std::make_unique<Node>(1);
+    auto made = policy::MakeNodePolicy("auto");
+    auto policy = std::move(*made);
+    for (Time now = kStart; now < kStart + 600s; now += 100ms) {
+      for (const auto& traffic : node->traffic) traffic->OnArrival(1, now);
+      policy->Decide(node->node, now);
+    }
+    bytes = mallinfo2().uordblks - before;
+  }
+  state.counters["bytes_per_model"] = static_cast<double>(bytes) / kModels;
+}
+
 BENCHMARK_CAPTURE(Decide, auto, std::string("auto"));
 BENCHMARK_CAPTURE(Decide, gated_greedy, std::string("gated-greedy"));
 BENCHMARK_CAPTURE(Decide, method, std::string("method"));
 BENCHMARK(DecideAndRefresh);
 BENCHMARK(ForecastUpdate);
 BENCHMARK(Arrival);
+BENCHMARK(Memory)->Iterations(1)->Unit(benchmark::kMillisecond);
 BENCHMARK(Simulate)->Unit(benchmark::kMillisecond);
 
 static_assert(sizeof(policy::BatchCurve) <= 2048, "a copy of T(n) is cheap");

@@ -1,6 +1,7 @@
-"""Starts, pins, measures and stops the processes that bench/serve.py compares. Standard library only."""
+"""Starts, pins, measures and stops the processes that bench/serve.py and bench/batching.py compare. Standard library only."""
 
 import contextlib
+import ctypes
 import http.client
 import json
 import os
@@ -39,14 +40,28 @@ def free_ports(count):
     return ports
 
 
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def core_set(cpus):
+    return {cpus} if isinstance(cpus, int) else set(cpus)
+
+
+def child_setup(cpus):
+    """What a child does before it becomes the program: bound to `cpus`, and ended when this script ends, however it ends."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.sched_setaffinity(0, cpus)
+
+
 def spawn(command, cpus, log_name, **kwargs):
     """A child bound to `cpus`, its output in build/bench/logs."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    cpus = {cpus} if isinstance(cpus, int) else set(cpus)
+    cpus = core_set(cpus)
     with open(LOGS / f"{log_name}.log", "ab") as log:
         return subprocess.Popen(
             [str(part) for part in command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, cpus), **kwargs)
+            preexec_fn=lambda: child_setup(cpus), **kwargs)
 
 
 def stop(process, timeout_s=40):
@@ -98,30 +113,36 @@ def wait_for_port(port, process, timeout_s=20):
 class Daemon:
     """`evenkeel serve` on free ports with a state folder of its own.
 
-    `models` maps a name to a file or folder, or is a folder. The worker is on the server core, the daemon where asked.
+    `models` maps a name to a file or folder, or is a folder. The worker is on the server core, the daemon where asked; either may be
+    a list of cores. `settings` maps a model to lines that its manifest gets besides its own; `flags` are added to the command line.
     """
 
-    def __init__(self, models, daemon_core=None, name="evenkeel", state=None, worker_core=None):
+    def __init__(self, models, daemon_core=None, name="evenkeel", state=None, worker_core=None, settings=None, flags=(), cache=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="evenkeel-bench-"))
         self.models = self.folder / "models"
         self.models.mkdir()
         for model, source in models.items():
             place_model(source, self.models / model)
+            if settings and model in settings:
+                add_to_manifest(self.models / model, settings[model])
         self.state = pathlib.Path(state) if state else self.folder / "state"
         self.http_port, self.grpc_port, self.metrics_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.http_port}"
         self.grpc = f"127.0.0.1:{self.grpc_port}"
         self.daemon_core = CLIENT_CORE if daemon_core is None else daemon_core
         self.worker_core = SERVER_CORE if worker_core is None else worker_core
+        self.cache = pathlib.Path(cache) if cache else self.state / "cache"
+        self.flags = flags
         self.name = name
         self.process = None
 
     def start(self):
         command = [EVENKEEL, "serve", "--models", self.models, "--http-port", self.http_port, "--grpc-port", self.grpc_port,
-                   "--metrics-port", self.metrics_port, "--state", self.state, "--cache", self.state / "cache", "--io-threads", 1,
-                   "--worker-cpus", self.worker_core, "--threads", 1, "--log-level", "warning"]
+                   "--metrics-port", self.metrics_port, "--state", self.state, "--cache", self.cache, "--io-threads", 1,
+                   "--worker-cpus", ",".join(str(core) for core in sorted(core_set(self.worker_core))), "--threads", 1,
+                   "--log-level", "warning", *self.flags]
         self.started = time.monotonic()
-        self.process = spawn(command, {self.daemon_core}, self.name)
+        self.process = spawn(command, self.daemon_core, self.name)
         return self
 
     def wait_ready(self, timeout_s=60):
@@ -185,6 +206,14 @@ def place_model(source, target):
         raise BenchError(f"no model at {source}: run `make models`")
 
 
+def add_to_manifest(folder, lines):
+    """Adds settings to a placed model's manifest, on a copy: the file may be a link to the model's own."""
+    manifest = folder / "evenkeel.yaml"
+    text = manifest.read_text() if manifest.exists() else ""
+    manifest.unlink(missing_ok=True)
+    manifest.write_text(text.rstrip("\n") + "\n" + lines.rstrip("\n") + "\n")
+
+
 def link_or_copy(source, target):
     try:
         os.link(source, target)
@@ -221,11 +250,14 @@ class Floor:
         stop(self.process)
 
 
-def bench(*arguments, core=None, check=True):
-    """Runs `evenkeel bench` on the client core; its JSON report."""
+def bench(*arguments, core=None, check=True, timeout_s=300):
+    """Runs `evenkeel bench` on the client core (or the cores that are named); its JSON report."""
     command = [str(a) for a in (EVENKEEL, "bench", *arguments, "-o", "json")]
-    run = subprocess.run(command, capture_output=True, text=True, check=False,
-                         preexec_fn=lambda: os.sched_setaffinity(0, {CLIENT_CORE if core is None else core}))
+    cpus = core_set(CLIENT_CORE if core is None else core)
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s, preexec_fn=lambda: child_setup(cpus))
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{' '.join(command)}: not done after {timeout_s:.0f} s") from None
     if run.returncode not in (0, 1) or not run.stdout:
         raise BenchError(f"{' '.join(command)}: {run.stderr.strip() or run.returncode}")
     report = json.loads(run.stdout)

@@ -84,7 +84,10 @@ void AddLoadFlags(CLI::App& bench, BenchFlags* f) {
       ->check(CLI::Range(1, 1000000));
   bench.add_option("--timeout", f->timeout,
                    "a request without an answer for so long is unanswered [10s]");
-  bench.add_option("--deadline", f->deadline, "deadline that each request tells the server");
+  bench
+      .add_option("--deadline", f->deadlines,
+                  "deadline that each request tells the server: TIME, or NAME=TIME for one model")
+      ->allow_extra_args(false);
   bench.add_option("--threads", f->threads, "threads of the generator [1]")
       ->check(CLI::Range(1, 256));
   bench.add_option("--connections", f->connections, "gRPC: connections a thread [1]")
@@ -164,7 +167,10 @@ void RegisterBench(CLI::App& app) {
   AddTargetFlags(*bench, flags.get());
   AddLoadFlags(*bench, flags.get());
   AddInputFlags(*bench, flags.get());
-  bench->add_option("--objective", flags->objective, "answers within this count as goodput");
+  bench
+      ->add_option("--objective", flags->objectives,
+                   "answers within this count as goodput: TIME, or NAME=TIME for one model")
+      ->allow_extra_args(false);
   bench->add_option("--timeline", flags->timeline,
                     "also report windows of this width, by intended send time");
   AddOutputFlag(*bench, format.get(), /*listing=*/false);

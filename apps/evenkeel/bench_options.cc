@@ -89,6 +89,33 @@ Status SetDuration(const std::string& text, const char* flag, Duration* value) {
   return Status::Ok();
 }
 
+// The duration for `model` among "TIME" (every model) and "NAME=TIME" (that one, the stronger).
+Status SetDurationFor(const std::string& model, const std::vector<std::string>& entries,
+                      const char* flag, Duration* value) {
+  bool named = false;
+  for (const std::string& entry : entries) {
+    const size_t equals = entry.find('=');
+    const bool own = equals != std::string::npos;
+    if (own ? entry.substr(0, equals) != model : named) continue;
+    EK_RETURN_IF_ERROR(SetDuration(own ? entry.substr(equals + 1) : entry, flag, value));
+    named = own;
+  }
+  return Status::Ok();
+}
+
+// Every NAME=TIME must name a model of the run.
+Status CheckNames(const std::vector<std::string>& entries, const char* flag,
+                  const std::vector<PreparedModel>& models) {
+  for (const std::string& entry : entries) {
+    const size_t equals = entry.find('=');
+    const auto named = [&](const PreparedModel& m) { return m.name == entry.substr(0, equals); };
+    if (equals != std::string::npos && std::ranges::none_of(models, named))
+      return InvalidArgument("{}: expected TIME, or NAME=TIME with a model of the run, got '{}'",
+                             flag, entry);
+  }
+  return Status::Ok();
+}
+
 Status SetTarget(const BenchFlags& flags, LoadPlan* plan) {
   const bool grpc = flags.protocol == "grpc" || flags.url.starts_with("grpc://");
   plan->protocol = grpc ? WireProtocol::kGrpc : WireProtocol::kHttp;
@@ -162,11 +189,11 @@ Result<std::vector<InputSet>> MakeInputs(const BenchFlags& flags, const LoadPlan
   return InputsFromRows(*rows, flags.batch, flags.distinct);
 }
 
-Result<RenderOptions> RenderFromFlags(const BenchFlags& flags) {
+Result<RenderOptions> RenderFromFlags(const BenchFlags& flags, const std::string& model) {
   RenderOptions options;
   options.version = flags.version;
   options.json = flags.encoding == "json";
-  EK_RETURN_IF_ERROR(SetDuration(flags.deadline, "--deadline", &options.deadline));
+  EK_RETURN_IF_ERROR(SetDurationFor(model, flags.deadlines, "--deadline", &options.deadline));
   for (const std::string& header : flags.headers) {
     const size_t colon = header.find(':');
     if (colon == std::string::npos || colon == 0 ||
@@ -187,7 +214,7 @@ Result<std::pair<std::string, double>> ParseModelFlag(const std::string& text) {
   return std::pair{text.substr(0, colon), *weight};
 }
 
-Status PrepareRaw(const BenchFlags& flags, const RenderOptions& render, LoadPlan* plan) {
+Status PrepareRaw(const BenchFlags& flags, LoadPlan* plan) {
   if (!flags.models.empty())
     return InvalidArgument("--raw sends the file as it is: leave --model out");
   std::string body;
@@ -198,16 +225,20 @@ Status PrepareRaw(const BenchFlags& flags, const RenderOptions& render, LoadPlan
   }
   PreparedModel model;
   model.name = "raw";
+  const Result<RenderOptions> render = RenderFromFlags(flags, model.name);
+  if (!render.ok()) return render.status();
+  EK_RETURN_IF_ERROR(SetDurationFor(model.name, flags.objectives, "--objective", &model.objective));
   const bool http = plan->protocol == WireProtocol::kHttp;
-  model.requests.push_back({http ? RenderRaw(plan->url, body, render) : body, flags.batch, ""});
+  model.requests.push_back({http ? RenderRaw(plan->url, body, *render) : body, flags.batch, ""});
   plan->models.push_back(std::move(model));
   return Status::Ok();
 }
 
-Status PrepareModel(const BenchFlags& flags, const RenderOptions& render, const std::string& text,
-                    LoadPlan* plan) {
+Status PrepareModel(const BenchFlags& flags, const std::string& text, LoadPlan* plan) {
   auto named = ParseModelFlag(text);
   if (!named.ok()) return named.status();
+  const Result<RenderOptions> render = RenderFromFlags(flags, named->first);
+  if (!render.ok()) return render.status();
   Result<ModelInfo> info = FetchModelInfo(*plan, named->first);
   if (!info.ok()) return info.status().Annotate("model '" + named->first + "'");
   Result<std::vector<InputSet>> inputs = MakeInputs(flags, *plan, *info);
@@ -215,13 +246,14 @@ Status PrepareModel(const BenchFlags& flags, const RenderOptions& render, const 
   PreparedModel model;
   model.name = named->first;
   model.weight = named->second;
+  EK_RETURN_IF_ERROR(SetDurationFor(model.name, flags.objectives, "--objective", &model.objective));
   model.float_outputs = !info->outputs.empty() &&
                         std::all_of(info->outputs.begin(), info->outputs.end(),
                                     [](const TensorSpec& s) { return s.dtype == DataType::kFp32; });
   for (const InputSet& set : *inputs) {
     Result<std::string> bytes = plan->protocol == WireProtocol::kHttp
-                                    ? RenderHttp(plan->url, named->first, set, render)
-                                    : Result<std::string>(RenderGrpc(named->first, set, render));
+                                    ? RenderHttp(plan->url, named->first, set, *render)
+                                    : Result<std::string>(RenderGrpc(named->first, set, *render));
     if (!bytes.ok()) return bytes.status();
     model.requests.push_back({std::move(*bytes), set.rows, ""});
   }
@@ -236,7 +268,6 @@ Result<LoadPlan> PlanFromFlags(const BenchFlags& flags) {
   EK_RETURN_IF_ERROR(SetTarget(flags, &plan));
   EK_RETURN_IF_ERROR(AddStages(flags, &plan));
   EK_RETURN_IF_ERROR(SetDuration(flags.timeout, "--timeout", &plan.timeout));
-  EK_RETURN_IF_ERROR(SetDuration(flags.objective, "--objective", &plan.objective));
   EK_RETURN_IF_ERROR(SetDuration(flags.timeline, "--timeline", &plan.window));
   plan.threads = flags.threads;
   plan.grpc_connections = flags.connections;
@@ -256,18 +287,17 @@ Result<LoadPlan> PlanFromFlags(const BenchFlags& flags) {
 }
 
 Status PrepareModels(const BenchFlags& flags, LoadPlan* plan) {
-  Result<RenderOptions> render = RenderFromFlags(flags);
-  if (!render.ok()) return render.status();
   const bool http_path =
       plan->protocol == WireProtocol::kHttp && flags.models.empty() && plan->url.path.size() > 1;
   if (!flags.raw_file.empty() || http_path) {
-    EK_RETURN_IF_ERROR(PrepareRaw(flags, *render, plan));
+    EK_RETURN_IF_ERROR(PrepareRaw(flags, plan));
   } else if (flags.models.empty()) {
     return InvalidArgument(
         "name a model (evenkeel bench MODEL), or give --raw FILE or a --url with a path");
   }
-  for (const std::string& text : flags.models)
-    EK_RETURN_IF_ERROR(PrepareModel(flags, *render, text, plan));
+  for (const std::string& text : flags.models) EK_RETURN_IF_ERROR(PrepareModel(flags, text, plan));
+  EK_RETURN_IF_ERROR(CheckNames(flags.objectives, "--objective", plan->models));
+  EK_RETURN_IF_ERROR(CheckNames(flags.deadlines, "--deadline", plan->models));
   return plan->check_answers ? CollectReferences(plan) : Status::Ok();
 }
 

@@ -40,8 +40,8 @@ struct BenchFlags {
   bool check_stable = false;
   double tolerance = 1e-4;
   std::string timeout = "10s";
-  std::string deadline;
-  std::string objective;
+  std::vector<std::string> deadlines;   // "TIME" for every model, or "NAME=TIME"
+  std::vector<std::string> objectives;  // the same
   std::string timeline;
   int threads = 1;
   int connections = 1;

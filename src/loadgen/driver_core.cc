@@ -22,12 +22,17 @@ void ThreadCpu(double* user_s, double* system_s) {
 
 }  // namespace
 
+std::vector<Duration> ObjectivesOf(const LoadPlan& plan) {
+  std::vector<Duration> objectives;
+  for (const PreparedModel& model : plan.models) objectives.push_back(model.objective);
+  return objectives;
+}
+
 DriverCore::DriverCore(DriverContext context)
     : context_(context),
       pacer_(context.plan.stages, context.part, std::max(1, context.plan.cap / context.part.count),
              context.plan.seed),
-      tally_(static_cast<int>(context.plan.stages.size()),
-             static_cast<int>(context.plan.models.size()), context.plan.objective,
+      tally_(static_cast<int>(context.plan.stages.size()), ObjectivesOf(context.plan),
              context.plan.window),
       rng_(context.plan.seed * 7919 + static_cast<uint64_t>(context.part.index)) {
   double sum = 0;

@@ -218,7 +218,7 @@ TEST(ReportTest, ShowsErrorsUnansweredAndWarmUpApart) {
   measured.name = "measured";
   plan.stages[0].warm_up = true;
   plan.stages.push_back(measured);
-  plan.objective = milliseconds(100);
+  plan.models[0].objective = milliseconds(100);
   RunRecord record;
   RunAll(plan, &record);
   const nlohmann::json report = ReportJson(plan, record);
@@ -227,11 +227,37 @@ TEST(ReportTest, ShowsErrorsUnansweredAndWarmUpApart) {
   EXPECT_EQ(report["total"]["ok"], 3);
   EXPECT_EQ(report["total"]["errors_by_status"]["503"]["count"], 1);
   EXPECT_GT(report["total"]["goodput_per_s"], 0);
+  EXPECT_EQ(report["objective_ms"], 100);
   EXPECT_EQ(report["models"]["m"]["ok"], 3);
   EXPECT_NO_THROW(static_cast<void>(report.dump())) << "error bodies may be any bytes";
   const std::string table = ReportTable(report);
   EXPECT_NE(table.find("error 503: 1"), std::string::npos) << table;
   EXPECT_NE(table.find("warm-up: of 2 requests 2 failed"), std::string::npos) << table;
+}
+
+TEST(ReportTest, EachModelIsHeldToItsOwnObjective) {
+  ScriptedServer server([](int number) {
+    if (number % 2 == 0) std::this_thread::sleep_for(milliseconds(30));
+    return std::string(kOk);
+  });
+  // One connection and equal weights: every second answer takes 30 ms, whichever model it is of.
+  LoadPlan plan = PlanFor(server.port(), Requests(1, 40));
+  plan.models.push_back(plan.models[0]);
+  plan.models.push_back(plan.models[0]);
+  plan.models[0].objective = std::chrono::seconds(10);
+  plan.models[1].name = "strict";
+  plan.models[1].objective = milliseconds(10);
+  plan.models[2].name = "free";
+  RunRecord record;
+  RunAll(plan, &record);
+  const nlohmann::json report = ReportJson(plan, record);
+  EXPECT_EQ(report["models"]["m"]["within_objective"], 1.0);
+  EXPECT_EQ(report["models"]["m"]["objective_ms"], 10'000);
+  EXPECT_LT(report["models"]["strict"]["within_objective"], 1.0);
+  EXPECT_EQ(report["models"]["strict"]["objective_ms"], 10);
+  EXPECT_FALSE(report["models"]["free"].contains("within_objective"));
+  EXPECT_FALSE(report["total"].contains("goodput_per_s")) << "a model without one has no share";
+  EXPECT_FALSE(report.contains("objective_ms"));
 }
 
 TEST(UrlTest, ReadsWhatPeopleWriteAndRefusesTheRest) {

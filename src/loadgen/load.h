@@ -35,6 +35,7 @@ struct PreparedModel {
   double weight = 1;
   std::vector<PreparedRequest> requests;  // at least one
   bool float_outputs = false;  // all outputs are FP32: answers may differ by the tolerance
+  Duration objective = Duration::max();  // answers within it are goodput; max(): it has none
 };
 
 enum class WireProtocol : uint8_t { kHttp, kGrpc };
@@ -51,7 +52,6 @@ struct LoadPlan {
   int cap = 4096;  // requests in flight in an open loop, all threads together
   uint64_t seed = 1;
   Duration timeout = std::chrono::seconds(10);
-  Duration objective = Duration::max();
   Duration window{};  // of the timeline; 0: none
   bool check_answers = false;
   double tolerance = 1e-4;
@@ -92,6 +92,9 @@ class Driver {
 
 std::unique_ptr<Driver> MakeHttpDriver(const LoadPlan& plan, Part part);
 std::unique_ptr<Driver> MakeGrpcDriver(const LoadPlan& plan, Part part);
+
+// The objectives of the plan's models, in their order.
+std::vector<Duration> ObjectivesOf(const LoadPlan& plan);
 
 // True when `answer` is right for `request` (see answer_check.h).
 bool AnswerIsRight(const LoadPlan& plan, const PreparedModel& model, const PreparedRequest& request,

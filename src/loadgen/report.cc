@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 namespace evenkeel::loadgen {
@@ -53,7 +55,11 @@ json CountsJson(const Counts& c, double seconds, bool has_objective) {
             {"items_per_s", rate(c.ok_rows_arrived)},
             {"latency_ms", Percentiles(c.latency)},
             {"send_lateness_ms", Percentiles(c.lateness)}};
-  if (has_objective) j["goodput_per_s"] = rate(c.good_arrived);
+  if (has_objective) {
+    j["goodput_per_s"] = rate(c.good_arrived);
+    j["within_objective"] =
+        c.sent > 0 ? static_cast<double>(c.good) / static_cast<double>(c.sent) : 0.0;
+  }
   if (c.compute.count() > 0) {
     j["compute_ms"] = Percentiles(c.compute);
     j["added_ms"] = Percentiles(c.added);
@@ -102,9 +108,12 @@ Counts Sum(const Tally& tally, int stage, int model, const std::vector<StageReco
 json ModelsJson(const LoadPlan& plan, const RunRecord& record, int stage, double seconds) {
   json models = json::object();
   for (int m = 0; m < record.tally.models(); ++m) {
-    models[plan.models[static_cast<size_t>(m)].name] =
-        CountsJson(Sum(record.tally, stage, m, record.stages, false), seconds,
-                   plan.objective != Duration::max());
+    const PreparedModel& model = plan.models[static_cast<size_t>(m)];
+    const bool has_objective = model.objective != Duration::max();
+    json counts =
+        CountsJson(Sum(record.tally, stage, m, record.stages, false), seconds, has_objective);
+    if (has_objective) counts["objective_ms"] = Ms(model.objective.count());
+    models[model.name] = std::move(counts);
   }
   return models;
 }
@@ -112,7 +121,9 @@ json ModelsJson(const LoadPlan& plan, const RunRecord& record, int stage, double
 }  // namespace
 
 json ReportJson(const LoadPlan& plan, const RunRecord& record) {
-  const bool has_objective = plan.objective != Duration::max();
+  // The total has a goodput when every model has an objective, and one objective when it is theirs.
+  const std::vector<Duration> objectives = ObjectivesOf(plan);
+  const bool has_objective = std::ranges::find(objectives, Duration::max()) == objectives.end();
   json report = {{"schema", "evenkeel.bench/1"},
                  {"target",
                   {{"url", plan.url.Authority() + plan.url.path},
@@ -120,7 +131,9 @@ json ReportJson(const LoadPlan& plan, const RunRecord& record) {
                  {"seed", plan.seed},
                  {"threads", plan.threads},
                  {"interrupted", record.interrupted}};
-  if (has_objective) report["objective_ms"] = Ms(plan.objective.count());
+  if (has_objective &&
+      std::ranges::adjacent_find(objectives, std::not_equal_to<>()) == objectives.end())
+    report["objective_ms"] = Ms(objectives.front().count());
   double measured_s = 0;
   uint64_t held_back = 0;
   uint64_t not_sent = 0;

@@ -38,12 +38,17 @@ std::string LoadText(const json& load) {
 constexpr const char* kRow =
     "{:<22} {:<18} {:>10} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>8}\n";
 
+// The column of goodput; a model without an objective has none.
+std::string Second(const json& counts, bool goodput) {
+  if (!goodput) return Grouped(counts.at("items_per_s"));
+  return counts.contains("goodput_per_s") ? Grouped(counts.at("goodput_per_s")) : "-";
+}
+
 void AddRow(std::string* out, const std::string& name, const std::string& load, const json& counts,
             bool goodput) {
   const json& latency = counts.at("latency_ms");
   fmt::format_to(std::back_inserter(*out), kRow, name.substr(0, 22), load,
-                 Grouped(counts.at("requests_per_s")),
-                 goodput ? Grouped(counts.at("goodput_per_s")) : Grouped(counts.at("items_per_s")),
+                 Grouped(counts.at("requests_per_s")), Second(counts, goodput),
                  Millis(latency, "p50"), Millis(latency, "p90"), Millis(latency, "p99"),
                  Millis(latency, "p99.9"), Millis(latency, "max"), Grouped(counts.at("ok")),
                  Grouped(counts.at("errors").get<double>() + counts.at("wrong").get<double>()),
@@ -98,7 +103,7 @@ void AddTimeline(std::string* out, const json& timeline) {
 }  // namespace
 
 std::string ReportTable(const json& report) {
-  const bool goodput = report.contains("objective_ms");
+  const bool goodput = report.at("total").contains("goodput_per_s");
   std::string out =
       fmt::format(kRow, "stage", "load", "req/s", goodput ? "goodput/s" : "items/s", "p50 ms",
                   "p90 ms", "p99 ms", "p99.9 ms", "max ms", "ok", "errors", "unansw.");

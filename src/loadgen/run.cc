@@ -12,8 +12,7 @@ namespace {
 RunRecord MergeResults(const LoadPlan& plan, const std::vector<DriverResult>& results,
                        Duration wall) {
   RunRecord record;
-  record.tally = Tally(static_cast<int>(plan.stages.size()), static_cast<int>(plan.models.size()),
-                       plan.objective, plan.window);
+  record.tally = Tally(static_cast<int>(plan.stages.size()), ObjectivesOf(plan), plan.window);
   record.seconds = Seconds(wall);
   for (const DriverResult& r : results) {
     record.tally.Merge(r.tally);

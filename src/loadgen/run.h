@@ -24,7 +24,7 @@ struct StageRecord {
 };
 
 struct RunRecord {
-  Tally tally{0, 0, Duration::max(), Duration::zero()};
+  Tally tally{0, {}, Duration::zero()};
   std::vector<StageRecord> stages;  // those that began
   double seconds = 0;               // wall, from start to the last answer
   double user_cpu_s = 0, system_cpu_s = 0;

@@ -1,6 +1,7 @@
 #include "loadgen/tally.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/check.h"
 
@@ -38,6 +39,7 @@ uint64_t Counts::unanswered_total() const {
 void Counts::Merge(const Counts& other) {
   sent += other.sent;
   ok += other.ok;
+  good += other.good;
   wrong += other.wrong;
   for (size_t i = 0; i < unanswered.size(); ++i) unanswered[i] += other.unanswered[i];
   for (const auto& [status, error] : other.errors) {
@@ -63,12 +65,11 @@ void Window::Merge(const Window& other) {
   latency.Merge(other.latency);
 }
 
-Tally::Tally(int stages, int models, Duration objective, Duration window)
+Tally::Tally(int stages, std::vector<Duration> objectives, Duration window)
     : stages_(stages),
-      models_(models),
-      objective_(objective),
+      objectives_(std::move(objectives)),
       window_(window),
-      counts_(static_cast<size_t>(stages * models)) {}
+      counts_(static_cast<size_t>(stages) * objectives_.size()) {}
 
 Window* Tally::WindowOf(const InFlight& r) {
   if (window_ <= Duration::zero()) return nullptr;
@@ -87,7 +88,9 @@ void Tally::Sent(const InFlight& r) {
 void Tally::Ok(const InFlight& r, Duration now, int current_stage, Duration compute) {
   Counts& c = counts_[Index(r.stage, r.model)];
   const Duration latency = now - r.intended;
+  const bool good = latency <= objectives_[static_cast<size_t>(r.model)];
   ++c.ok;
+  if (good) ++c.good;
   c.latency.Record(latency.count());
   if (compute >= Duration::zero()) {
     c.compute.Record(compute.count());
@@ -97,7 +100,7 @@ void Tally::Ok(const InFlight& r, Duration now, int current_stage, Duration comp
     Counts& arrived = counts_[Index(current_stage, r.model)];
     ++arrived.ok_arrived;
     arrived.ok_rows_arrived += static_cast<uint64_t>(r.rows);
-    if (latency <= objective_) ++arrived.good_arrived;
+    if (good) ++arrived.good_arrived;
   }
   if (Window* w = WindowOf(r)) {
     ++w->ok;

@@ -52,6 +52,7 @@ struct ErrorTally {
 struct Counts {
   uint64_t sent = 0;
   uint64_t ok = 0;
+  uint64_t good = 0;   // ok and within the model's objective
   uint64_t wrong = 0;  // answered well, but not with the answer that this input has
   std::array<uint64_t, kNoAnswerCount> unanswered{};
   std::map<std::string, ErrorTally> errors;  // by status: "429", "UNAVAILABLE"
@@ -62,7 +63,7 @@ struct Counts {
   // By time of the answer, for rates.
   uint64_t ok_arrived = 0;
   uint64_t ok_rows_arrived = 0;
-  uint64_t good_arrived = 0;  // ok and within the objective
+  uint64_t good_arrived = 0;  // ok and within the model's objective
 
   uint64_t errors_total() const;
   uint64_t unanswered_total() const;
@@ -78,8 +79,8 @@ struct Window {
 
 class Tally {
  public:
-  // `objective` max(): none. `window` 0: no timeline.
-  Tally(int stages, int models, Duration objective, Duration window);
+  // `objectives`: one a model, max(): none. `window` 0: no timeline.
+  Tally(int stages, std::vector<Duration> objectives, Duration window);
 
   void Sent(const InFlight& r);
   // `current_stage` is the stage that runs now; `compute` is negative when the server did not say.
@@ -93,15 +94,16 @@ class Tally {
   const Counts& counts(int stage, int model) const { return counts_[Index(stage, model)]; }
   const std::vector<Window>& timeline() const { return timeline_; }
   int stages() const { return stages_; }
-  int models() const { return models_; }
+  int models() const { return static_cast<int>(objectives_.size()); }
 
  private:
-  size_t Index(int stage, int model) const { return static_cast<size_t>(stage * models_ + model); }
+  size_t Index(int stage, int model) const {
+    return static_cast<size_t>(stage) * objectives_.size() + static_cast<size_t>(model);
+  }
   Window* WindowOf(const InFlight& r);
 
   int stages_;
-  int models_;
-  Duration objective_;
+  std::vector<Duration> objectives_;  // by model
   Duration window_;
   std::vector<Counts> counts_;
   std::vector<Window> timeline_;

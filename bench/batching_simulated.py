@@ -1,0 +1,116 @@
+"""Figures in virtual time, on this machine's load tables: traces, file type, distance from the optimum; and what a decision costs."""
+
+import itertools
+import json
+import subprocess
+
+import batching_tables as sim
+from serve_figures import figure, spread
+from serve_processes import FLOORS, BenchError, median
+
+MODEL = "lstm"
+DELAYS_MS = (0, 5, 15)
+FIXED_SIZES = (8, 24, 64)
+
+
+def scaled(shape, options):
+    """Spec and length of a shape; the longest is shortened where time is short."""
+    spec, seconds = sim.SHAPES[shape]
+    return spec, seconds if options.minutes >= 40 else min(seconds, 120)
+
+
+def tuned_for(options, model, shape):
+    """[(delay_ms, size, factor)] of `fixed` on a shape, best first; searched once a run."""
+    key = f"fixed {model} {shape}"
+    if key not in options.shared:
+        spec, seconds = scaled(shape, options)
+        choices = list(itertools.product(DELAYS_MS, FIXED_SIZES))
+        factors = sim.in_parallel(
+            lambda c: sim.sim_goodput(options, [f"{model}={spec}"], "fixed", seconds, "--objective", f"{model}=50ms", "--delay",
+                                      f"{model}={c[0]}ms", "--max-batch", f"{model}={c[1]}"), choices)
+        found = [(delay, size, factor) for (delay, size), factor in zip(choices, factors)]
+        options.shared[key] = sorted(found, key=lambda each: each[2], reverse=True)
+    return options.shared[key]
+
+
+def traces_sim(options):
+    """LSTM on every trace, objective 50 ms, simulated: auto over the best fixed of nine settings"""
+    figures = []
+    for shape in sim.SHAPES:
+        spec, seconds = scaled(shape, options)
+        arrivals, more = [f"{MODEL}={spec}"], ("--objective", f"{MODEL}=50ms")
+        delay, size, best = tuned_for(options, MODEL, shape)[0]
+        auto, greedy = sim.in_parallel(lambda policy: sim.sim_goodput(options, arrivals, policy, seconds, *more), ("auto", "gated-greedy"))
+        figures.append(figure(f"simulated {shape}: auto over best fixed", auto / best if best else None, "x", ">=", 0.97,
+                              f"auto {auto:.4g}, best fixed {best:.4g} ({delay} ms, {size}), gated-greedy {greedy:.4g}; "
+                              f"factor on 1,000 a second, {seconds} s of arrivals"))
+    return figures
+
+
+def filetype_sim(options):
+    """File type, simulated: batches of auto that differ from those of none"""
+    worst, notes = 0, []
+    for load in (0.3, 0.6, 0.9):
+        rate = load * 1e6 / sim.rows_of(options, "filetype")[1]
+        arrivals = [f"filetype=poisson:{rate:.3f}"]
+        auto, none = sim.in_parallel(lambda policy: sim.simulate(options, arrivals, policy, 300, "--cores", 1)["models"][0], ("auto", "none"))
+        sizes = [{int(rows): count for rows, count in each["batches"]["by_rows"].items()} for each in (auto, none)]
+        differ = sum(abs(sizes[0].get(rows, 0) - sizes[1].get(rows, 0)) for rows in set(sizes[0]) | set(sizes[1]))
+        worst = max(worst, differ)
+        notes.append(f"load {load}: {sum(sizes[0].values())} batches of auto, {sum(sizes[1].values())} of none, mean latency "
+                     f"{auto['latency_ms']['mean']:.4g} and {none['latency_ms']['mean']:.4g} ms")
+    return [figure("file type, simulated: batches unlike none", worst, "batches", "<=", 0, "; ".join(notes))]
+
+
+def optimum(options):
+    """Mean latency over the optimum (smdp) at loads 0.1 to 0.9 of four models, simulated"""
+    document = json.loads(sim.tables(options).read_text())
+    figures = []
+    for model in document["models"]:
+        name = model["name"]
+        usable = {size: us for size, us in sim.rows_of(options, name).items() if us <= 1e3 * model["objective_ms"]}
+        if not usable:
+            figures.append(figure(f"{name}: mean cost over the optimum", None, "x", "<=", 1.1, "not measured: no size fits the objective"))
+            continue
+        full = 1e6 / min(us / size for size, us in usable.items())
+        loads = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+        def over(load, name=name, usable=usable, full=full):
+            more = ("--cores", 1, "--max-batch", f"{name}={max(usable)}")
+            means = [sim.simulate(options, [f"{name}=poisson:{load * full:.3f}"], policy, max(20, 20000 / (load * full)), *more)
+                     ["models"][0]["latency_ms"]["mean"] for policy in ("auto", "smdp")]
+            return means[0] / means[1]
+
+        ratios = sim.in_parallel(over, loads)
+        figures.append(figure(f"{name}: mean cost over the optimum", max(ratios), "x", "<=", 1.1,
+                              f"at loads {'/'.join(map(str, loads))}: {spread(ratios)}; the worst counts; Poisson arrivals, one core"))
+    return figures
+
+
+def decision(options):
+    """What a decision, a forecast update and a model's memory cost"""
+    program = FLOORS / "batching_policy"
+    if not program.exists():
+        raise BenchError(f"{program} is not built")
+    repeats = max(options.runs, 3)
+    run = subprocess.run([str(program), "--benchmark_format=json", "--benchmark_min_time=0.2", f"--benchmark_repetitions={repeats}",
+                          "--benchmark_filter=Decide/auto|ForecastUpdate|Memory"], capture_output=True, text=True, check=False, timeout=120)
+    if run.returncode != 0:
+        raise BenchError(f"batching_policy: {run.stderr.strip()[-300:]}")
+    rows = [row for row in json.loads(run.stdout)["benchmarks"] if row.get("run_type") == "iteration"]
+    to_us = {"ns": 1e-3, "us": 1, "ms": 1e3, "s": 1e6}
+
+    def times(start):
+        found = [row["cpu_time"] * to_us[row["time_unit"]] for row in rows if row["name"].startswith(start)]
+        if not found:
+            raise BenchError(f"batching_policy has no {start}")
+        return found
+
+    decide, forecast = times("Decide/auto"), times("ForecastUpdate")
+    memory = [row["bytes_per_model"] / 2**20 for row in rows if row["name"].startswith("Memory")]
+    return [figure("gate and window decision", median(decide), "us", "<=", 2, f"runs {spread(decide)}; CPU time, 1,000 rows in 10 models"),
+            figure("forecast update", median(forecast), "us", "<=", 1, f"runs {spread(forecast)}; CPU time, all forecasters of one resolution"),
+            figure("policy's memory a model", median(memory) if memory else None, "MiB", "<=", 1, f"runs {spread(memory)}; 10 minutes of arrivals")]
+
+
+FIGURES = {f.__name__: f for f in (decision, optimum, filetype_sim, traces_sim)}
