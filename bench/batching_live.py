@@ -92,7 +92,7 @@ def least_share(report):
     """The least share, over the models, of requests that were answered within their objective; 0 when some were not even sent."""
     if report["in_flight"]["not_sent"]:
         return 0.0
-    return min(model["within_objective"] for model in report["models"].values())
+    return min((model["within_objective"] for model in report["models"].values() if model["sent"]), default=0.0)
 
 
 class Prober:

@@ -73,8 +73,9 @@ class Search:
     def __str__(self):
         if self.error:
             return f"{self.name} not measured ({self.error})"
-        open_end = "" if self.settled else f" (time was up; {'not ' if self.missed is None else ''}missed{'' if self.missed is None else f' at {self.missed:.4g}'})"
-        return f"{self.name} {self.found:.4g}{open_end}"
+        if self.settled:
+            return f"{self.name} {self.found:.4g}"
+        return f"{self.name} {self.found:.4g} (time was up; {'nothing missed' if self.missed is None else f'missed {self.missed:.4g}'})"
 
 
 def take_turns(searches, options, reserve_s=0.0):

@@ -1,4 +1,4 @@
-"""Figures of one model at a time, live: traces, cores, one by one, saving power, a model that gains nothing, simulator beside live, from zero."""
+"""Figures of one model at a time, live: traces, cores, one by one, power, a model that gains nothing, the simulator, from zero."""
 
 import contextlib
 import http.client
@@ -11,7 +11,7 @@ import batching_tables as sim
 from batching_search import Search, again, left, take_turns
 from batching_simulated import tuned_for
 from serve_figures import figure, spread
-from serve_processes import CLIENT_CORE, MODELS, SERVER_CORE, BenchError, Daemon, bench, cpu_seconds, median
+from serve_processes import BenchError, bench, median
 
 TRACE_OBJECTIVE_MS = 50
 LIVE_TRACES = ("World Cup", "Azure code")
@@ -90,7 +90,8 @@ def two_cores(options):
             closed = bench(*live.load_flags(mix, daemon), "--batch", rows, "-c", 16, "-d", "1.5s", "--warm-up", live.WARM_UP, core=live.SHARED)
             searches.append(Search(name, prober, closed["total"]["requests_per_s"] / mix.total * 0.9))
         found = compare(searches, options)
-        detail = f"goodput within 50 ms in 100 requests of {rows} rows a second, so that front end and generator are small: {searches[1].probe.overhead()}"
+        detail = (f"goodput within 50 ms in 100 requests of {rows} rows a second, so that front end and generator are small: "
+                  f"{searches[1].probe.overhead()}")
     return [ratio(found, searches, "two cores", "one core", ">=", 1.85, "text CNN: two cores over one", detail)]
 
 
