@@ -234,9 +234,30 @@ void Dispatcher::Close() {
   alarm.swap(alarm_);
 }
 
+void Dispatcher::Seed(std::span<const policy::BatchCurve::Timed> times) {
+  if (times.empty()) return;
+  const std::lock_guard lock(mutex_);
+  stats_.times = BatchTimes();
+  for (const auto& timed : times) stats_.times.Set(timed.rows, timed.mean);
+  if (node_id_ >= 0) options_.node->Seed(node_id_, times);
+}
+
 std::optional<NodeScheduler::Outlook> Dispatcher::Outlook() const {
   if (!gated_) return std::nullopt;
   return options_.node->OutlookOf(node_id_);
+}
+
+Dispatcher::Demand Dispatcher::DemandNow(Duration horizon, Duration recent) const {
+  Demand demand;
+  if (node_id_ >= 0) demand.load = options_.node->DemandOf(node_id_, horizon, recent);
+  const std::lock_guard lock(mutex_);
+  demand.has_work = open_requests_ > 0;
+  // Its own rule never puts requests together.
+  if (options_.batching.policy == BatchingPolicy::kNone) {
+    demand.load.batch_rows = 1;
+    demand.load.batch_time = stats_.times.Estimate(1);
+  }
+  return demand;
 }
 
 ModelStats Dispatcher::Stats() const {

@@ -38,6 +38,8 @@
 
 namespace evenkeel {
 
+struct WarmPlan;  // dispatcher_internal.h
+
 struct DispatcherOptions {
   std::string model;  // for messages
   Signature signature;
@@ -48,13 +50,15 @@ struct DispatcherOptions {
   size_t input_capacity = 0;  // bytes of a slot's input arena
   // Decides, with BatchingPolicy::kAuto, what this model runs and when, since other models share the cores. Null: it decides alone.
   NodeScheduler* node = nullptr;
-  int threads = 1;  // that a batch keeps busy
-  bool spare_core =
-      false;  // a core is free while an instance runs: the loop may look for the end of a short batch
+  // That the daemon and its workers may use, together: while one is free, the loop may look for the end of a short batch. 0: never.
+  int cores = 0;
   // A worker's batch runs longer than it may. Called on the loop; the caller kills the worker and then calls Detach().
   std::function<void(int instance)> on_hang;
   // Every size that must be warm before the model counts as ready has been run (on the loop). The status says if warming failed.
   std::function<void(int instance, const Status&)> on_warm;
+  // Something waits, and there is no instance that could run it, now or later. Called once until the next Attach(), without the
+  // mutex, on any thread. May be empty.
+  std::function<void()> on_starved;
   // The inputs of every well-formed call, also of those shed later, for the sample reservoir. Must be cheap and thread-safe. May be empty.
   std::function<void(std::span<const TensorView> inputs, int64_t rows)> on_inputs;
 };
@@ -68,12 +72,19 @@ class Dispatcher final : private NodeScheduler::Member {
   void Infer(InferCall* call);
   void Cancel(InferCall* call);
 
-  // An instance whose worker has loaded the model. It serves once warmed. On the loop.
-  void Attach(int instance, ipc::Channel* channel);
+  // An instance whose worker has loaded the model; a batch of it keeps `threads` busy. It serves once warmed. On the loop.
+  void Attach(int instance, ipc::Channel* channel, int threads = 1);
+  // The instance gets no batches any more. `done` is called once, on the loop, when none of its batches is in flight and their
+  // memory is not read any more; not if Detach() comes first. On the loop. REQUIRES: attached, not retired before.
+  void Retire(int instance, std::function<void()> done);
   // The worker is gone or is to go: what it ran is run elsewhere or by its successor. The channel is not used any more. On the loop.
   void Detach(int instance);
   // The channel's done_fd is readable. On the loop.
   void OnChannelReadable(int instance);
+
+  // T(n) as a load table has it takes the place of what was measured live: the instances are of another form from now on.
+  // Nothing changes if `times` is empty. Thread-safe.
+  void Seed(std::span<const policy::BatchCurve::Timed> times);
 
   // While set, calls are answered with it and what waits too (kUnavailable: the model's workers crash again and again).
   void SetUnavailable(Status why);
@@ -92,6 +103,12 @@ class Dispatcher final : private NodeScheduler::Member {
   // nullopt: no node decides for this model.
   std::optional<NodeScheduler::Outlook> Outlook() const;
   Duration objective() const;
+  // Its load as the node counts it (all at rest without one), and whether any call waits or runs.
+  struct Demand {
+    NodeScheduler::Demand load;
+    bool has_work = false;
+  };
+  Demand DemandNow(Duration horizon, Duration recent) const;
   ModelStats Stats() const;
 
  private:
@@ -117,6 +134,9 @@ class Dispatcher final : private NodeScheduler::Member {
   bool StartLane(Instance& instance, Lane& lane, int64_t rows, CloseReason reason, Time now,
                  Actions* actions);
   bool MayLieReady() const;
+  bool SpareCore() const;
+  void TellStarved(Actions* actions);
+  void TellRetired(Instance& instance, Actions* actions);
   void PublishToNode(Time now);
   void StartBatch(const NodeScheduler::Start& start) override;
   void TakeParts(Lane& lane, int64_t rows, Time start, Actions* actions, Batch* batch);
@@ -141,6 +161,7 @@ class Dispatcher final : private NodeScheduler::Member {
                   Actions* actions);
   void CountWarmRun(Instance& instance, int rows, Duration took);
   void MakeUsable(Instance& instance, Actions* actions);
+  bool Awaited(const WarmPlan& plan) const;
   int MaxRows(const Instance& instance) const;
   int RunRows(const Instance& instance, int rows) const;
   void PublishPartLimit();
@@ -179,6 +200,7 @@ class Dispatcher final : private NodeScheduler::Member {
   ModelStats stats_;
   Status unavailable_;
   bool draining_ = false;
+  bool starved_ = false;     // on_starved was called
   bool was_usable_ = false;  // some instance has been warm: the signature is final
   std::function<void()> drained_;
   uint64_t next_batch_ = 1;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <set>
 #include <span>
@@ -61,8 +62,11 @@ struct WarmPlan {
 
 struct Dispatcher::Instance {
   int id = 0;
-  ipc::Channel* channel = nullptr;  // null: detached
-  bool usable = false;              // warmed enough to serve
+  ipc::Channel* channel = nullptr;   // null: detached
+  int threads = 1;                   // that a batch keeps busy
+  bool usable = false;               // warmed enough to serve
+  bool retired = false;              // gets no batches any more
+  std::function<void()> on_retired;  // to be called once nothing of it is in flight
   bool last_was_warm = false;
   int gathering = 0;  // batches being filled, by any thread; Detach waits for them
   std::deque<std::unique_ptr<Batch>> inflight;

@@ -27,7 +27,7 @@ void Dispatcher::PublishToNode(Time now) {
       if (instance->channel == nullptr) continue;
       policy::InstanceView view;
       view.usable = gated_ && instance->usable && instance->channel->free_slots() > 0;
-      view.threads = options_.threads;
+      view.threads = instance->threads;
       view.in_flight = static_cast<int>(instance->inflight.size());
       view.busy_until = now + RemainingOf(*instance, now);
       snapshot.instances.push_back(view);

@@ -42,11 +42,29 @@ void Dispatcher::Plan(Time now, Actions* actions) {
       wake = std::min(wake, runs ? batch->front_since + HangLimit(*instance, *batch) : batch->due);
     }
   }
+  for (const auto& instance : instances_) TellRetired(*instance, actions);
+  TellStarved(actions);
   ArmAlarm(wake);
   if (node_id_ >= 0) PublishToNode(now);
   if (draining_ && open_requests_ == 0 && drained_) {
     actions->calls.push_back([this, done = std::exchange(drained_, nullptr)] { loop_.Post(done); });
   }
+}
+
+// Results are read from the channel's memory until their slots are released.
+void Dispatcher::TellRetired(Instance& instance, Actions* actions) {
+  if (!instance.on_retired || instance.channel->free_slots() < static_cast<int>(ipc::kSlots))
+    return;
+  actions->calls.push_back(
+      [this, done = std::exchange(instance.on_retired, nullptr)] { loop_.Post(done); });
+}
+
+void Dispatcher::TellStarved(Actions* actions) {
+  const auto stays = [](const auto& instance) { return !instance->retired; };
+  const bool waits = !queue_.empty() || !retries_.empty();
+  if (starved_ || !waits || !options_.on_starved || std::ranges::any_of(instances_, stays)) return;
+  starved_ = true;
+  actions->calls.push_back(options_.on_starved);
 }
 
 void Dispatcher::DropDue(Time now, Actions* actions) {

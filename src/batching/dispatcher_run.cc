@@ -64,7 +64,7 @@ Dispatcher::Instance* Dispatcher::Find(int id) const {
   return nullptr;
 }
 
-void Dispatcher::Attach(int id, ipc::Channel* channel) {
+void Dispatcher::Attach(int id, ipc::Channel* channel, int threads) {
   Actions actions;
   {
     const std::lock_guard lock(mutex_);
@@ -72,8 +72,27 @@ void Dispatcher::Attach(int id, ipc::Channel* channel) {
     auto instance = std::make_unique<Instance>();
     instance->id = id;
     instance->channel = channel;
+    instance->threads = threads;
+    starved_ = false;
     PlanWarming(*instance, &actions);
     instances_.push_back(std::move(instance));
+    Plan(clock_.Now(), &actions);
+  }
+  Execute(&actions);
+}
+
+void Dispatcher::Retire(int id, std::function<void()> done) {
+  Actions actions;
+  {
+    const std::lock_guard lock(mutex_);
+    Instance* instance = Find(id);
+    EK_CHECK(instance != nullptr && !instance->retired);
+    instance->retired = true;
+    instance->usable = false;
+    instance->plan.required.clear();
+    instance->plan.optional.clear();
+    instance->on_retired = std::move(done);
+    PublishPartLimit();
     Plan(clock_.Now(), &actions);
   }
   Execute(&actions);
@@ -85,6 +104,7 @@ void Dispatcher::Detach(int id) {
     Instance* instance = Find(id);
     if (instance == nullptr) return;
     instance->usable = false;
+    instance->on_retired = nullptr;
     instance->plan.required.clear();
     instance->plan.optional.clear();
   }
@@ -153,6 +173,15 @@ void Dispatcher::Perform(Actions* actions) {
   for (const auto& call : actions->calls) call();
 }
 
+// With more instances or other models at work, the loop would take a core that they need.
+bool Dispatcher::SpareCore() const {
+  int busy = 0;
+  for (const auto& instance : instances_) {
+    if (!instance->inflight.empty()) busy += instance->threads;
+  }
+  return busy < options_.cores;
+}
+
 void Dispatcher::GatherAndSubmit(Batch* batch, Actions* actions) {
   const Time begin = clock_.Now();
   const auto views =
@@ -174,8 +203,7 @@ void Dispatcher::GatherAndSubmit(Batch* batch, Actions* actions) {
       if (!part->request->failure.ok()) Settle(part->request, actions);
     }
     const Duration expected = stats_.times.Estimate(batch->run_rows);
-    if (options_.spare_core && !batch->lay_ready && expected > Duration::zero() &&
-        expected < kShortBatch) {
+    if (SpareCore() && !batch->lay_ready && expected > Duration::zero() && expected < kShortBatch) {
       ends_soon = batch->channel->done_fd();
       by = now + expected + expected / 2 + kWakeUp;
     }

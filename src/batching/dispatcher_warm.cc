@@ -26,6 +26,8 @@ constexpr int kMostRuns = 4;            // of one size
 // A serving instance is held up by a warm-up for at most this part of the objective.
 constexpr int kRequiredPart = 2;
 constexpr int kOptionalPart = 10;
+constexpr int kAwaitedPart =
+    10;  // and requests that wait for the first instance, for all that is missing
 
 }  // namespace
 
@@ -108,6 +110,18 @@ int Dispatcher::RunRows(const Instance& instance, int rows) const {
   return at == instance.plan.warm.end() ? rows : *at;
 }
 
+// Whoever waits for the first instance is not made to wait for sizes that others may need, unless they take next to nothing.
+bool Dispatcher::Awaited(const WarmPlan& plan) const {
+  const auto is_usable = [](const auto& instance) { return instance->usable; };
+  if (!was_usable_ || (queue_.empty() && retries_.empty()) ||
+      std::ranges::any_of(instances_, is_usable)) {
+    return false;
+  }
+  Duration rest{};
+  for (const int rows : plan.required) rest += stats_.times.Estimate(rows);
+  return rest > Objective() / kAwaitedPart;
+}
+
 void Dispatcher::PublishPartLimit() {
   int limit = 0;
   for (const auto& instance : instances_) {
@@ -160,7 +174,7 @@ void Dispatcher::FinishWarm(Instance& instance, const Batch& batch,
   if (plan.spent > kInAll) plan.optional.clear();
   // The smallest size is in use whatever it takes.
   const bool some = plan.exact || !plan.warm.empty();
-  const bool enough = plan.required.empty() || plan.spent > kBeforeReady ||
+  const bool enough = Awaited(plan) || plan.required.empty() || plan.spent > kBeforeReady ||
                       NextTime(plan.required.front()) > Objective();
   if (some && enough) MakeUsable(instance, actions);
   if (instance.usable) PublishPartLimit();

@@ -16,6 +16,22 @@ constexpr int kOverheadOver = 64;
 constexpr Duration kOverheadLeast = std::chrono::microseconds(50);
 constexpr Duration kNoObjective = std::chrono::hours(1);
 
+// What steers instances and prices uses half a second and longer (A8).
+constexpr Duration kSteering = std::chrono::milliseconds(500);
+
+// The size of which a row costs least, of those known up to `most`; 1 where none is.
+int CheapestSize(const policy::BatchCurve& curve, int most) {
+  int best = 1;
+  double least = 0;
+  for (const auto& point : curve.points()) {
+    const double cost = static_cast<double>(point.mean_ns) / point.rows;
+    if (point.rows > most || (least > 0 && cost >= least)) continue;
+    best = point.rows;
+    least = cost;
+  }
+  return best;
+}
+
 }  // namespace
 
 struct NodeScheduler::Slot {
@@ -142,6 +158,15 @@ void NodeScheduler::Held(int id, Duration overhead) {
   slot.curve.SetOverhead(mean + (sample - mean) / over);
 }
 
+void NodeScheduler::Seed(int id, std::span<const policy::BatchCurve::Timed> times) {
+  const std::lock_guard lock(mutex_);
+  policy::BatchCurve& live = slots_[static_cast<size_t>(id)]->curve;
+  policy::BatchCurve curve;
+  curve.SetOverhead(live.overhead());
+  for (const auto& timed : times) curve.Set(timed.rows, timed.mean, timed.p99);
+  live = curve;
+}
+
 void NodeScheduler::Run() {
   for (;;) {
     Slot* slot = nullptr;
@@ -191,6 +216,33 @@ bool NodeScheduler::Alone(int id) const {
 policy::ModelOutlook NodeScheduler::Window(int id) const {
   const std::lock_guard lock(mutex_);
   return policy_->Outlook(id);
+}
+
+NodeScheduler::Demand NodeScheduler::DemandOf(int id, Duration horizon, Duration recent) const {
+  const std::lock_guard lock(mutex_);
+  const Slot& slot = *slots_[static_cast<size_t>(id)];
+  policy::Traffic& traffic = *slot.traffic;
+  const Time now = clock_.Now();
+  traffic.AdvanceTo(now);
+  const policy::Aggregator& counts = traffic.counts();
+  int level = 0;
+  while (level + 1 < policy::Aggregator::kLevels && counts.interval(level) < kSteering) ++level;
+  const double seconds = Seconds(counts.interval(level));
+  Demand demand;
+  // What has come already in the open interval was forecast too low.
+  demand.peak_rps = static_cast<double>(counts.open(level).items) / seconds;
+  demand.rate_rps =
+      std::max(traffic.RatePerSecond(std::max(horizon, kSteering), now), demand.peak_rps);
+  const auto back = std::min<int64_t>(counts.size(level), recent / counts.interval(level));
+  for (int i = 0; i < back; ++i) {
+    demand.peak_rps =
+        std::max(demand.peak_rps, static_cast<double>(counts.at(level, i).items) / seconds);
+  }
+  const int knee = policy_->Outlook(id).knee;
+  demand.batch_rows = knee > 0 ? knee : CheapestSize(slot.curve, slot.snapshot.max_batch);
+  demand.batch_time = slot.curve.Mean(demand.batch_rows);
+  demand.last_arrival = traffic.last_arrival();
+  return demand;
 }
 
 NodeScheduler::Outlook NodeScheduler::OutlookOf(int id) const {

@@ -18,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -69,6 +70,8 @@ class NodeScheduler {
   void Ran(int id, int rows, Duration compute, Time now);
   // A batch held its core for so long beyond the time that the engine took for it.
   void Held(int id, Duration overhead);
+  // The model's instances are of another form: T(n) is what `times` say from now on, until batches tell more.
+  void Seed(int id, std::span<const policy::BatchCurve::Timed> times);
   // `fill` writes the snapshot, whose vectors come empty. It is called at once, under this object's mutex.
   template <typename Fill>
   void Publish(int id, Fill fill) {
@@ -99,6 +102,18 @@ class NodeScheduler {
     std::array<Forecast, policy::Aggregator::kLevels> forecasts;
   };
   Outlook OutlookOf(int id) const;
+  // The model's load as it bears on how many instances it needs.
+  struct Demand {
+    double rate_rps =
+        0;  // rows a second, forecast for the next `horizon` or, if that is shorter, half second
+    double peak_rps =
+        0;  // the most in an interval of half a second or longer, of those that `recent` reaches back to
+    int batch_rows =
+        1;  // of the batch that is aimed at: the knee, or where the policy has none the size that costs a row least
+    Duration batch_time{};  // its T; 0: not known
+    Time last_arrival{};    // Time{}: never
+  };
+  Demand DemandOf(int id, Duration horizon, Duration recent) const;
   std::string_view policy_name() const { return policy_->name(); }
   int cores() const { return cores_; }
 

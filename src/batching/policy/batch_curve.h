@@ -24,6 +24,12 @@ class BatchCurve {
  public:
   static constexpr int kMaxSizes = 64;
 
+  // A measured row of a load table. REQUIRES: rows >= 1, 0 < mean <= p99.
+  struct Timed {
+    int rows = 0;
+    Duration mean{}, p99{};
+  };
+
   struct Point {
     int rows = 0;
     float mean_ns = 0;

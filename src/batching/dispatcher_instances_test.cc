@@ -1,0 +1,236 @@
+// Instances that come and go while a dispatcher serves.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "batching/dispatcher.h"
+#include "batching/fake_call.h"
+#include "batching/fake_channel.h"
+#include "core/fake_event_loop.h"
+
+namespace evenkeel {
+namespace {
+
+using namespace std::chrono_literals;
+
+class DispatcherInstancesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    DispatcherOptions options;
+    options.model = "m";
+    options.signature = FakeCall::ModelSignature(8);
+    options.objective = 50ms;
+    options.input_capacity = 1 << 16;
+    options.on_warm = [this](int id, const Status&) { warmed.push_back(id); };
+    options.on_starved = [this] { ++starved; };
+    options.node = with_node() ? &node : nullptr;
+    dispatcher = std::make_unique<Dispatcher>(std::move(options), loop, clock);
+  }
+  virtual bool with_node() const { return false; }
+  void TearDown() override {
+    bool drained = false;
+    dispatcher->Drain([&] { drained = true; });
+    for (int i = 0; i < 100 && !drained; ++i) FinishAll();
+    EXPECT_TRUE(drained);
+    for (const auto& [id, channel] : channels) dispatcher->Detach(id);
+    dispatcher.reset();
+  }
+
+  // A worker that has loaded; and warmed.
+  void Attach(int id, int threads = 1) {
+    channels[id] = std::make_unique<FakeChannel>();
+    dispatcher->Attach(id, channels[id].get(), threads);
+  }
+  void Up(int id, int threads = 1) {
+    Attach(id, threads);
+    while (!channels[id]->submitted.empty()) Finish(id);
+  }
+  void Gone(int id) {
+    dispatcher->Detach(id);
+    channels.erase(id);
+  }
+  void Finish(int id) {
+    channels[id]->Finish(compute, clock.Now());
+    dispatcher->OnChannelReadable(id);
+  }
+  void FinishAll() {
+    for (const auto& [id, channel] : channels) {
+      if (!channel->submitted.empty()) Finish(id);
+    }
+    loop.RunPosted();
+  }
+  size_t Running(int id) const { return channels.at(id)->submitted.size(); }
+  std::unique_ptr<FakeCall> Send(float mark, Time deadline = kNever) {
+    auto call = std::make_unique<FakeCall>(std::vector<float>{mark}, clock.Now());
+    call->deadline = deadline;
+    dispatcher->Infer(call.get());
+    return call;
+  }
+
+  Duration compute = 1ms;
+  ManualClock clock;
+  FakeEventLoop loop{clock};
+  NodeScheduler node{policy::MakeNodePolicy("gated-greedy").value(), 2, false, loop, clock};
+  std::map<int, std::unique_ptr<FakeChannel>> channels;
+  std::vector<int> warmed;
+  int starved = 0;
+  std::unique_ptr<Dispatcher> dispatcher;
+};
+
+TEST_F(DispatcherInstancesTest, AnIdleInstanceRetiresAtOnceAndGetsNothingMore) {
+  Up(0);
+  Up(1);
+  bool retired = false;
+  dispatcher->Retire(0, [&] { retired = true; });
+  loop.RunPosted();
+  EXPECT_TRUE(retired);
+  auto a = Send(1);
+  auto b = Send(2);
+  EXPECT_EQ(Running(0), 0u);
+  while (Running(1) > 0) Finish(1);
+  EXPECT_TRUE(a->Right() && b->Right());
+}
+
+TEST_F(DispatcherInstancesTest, WhatRunsOnARetiredInstanceIsAnsweredFirst) {
+  Up(0);
+  auto running = Send(1);
+  auto behind = Send(2);  // full batches lie ready; these are two batches
+  bool retired = false;
+  dispatcher->Retire(0, [&] { retired = true; });
+  loop.RunPosted();
+  EXPECT_FALSE(retired);
+  while (Running(0) > 0) {
+    EXPECT_FALSE(retired);
+    Finish(0);
+    if (Running(0) > 0) loop.RunPosted();
+  }
+  loop.RunPosted();
+  EXPECT_TRUE(retired);
+  EXPECT_TRUE(running->Right());
+  Gone(0);
+  Up(1);
+  while (Running(1) > 0) Finish(1);
+  EXPECT_TRUE(behind->Right());
+}
+
+TEST_F(DispatcherInstancesTest, AnInstanceThatIsBeingWarmedRetiresAfterItsRun) {
+  Attach(0);
+  ASSERT_EQ(Running(0), 1u);
+  bool retired = false;
+  dispatcher->Retire(0, [&] { retired = true; });
+  loop.RunPosted();
+  EXPECT_FALSE(retired);
+  Finish(0);
+  loop.RunPosted();
+  EXPECT_TRUE(retired);
+  EXPECT_EQ(Running(0), 0u);
+  EXPECT_TRUE(warmed.empty());
+}
+
+TEST_F(DispatcherInstancesTest, AWorkerThatDiesWhileItRetiresIsNotToldOfAndCostsNobodyAnAnswer) {
+  Up(0);
+  auto call = Send(1);
+  bool retired = false;
+  dispatcher->Retire(0, [&] { retired = true; });
+  Gone(0);
+  loop.RunPosted();
+  EXPECT_FALSE(retired);
+  Up(1);
+  while (Running(1) > 0) Finish(1);
+  EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherInstancesTest, SaysOnceThatSomethingWaitsAndNobodyCouldRunIt) {
+  auto a = Send(1);
+  auto b = Send(2);
+  EXPECT_EQ(starved, 1);
+  Attach(0);
+  auto c = Send(3);
+  EXPECT_EQ(starved, 1);  // one is on its way
+  while (Running(0) > 0) Finish(0);
+  EXPECT_TRUE(a->Right() && b->Right() && c->Right());
+  Gone(0);
+  EXPECT_EQ(starved, 1);
+  auto d = Send(4);
+  EXPECT_EQ(starved, 2);
+  Up(1);
+  while (Running(1) > 0) Finish(1);
+  EXPECT_TRUE(d->Right());
+}
+
+TEST_F(DispatcherInstancesTest, ARetiredInstanceDoesNotCountAsOneThatCouldRunWhatWaits) {
+  Up(0);
+  auto running = Send(1);
+  dispatcher->Retire(0, [] {});
+  EXPECT_EQ(starved, 0);
+  auto waits = Send(2);
+  EXPECT_EQ(starved, 1);
+  Finish(0);
+  EXPECT_TRUE(running->Right());
+  Up(1);
+  while (Running(1) > 0) Finish(1);
+  EXPECT_TRUE(waits->Right());
+}
+
+TEST_F(DispatcherInstancesTest, DeadlinesActWhileNoInstanceIsThere) {
+  auto call = Send(1, clock.Now() + 20ms);
+  clock.Advance(19ms);
+  loop.RunPosted();
+  EXPECT_EQ(call->answers, 0);
+  clock.Advance(2ms);
+  loop.RunPosted();
+  EXPECT_EQ(call->answers, 1);
+  EXPECT_EQ(call->status.code(), Code::kDeadlineExceeded);
+}
+
+TEST_F(DispatcherInstancesTest, ASeedTakesThePlaceOfLiveTimes) {
+  Up(0);
+  EXPECT_EQ(dispatcher->Stats().times.Estimate(4), 1ms);
+  dispatcher->Seed({});
+  EXPECT_EQ(dispatcher->Stats().times.Estimate(4), 1ms);
+  const std::vector<policy::BatchCurve::Timed> times = {{1, 3ms, 4ms}, {4, 6ms, 7ms}};
+  dispatcher->Seed(times);
+  EXPECT_EQ(dispatcher->Stats().times.Estimate(4), 6ms);
+  EXPECT_EQ(dispatcher->Stats().times.Estimate(8), 12ms);  // what was live of other sizes is gone
+}
+
+TEST_F(DispatcherInstancesTest,
+       WhoeverWaitsForTheFirstInstanceIsAnsweredAfterTheSmallestSizeIsWarm) {
+  compute = 4ms;
+  Up(0);
+  Gone(0);
+  auto call = Send(1);
+  Attach(1);
+  Finish(1);  // size 1, whose time is known
+  ASSERT_EQ(warmed.back(), 1);
+  ASSERT_EQ(Running(1), 1u);
+  Finish(1);
+  EXPECT_TRUE(call->Right());
+  // The other sizes follow once nothing waits.
+  ASSERT_EQ(Running(1), 1u);
+  EXPECT_EQ(channels[1]->submitted.front().rows(), 2);
+}
+
+class DispatcherInstancesOfANodeTest : public DispatcherInstancesTest {
+ protected:
+  bool with_node() const override { return true; }
+};
+
+TEST_F(DispatcherInstancesOfANodeTest, NeverRunsMoreThreadsThanCoresWhateverTheInstances) {
+  Up(0, 1);
+  Up(1, 1);
+  Up(2, 2);
+  std::vector<std::unique_ptr<FakeCall>> calls;
+  for (int i = 0; i < 200; ++i) calls.push_back(Send(static_cast<float>(i)));
+  for (int i = 0; i < 500; ++i) {
+    EXPECT_LE(Running(0) + Running(1) + 2 * Running(2), 2u);
+    const int id = i % 3;
+    if (Running(id) > 0) Finish(id);
+  }
+  for (const auto& call : calls) EXPECT_TRUE(call->Right());
+}
+
+}  // namespace
+}  // namespace evenkeel
