@@ -48,14 +48,16 @@ void List(const LsOptions& options) {
     const Json facts = ModelNamed(described, name, version);
     const std::string reason = TextAt(entry, "reason");
     hidden_reason = hidden_reason || (!reason.empty() && options.format == Format::kTable);
-    listing.rows.push_back({name, version, TextAt(entry, "state"), TextAt(facts, "engine"),
+    const bool at_rest = facts.value("at_rest", false);
+    const std::string state = at_rest ? "idle (0 instances)" : TextAt(entry, "state");
+    listing.rows.push_back({name, version, state, TextAt(facts, "engine"),
                             TextAt(facts, "max_batch"), TextAt(facts, "requests"),
                             TextAt(facts, "errors"), TextAt(facts, "device"),
                             TextAt(facts, "precision"), TextAt(facts, "policy"), reason});
     listing.names.push_back(name);
     Json model = entry;
-    for (const char* key :
-         {"engine", "device", "precision", "max_batch", "policy", "requests", "errors"}) {
+    for (const char* key : {"engine", "device", "precision", "max_batch", "policy", "requests",
+                            "errors", "at_rest"}) {
       if (facts.contains(key)) model[key] = facts[key];
     }
     models.push_back(std::move(model));

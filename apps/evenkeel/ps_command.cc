@@ -15,7 +15,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
     "  evenkeel ps                                 instances with process id, memory and restarts\n"
-    "  evenkeel ps -o wide                         with queue and p99\n"
+    "  evenkeel ps -o wide                         with shape, queue, p99, and why there are so "
+    "many\n"
     "  evenkeel ps -o json | jq '.instances[].pid'";
 
 struct PsOptions {
@@ -34,21 +35,34 @@ void List(const PsOptions& options) {
                      {"MEMORY", true},
                      {"THREADS", true},
                      {"RESTARTS", true},
+                     {"SHAPE", false, true},
                      {"ENGINE", false, true},
                      {"QUEUED ROWS", true, true},
                      {"P99", true, true},
-                     {"LAST END", false, true}};
+                     {"LAST END", false, true},
+                     {"WANTED", true, true},
+                     {"WHY", false, true}};
   Json instances = Json::array();
+  bool at_rest = false;
   for (const Json& model : described.value("models", Json::array())) {
+    const Json scale = model.value("scale", Json::object());
+    if (model.value("at_rest", false) && model.value("instances", Json::array()).empty()) {
+      at_rest = true;
+      listing.rows.push_back(
+          {TextAt(model, "name"), TextAt(model, "version"), "-", "idle (0 instances)", "-", "-",
+           "-", "-", "-", TextAt(model, "engine"), TextAt(model, "queue_rows"),
+           MillisecondsAt(model, "p99_ms"), "", TextAt(scale, "wanted"), TextAt(scale, "why")});
+    }
     int64_t number = 0;
     for (const Json& instance : model.value("instances", Json::array())) {
       const std::string name = TextAt(model, "name");
       const std::string index = std::to_string(number++);
-      listing.rows.push_back({name, TextAt(model, "version"), index, TextAt(instance, "state"),
-                              TextAt(instance, "pid"), BytesAt(instance, "rss_bytes"),
-                              TextAt(instance, "threads"), TextAt(instance, "restarts"),
-                              TextAt(model, "engine"), TextAt(model, "queue_rows"),
-                              MillisecondsAt(model, "p99_ms"), TextAt(instance, "last_end")});
+      listing.rows.push_back(
+          {name, TextAt(model, "version"), index, TextAt(instance, "state"),
+           TextAt(instance, "pid"), BytesAt(instance, "rss_bytes"), TextAt(instance, "threads"),
+           TextAt(instance, "restarts"), TextAt(instance, "form"), TextAt(model, "engine"),
+           TextAt(model, "queue_rows"), MillisecondsAt(model, "p99_ms"),
+           TextAt(instance, "last_end"), TextAt(scale, "wanted"), TextAt(scale, "why")});
       listing.names.push_back(name + "/" + TextAt(model, "version") + "#" + index);
       Json entry = {
           {"model", name}, {"version", TextAt(model, "version")}, {"instance", number - 1}};
@@ -56,7 +70,7 @@ void List(const PsOptions& options) {
       instances.push_back(std::move(entry));
     }
   }
-  const bool none = instances.empty();
+  const bool none = instances.empty() && !at_rest;
   Print(options.format, listing,
         {{"schema", "evenkeel.instances/v1"}, {"instances", std::move(instances)}});
   if (none) std::fprintf(stderr, "No model is loaded. See: evenkeel ls\n");

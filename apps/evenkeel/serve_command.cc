@@ -42,6 +42,9 @@ ServeOptions OptionsOf(const Settings& settings) {
   options.io_threads = static_cast<int>(settings.integer("io_threads"));
   options.worker_cpus = settings.cpus("worker_cpus");
   options.threads = static_cast<int>(settings.integer("threads"));
+  options.min_instances = static_cast<int>(settings.integer("min_instances"));
+  options.keep_alive = settings.duration("keep_alive");
+  options.memory_headroom = settings.bytes("memory_headroom");
   options.runtime = settings.text("runtime");
   options.batching = settings.text("batching");
   options.save_power = settings.text("power") == "save";

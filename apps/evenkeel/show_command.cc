@@ -60,6 +60,13 @@ void PrintFacts(const Json& model) {
     if (const std::string text = TextAt(model, key); !text.empty())
       std::printf("  %-10s %s\n", label, Printable(text).c_str());
   }
+  if (const Json scale = model.value("scale", Json::object()); !scale.empty()) {
+    std::printf("  %-10s %s up, %s wanted: %s\n", "Instances", TextAt(scale, "up").c_str(),
+                TextAt(scale, "wanted").c_str(), Printable(TextAt(scale, "why")).c_str());
+    const Json form = scale.value("form", Json::object());
+    std::printf("  %-10s %s (%s)\n", "Shape", Printable(TextAt(form, "name")).c_str(),
+                Printable(TextAt(form, "why")).c_str());
+  }
   if (const std::string p99 = MillisecondsAt(model, "p99_ms"); !p99.empty()) {
     std::printf("  %-10s %s (objective %s)\n", "p99", p99.c_str(),
                 MillisecondsAt(model, "objective_ms").c_str());

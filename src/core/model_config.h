@@ -54,8 +54,12 @@ struct ModelConfig {
       false;  // said outright: axis 0 is data even where it is dynamic, rows are never put together
   DeviceClass device = DeviceClass::kCpu;
   Precision precision = Precision::kF32;
-  int instances = 1;
-  int threads = 0;                    // of an instance; 0: as many as cores
+  int instances = 0;  // 0: as many as the forecast needs (A13); else a fixed number
+  std::optional<int>
+      min_instances;  // that stay without requests; unset: the server's setting, or the fixed number
+  std::optional<Duration>
+      keep_alive;   // without requests, until min_instances are left; unset: the server's setting
+  int threads = 0;  // of an instance; 0: as many as cores
   std::optional<Duration> objective;  // p99; unset: max(50 ms, 10 T(1))
   Duration hang_timeout{};            // a batch may run this long; 0: max(10 s, 50 T(b))
   std::optional<SampleMode> samples;  // unset: the server's setting

@@ -12,7 +12,7 @@
 namespace {
 
 void CheckConfig(const evenkeel::ModelConfig& config) {
-  EK_CHECK(config.instances >= 1 && config.batching.max_batch >= 0);
+  EK_CHECK(config.instances >= 0 && config.batching.max_batch >= 0);
   EK_CHECK(!(config.no_batch_axis && config.batch_axis_declared));
   EK_CHECK(config.default_priority >= 1 && config.default_priority <= 16);
 }

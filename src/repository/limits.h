@@ -21,6 +21,7 @@ inline constexpr Duration kMaxObjective = std::chrono::minutes(10);
 inline constexpr Duration kMinHangTimeout = std::chrono::milliseconds(10);
 inline constexpr Duration kMaxHangTimeout = std::chrono::hours(24);
 inline constexpr int kMaxInstances = 64;
+inline constexpr Duration kMaxKeepAlive = std::chrono::hours(24 * 365);
 inline constexpr int kMaxThreads = 1'024;
 inline constexpr int kMaxPriority = 16;  // 1 is first
 inline constexpr int64_t kMaxDimension = (int64_t{1} << 31) - 1;

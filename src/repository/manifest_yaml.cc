@@ -42,7 +42,7 @@ class ManifestReader {
       : reader_(source), manifest_(*manifest), config_(manifest->config) {}
 
   Status Read(const YamlNode& root) {
-    const std::array<Rule, 16> rules = {{
+    const std::array<Rule, 18> rules = {{
         {"name", [this](const auto& v, const auto& k) { return Name(v, k); }},
         {"version", [this](const auto& v, const auto& k) { return Version(v, k); }},
         {"engine", [this](const auto& v, const auto& k) { return Engine(v, k); }},
@@ -62,9 +62,14 @@ class ManifestReader {
          [this](const auto& v, const auto& k) {
            return reader_.ReadChoice<DeviceClass>(v, k, kClasses, &config_.device);
          }},
-        {"instances",
+        {"instances", [this](const auto& v, const auto& k) { return Instances(v, k); }},
+        {"min_instances", [this](const auto& v, const auto& k) { return MinInstances(v, k); }},
+        {"keep_alive",
          [this](const auto& v, const auto& k) {
-           return reader_.ReadInt(v, k, 1, kMaxInstances, &config_.instances);
+           Duration time{};
+           EK_RETURN_IF_ERROR(reader_.ReadDuration(v, k, Duration(0), kMaxKeepAlive, &time));
+           config_.keep_alive = time;
+           return Status::Ok();
          }},
         {"threads",
          [this](const auto& v, const auto& k) {
@@ -136,6 +141,33 @@ class ManifestReader {
     config_.no_batch_axis = config_.batching.max_batch == 0;
     config_.batch_axis_declared = !config_.no_batch_axis;
     return Status::Ok();
+  }
+
+  // `auto`, or a fixed number.
+  Status Instances(const YamlNode& v, const std::string& key) {
+    if (v.kind == YamlNode::Kind::kScalar && v.text == "auto") {
+      config_.instances = 0;
+      return Status::Ok();
+    }
+    if (!reader_.ReadInt(v, key, 1, kMaxInstances, &config_.instances).ok()) {
+      return reader_.Expected(v, key, fmt::format("auto or 1 to {}", kMaxInstances));
+    }
+    return CheckInstances(v, key);
+  }
+
+  Status MinInstances(const YamlNode& v, const std::string& key) {
+    int number = 0;
+    EK_RETURN_IF_ERROR(reader_.ReadInt(v, key, 0, kMaxInstances, &number));
+    config_.min_instances = number;
+    return CheckInstances(v, key);
+  }
+
+  // Called with whichever comes second.
+  Status CheckInstances(const YamlNode& v, const std::string& key) const {
+    const int least = config_.min_instances.value_or(0);
+    if (config_.instances == 0 || least <= config_.instances) return Status::Ok();
+    return reader_.Error(
+        v, key, fmt::format("min_instances, {}, is above instances, {}", least, config_.instances));
   }
 
   Status Objective(const YamlNode& v, const std::string& key) {

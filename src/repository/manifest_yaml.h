@@ -2,7 +2,7 @@
 //
 // Keys: name, version, engine, file, max_batch, batching {policy, max_batch, max_delay,
 // preferred_sizes, max_queue_rows, max_queue_bytes}, objective, precision, class, instances,
-// threads, priority, hang_timeout, inputs, outputs, samples. Contract: every value is checked for
+// min_instances, keep_alive, threads, priority, hang_timeout, inputs, outputs, samples. Contract: every value is checked for
 // type and range; unknown and repeated keys are errors. Label files are read from `base.folder`.
 // Errors: kInvalidArgument "SOURCE:LINE:COLUMN: key: expected ..., got ..."; kTooLarge over 1 MiB.
 // Thread-safety: thread-safe.

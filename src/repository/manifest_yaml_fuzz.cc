@@ -15,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   const evenkeel::ModelConfig& config = manifest->config;
-  EK_CHECK(config.instances >= 1 && config.version >= 1 && config.batching.max_batch >= 0);
+  EK_CHECK(config.instances >= 0 && config.version >= 1 && config.batching.max_batch >= 0);
   EK_CHECK(!(config.no_batch_axis && config.batch_axis_declared));
   return 0;
 }

@@ -53,6 +53,8 @@ objective: 25ms
 precision: bf16
 class: gpu
 instances: 2
+min_instances: 0
+keep_alive: 90s
 threads: 3
 priority: 4
 hang_timeout: 1.5s
@@ -83,6 +85,8 @@ samples: disk
   EXPECT_EQ(c.precision, Precision::kBf16);
   EXPECT_EQ(c.device, DeviceClass::kGpu);
   EXPECT_EQ(c.instances, 2);
+  EXPECT_EQ(c.min_instances, 0);
+  EXPECT_EQ(c.keep_alive, std::chrono::seconds(90));
   EXPECT_EQ(c.threads, 3);
   EXPECT_EQ(c.default_priority, 4);
   EXPECT_EQ(c.hang_timeout, milliseconds(1500));
@@ -144,6 +148,12 @@ TEST(ManifestTest, EveryNumberHasARange) {
                            "max_batch: 65537",
                            "instances: 0",
                            "instances: 65",
+                           "min_instances: -1",
+                           "min_instances: 65",
+                           "min_instances: auto",
+                           "keep_alive: -1s",
+                           "keep_alive: 10000h",
+                           "keep_alive: 5",
                            "threads: -1",
                            "threads: 1025",
                            "priority: 0",
@@ -176,7 +186,19 @@ TEST(ManifestTest, EveryNumberHasARange) {
   }
 }
 
+TEST(ManifestTest, InstancesAreLeftToTheForecastOrFixed) {
+  EXPECT_EQ(Good("{}").config.instances, 0);
+  EXPECT_EQ(Good("instances: auto").config.instances, 0);
+  EXPECT_EQ(Good("instances: 3").config.instances, 3);
+  EXPECT_EQ(Bad("threads: 1\ninstances: many"),
+            "m.yaml:2:12: instances: expected auto or 1 to 64, got 'many'");
+}
+
 TEST(ManifestTest, SettingsThatContradictAreRefused) {
+  EXPECT_EQ(Bad("min_instances: 3\ninstances: 2"),
+            "m.yaml:2:12: instances: min_instances, 3, is above instances, 2");
+  EXPECT_EQ(Bad("instances: 2\nmin_instances: 3"),
+            "m.yaml:2:16: min_instances: min_instances, 3, is above instances, 2");
   EXPECT_THAT(Bad("max_batch: 4\nbatching: {preferred_sizes: [8]}"),
               HasSubstr("8 is above max_batch, 4"));
   EXPECT_THAT(Bad("batching: {max_delay: 2ms}"), HasSubstr("'max_delay' needs 'policy: fixed'"));

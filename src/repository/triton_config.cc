@@ -58,7 +58,7 @@ Json InstanceGroupJson(const ModelConfig& config) {
                      : config.device == DeviceClass::kCpu ? "KIND_CPU"
                                                           : "KIND_AUTO";
   return {{"name", config.name},       {"kind", kind},
-          {"count", config.instances}, {"gpus", Json::array()},
+          {"count", std::max(1, config.instances)}, {"gpus", Json::array()},
           {"profile", Json::array()},  {"passive", false},
           {"host_policy", ""},         {"secondary_devices", Json::array()}};
 }

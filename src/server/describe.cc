@@ -86,13 +86,39 @@ nlohmann::json ParametersToJson(const ModelVersion& version) {
   nlohmann::json parameters = {{"policy", version.policy()},
                                {"objective_ms", Milliseconds(version.objective())},
                                {"max_batch", version.signature().max_batch},
-                               {"instances", version.config().instances},
-                               {"threads", version.threads()}};
+                               {"instances", version.config().instances}};
   if (batching.policy == BatchingPolicy::kFixed) {
     parameters["max_delay_ms"] = Milliseconds(batching.max_delay);
     parameters["preferred_sizes"] = batching.preferred_sizes;
   }
   return parameters;
+}
+
+nlohmann::json FormToJson(const InstanceForm& form) {
+  nlohmann::json json = {{"name", form.Name()},
+                         {"cores", form.cores()},
+                         {"threads", form.threads},
+                         {"precision", form.precision == Precision::kBf16 ? "bf16" : "f32"},
+                         {"why", form.why}};
+  if (form.shape) json["memory_bytes"] = form.shape->memory_bytes;
+  return json;
+}
+
+// How many instances there are to be, and why; of which form.
+nlohmann::json InstancesToJson(const ModelVersion& version) {
+  const ModelVersion::InstancesState now = version.InstancesNow();
+  nlohmann::json json = {{"wanted", now.wanted},
+                         {"up", now.up},
+                         {"why", now.why},
+                         {"min", now.min_instances},
+                         {"keep_alive_s", Seconds(now.keep_alive)},
+                         {"starts", now.starts},
+                         {"restarts", now.restarts}};
+  if (version.config().instances > 0) json["fixed"] = version.config().instances;
+  if (now.start_up > Duration::zero()) json["start_up_ms"] = Milliseconds(now.start_up);
+  if (now.memory_bytes > 0) json["memory_bytes_each"] = now.memory_bytes;
+  if (now.form) json["form"] = FormToJson(*now.form);
+  return json;
 }
 
 }  // namespace
@@ -128,8 +154,11 @@ nlohmann::json DescribeVersion(const ModelVersion& version) {
                                   {"rss_bytes", instance.pid > 0 ? ResidentBytes(instance.pid) : 0},
                                   {"restarts", instance.restarts},
                                   {"last_end", instance.last_end},
-                                  {"threads", version.threads()}});
+                                  {"form", instance.form->Name()},
+                                  {"threads", instance.form->threads}});
   }
+  model["scale"] = InstancesToJson(version);
+  model["at_rest"] = version.at_rest();
   model["batch_time_ms"] = TimesToJson(stats);
   if (stats.request_seconds.total() > 0)
     model["p99_ms"] = UpperQuantile(stats.request_seconds, 0.99) * 1e3;
@@ -151,6 +180,7 @@ nlohmann::json DescribeBatching(const ModelVersion& version) {
                              {"max_batch", version.signature().max_batch},
                              {"queue_rows", stats.waiting_rows},
                              {"parameters", ParametersToJson(version)},
+                             {"instances", InstancesToJson(version)},
                              {"batch_time_ms", TimesToJson(stats)},
                              {"table", TableToJson(stats)},
                              {"closed", std::move(closed)},

@@ -13,7 +13,8 @@ struct ServingContext;
 // What the models share: cores, policy, whether core time is saved.
 nlohmann::json DescribeNode(const ServingContext& context);
 
-// name, version, engine, device, precision, max_batch, policy, objective_ms, queue_rows, instances, batch_time_ms by size, requests, errors, p99_ms.
+// name, version, engine, device, precision, max_batch, policy, objective_ms, queue_rows, instances,
+// scale (how many instances are wanted, and why), at_rest, batch_time_ms by size, requests, errors, p99_ms.
 nlohmann::json DescribeVersion(const ModelVersion& version);
 // How batches are formed: parameters, measured times, price, forecast beside actual, why batches closed, the last of them.
 nlohmann::json DescribeBatching(const ModelVersion& version);

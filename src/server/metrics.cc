@@ -6,7 +6,11 @@
 
 #include <functional>
 #include <limits>
+#include <map>
+#include <string>
 #include <utility>
+
+#include "containers/node_memory.h"
 
 namespace evenkeel {
 namespace {
@@ -147,20 +151,48 @@ void AddOutcomes(const std::vector<ModelMetrics>& models, Families* families) {
   }
 }
 
+struct ScaleRow {
+  const char* name;
+  const char* help;
+  MetricType type;
+  double (*value)(const ModelVersion::InstancesState&);
+};
+constexpr ScaleRow kScale[] = {
+    {"evenkeel_instances_wanted", "Instances that there are to be", MetricType::Gauge,
+     [](const auto& s) { return static_cast<double>(s.wanted); }},
+    {"evenkeel_instance_start_up_seconds", "From a worker's start to its first batch, mean of late",
+     MetricType::Gauge, [](const auto& s) { return Seconds(s.start_up); }},
+    {"evenkeel_instance_starts_total", "Workers that were started", MetricType::Counter,
+     [](const auto& s) { return static_cast<double>(s.starts); }},
+    {"evenkeel_worker_restarts_total", "Workers that ended unasked", MetricType::Counter,
+     [](const auto& s) { return static_cast<double>(s.restarts); }},
+};
+
 void AddInstances(const std::vector<ModelMetrics>& models, Families* families) {
   auto& instances =
-      families->Add("evenkeel_instances", "Instances that are ready", MetricType::Gauge);
+      families->Add("evenkeel_instances", "Instances that are ready, by shape", MetricType::Gauge);
   for (const auto& model : models) {
-    double ready = 0;
-    for (const auto& instance : model.instances) ready += instance.state == "ready" ? 1 : 0;
-    Families::Value(instances, LabelsOf(model), ready);
+    std::map<std::string, double> ready;
+    // A model at rest has a row too.
+    if (model.scale.form) ready[model.scale.form->Name()] = 0;
+    for (const auto& instance : model.instances)
+      ready[instance.form->Name()] += instance.state == "ready" ? 1 : 0;
+    for (const auto& [shape, count] : ready)
+      Families::Value(instances, With(LabelsOf(model), "shape", shape), count);
   }
-  auto& restarts = families->Add("evenkeel_worker_restarts_total", "Workers that ended unasked",
-                                 MetricType::Counter);
+  auto& memory = families->Add("evenkeel_instance_memory_bytes",
+                               "Memory that an instance's worker holds", MetricType::Gauge);
   for (const auto& model : models) {
-    double count = 0;
-    for (const auto& instance : model.instances) count += static_cast<double>(instance.restarts);
-    Families::Value(restarts, LabelsOf(model), count);
+    for (const auto& instance : model.instances) {
+      if (instance.pid <= 0) continue;
+      Families::Value(memory, With(LabelsOf(model), "instance", std::to_string(instance.id)),
+                      static_cast<double>(HeldMemory(instance.pid)));
+    }
+  }
+  for (const ScaleRow& row : kScale) {
+    auto& family = families->Add(row.name, row.help, row.type);
+    for (const auto& model : models)
+      Families::Value(family, LabelsOf(model), row.value(model.scale));
   }
 }
 

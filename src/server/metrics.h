@@ -15,7 +15,8 @@ namespace evenkeel {
 struct ModelMetrics {
   std::string name, version;
   ModelStats stats;
-  std::vector<ModelVersion::InstanceInfo> instances;
+  std::vector<InstanceSet::Info> instances;
+  ModelVersion::InstancesState scale;
   std::optional<NodeScheduler::Outlook> outlook;  // of models whose batches the node decides
 };
 

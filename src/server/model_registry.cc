@@ -362,6 +362,10 @@ bool ModelRegistry::Ready(std::vector<std::string>* why) const {
     }
     const bool serves = std::ranges::any_of(
         entry.serving, [](const auto& v) { return v.second.version->available(); });
+    const bool rests = serves && std::ranges::all_of(entry.serving, [](const auto& v) {
+                         return v.second.version->at_rest();
+                       });
+    if (rests && why) why->push_back(fmt::format("model '{}': idle (0 instances), ready", name));
     if (serves) continue;
     ready = false;
     if (why) why->push_back(fmt::format("model '{}': {} {}", name, entry.state, entry.reason));

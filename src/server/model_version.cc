@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "containers/node_memory.h"
 #include "core/check.h"
 #include "core/format.h"
 #include "core/log.h"
@@ -12,8 +13,9 @@
 namespace evenkeel {
 namespace {
 
-constexpr size_t kArenaBytes = size_t{256} << 20;  // address space, not memory
-constexpr size_t kArenaSlack = size_t{1} << 20;    // alignment of a largest request's tensors
+constexpr size_t kArenaBytes = size_t{256} << 20;      // address space, not memory
+constexpr Duration kRecent = std::chrono::minutes(1);  // that instances go down to the peak of
+constexpr size_t kArenaSlack = size_t{1} << 20;        // alignment of a largest request's tensors
 
 ipc::Layout LayoutFor(const ServingContext& context) {
   ipc::Layout layout;
@@ -24,22 +26,11 @@ ipc::Layout LayoutFor(const ServingContext& context) {
 
 }  // namespace
 
-struct ModelVersion::Slot {
-  int id = 0;
-  std::unique_ptr<Worker> worker;
-  std::unique_ptr<Alarm> restart;
-  RestartPolicy policy;
-  bool attached = false;
-  uint64_t answers_before = 0;  // of the model, when this worker came up
-  Time ready_since{};
-  Status load_failure;
-};
-
 ModelVersion::ModelVersion(ServingContext& context, ModelConfig config)
     : context_(context),
       config_(std::move(config)),
       version_(std::to_string(config_.version)),
-      threads_(config_.threads > 0 ? config_.threads : context.default_threads) {}
+      instances_(*this, config_.name, context.loop, context.clock) {}
 
 ModelVersion::~ModelVersion() = default;
 
@@ -50,72 +41,59 @@ void ModelVersion::Start(std::function<void(Status)> on_ready) {
     return Ready(
         Unsupported("model '{}': class gpu: no GPU is served on this machine yet", config_.name));
   }
-  infos_.resize(static_cast<size_t>(std::max(1, config_.instances)));
-  for (size_t i = 0; i < infos_.size(); ++i) {
-    auto slot = std::make_unique<Slot>();
-    slot->id = infos_[i].id = static_cast<int>(i);
-    infos_[i].state = "starting";
-    slot->restart = context_.loop.MakeAlarm([this, s = slot.get()] { StartWorker(*s); });
-    slots_.push_back(std::move(slot));
-  }
   // The others start once the first has shown that the model loads.
-  StartWorker(*slots_.front());
+  instances_.Start(first_form_ != nullptr ? first_form_ : FirstForm());
 }
 
-WorkerOptions ModelVersion::OptionsFor(const Slot& slot) const {
+void ModelVersion::Adopt(InstanceForm form, std::function<void(Status)> done) {
+  EK_CHECK(form.threads >= 1);
+  if (stopping_) {
+    if (done) done(Unavailable("model '{}' is being unloaded", config_.name));
+    return;
+  }
+  auto adopted = std::make_shared<const InstanceForm>(std::move(form));
+  if (instances_.form() == nullptr) {
+    first_form_ = std::move(adopted);
+    if (done) done(Status::Ok());
+    return;
+  }
+  LogInfo("model '{}': instances are of {} from now on: {}", config_.name, adopted->Name(),
+          adopted->why);
+  held_by_one_ = 0;
+  instances_.Adopt(std::move(adopted), std::move(done));
+  OnChange();
+}
+
+// What the settings say, until a selector knows better.
+std::shared_ptr<const InstanceForm> ModelVersion::FirstForm() const {
+  InstanceForm form;
+  form.threads = config_.threads > 0 ? config_.threads : context_.default_threads;
+  form.precision = config_.precision;
+  form.why = config_.threads > 0 ? "threads as the model's settings say"
+                                 : "threads as the server's settings say; nothing was measured yet";
+  return std::make_shared<const InstanceForm>(std::move(form));
+}
+
+Result<std::unique_ptr<InstanceWorker>> ModelVersion::StartWorker(int id, const InstanceForm& form,
+                                                                  WorkerEvents events) {
   WorkerOptions options;
   options.spec.executable = context_.libexec + "/evenkeel-worker-" + config_.engine;
   options.spec.cpus = context_.worker_cpus;
-  options.spec.log_name = fmt::format("{}/{}#{}", config_.name, version_, slot.id);
+  options.spec.log_name = fmt::format("{}/{}#{}", config_.name, version_, id);
   options.spec.readable = {std::filesystem::path(config_.path).parent_path().string()};
   if (!context_.cache.empty()) options.spec.writable = {context_.cache};
+  options.spec.shape = form.shape;
   options.engine.path = config_.path;
   options.engine.device = "CPU";
-  options.engine.threads = threads_;
-  options.engine.bf16 = config_.precision == Precision::kBf16;
+  options.engine.threads = form.threads;
+  options.engine.bf16 = form.precision == Precision::kBf16;
   options.engine.cache_dir = context_.cache;
   options.layout = LayoutFor(context_);
   options.may_spin = context_.cores > 1;
-  return options;
-}
-
-void ModelVersion::SetState(Slot& slot, std::string state) {
-  const std::lock_guard lock(info_mutex_);
-  InstanceInfo& info = infos_[static_cast<size_t>(slot.id)];
-  info.state = std::move(state);
-  info.pid = slot.worker ? slot.worker->pid() : 0;
-}
-
-void ModelVersion::StartWorker(Slot& slot) {
-  if (ended_ || slot.worker != nullptr) return;
-  WorkerEvents events;
-  events.loaded = [this, &slot](LoadedModel loaded) { OnLoaded(slot, std::move(loaded)); };
-  // After EndWorkers() a worker may still tell of events for a turn: the slot has let go of it then.
-  events.failed = [&slot](const Status& status) {
-    slot.load_failure = status;
-    if (slot.worker) slot.worker->Kill(status.message());
-  };
-  events.readable = [this, &slot] {
-    if (slot.attached) dispatcher_->OnChannelReadable(slot.id);
-  };
-  events.ended = [this, &slot](const std::string& how) {
-    if (slot.worker) OnEnded(slot, how);
-  };
-  auto worker = Worker::Start(OptionsFor(slot), context_.runtime, context_.loop, context_.clock,
+  auto worker = Worker::Start(std::move(options), context_.runtime, context_.loop, context_.clock,
                               std::move(events));
-  if (!worker.ok()) {
-    if (on_ready_) return Ready(worker.status());
-    LogError("model '{}': a worker could not be started: {}", config_.name,
-             worker.status().ToString());
-    if (!available()) {
-      dispatcher_->SetUnavailable(Unavailable("model '{}': its worker could not be started: {}",
-                                              config_.name, worker.status().message()));
-    }
-    slot.restart->Set(context_.clock.Now() + RestartPolicy::kLongestPause);
-    return;
-  }
-  slot.worker = std::move(*worker);
-  SetState(slot, "starting");
+  if (!worker.ok()) return worker.status();
+  return std::unique_ptr<InstanceWorker>(std::move(*worker));
 }
 
 Status ModelVersion::MakeDispatcher(LoadedModel loaded) {
@@ -136,14 +114,14 @@ Status ModelVersion::MakeDispatcher(LoadedModel loaded) {
   options.default_priority = config_.default_priority;
   options.input_capacity = LayoutFor(context_).input_capacity;
   options.node = context_.node;
-  options.threads = threads_;
-  options.spare_core = context_.cores > threads_;
-  options.on_warm = [this](int id, const Status&) { OnWarm(id); };
-  options.on_hang = [this](int id) {
-    Slot& slot = *slots_[static_cast<size_t>(id)];
-    LogWarning("model '{}': instance {} takes too long over a batch and is ended", config_.name,
-               id);
-    if (slot.worker) slot.worker->Kill("hung");
+  options.cores = context_.cores;
+  options.on_warm = [this](int id, const Status&) { instances_.OnWarm(id); };
+  options.on_hang = [this](int id) { instances_.OnHang(id); };
+  options.on_starved = [this, weak = weak_from_this()] {
+    // On any thread; this version may be gone when the loop gets there.
+    context_.loop.Post([weak] {
+      if (const auto self = weak.lock()) self->OnStarved();
+    });
   };
   options.on_inputs = [stream = samples_.get()](std::span<const TensorView> inputs, int64_t rows) {
     stream->Offer(inputs, rows);
@@ -152,27 +130,114 @@ Status ModelVersion::MakeDispatcher(LoadedModel loaded) {
   return Status::Ok();
 }
 
-void ModelVersion::OnLoaded(Slot& slot, LoadedModel loaded) {
-  if (ended_) return;
+Dispatcher* ModelVersion::OnLoaded(LoadedModel loaded) {
   if (dispatcher_ == nullptr) {
-    if (const Status status = MakeDispatcher(std::move(loaded)); !status.ok()) return Ready(status);
+    if (const Status status = MakeDispatcher(std::move(loaded)); !status.ok()) {
+      Ready(status);
+      return nullptr;
+    }
   }
-  slot.attached = true;
-  dispatcher_->Attach(slot.id, slot.worker->channel());
+  return dispatcher_.get();
 }
 
-void ModelVersion::OnWarm(int id) {
-  Slot& slot = *slots_[static_cast<size_t>(id)];
-  workers_up_.fetch_add(1, std::memory_order_relaxed);
-  slot.answers_before = dispatcher_->Stats().success.count;
-  slot.ready_since = context_.clock.Now();
-  SetState(slot, "ready");
+void ModelVersion::OnReady(int /*id*/) {
+  no_room_ = false;
+  at_rest_ = false;
   dispatcher_->SetUnavailable(Status::Ok());
-  Ready(Status::Ok());
-  for (const auto& other : slots_) {
-    if (other->worker == nullptr && other->policy.useless_ends() == 0 && !stopping_)
-      StartWorker(*other);
+  if (serves_since_ == Time{}) {
+    serves_since_ = context_.clock.Now();
+    if (!stopping_ && context_.keeper != nullptr) {
+      context_.keeper->Join(this);
+    } else if (!stopping_) {
+      instances_.SetWanted(std::max(1, config_.instances));
+    }
   }
+  Ready(Status::Ok());
+}
+
+void ModelVersion::OnChange() {
+  {
+    const std::lock_guard lock(info_mutex_);
+    state_.form = instances_.form();
+    state_.start_up = instances_.start_up();
+    state_.wanted = instances_.wanted();
+  }
+  if (context_.keeper != nullptr) context_.keeper->Ask();
+}
+
+// Something waits, and no instance is there that could run it.
+void ModelVersion::OnStarved() {
+  if (!stopping_ && context_.keeper != nullptr) return context_.keeper->Ask();
+  if (instances_.count() == 0) instances_.SetWanted(1);
+}
+
+int ModelVersion::LeastInstances() const {
+  // A number that was fixed stays, unless the model's own settings say otherwise.
+  const int otherwise = config_.instances > 0 ? config_.instances : context_.min_instances;
+  return config_.min_instances.value_or(otherwise);
+}
+
+Duration ModelVersion::KeepAlive() const {
+  return config_.keep_alive.value_or(context_.keep_alive);
+}
+
+int64_t ModelVersion::HeldByOne() const {
+  int64_t most = held_by_one_;
+  for (const auto& info : instances_.Infos()) {
+    if (info.form == instances_.form() && info.state == "ready")
+      most = std::max(most, HeldMemory(info.pid));
+  }
+  const auto& shape = instances_.form()->shape;
+  return most > 0 || !shape ? most : shape->memory_bytes;
+}
+
+policy::InstancesView ModelVersion::Look(Time /*now*/) {
+  const Dispatcher::Demand demand = dispatcher_->DemandNow(instances_.start_up(), kRecent);
+  held_by_one_ = HeldByOne();
+  policy::InstancesView view;
+  view.rate_rps = demand.load.rate_rps;
+  view.peak_rps = demand.load.peak_rps;
+  view.batch_rows = demand.load.batch_rows;
+  view.batch_time = demand.load.batch_time;
+  view.start_up = instances_.start_up();
+  view.cores = instances_.form()->cores();
+  view.memory_bytes = held_by_one_;
+  view.up = instances_.up();
+  view.starting = instances_.starting();
+  view.ending = instances_.ending();
+  view.last_request = demand.load.last_arrival;
+  view.since = serves_since_;
+  view.waits = demand.has_work;
+  if (config_.instances > 0) view.fixed = config_.instances;
+  view.min_instances = LeastInstances();
+  view.min_pinned = config_.min_instances.has_value();
+  view.keep_alive = KeepAlive();
+  return view;
+}
+
+void ModelVersion::Follow(const policy::InstancesPlan& plan) {
+  if (stopping_) return;
+  if (const int before = instances_.wanted(); before != plan.wanted) {
+    LogInfo("model '{}': {} instances instead of {}: {}", config_.name, plan.wanted, before,
+            plan.why);
+  }
+  instances_.SetWanted(plan.wanted);
+  if (plan.no_room) {
+    // Nobody is made to wait for what may never come.
+    no_room_ = true;
+    dispatcher_->SetUnavailable(Unavailable(
+        "model '{}' has no instance, and there is no memory for one: {}", config_.name, plan.why));
+  } else if (no_room_ || (plan.wanted == 0 && instances_.count() == 0)) {
+    no_room_ = false;
+    dispatcher_->SetUnavailable(Status::Ok());
+  }
+  if (plan.wanted == 0) at_rest_ = !plan.no_room;
+  const std::lock_guard lock(info_mutex_);
+  state_.wanted = plan.wanted;
+  state_.why = plan.why;
+  state_.form = instances_.form();
+  state_.start_up = instances_.start_up();
+  state_.memory_bytes = held_by_one_;
 }
 
 void ModelVersion::Ready(const Status& status) {
@@ -182,36 +247,26 @@ void ModelVersion::Ready(const Status& status) {
   Stop([callback = std::move(callback), status] { callback(status); });
 }
 
-void ModelVersion::OnEnded(Slot& slot, const std::string& how) {
-  const bool was_ready = [&] {
-    const std::lock_guard lock(info_mutex_);
-    InstanceInfo& info = infos_[static_cast<size_t>(slot.id)];
-    info.last_end = how;
-    ++info.restarts;
-    return info.state == "ready";
-  }();
-  if (was_ready) workers_up_.fetch_sub(1, std::memory_order_relaxed);
-  if (std::exchange(slot.attached, false)) dispatcher_->Detach(slot.id);
-  // Time spent loading does no good: a worker that dies after a long load must not look useful.
-  const Duration life = was_ready ? context_.clock.Now() - slot.ready_since : Duration::zero();
-  // The worker is calling us: it is let go of once its event is over.
-  context_.loop.Post([keep = std::shared_ptr<Worker>(std::move(slot.worker))] {});
-  SetState(slot, "waiting to restart");
-  if (ended_) return;
-  if (!slot.load_failure.ok() && on_ready_) return Ready(slot.load_failure);
-  const uint64_t answers =
-      dispatcher_ ? dispatcher_->Stats().success.count - slot.answers_before : 0;
-  const Duration pause = slot.policy.OnEnd(life, was_ready ? answers : 0);
-  LogWarning("model '{}': worker of instance {} ended ({}), restart in {:.1f} s", config_.name,
-             slot.id, how, Seconds(pause));
-  if (on_ready_ && slot.policy.useless_ends() >= RestartPolicy::kLoadAttempts) {
-    return Ready(Internal("model '{}': its workers end while loading: {}", config_.name, how));
+void ModelVersion::OnTrouble(const InstanceTrouble& trouble) {
+  using Kind = InstanceTrouble::Kind;
+  if (on_ready_) {
+    if (trouble.kind != Kind::kEnded) return Ready(trouble.why);
+    if (trouble.useless_ends >= RestartPolicy::kLoadAttempts) {
+      Ready(Internal("model '{}': its workers end while loading: {}", config_.name, trouble.how));
+    }
+    return;
   }
-  if (!on_ready_ && !available() && pause >= RestartPolicy::kTooLong) {
-    dispatcher_->SetUnavailable(
-        Unavailable("model '{}': its workers end again and again, last: {}", config_.name, how));
+  if (trouble.kind == Kind::kNotStarted) {
+    LogError("model '{}': a worker could not be started: {}", config_.name, trouble.why.ToString());
   }
-  slot.restart->Set(context_.clock.Now() + pause);
+  if (instances_.up() > 0 || trouble.pause < RestartPolicy::kTooLong) return;
+  at_rest_ = false;
+  dispatcher_->SetUnavailable(
+      trouble.kind == Kind::kNotStarted
+          ? Unavailable("model '{}': its worker could not be started: {}", config_.name,
+                        trouble.why.message())
+          : Unavailable("model '{}': its workers end again and again, last: {}", config_.name,
+                        trouble.how));
 }
 
 void ModelVersion::Stop(std::function<void()> on_stopped) {
@@ -224,7 +279,9 @@ void ModelVersion::Stop(std::function<void()> on_stopped) {
     // Callbacks of this turn may still be on the stack.
     context_.loop.Post([self = std::exchange(self_, nullptr), on_stopped] { on_stopped(); });
   };
+  if (context_.keeper != nullptr) context_.keeper->Leave(this);
   if (dispatcher_ == nullptr) return finish();
+  if (instances_.count() == 0 && dispatcher_->DemandNow({}, {}).has_work) instances_.SetWanted(1);
   // A worker that is being restarted is waited for: accepted requests are not lost.
   dispatcher_->Drain(std::move(finish));
 }
@@ -233,26 +290,26 @@ void ModelVersion::Abandon() {
   if (dispatcher_ == nullptr) return;
   dispatcher_->SetUnavailable(Unavailable("model '{}' is being unloaded", config_.name));
   // What runs would be waited for until it counts as hung.
-  for (const auto& slot : slots_) {
-    if (slot->worker) slot->worker->Kill("the server is ending");
-  }
+  instances_.KillAll("the server is ending");
 }
 
 void ModelVersion::EndWorkers() {
-  ended_ = true;
-  for (const auto& slot : slots_) {
-    slot->restart.reset();
-    if (std::exchange(slot->attached, false)) dispatcher_->Detach(slot->id);
-    if (slot->worker)
-      context_.loop.Post([keep = std::shared_ptr<Worker>(std::move(slot->worker))] {});
-  }
+  instances_.End();
   if (dispatcher_) dispatcher_->Close();
-  workers_up_.store(0, std::memory_order_relaxed);
 }
 
-std::vector<ModelVersion::InstanceInfo> ModelVersion::Instances() const {
-  const std::lock_guard lock(info_mutex_);
-  return infos_;
+ModelVersion::InstancesState ModelVersion::InstancesNow() const {
+  InstancesState state;
+  {
+    const std::lock_guard lock(info_mutex_);
+    state = state_;
+  }
+  state.up = instances_.up();
+  state.starts = instances_.starts();
+  state.restarts = instances_.restarts();
+  state.min_instances = LeastInstances();
+  state.keep_alive = KeepAlive();
+  return state;
 }
 
 std::string ModelVersion::EngineInfo() const {

@@ -17,8 +17,8 @@
 #include "core/model_config.h"
 #include "frontends/service.h"
 #include "profiling/sampler.h"
-#include "server/restart_policy.h"
-#include "server/worker.h"
+#include "server/instance_keeper.h"
+#include "server/instance_set.h"
 
 namespace evenkeel {
 
@@ -37,9 +37,16 @@ struct ServingContext {
   int cores = 1;  // that the daemon and its workers may use, together
   NodeScheduler* node =
       nullptr;  // decides for the models with `policy: auto`; null: each for itself
+  InstanceKeeper* keeper = nullptr;  // decides how many instances; null: as the settings say
+  // Of models whose settings name none.
+  int min_instances = 1;
+  Duration keep_alive = std::chrono::minutes(5);
 };
 
-class ModelVersion final : public ServedModel, public std::enable_shared_from_this<ModelVersion> {
+class ModelVersion final : public ServedModel,
+                           public std::enable_shared_from_this<ModelVersion>,
+                           private InstanceSet::Owner,
+                           private InstanceKeeper::Member {
  public:
   ModelVersion(ServingContext& context, ModelConfig config);
   ~ModelVersion() override;
@@ -48,6 +55,10 @@ class ModelVersion final : public ServedModel, public std::enable_shared_from_th
   void Start(std::function<void(Status)> on_ready);
   // Answers what was accepted, then ends the workers. `on_stopped` is called once, on the loop. Call once.
   void Stop(std::function<void()> on_stopped);
+  // Its instances are to be of `form` from now on: those are started and warmed, then those of the former form end one after the
+  // other; no request is dropped. At rest, or before Start(), the next start uses it. `done` (may be empty) is called once, on the loop: ok, or why
+  // the former form stays (no such instance could be had, or the model was stopped). On the loop.
+  void Adopt(InstanceForm form, std::function<void(Status)> done = {});
   // Hastens Stop(): what still waits is answered kUnavailable.
   void Abandon();
 
@@ -63,49 +74,64 @@ class ModelVersion final : public ServedModel, public std::enable_shared_from_th
   std::string_view policy() const { return dispatcher_->policy(); }
   std::optional<NodeScheduler::Outlook> Outlook() const { return dispatcher_->Outlook(); }
   Duration objective() const { return dispatcher_->objective(); }
-  // False while no worker is up.
-  bool available() const { return workers_up_.load(std::memory_order_relaxed) > 0; }
+  // A request would be answered: an instance is up, or the next one starts when a request comes.
+  bool available() const { return instances_.up() > 0 || at_rest(); }
+  // It has no instance, on purpose.
+  bool at_rest() const { return at_rest_.load(std::memory_order_relaxed); }
 
-  struct InstanceInfo {
-    int id = 0;
-    pid_t pid = 0;
-    std::string state;  // "starting", "ready", "waiting to restart"
-    uint64_t restarts = 0;
-    std::string last_end;  // how the previous worker ended
+  std::vector<InstanceSet::Info> Instances() const { return instances_.Infos(); }
+  struct InstancesState {
+    int wanted = 0, up = 0;
+    std::string why;                           // as many are wanted
+    std::shared_ptr<const InstanceForm> form;  // of those that are started now
+    Duration start_up{};                       // until one is up, as measured; 0: not yet
+    uint64_t starts = 0, restarts = 0;         // of workers, since the model was loaded
+    int64_t memory_bytes = 0;                  // that one holds and would give back; 0: not known
+    int min_instances = 0;
+    Duration keep_alive{};
   };
-  std::vector<InstanceInfo> Instances() const;
+  InstancesState InstancesNow() const;
   std::string EngineInfo() const;  // JSON object, as the worker told it
-  int threads() const { return threads_; }
 
  private:
-  struct Slot;  // of one instance: its worker and its restarts
+  // InstanceSet::Owner
+  Result<std::unique_ptr<InstanceWorker>> StartWorker(int id, const InstanceForm& form,
+                                                      WorkerEvents events) override;
+  Dispatcher* OnLoaded(LoadedModel loaded) override;
+  void OnReady(int id) override;
+  void OnTrouble(const InstanceTrouble& trouble) override;
+  void OnChange() override;
+  // InstanceKeeper::Member
+  policy::InstancesView Look(Time now) override;
+  void Follow(const policy::InstancesPlan& plan) override;
 
-  WorkerOptions OptionsFor(const Slot& slot) const;
-  void StartWorker(Slot& slot);
-  void OnLoaded(Slot& slot, LoadedModel loaded);
-  void OnEnded(Slot& slot, const std::string& how);
-  void OnWarm(int id);
+  std::shared_ptr<const InstanceForm> FirstForm() const;
   void Ready(const Status& status);
+  void OnStarved();
+  int LeastInstances() const;
+  Duration KeepAlive() const;
+  int64_t HeldByOne() const;
   Status MakeDispatcher(LoadedModel loaded);
   void EndWorkers();
-  void SetState(Slot& slot, std::string state);
 
   ServingContext& context_;
   const ModelConfig config_;
   const std::string version_;
-  const int threads_;
   std::unique_ptr<Dispatcher> dispatcher_;  // made when the first worker has told the signature
   std::shared_ptr<SampleStream> samples_;
-  std::vector<std::unique_ptr<Slot>> slots_;
+  InstanceSet instances_;                           // goes before the dispatcher
+  std::shared_ptr<const InstanceForm> first_form_;  // adopted before Start()
+  Time serves_since_{};
+  int64_t held_by_one_ = 0;  // bytes, the most seen of an instance of the current form
+  bool no_room_ = false;     // calls are refused since there is no memory for an instance
+  std::atomic<bool> at_rest_{false};
   std::function<void(Status)> on_ready_;
   bool stopping_ = false;               // Stop() was called
-  bool ended_ = false;                  // no worker is started any more
   std::shared_ptr<ModelVersion> self_;  // while workers or alarms may call back
 
-  std::atomic<int> workers_up_{0};  // read by health checks on any thread
-  mutable std::mutex info_mutex_;   // guards infos_, engine_
-  std::vector<InstanceInfo> infos_;
+  mutable std::mutex info_mutex_;  // guards what follows
   std::string engine_;
+  InstancesState state_;
 };
 
 }  // namespace evenkeel

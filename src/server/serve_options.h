@@ -33,6 +33,11 @@ struct ServeOptions {
   std::vector<int>
       worker_cpus;  // cores that workers are bound to; empty: all that the process may use
   int threads = 0;  // of an instance whose manifest names none; 0 to 1024, 0: as many as cores
+  int min_instances = 1;  // that a model keeps without requests; 0 to 64
+  Duration keep_alive =
+      std::chrono::minutes(5);  // without requests, until those are left; 0 to 1 year
+  int64_t memory_headroom =
+      0;  // bytes that instances leave free; 0: max(5 % of the memory, 256 MiB)
   std::string runtime = "process";  // none, process, cgroup, oci, auto; see containers/runtime.h
   std::string batching = "auto";    // the node's policy: auto, method, gated-greedy, greedy, none
   bool save_power = false;  // wait within the objectives for larger batches, to save core time

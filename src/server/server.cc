@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "containers/node_memory.h"
 #include "containers/runtime.h"
 #include "core/format.h"
 #include "core/log.h"
@@ -107,6 +108,8 @@ class Server {
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<Sampler> sampler_;
   std::unique_ptr<NodeScheduler> node_;
+  const NodeMemoryGauge memory_;
+  std::unique_ptr<InstanceKeeper> keeper_;
   std::unique_ptr<ServingContext> context_;
   std::unique_ptr<ModelRegistry> registry_;
   std::unique_ptr<ServiceImpl> service_;
@@ -179,11 +182,20 @@ Status Server::Start() {
   node_ =
       std::make_unique<NodeScheduler>(std::move(*policy), std::max(1, cores), options_.save_power,
                                       *loops_.front(), SteadyClock::Instance());
-  context_ = std::make_unique<ServingContext>(ServingContext{
-      *loops_.front(), SteadyClock::Instance(), *runtime_, *sampler_, *libexec,
-      error ? std::string() : compiled, options_.worker_cpus,
-      options_.threads > 0 ? options_.threads : std::max(1, cores), options_.max_body_bytes,
-      options_.samples, CoresOf(options_.worker_cpus), node_.get()});
+  InstanceKeeper::Options keeping;
+  keeping.cores = std::max(1, cores);
+  keeping.headroom_bytes = options_.memory_headroom > 0
+                               ? options_.memory_headroom
+                               : policy::DefaultHeadroom(memory_.Read().total_bytes);
+  keeping.free_memory = [this] { return memory_.Read().free_bytes; };
+  keeper_ = std::make_unique<InstanceKeeper>(std::move(keeping), *loops_.front(),
+                                             SteadyClock::Instance());
+  context_ = std::make_unique<ServingContext>(
+      ServingContext{*loops_.front(), SteadyClock::Instance(), *runtime_, *sampler_, *libexec,
+                     error ? std::string() : compiled, options_.worker_cpus,
+                     options_.threads > 0 ? options_.threads : std::max(1, cores),
+                     options_.max_body_bytes, options_.samples, CoresOf(options_.worker_cpus),
+                     node_.get(), keeper_.get(), options_.min_instances, options_.keep_alive});
   registry_ = std::make_unique<ModelRegistry>(*context_, options_.models);
   service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_);
   EK_RETURN_IF_ERROR(Listen());

@@ -159,7 +159,7 @@ std::string ServiceImpl::MetricsText() const {
   if (serving.ok()) {
     for (const auto& version : *serving) {
       models.push_back({version->name(), version->version(), version->Stats(), version->Instances(),
-                        version->Outlook()});
+                        version->InstancesNow(), version->Outlook()});
     }
   }
   return RenderMetrics(models, registry_.context().cores);

@@ -27,6 +27,16 @@ struct WorkerEvents {
       ended;  // "signal 9 (Killed)", "exit 1", "load took longer than 300 s"
 };
 
+// A running worker, as the set of instances sees it.
+class InstanceWorker {
+ public:
+  virtual ~InstanceWorker() = default;
+  virtual pid_t pid() const = 0;  // 0 while a container is being made
+  virtual ipc::Channel* channel() = 0;
+  // Ends the process; `ended` follows with `why`.
+  virtual void Kill(std::string why) = 0;
+};
+
 struct WorkerOptions {
   WorkerSpec spec;  // executable, cpus, log_name; args and inherit are filled in here
   EngineOptions engine;
@@ -36,18 +46,17 @@ struct WorkerOptions {
   Duration load_timeout = std::chrono::seconds(300);
 };
 
-class Worker {
+class Worker final : public InstanceWorker {
  public:
   static Result<std::unique_ptr<Worker>> Start(WorkerOptions options, Runtime& runtime,
                                                EventLoop& loop, const Clock& clock,
                                                WorkerEvents events);
-  ~Worker();
+  ~Worker() override;
 
-  pid_t pid() const { return process_->pid(); }
-  ipc::Channel* channel() { return channel_.get(); }
+  pid_t pid() const override { return process_->pid(); }
+  ipc::Channel* channel() override { return channel_.get(); }
   Time started() const { return started_; }
-  // Ends the process; `ended` follows with `why`.
-  void Kill(std::string why);
+  void Kill(std::string why) override;
 
  private:
   Worker(EventLoop& loop, WorkerEvents events) : loop_(loop), events_(std::move(events)) {}
