@@ -60,7 +60,7 @@ void List(const PsOptions& options) {
       listing.rows.push_back(
           {name, TextAt(model, "version"), index, TextAt(instance, "state"),
            TextAt(instance, "pid"), BytesAt(instance, "rss_bytes"), TextAt(instance, "threads"),
-           TextAt(instance, "restarts"), TextAt(instance, "form"), TextAt(model, "engine"),
+           TextAt(instance, "restarts"), TextAt(instance, "shape"), TextAt(model, "engine"),
            TextAt(model, "queue_rows"), MillisecondsAt(model, "p99_ms"),
            TextAt(instance, "last_end"), TextAt(scale, "wanted"), TextAt(scale, "why")});
       listing.names.push_back(name + "/" + TextAt(model, "version") + "#" + index);

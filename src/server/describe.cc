@@ -154,7 +154,7 @@ nlohmann::json DescribeVersion(const ModelVersion& version) {
                                   {"rss_bytes", instance.pid > 0 ? ResidentBytes(instance.pid) : 0},
                                   {"restarts", instance.restarts},
                                   {"last_end", instance.last_end},
-                                  {"form", instance.form->Name()},
+                                  {"shape", instance.form->Name()},
                                   {"threads", instance.form->threads}});
   }
   model["scale"] = InstancesToJson(version);
