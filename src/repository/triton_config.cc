@@ -57,10 +57,14 @@ Json InstanceGroupJson(const ModelConfig& config) {
   const char* kind = config.device == DeviceClass::kGpu   ? "KIND_GPU"
                      : config.device == DeviceClass::kCpu ? "KIND_CPU"
                                                           : "KIND_AUTO";
-  return {{"name", config.name},       {"kind", kind},
-          {"count", std::max(1, config.instances)}, {"gpus", Json::array()},
-          {"profile", Json::array()},  {"passive", false},
-          {"host_policy", ""},         {"secondary_devices", Json::array()}};
+  return {{"name", config.name},
+          {"kind", kind},
+          {"count", std::max(1, config.instances)},
+          {"gpus", Json::array()},
+          {"profile", Json::array()},
+          {"passive", false},
+          {"host_policy", ""},
+          {"secondary_devices", Json::array()}};
 }
 
 // The fields that a JSON document gives, and its refusal when it is malformed, too deep or repeats a key: protobuf's own
