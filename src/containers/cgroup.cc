@@ -63,7 +63,7 @@ Status Cgroup::SetV1(const Limits& limits) const {
       files.Write(File("cpuset", "cpuset.cpus"),
                   limits.cpus.empty() ? *all : fmt::format("{}", fmt::join(limits.cpus, ","))));
   EK_RETURN_IF_ERROR(files.Write(File("cpu", "cpu.shares"),
-                                 std::to_string(std::max(2, limits.milli_cores * 1024 / 1000))));
+                                 std::to_string(std::max(2, limits.weight() * 1024 / 1000))));
   if (limits.quota) {
     EK_RETURN_IF_ERROR(
         files.Write(File("cpu", "cpu.cfs_period_us"), std::to_string(kQuotaPeriodUs)));
@@ -94,7 +94,7 @@ Status Cgroup::SetV2(const Limits& limits) const {
   }
   // 100 is the weight of a group that nobody set: a worker of one core counts as much.
   EK_RETURN_IF_ERROR(
-      set("cpu.weight", std::to_string(std::clamp(limits.milli_cores / 10, 1, 10'000))));
+      set("cpu.weight", std::to_string(std::clamp(limits.weight() / 10, 1, 10'000))));
   if (limits.quota) {
     EK_RETURN_IF_ERROR(set("cpu.max", fmt::format("{} {}", limits.quota_us(), kQuotaPeriodUs)));
   }

@@ -17,11 +17,14 @@ inline constexpr int64_t kQuotaPeriodUs = 10'000;
 struct Limits {
   std::vector<int> cpus;     // processors it may run on; empty: the daemon's
   int milli_cores = 1000;    // its weight against others where cores are short
+  bool background = false;   // a twentieth of that weight
   bool quota = false;        // also when they are not: milli_cores of time in each period, no more
   int64_t memory_bytes = 0;  // with swap, 0: no limit
   int pids = 512;            // threads and processes, 1 to 4,194,304
 
   int64_t quota_us() const { return kQuotaPeriodUs * milli_cores / 1000; }
+  // Milli-cores that its weight stands for.
+  int weight() const { return background ? milli_cores / 20 : milli_cores; }
 };
 
 // Fractions of a core are held by quota; whole cores only by weight, unless `hard_cap` asks for a quota: a worker that

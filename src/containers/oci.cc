@@ -216,6 +216,7 @@ Result<ContainerRequest> OciRuntime::RequestFor(const WorkerSpec& spec, const st
   request.init = options_.init;
   request.cgroups_path = host_->RuncPath(CgroupBase(options_.label) + "/" + id);
   request.limits = LimitsOf(spec.shape, spec.cpus, spec.hard_cap);
+  request.limits.background = spec.background;
   request.limit_swap = swap_limited_;
   request.cgroup_namespace = cgroup_namespace_;
   request.user_namespace = user_namespace_;

@@ -58,7 +58,7 @@ Json Namespaces(const ContainerRequest& request) {
 
 Json Resources(const ContainerRequest& request) {
   const Limits& limits = request.limits;
-  Json cpu = {{"shares", std::max(2, limits.milli_cores * 1024 / 1000)}};
+  Json cpu = {{"shares", std::max(2, limits.weight() * 1024 / 1000)}};
   if (!limits.cpus.empty()) cpu["cpus"] = fmt::format("{}", fmt::join(limits.cpus, ","));
   if (limits.quota) {
     cpu["period"] = kQuotaPeriodUs;

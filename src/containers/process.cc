@@ -183,7 +183,8 @@ Status ProcessRuntime::Confine(const WorkerSpec& spec, Confinement* confinement,
                                std::vector<int>* join) {
   if (rung_ != Rung::kCgroup) return Status::Ok();
   if (spec.shape) EK_RETURN_IF_ERROR(CheckFits(*spec.shape, capacity_));
-  const Limits limits = LimitsOf(spec.shape, spec.cpus, spec.hard_cap);
+  Limits limits = LimitsOf(spec.shape, spec.cpus, spec.hard_cap);
+  limits.background = spec.background;
   const Cgroup group(*host_, fmt::format("{}/w{}", CgroupBase(label_), count_.fetch_add(1)));
   EK_RETURN_IF_ERROR(group.Create(limits));
   confinement->group = group;

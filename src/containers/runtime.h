@@ -38,6 +38,8 @@ struct WorkerSpec {
   // The rest is for the rungs that can: cgroup and oci hold a worker to its shape, oci shows it only these files.
   std::optional<WorkerShape> shape;  // empty: no limit of memory or cores
   bool hard_cap = false;             // a quota for whole cores too; see LimitsOf()
+  bool background =
+      false;  // gives way: least weight against whatever else wants the cores, where the rung and kernel allow
   std::vector<std::string>
       readable;  // absolute: files and folders, besides the program and its libraries
   std::vector<std::string> writable;  // absolute: folders

@@ -34,6 +34,7 @@ struct ChildPlan {
   std::vector<int> renumber;  // element i is moved to 3 + i, after which `keep` holds
   std::vector<int> join;      // cgroup.procs files
   bool plain = false;
+  bool background = false;
   const cpu_set_t* cpus = nullptr;
   int null_fd = -1, log_fd = -1;
   int error_fd = -1;  // a pipe that exec closes: errno goes there when there is no exec
@@ -56,6 +57,15 @@ void PreferredByOomKiller() {
   ::close(fd);
 }
 
+// Niceness counts within a session only where the kernel groups sessions, so the session is made nice too. Allowed to fail.
+void GiveWay() {
+  ::setpriority(PRIO_PROCESS, 0, 19);
+  const int fd = ::open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  static_cast<void>(!::write(fd, "19", 2));
+  ::close(fd);
+}
+
 // Runs in the child between vfork and exec. Async-signal-safe calls only, and no write to the memory that it shares.
 [[noreturn]] void RunChild(const ChildPlan& plan) {
   const auto fail = [&plan] {
@@ -74,6 +84,7 @@ void PreferredByOomKiller() {
   if (!plan.plain) ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   if (plan.cpus != nullptr && ::sched_setaffinity(0, sizeof(cpu_set_t), plan.cpus) != 0) fail();
   if (!plan.plain) PreferredByOomKiller();
+  if (plan.background) GiveWay();
   if (::dup2(plan.null_fd, 0) < 0 || ::dup2(plan.log_fd, 1) < 0 || ::dup2(plan.log_fd, 2) < 0) {
     fail();
   }
@@ -199,6 +210,7 @@ Result<Spawner::Started> StartHere(const WorkerSpec& spec, int log_fd,
   }
   plan.join = options.join;
   plan.plain = options.plain;
+  plan.background = spec.background;
   plan.keep.push_back(plan.error_fd);
   std::ranges::sort(plan.keep);
   plan.keep.erase(std::ranges::unique(plan.keep).begin(), plan.keep.end());

@@ -19,17 +19,11 @@ namespace {
 constexpr size_t kArenaBytes = size_t{256}
                                << 20;  // address space of a slot, each way, as in serving
 constexpr int kWarmRuns = 2;
+// A container with a quota may spend a period's at once after a pause.
+constexpr Duration kQuotaStint = 10 * std::chrono::microseconds(kQuotaPeriodUs);
 constexpr size_t kComparedRows = 32;
 
 Time Now() { return SteadyClock::Instance().Now(); }
-
-WorkerShape ToWorkerShape(const CellShape& shape) {
-  WorkerShape out;
-  out.milli_cores = shape.milli_cores;
-  out.memory_bytes = shape.memory_bytes;
-  if (shape.gpu()) out.gpu = GpuShape{0, shape.gpu_cores, shape.gpu_memory_bytes};
-  return out;
-}
 
 double Percentile(std::vector<double> sorted, double share) {
   std::ranges::sort(sorted);
@@ -41,11 +35,77 @@ double Sum(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0);
 }
 
+// Time that a process's threads were runnable and had no core; 0 where the kernel does not tell.
+double WaitedForCores(pid_t pid) {
+  if (pid <= 0) return 0;
+  std::error_code error;
+  double ns = 0;
+  for (const auto& task :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), error)) {
+    std::ifstream in(task.path() / "schedstat");
+    double ran = 0, waited = 0;
+    if (in >> ran >> waited) ns += waited;
+  }
+  return ns * 1e-9;
+}
+
 }  // namespace
 
-// Microseconds of the runs that count.
+CellShape ToCellShape(const WorkerShape& shape) {
+  CellShape cell{shape.milli_cores, shape.memory_bytes, 0, 0};
+  if (shape.gpu) {
+    cell.gpu_cores = shape.gpu->cores;
+    cell.gpu_memory_bytes = shape.gpu->memory_bytes;
+  }
+  return cell;
+}
+
+WorkerShape ToWorkerShape(const CellShape& shape) {
+  WorkerShape out;
+  out.milli_cores = shape.milli_cores;
+  out.memory_bytes = shape.memory_bytes;
+  if (shape.gpu()) out.gpu = GpuShape{0, shape.gpu_cores, shape.gpu_memory_bytes};
+  return out;
+}
+
+// The runs that count, and how long the cell ran for them.
 struct ContainerCells::Times {
-  std::vector<double> batch, single;
+  std::vector<double> batch, single;  // microseconds each
+  double batch_us = 0, single_us = 0;
+  Duration active{};
+
+  void Add(bool is_batch, double us) {
+    (is_batch ? batch : single).push_back(us);
+    (is_batch ? batch_us : single_us) += us;
+  }
+};
+
+// Which run comes next: a batch, then its items one by one, and again.
+class ContainerCells::Rounds {
+ public:
+  explicit Rounds(int batch) : batch_(batch) {}
+
+  struct Run {
+    bool is_batch;
+    size_t first;  // row of the pool
+  };
+  // `all_items`: every item of the batch is to be run by itself, not just one.
+  Run Next(bool all_items, size_t* cursor) {
+    if (batch_ > 1 && due_ > 0) {
+      --due_;
+      return {false, item_++};
+    }
+    *cursor += static_cast<size_t>(batch_);
+    item_ = *cursor;
+    due_ = all_items ? batch_ : 1;
+    return {true, *cursor};
+  }
+  int batch() const { return batch_; }
+
+ private:
+  const int batch_;
+  int due_ = 0;  // items of the round
+  size_t item_ = 0;
 };
 
 ContainerCells::ContainerCells(CellRunnerOptions options, Runtime& runtime)
@@ -71,17 +131,49 @@ CellWorkerOptions ContainerCells::OptionsFor(const std::optional<CellShape>& sha
   o.engine.cache_dir = options_.cache;
   o.layout.input_capacity = o.layout.output_capacity = kArenaBytes;
   o.load_timeout = options_.load_timeout;
+  o.spec.background = options_.background;
   o.cancel_fd = options_.cancel_fd;
   return o;
 }
 
+template <typename Body>
+Status ContainerCells::InStint(Body body, bool* counts) {
+  if (options_.gate == nullptr) return body();
+  EK_RETURN_IF_ERROR(options_.gate->Begin());
+  const Time begin = Now();
+  const double core_s = CoreSeconds();
+  const pid_t pid = worker_ ? worker_->pid() : 0;
+  const double wait_s = WaitedForCores(pid);
+  const Status status = body();
+  Stint stint{Now() - begin, CoreSeconds() - core_s, 0};
+  if (worker_ && worker_->pid() == pid) stint.wait_s = std::max(0.0, WaitedForCores(pid) - wait_s);
+  const bool good = options_.gate->End(stint);
+  if (counts != nullptr) *counts = good;
+  return status;
+}
+
+// Of all workers so far.
+double ContainerCells::CoreSeconds() const {
+  return retired_core_s_ + (worker_ ? worker_->Usage().cpu_s.value_or(0) : 0);
+}
+
+void ContainerCells::Retire(std::unique_ptr<CellWorker> worker) {
+  if (worker) retired_core_s_ += worker->Usage().cpu_s.value_or(0);
+}
+
 Result<Signature> ContainerCells::Probe() {
-  std::optional<Fate> fate;
-  auto worker = CellWorker::Start(OptionsFor(std::nullopt, Precision::kF32), runtime_, &fate);
-  if (!worker.ok()) return worker.status().Annotate("model '" + options_.model.name + "'");
-  engine_ = (*worker)->model().engine;
-  auto signature = ResolveSignature(options_.model, (*worker)->model().signature);
-  if (!signature.ok()) return signature;
+  Result<Signature> signature = Internal("not probed");
+  EK_RETURN_IF_ERROR(InStint(
+      [&]() -> Status {
+        std::optional<Fate> fate;
+        auto worker = CellWorker::Start(OptionsFor(std::nullopt, Precision::kF32), runtime_, &fate);
+        if (!worker.ok()) return worker.status().Annotate("model '" + options_.model.name + "'");
+        engine_ = (*worker)->model().engine;
+        signature = ResolveSignature(options_.model, (*worker)->model().signature);
+        Retire(std::move(*worker));
+        return signature.status();
+      },
+      nullptr));
   signature_ = *signature;
   return signature;
 }
@@ -97,13 +189,17 @@ Status ContainerCells::Prepare(const Cell& cell, std::optional<Fate>* fate) {
       worker_precision_ == cell.precision) {
     return Status::Ok();
   }
-  worker_.reset();
-  auto worker = CellWorker::Start(OptionsFor(cell.shape, cell.precision), runtime_, fate);
-  if (!worker.ok()) return worker.status();
-  worker_ = std::move(*worker);
-  worker_shape_ = cell.shape;
-  worker_precision_ = cell.precision;
-  return Status::Ok();
+  Retire(std::move(worker_));
+  return InStint(
+      [&]() -> Status {
+        auto worker = CellWorker::Start(OptionsFor(cell.shape, cell.precision), runtime_, fate);
+        if (!worker.ok()) return worker.status();
+        worker_ = std::move(*worker);
+        worker_shape_ = cell.shape;
+        worker_precision_ = cell.precision;
+        return Status::Ok();
+      },
+      nullptr);
 }
 
 Result<LoadRow> ContainerCells::Run(const Cell& cell) {
@@ -115,7 +211,8 @@ Result<LoadRow> ContainerCells::Run(const Cell& cell) {
   if (!status.ok() && !fate) return status;
   Times times;
   if (status.ok()) {
-    if (cell.precision == Precision::kBf16 && diff_max_ < 0) status = CompareOutputs();
+    if (cell.precision == Precision::kBf16 && diff_max_ < 0)
+      status = InStint([this] { return CompareOutputs(); }, nullptr);
     if (status.ok()) status = Measure(cell.batch, &times);
     fate = worker_->fate();
     row.peak_memory_bytes = MemoryOf(*worker_);
@@ -127,12 +224,12 @@ Result<LoadRow> ContainerCells::Run(const Cell& cell) {
   } else if (fate) {
     row.outcome = fate->outcome;
     row.detail = fate->detail;
-    worker_.reset();
+    Retire(std::move(worker_));
   } else {
     const bool memory = status.message().find("out of memory") != std::string::npos;
     row.outcome = memory ? CellOutcome::kOom : CellOutcome::kError;
     row.detail = status.message();
-    worker_.reset();  // its slots may hold what nobody waits for
+    Retire(std::move(worker_));  // its slots may hold what nobody waits for
   }
   return row;
 }
@@ -151,46 +248,72 @@ Status ContainerCells::Once(int rows, Time* end) {
   return done->status;
 }
 
-Status ContainerCells::Measure(int batch, Times* times) {
-  // A model with a batch axis of one size runs that many rows whatever is asked.
+// A model with a batch axis of one size runs that many rows whatever is asked.
+int ContainerCells::RunRows(int rows) const {
   const int64_t axis = signature_.batched ? signature_.inputs.front().shape[0] : kDynamic;
-  const auto run_rows = [&](int rows) { return axis == kDynamic ? rows : static_cast<int>(axis); };
-  Time last_end{};
+  return axis == kDynamic ? rows : static_cast<int>(axis);
+}
+
+Status ContainerCells::WarmUp(int batch) {
+  Time end{};
   for (int i = 0; i < kWarmRuns; ++i) {
-    EK_RETURN_IF_ERROR(Once(run_rows(batch), &last_end));
-    if (batch > 1) EK_RETURN_IF_ERROR(Once(run_rows(1), &last_end));
+    EK_RETURN_IF_ERROR(Once(RunRows(batch), &end));
+    if (batch > 1) EK_RETURN_IF_ERROR(Once(RunRows(1), &end));
   }
+  return Status::Ok();
+}
+
+Status ContainerCells::Measure(int batch, Times* times) {
+  const Status warm = InStint([&] { return WarmUp(batch); }, nullptr);
+  if (!warm.ok()) return warm;
+  Rounds rounds(batch);
+  while (!Enough(*times, batch)) {
+    Times with = *times;
+    bool counts = true;
+    EK_RETURN_IF_ERROR(InStint([&] { return RunStint(&rounds, &with); }, &counts));
+    if (counts) *times = std::move(with);
+  }
+  return Status::Ok();
+}
+
+bool ContainerCells::Enough(const Times& times, int batch) const {
+  const size_t runs = times.batch.size(), singles = times.single.size();
+  const bool all_singles = batch == 1 || singles >= static_cast<size_t>(batch);
+  const bool late = times.active > options_.most_time;
+  return (times.batch_us >= Seconds(options_.least_time) * 1e6 && runs >= kLeastRuns &&
+          all_singles) ||
+         (late && runs >= kFewestRuns && (batch == 1 || singles >= kFewestRuns)) ||
+         (times.active > 3 * options_.most_time && runs > 0 && (batch == 1 || singles > 0));
+}
+
+// Runs one behind the other, until the cell has enough or the stint is over.
+Status ContainerCells::RunStint(Rounds* rounds, Times* times) {
   struct Flight {
     bool is_batch;
     Time submitted;
   };
   std::vector<Flight> flights;
   ipc::Channel& channel = worker_->channel();
+  const int batch = rounds->batch();
+  const Duration longest = worker_shape_.milli_cores % 1000 == 0 ? kStint : kQuotaStint;
   const double least_us = Seconds(options_.least_time) * 1e6;
   const Time begin = Now();
-  double batch_us = 0, single_us = 0;
-  int singles_due = 0;  // of the current round
-  size_t item = 0;      // of the round's batch
-  bool enough = false;
+  const Duration active = times->active;
+  Time last_end = begin;
+  size_t depth = options_.gate == nullptr ? ipc::kSlots : 1;
+  bool over = false;
   const auto submit = [&]() -> Status {
-    const bool is_batch = batch == 1 || singles_due == 0;
-    if (is_batch) {
-      cursor_ += static_cast<size_t>(batch);
-      item = cursor_;
-      singles_due = batch == 1 ? 0 : single_us < least_us ? batch : 1;
-    } else {
-      --singles_due;
-    }
-    const int rows = run_rows(is_batch ? batch : 1);
+    const Rounds::Run run = rounds->Next(times->single_us < least_us, &cursor_);
     const uint32_t slot = channel.Reserve();
-    auto inputs = pool_->Fill(is_batch ? cursor_ : item++, rows, channel.input_arena(slot));
+    auto inputs =
+        pool_->Fill(run.first, RunRows(run.is_batch ? batch : 1), channel.input_arena(slot));
     if (!inputs.ok()) return inputs.status();
-    flights.push_back({is_batch, Now()});
+    flights.push_back({run.is_batch, Now()});
     channel.Submit(slot, next_batch_++, *inputs);
     return Status::Ok();
   };
-  while (!enough || !flights.empty()) {
-    while (!enough && channel.free_slots() > 0 && flights.size() < ipc::kSlots)
+  while (!over || !flights.empty()) {
+    while (!over && channel.free_slots() > 0 && flights.size() < depth)
       EK_RETURN_IF_ERROR(submit());
     auto done = worker_->Wait(Now() + options_.run_timeout);
     if (!done.ok()) return done.status();
@@ -199,17 +322,13 @@ Status ContainerCells::Measure(int batch, Times* times) {
     const Flight flight = flights.front();
     flights.erase(flights.begin());
     const Time end = done->started + done->compute;
-    const double us = Seconds(end - std::max(last_end, flight.submitted)) * 1e6;
+    const Duration took = end - std::max(last_end, flight.submitted);
     last_end = end;
-    (flight.is_batch ? times->batch : times->single).push_back(us);
-    (flight.is_batch ? batch_us : single_us) += us;
-    const size_t runs = times->batch.size();
-    const bool singles = batch == 1 || times->single.size() >= static_cast<size_t>(batch);
-    const bool late = Now() - begin > options_.most_time;
-    enough = enough || (batch_us >= least_us && runs >= kLeastRuns && singles) ||
-             (late && runs >= kFewestRuns && (batch == 1 || times->single.size() >= kFewestRuns)) ||
-             (late && Now() - begin > 3 * options_.most_time && runs > 0 &&
-              (batch == 1 || !times->single.empty()));
+    times->Add(flight.is_batch, Seconds(took) * 1e6);
+    times->active = active + (Now() - begin);
+    // A long run does not take another with it into the stint.
+    if (options_.gate != nullptr) depth = 2 * took < kStint ? ipc::kSlots : 1;
+    over = over || Enough(*times, batch) || (options_.gate != nullptr && Now() - begin >= longest);
   }
   return Status::Ok();
 }
@@ -255,8 +374,7 @@ void ContainerCells::JudgeMemory(LoadRow* row) const {
 Result<std::vector<std::vector<double>>> ContainerCells::Outputs(CellWorker& worker) {
   std::vector<std::vector<double>> all;
   ipc::Channel& channel = worker.channel();
-  const int64_t axis = signature_.batched ? signature_.inputs.front().shape[0] : kDynamic;
-  const int rows = axis == kDynamic ? 1 : static_cast<int>(axis);
+  const int rows = RunRows(1);
   for (size_t i = 0; i < std::min(kComparedRows, pool_->size()); ++i) {
     const uint32_t slot = channel.Reserve();
     auto inputs = pool_->Fill(i, rows, channel.input_arena(slot));
@@ -277,6 +395,7 @@ Status ContainerCells::CompareOutputs() {
     auto worker = CellWorker::Start(OptionsFor(std::nullopt, Precision::kF32), runtime_, &fate);
     if (!worker.ok()) return worker.status();
     auto outputs = Outputs(**worker);
+    Retire(std::move(*worker));
     if (!outputs.ok()) return outputs.status();
     f32_outputs_ = std::move(*outputs);
   }

@@ -7,6 +7,9 @@
 //   there because a change of batch size costs something (OpenVINO) and live traffic changes sizes all the time.
 //   A cell that takes longer than `most_time` ends after kFewestRuns runs.
 //   Warm-up runs before are not counted. A worker is kept from cell to cell of one shape and precision.
+// Beside serving (`gate`): the same in stints of kStint or one run, whichever is longer; between them nothing of the cell runs, and the
+//   gate says when the next may begin. The runs of a stint that it calls disturbed are not counted. Time spent waiting at the gate is
+//   no part of `least_time` or `most_time`.
 // On a rung that does not hold memory (none, process) a container that has more than its shape's memory after a cell counts as `oom`
 //   (memory of its own and shared buffers; files that are mapped could be given back), and fractions of a core cannot be measured.
 // Thread-safety: blocks; single-owner. Source: A4.
@@ -20,9 +23,13 @@
 
 #include "core/model_config.h"
 #include "profiling/cell_worker.h"
+#include "profiling/stint_gate.h"
 #include "profiling/sweep.h"
 
 namespace evenkeel {
+
+CellShape ToCellShape(const WorkerShape& shape);
+WorkerShape ToWorkerShape(const CellShape& shape);
 
 struct CellRunnerOptions {
   ModelConfig model;
@@ -35,33 +42,48 @@ struct CellRunnerOptions {
   Duration run_timeout = std::chrono::seconds(30);  // one batch; more is a row `timeout`
   Duration load_timeout = std::chrono::seconds(120);
   int cancel_fd = -1;
+  StintGate* gate = nullptr;  // outlives the cells
+  bool background = false;    // workers give way to others; see WorkerSpec
 };
 
 class ContainerCells final : public CellRunner {
  public:
   static constexpr int kLeastRuns = 5, kFewestRuns = 3;
+  static constexpr Duration kStint = std::chrono::milliseconds(20);
 
   ContainerCells(CellRunnerOptions options, Runtime& runtime);
   ~ContainerCells() override;
 
   // Loads the model once, without limits, and learns what it takes. Errors: the engine's refusal; kUnavailable when it dies or hangs.
   Result<Signature> Probe();
+  // In place of Probe(), where a worker that serves the model has told as much.
+  void Assume(Signature signature) { signature_ = std::move(signature); }
   // What the engine said of itself (JSON); after Probe().
   const std::string& engine() const { return engine_; }
-  // The rows that batches are made of. REQUIRES: Probe() gave ok; they fit its signature.
+  // The rows that batches are made of. REQUIRES: Probe() gave ok or Assume(); they fit its signature.
   void SetRows(RowPool pool) { pool_ = std::move(pool); }
   // Largest batch whose input fits into a slot's arena. REQUIRES: SetRows().
   int LargestBatch() const;
 
-  // REQUIRES: Probe(), SetRows(). bf16 rows carry the output difference from f32.
+  // REQUIRES: Probe() or Assume(), SetRows(). bf16 rows carry the output difference from f32.
   Result<LoadRow> Run(const Cell& cell) override;
 
  private:
   struct Times;
+  class Rounds;
   CellWorkerOptions OptionsFor(const std::optional<CellShape>& shape, Precision precision) const;
   Status Prepare(const Cell& cell, std::optional<Fate>* fate);
+  Status WarmUp(int batch);
   Status Measure(int batch, Times* times);
+  Status RunStint(Rounds* rounds, Times* times);
+  bool Enough(const Times& times, int batch) const;
+  int RunRows(int rows) const;
   Status Once(int rows, Time* end);
+  // A stint of work around `body`, as the gate allows; `counts` (may be null): whether it does.
+  template <typename Body>
+  Status InStint(Body body, bool* counts);
+  double CoreSeconds() const;
+  void Retire(std::unique_ptr<CellWorker> worker);
   Status CompareOutputs();
   Result<std::vector<std::vector<double>>> Outputs(CellWorker& worker);
   void Fill(const Times& times, LoadRow* row) const;
@@ -76,7 +98,8 @@ class ContainerCells final : public CellRunner {
   std::unique_ptr<CellWorker> worker_;
   CellShape worker_shape_;
   Precision worker_precision_ = Precision::kF32;
-  size_t cursor_ = 0;  // the next row of the pool
+  double retired_core_s_ = 0;  // core time of workers that are gone
+  size_t cursor_ = 0;          // the next row of the pool
   uint64_t next_batch_ = 1;
   std::optional<std::vector<std::vector<double>>> f32_outputs_;
   double diff_max_ = -1, diff_mean_ = -1;  // of bf16, once compared
