@@ -10,10 +10,10 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "api.h"
 #include "commands.h"
-#include "containers/cgroup.h"
 #include "core/format.h"
 #include "core/log.h"
 #include "core/parse.h"
@@ -22,8 +22,7 @@
 #include "profile_print.h"
 #include "profiling/cell_runner.h"
 #include "profiling/load_table_store.h"
-#include "profiling/machine.h"
-#include "profiling/model_digest.h"
+#include "profiling/model_profile.h"
 #include "profiling/sample_store.h"
 #include "profiling/saved_samples.h"
 #include "repository/model_check.h"
@@ -41,7 +40,6 @@ constexpr const char* kExamples =
     "  evenkeel profile ctr -o json > ctr.json; evenkeel simulate --models ctr.json --arrivals "
     "ctr=poisson:1000";
 constexpr Duration kDefaultObjective = std::chrono::milliseconds(50);
-constexpr size_t kMadeUpRows = 2048;
 constexpr int kExitInterrupted = 130;
 
 int cancel_fd = -1;
@@ -66,6 +64,13 @@ T OrFail(Result<T> result) {
   return std::move(result).value();
 }
 
+// What is wrong with a flag names it.
+template <typename T>
+Result<T> For(const char* flag, Result<T> result) {
+  if (result.ok()) return result;
+  return result.status().Annotate(flag);
+}
+
 // A folder of this run's own below the state folder, locked: two sweeps at once would measure each other.
 struct RunFolder {
   std::string path;
@@ -81,6 +86,11 @@ std::unique_ptr<RunFolder> TakeRunFolder(const std::string& state) {
   auto folder = std::make_unique<RunFolder>();
   folder->path = state + "/profile";
   auto lock = StateLock::Take(folder->path);
+  // A daemon that looks whether somebody measures by hand holds it for a moment.
+  for (int i = 0; i < 10 && !lock.ok() && lock.status().code() == Code::kConflict; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    lock = StateLock::Take(folder->path);
+  }
   if (!lock.ok() && lock.status().code() == Code::kConflict)
     Fail(kExitFailed, "another profile is running: " + lock.status().message());
   if (lock.ok()) {
@@ -105,35 +115,19 @@ std::string Libexec() {
        "no worker executables: expected the folder libexec/evenkeel beside " + program.string());
 }
 
-HostSize HostFor(Rung rung) {
-  HostSize host = ThisHost();
-  if (rung < Rung::kCgroup) return host;
-  if (const auto groups = CgroupHost::Detect(); groups.ok()) {
-    host.milli_cores = groups->Capacity().milli_cores;
-    host.memory_bytes = groups->Capacity().memory_bytes;
-  }
-  return host;
-}
-
 // Where the batches' rows come from: a named file, kept samples, or the signature.
 RowPool RowsFor(const ProfileOptions& options, const ModelConfig& model, const Signature& signature,
                 std::string* origin) {
-  *origin = "samples";
+  *origin = kFromSamples;
   if (!options.samples_file.empty()) return OrFail(ReadSampleFile(options.samples_file, signature));
   std::vector<std::string> warnings;
   auto kept = ReadSavedSamples(options.state + "/samples", model.name, signature, &warnings);
   for (const std::string& line : warnings) Warn(line);
   if (kept) return std::move(*kept);
-  *origin = "signature";
+  *origin = kFromSignature;
   Warn("no sampled inputs of '" + model.name +
        "': they are made up from its signature, and times that depend on the data may differ");
-  return OrFail(RowPool::FromSignature(signature, kMadeUpRows, /*seed=*/1));
-}
-
-std::string EngineText(const std::string& json) {
-  const auto facts = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
-  if (!facts.is_object()) return "engine";
-  return facts.value("name", "engine") + " " + facts.value("version", "");
+  return OrFail(MadeUpRows(signature));
 }
 
 std::vector<NamedChoice> Choose(const ProfileOptions& options, const ModelConfig& model,
@@ -144,29 +138,11 @@ std::vector<NamedChoice> Choose(const ProfileOptions& options, const ModelConfig
   query.objective_us = Seconds(objective) * 1e6;
   query.rate_per_s = options.rate_per_s;
   query.host = host;
-  query.precision = model.precision;
+  query.precision = PrecisionFor(model, rows).precision;
   return {{"method", fmt::format("threshold {}", options.threshold),
-           SelectByMethod(rows, options.threshold, model.precision)},
+           SelectByMethod(rows, options.threshold, query.precision)},
           {"objective", fmt::format("p99 within {}", FormatDuration(objective)),
            SelectByObjective(rows, query)}};
-}
-
-// Nothing fits: say what would.
-void Advise(const LoadRows& rows) {
-  bool any_ok = false, all_oom = !rows.empty();
-  int64_t most = 0;
-  for (const LoadRow& row : rows) {
-    any_ok = any_ok || row.outcome == CellOutcome::kOk;
-    all_oom = all_oom && row.outcome == CellOutcome::kOom;
-    most = std::max(most, row.cell.shape.memory_bytes);
-  }
-  if (any_ok) return;
-  if (all_oom) {
-    Warn("the model needs more memory than any shape has (largest: " + FormatBytes(most) +
-         "): give larger ones with --shapes, or serve it on a machine with more memory");
-  } else {
-    Warn("no cell gave a figure: see the outcomes; -o wide tells the reasons");
-  }
 }
 
 struct Sweeping {
@@ -178,12 +154,17 @@ struct Sweeping {
   std::unique_ptr<ContainerCells> cells;
 };
 
+std::vector<CellShape> ShapesOf(const Sweeping& sweeping) {
+  return OrFail(For("--shapes", ShapesToSweep(sweeping.options.shapes_text,
+                                              sweeping.runtime->rung(), sweeping.host)));
+}
+
 SweepPlan MakePlan(const Sweeping& sweeping, const Signature& signature) {
   SweepPlan::Grid grid;
-  grid.shapes = OrFail(ShapesToSweep(sweeping.options, sweeping.runtime->rung(), sweeping.host));
-  grid.batches =
-      OrFail(BatchesToSweep(sweeping.options, signature, sweeping.cells->LargestBatch()));
-  grid.precisions = {sweeping.model.precision};
+  grid.shapes = ShapesOf(sweeping);
+  grid.batches = OrFail(For("--batches", BatchesToSweep(sweeping.options.batches_text, signature,
+                                                        sweeping.cells->LargestBatch())));
+  grid.precisions = PrecisionsToSweep(sweeping.model, ThisMachine(sweeping.host));
   grid.full = sweeping.options.full;
   return SweepPlan(std::move(grid));
 }
@@ -195,21 +176,15 @@ void Profile(ProfileOptions options) {
   if (const Status whole = CheckModelFile(s.model); !whole.ok()) FailWith(whole);
   s.folder = TakeRunFolder(options.state);
   s.runtime = OrFail(MakeRuntime({options.runtime, s.folder->path, Libexec()}));
-  s.host = HostFor(s.runtime->rung());
+  s.host = HostFor(s.runtime->rung(), options.cpus);
   s.options = options;
-  OrFail(ShapesToSweep(options, s.runtime->rung(), s.host));  // before anything takes time
+  ShapesOf(s);  // what is wrong with them is told before anything takes time
 
   cancel_fd = ::eventfd(0, EFD_CLOEXEC);
   std::signal(SIGINT, OnSignal);
   std::signal(SIGTERM, OnSignal);
   std::signal(SIGPIPE, SIG_IGN);
-  CellRunnerOptions runner;
-  runner.model = s.model;
-  runner.libexec = Libexec();
-  std::error_code error;
-  runner.cache = options.cache + "/compiled";
-  fs::create_directories(runner.cache, error);
-  if (error) runner.cache.clear();
+  CellRunnerOptions runner = CellsOf(s.model, Libexec(), options.cache + "/compiled");
   runner.cpus = options.cpus;
   runner.run_timeout = options.run_timeout;
   runner.cancel_fd = cancel_fd;
@@ -221,11 +196,10 @@ void Profile(ProfileOptions options) {
   SweepPlan plan = MakePlan(s, signature);
 
   std::vector<std::string> warnings;
-  const auto store = LoadTableStore::Open(options.state + "/load_tables.db", &warnings);
+  const auto store =
+      LoadTableStore::Open(fmt::format("{}/{}", options.state, kLoadTablesFile), &warnings);
   for (const std::string& line : warnings) Warn(line);
-  report.table.key = {
-      s.model.name, OrFail(ModelDigest(s.model)), ThisMachine(s.host).fingerprint,
-      fmt::format("{} CPU {}", NameOf(s.runtime->rung()), EngineText(s.cells->engine()))};
+  report.table.key = OrFail(TableKeyOf(s.model, s.host, s.runtime->rung(), s.cells->engine()));
   if (options.fresh) {
     if (const Status removed = store->Remove(report.table.key); !removed.ok())
       Warn(removed.message());
@@ -233,8 +207,9 @@ void Profile(ProfileOptions options) {
   const auto before = store->Get(report.table.key);
   if (!before.ok()) {
     Warn(before.status().message());
-  } else if (before->inputs == report.table.inputs) {
+  } else if (InputsStand(before->inputs, report.table.inputs)) {
     for (const LoadRow& row : before->rows) plan.Record(row);
+    if (plan.measured() > 0) report.table.inputs = before->inputs;
   }
   report.run_before = plan.measured();
 
@@ -269,7 +244,7 @@ void Profile(ProfileOptions options) {
   std::fprintf(stderr, "%s: %zu of %zu cells run (%zu earlier), the rest implied; %.1f s\n",
                s.model.name.c_str(), plan.measured(), report.cells, report.run_before,
                report.seconds);
-  Advise(report.table.rows);
+  if (const auto advice = AdviceFor(report.table.rows)) Warn(*advice);
   if (!options.plot_file.empty()) {
     const Status drawn = ReplaceFile(options.plot_file, PlotPage(report, options.threshold));
     if (!drawn.ok()) FailWith(drawn);

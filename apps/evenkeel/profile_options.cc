@@ -16,17 +16,6 @@ namespace fs = std::filesystem;
 
 constexpr Duration kLeastObjective = std::chrono::microseconds(100);
 constexpr Duration kMostObjective = std::chrono::hours(1);
-constexpr size_t kMaxShapes = 256;
-
-std::vector<std::string> Words(const std::string& text) {
-  std::vector<std::string> words;
-  for (size_t at = 0; at <= text.size();) {
-    const size_t end = std::min(text.find(',', at), text.size());
-    words.push_back(text.substr(at, end - at));
-    at = end + 1;
-  }
-  return words;
-}
 
 Result<Duration> DurationBetween(const char* flag, const std::string& text, Duration lo,
                                  Duration hi) {
@@ -38,17 +27,6 @@ Result<Duration> DurationBetween(const char* flag, const std::string& text, Dura
   }
   return *value;
 }
-
-CellShape FromWorkerShape(const WorkerShape& shape) {
-  CellShape cell{shape.milli_cores, shape.memory_bytes, 0, 0};
-  if (shape.gpu) {
-    cell.gpu_cores = shape.gpu->cores;
-    cell.gpu_memory_bytes = shape.gpu->memory_bytes;
-  }
-  return cell;
-}
-
-bool HoldsCores(Rung rung) { return rung >= Rung::kCgroup; }
 
 }  // namespace
 
@@ -80,7 +58,7 @@ void ProfileFlags::AddTo(CLI::App& verb) {
   verb.add_option("--cell-timeout", timeout_, "A batch that takes longer is a row `timeout` [30s]")
       ->type_name("TIME");
   verb.add_option("--runtime", given_.runtime,
-                  "How containers are isolated: process|cgroup|oci|auto [auto]")
+                  "How containers are isolated: process|cgroup|oci|auto [the server's]")
       ->type_name("RUNG");
   verb.add_option("--models", models_, "Folder of models [the server's]")->type_name("FOLDER");
   verb.add_option("--state", state_, "Folder of tables and samples [the server's]")
@@ -109,6 +87,9 @@ Result<ProfileOptions> ProfileFlags::Settled() const {
   options.state = settings->text("state");
   options.cache = settings->text("cache");
   options.cpus = settings->cpus("worker_cpus");
+  // Under the same rung the daemon's tables are this one's. `none` is for debuggers, and measures as `process` does.
+  if (options.runtime.empty()) options.runtime = settings->text("runtime");
+  if (options.runtime == "none") options.runtime = "process";
   if (!objective_.empty()) {
     auto objective = DurationBetween("--objective", objective_, kLeastObjective, kMostObjective);
     if (!objective.ok()) return objective.status();
@@ -164,65 +145,6 @@ Result<ModelConfig> FindProfiledModel(const ProfileOptions& options) {
   if (!found.ok()) return found.status();
   if (!found->status.ok()) return found->status;
   return found->versions.back();
-}
-
-Result<std::vector<CellShape>> ShapesToSweep(const ProfileOptions& options, Rung rung,
-                                             const HostSize& host) {
-  const HostCapacity capacity{host.milli_cores, host.memory_bytes};
-  std::vector<CellShape> shapes;
-  if (!options.shapes_text) {
-    for (const WorkerShape& shape : ShapesOf(capacity)) {
-      if (HoldsCores(rung) || shape.whole_cores()) shapes.push_back(FromWorkerShape(shape));
-    }
-    if (shapes.empty()) return InvalidArgument("this host holds no shape of a container");
-    return shapes;
-  }
-  for (const std::string& word : Words(*options.shapes_text)) {
-    const auto shape = ParseWorkerShape(word);
-    if (!shape.ok()) return shape.status().Annotate("--shapes");
-    const Status fits = CheckFits(*shape, capacity);
-    if (!fits.ok()) return fits.Annotate("--shapes");
-    if (shape->gpu) {
-      return InvalidArgument("--shapes: {}: this machine has no GPU that a worker could use",
-                             FormatWorkerShape(*shape));
-    }
-    if (!HoldsCores(rung) && !shape->whole_cores()) {
-      return InvalidArgument(
-          "--shapes: {}: the rung '{}' cannot hold a container to a part of a core; try --runtime "
-          "cgroup",
-          FormatWorkerShape(*shape), NameOf(rung));
-    }
-    const CellShape cell = FromWorkerShape(*shape);
-    if (std::ranges::find(shapes, cell) == shapes.end()) shapes.push_back(cell);
-  }
-  if (shapes.size() > kMaxShapes)
-    return InvalidArgument("--shapes: expected at most {}, got {}", kMaxShapes, shapes.size());
-  return shapes;
-}
-
-Result<std::vector<int>> BatchesToSweep(const ProfileOptions& options, const Signature& signature,
-                                        int most) {
-  const int largest = signature.batched ? std::min(signature.max_batch, most) : 1;
-  std::vector<int> batches;
-  if (!options.batches_text) {
-    for (int rows = 1; rows < largest; rows *= 2) batches.push_back(rows);
-    batches.push_back(largest);
-    return batches;
-  }
-  for (const std::string& word : Words(*options.batches_text)) {
-    const auto rows = ParseInt(word, 1, 1 << 16);
-    if (!rows.ok()) return rows.status().Annotate("--batches");
-    if (*rows > largest) {
-      return InvalidArgument("--batches: {}: {}", *rows,
-                             signature.batched
-                                 ? fmt::format("the model takes at most {} rows", largest)
-                                 : std::string("the model has no batch axis"));
-    }
-    batches.push_back(static_cast<int>(*rows));
-  }
-  std::ranges::sort(batches);
-  batches.erase(std::unique(batches.begin(), batches.end()), batches.end());
-  return batches;
 }
 
 }  // namespace evenkeel

@@ -25,7 +25,7 @@ enum class ProfileFormat { kTable, kWide, kJson, kYaml, kCsv };
 struct ProfileOptions {
   std::string model;
   std::string models_folder, state, cache;  // from the settings unless given
-  std::string runtime = "auto";
+  std::string runtime;                      // of the settings unless given
   std::vector<int> cpus;
   std::optional<std::string> shapes_text, batches_text;
   std::optional<Duration> objective;
@@ -51,14 +51,5 @@ class ProfileFlags {
 
 // The model that MODEL names: a file or model folder, or a name in the models folder. Errors: kNotFound, kInvalidArgument.
 Result<ModelConfig> FindProfiledModel(const ProfileOptions& options);
-
-// The shapes to sweep: those given, or what this host can hold and the rung can measure. Error kInvalidArgument.
-Result<std::vector<CellShape>> ShapesToSweep(const ProfileOptions& options, Rung rung,
-                                             const HostSize& host);
-
-// The batch sizes to sweep: those given, or 1, 2, 4 ... up to the model's largest. `most`: rows that fit into a worker's buffer.
-// Error kInvalidArgument.
-Result<std::vector<int>> BatchesToSweep(const ProfileOptions& options, const Signature& signature,
-                                        int most);
 
 }  // namespace evenkeel

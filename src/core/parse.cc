@@ -131,6 +131,16 @@ Result<int64_t> ParseInt(std::string_view text, int64_t lo, int64_t hi) {
   return value;
 }
 
+Result<double> ParseNumber(std::string_view text, double lo, double hi) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  // Words ("inf", "nan") and signs are none.
+  const bool digit = !text.empty() && text.front() >= '0' && text.front() <= '9';
+  if (whole && digit && value >= lo && value <= hi) return value;
+  return InvalidArgument("expected a number from {} to {}, got {}", lo, hi, Excerpt(text));
+}
+
 Result<Duration> ParseDuration(std::string_view text) {
   constexpr std::string_view kWhat = "duration such as '2ms', '500us' or '1.5s'";
   const auto [number, unit] = SplitUnit(text);

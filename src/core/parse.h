@@ -18,6 +18,9 @@ namespace evenkeel {
 // Decimal, an optional '-', no other sign; lo <= value <= hi.
 Result<int64_t> ParseInt(std::string_view text, int64_t lo, int64_t hi);
 
+// Decimal, with a fraction or an exponent where there is one, no sign; finite, lo <= value <= hi. REQUIRES: lo >= 0.
+Result<double> ParseNumber(std::string_view text, double lo, double hi);
+
 // A decimal number and one of ns, us (or the micro sign's), ms, s, m, h; "0" needs no unit. Never
 // negative. A part below one nanosecond ("0.5ns") is an error.
 Result<Duration> ParseDuration(std::string_view text);

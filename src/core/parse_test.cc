@@ -27,6 +27,15 @@ int64_t BytesOf(std::string_view text) {
   return parsed.ok() ? *parsed : -1;
 }
 
+TEST(ParseNumberTest, TakesDecimalsInRangeOnly) {
+  EXPECT_DOUBLE_EQ(*ParseNumber("0.8", 0, 1), 0.8);
+  EXPECT_DOUBLE_EQ(*ParseNumber("1e-3", 0, 1), 0.001);
+  EXPECT_DOUBLE_EQ(*ParseNumber("1", 0, 1), 1);
+  for (const char* bad : {"", " 1", "1 ", "1.1", "-0", "+1", "nan", "inf", "0x1", "1,0", ".5"})
+    EXPECT_FALSE(ParseNumber(bad, 0, 1).ok()) << bad;
+  EXPECT_EQ(ParseNumber("2", 0, 1).status().message(), "expected a number from 0 to 1, got '2'");
+}
+
 TEST(ParseDurationTest, TakesEveryUnit) {
   EXPECT_EQ(DurationOf("7ns"), Duration(7));
   EXPECT_EQ(DurationOf("500us"), microseconds(500));

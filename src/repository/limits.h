@@ -23,6 +23,7 @@ inline constexpr Duration kMaxHangTimeout = std::chrono::hours(24);
 inline constexpr int kMaxInstances = 64;
 inline constexpr Duration kMaxKeepAlive = std::chrono::hours(24 * 365);
 inline constexpr int kMaxThreads = 1'024;
+inline constexpr double kMaxTolerance = 1e6;
 inline constexpr int kMaxPriority = 16;  // 1 is first
 inline constexpr int64_t kMaxDimension = (int64_t{1} << 31) - 1;
 inline constexpr size_t kMaxTensors = 1'024;     // inputs, and outputs, of a model

@@ -22,8 +22,10 @@ constexpr std::array<Choice<BatchingPolicy>, 4> kPolicies = {{{"auto", BatchingP
                                                               {"none", BatchingPolicy::kNone},
                                                               {"greedy", BatchingPolicy::kGreedy},
                                                               {"fixed", BatchingPolicy::kFixed}}};
-constexpr std::array<Choice<Precision>, 2> kPrecisions = {
-    {{"f32", Precision::kF32}, {"bf16", Precision::kBf16}}};
+enum class PrecisionWord : uint8_t { kF32, kBf16, kAuto };
+constexpr std::array<Choice<PrecisionWord>, 3> kPrecisions = {
+    {{"f32", PrecisionWord::kF32}, {"bf16", PrecisionWord::kBf16}, {"auto", PrecisionWord::kAuto}}};
+constexpr std::array<Choice<bool>, 2> kProfiling = {{{"auto", true}, {"off", false}}};
 constexpr std::array<Choice<DeviceClass>, 3> kClasses = {
     {{"cpu", DeviceClass::kCpu}, {"gpu", DeviceClass::kGpu}, {"auto", DeviceClass::kAuto}}};
 constexpr std::array<Choice<SampleMode>, 3> kSampleModes = {
@@ -42,7 +44,7 @@ class ManifestReader {
       : reader_(source), manifest_(*manifest), config_(manifest->config) {}
 
   Status Read(const YamlNode& root) {
-    const std::array<Rule, 18> rules = {{
+    const std::array<Rule, 20> rules = {{
         {"name", [this](const auto& v, const auto& k) { return Name(v, k); }},
         {"version", [this](const auto& v, const auto& k) { return Version(v, k); }},
         {"engine", [this](const auto& v, const auto& k) { return Engine(v, k); }},
@@ -56,7 +58,20 @@ class ManifestReader {
         {"objective", [this](const auto& v, const auto& k) { return Objective(v, k); }},
         {"precision",
          [this](const auto& v, const auto& k) {
-           return reader_.ReadChoice<Precision>(v, k, kPrecisions, &config_.precision);
+           PrecisionWord word{};
+           EK_RETURN_IF_ERROR(reader_.ReadChoice<PrecisionWord>(v, k, kPrecisions, &word));
+           config_.precision = word == PrecisionWord::kBf16 ? Precision::kBf16 : Precision::kF32;
+           config_.precision_auto = word == PrecisionWord::kAuto;
+           return Status::Ok();
+         }},
+        {"tolerance",
+         [this](const auto& v, const auto& k) {
+           tolerance_given_ = true;
+           return reader_.ReadNumber(v, k, 0, kMaxTolerance, &config_.tolerance);
+         }},
+        {"profile",
+         [this](const auto& v, const auto& k) {
+           return reader_.ReadChoice<bool>(v, k, kProfiling, &config_.profile);
          }},
         {"class",
          [this](const auto& v, const auto& k) {
@@ -329,6 +344,13 @@ class ManifestReader {
 
   // Settings that only make sense together.
   Status CheckTogether(const YamlNode& root) const {
+    if (config_.precision_auto != tolerance_given_) {
+      return reader_.Error(root, "tolerance",
+                           tolerance_given_
+                               ? "has a meaning only with 'precision: auto'"
+                               : "'precision: auto' needs it: the largest difference from f32 that "
+                                 "an output may have");
+    }
     const BatchingConfig& batching = config_.batching;
     if (batching.max_batch > 0 && !batching.preferred_sizes.empty() &&
         batching.preferred_sizes.back() > batching.max_batch) {
@@ -356,6 +378,7 @@ class ManifestReader {
   Listed listed_;
   bool max_batch_given_ = false;
   bool delay_given_ = false;
+  bool tolerance_given_ = false;
 };
 
 }  // namespace

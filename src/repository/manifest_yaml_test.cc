@@ -126,7 +126,24 @@ TEST(ManifestTest, ErrorsNameFileLineColumnKeyAndBothSides) {
   EXPECT_EQ(Bad("threads:"),
             "m.yaml:1:1: threads: expected a whole number from 0 to 1024, got nothing");
   EXPECT_EQ(Bad("precision: fp16"),
-            "m.yaml:1:12: precision: expected one of f32, bf16, got 'fp16'");
+            "m.yaml:1:12: precision: expected one of f32, bf16, auto, got 'fp16'");
+}
+
+TEST(ManifestTest, AutomaticPrecisionNeedsATolerance) {
+  const ModelConfig c = Good("precision: auto\ntolerance: 0.02").config;
+  EXPECT_TRUE(c.precision_auto);
+  EXPECT_EQ(c.precision, Precision::kF32);
+  EXPECT_DOUBLE_EQ(c.tolerance, 0.02);
+  EXPECT_THAT(Bad("precision: auto"), HasSubstr("tolerance: 'precision: auto' needs it"));
+  EXPECT_THAT(Bad("precision: bf16\ntolerance: 1"), HasSubstr("only with 'precision: auto'"));
+  EXPECT_THAT(Bad("precision: auto\ntolerance: -1"), HasSubstr("2:12: tolerance: expected a number"));
+  EXPECT_THAT(Bad("precision: auto\ntolerance: nan"), HasSubstr("tolerance: expected a number"));
+}
+
+TEST(ManifestTest, ProfilingCanBeForbidden) {
+  EXPECT_TRUE(Good("").config.profile);
+  EXPECT_FALSE(Good("profile: off").config.profile);
+  EXPECT_THAT(Bad("profile: on"), HasSubstr("expected one of auto, off"));
 }
 
 TEST(ManifestTest, UnknownKeysSuggestTheClosest) {

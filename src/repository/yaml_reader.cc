@@ -60,6 +60,16 @@ Status YamlReader::ReadInt(const YamlNode& node, const std::string& key, int lo,
   return Status::Ok();
 }
 
+Status YamlReader::ReadNumber(const YamlNode& node, const std::string& key, double lo, double hi,
+                              double* out) const {
+  if (node.kind != YamlNode::Kind::kScalar)
+    return Expected(node, key, fmt::format("a number from {} to {}", lo, hi));
+  const Result<double> value = ParseNumber(node.text, lo, hi);
+  if (!value.ok()) return Error(node, key, value.status().message());
+  *out = *value;
+  return Status::Ok();
+}
+
 Status YamlReader::ReadDuration(const YamlNode& node, const std::string& key, Duration lo,
                                 Duration hi, Duration* out) const {
   if (node.kind != YamlNode::Kind::kScalar) return Expected(node, key, "a duration such as '2ms'");

@@ -37,6 +37,8 @@ class YamlReader {
   Status ReadInt64(const YamlNode& node, const std::string& key, int64_t lo, int64_t hi,
                    int64_t* out) const;
   Status ReadInt(const YamlNode& node, const std::string& key, int lo, int hi, int* out) const;
+  Status ReadNumber(const YamlNode& node, const std::string& key, double lo, double hi,
+                    double* out) const;
   Status ReadDuration(const YamlNode& node, const std::string& key, Duration lo, Duration hi,
                       Duration* out) const;
   Status ReadBytes(const YamlNode& node, const std::string& key, int64_t lo, int64_t hi,
