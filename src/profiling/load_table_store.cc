@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <ctime>
 #include <filesystem>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
+#include "containers/shape.h"
 #include "core/format.h"
 
 namespace evenkeel {
@@ -27,10 +29,42 @@ constexpr const char* kCreate =
     " difference_mean REAL NOT NULL, detail TEXT NOT NULL, measured_s INTEGER NOT NULL,"
     " PRIMARY KEY (model, digest, machine, setup, milli_cores, memory_bytes, gpu_cores,"
     " gpu_memory_bytes, batch, precision)) WITHOUT ROWID";
+// Came later, beside the rows of the same layout.
+constexpr const char* kCreateChoices =
+    "CREATE TABLE IF NOT EXISTS choices ("
+    " model TEXT NOT NULL, digest TEXT NOT NULL, machine TEXT NOT NULL, setup TEXT NOT NULL,"
+    " stamp TEXT NOT NULL, milli_cores INTEGER NOT NULL, memory_bytes INTEGER NOT NULL,"
+    " gpu_cores INTEGER NOT NULL, gpu_memory_bytes INTEGER NOT NULL, batch INTEGER NOT NULL,"
+    " precision TEXT NOT NULL, times TEXT NOT NULL, why TEXT NOT NULL, chosen_s INTEGER NOT NULL,"
+    " PRIMARY KEY (model, digest, machine, setup)) WITHOUT ROWID";
+constexpr const char* kSelectChoice =
+    "SELECT model, digest, machine, setup, stamp, milli_cores, memory_bytes, gpu_cores,"
+    " gpu_memory_bytes, batch, precision, times, why FROM choices ";
 constexpr const char* kSelect =
     "SELECT model, digest, machine, setup, milli_cores, memory_bytes, gpu_cores, gpu_memory_bytes,"
     " batch, precision, inputs, outcome, batchtime_us, p50_us, p99_us, nobatchtime_us,"
     " peak_memory_bytes, runs, difference_max, difference_mean, detail FROM load_rows ";
+
+// "1:1000:1200 2:1800:2000": rows, mean and p99 in nanoseconds.
+std::string TimesText(const std::vector<TimedSize>& times) {
+  std::string text;
+  for (const TimedSize& size : times)
+    text += fmt::format("{}:{}:{} ", size.rows, size.mean.count(), size.p99.count());
+  return text;
+}
+
+std::vector<TimedSize> TimesFrom(const std::string& text) {
+  std::istringstream in(text);
+  std::vector<TimedSize> times;
+  int rows = 0;
+  int64_t mean = 0, p99 = 0;
+  char colon = 0;
+  while (in >> rows >> colon >> mean >> colon >> p99) {
+    if (rows < 1 || mean <= 0 || p99 < mean) return {};
+    times.push_back({rows, Duration(mean), Duration(p99)});
+  }
+  return times;
+}
 
 bool IsDamage(int code) {
   const int primary = code & 0xff;
@@ -111,11 +145,14 @@ Status LoadTableStore::Prepare(bool* damaged) {
     EK_RETURN_IF_ERROR(check.status());
   }
   EK_RETURN_IF_ERROR(Exec(kCreate));
+  EK_RETURN_IF_ERROR(Exec(kCreateChoices));
   EK_RETURN_IF_ERROR(Exec(fmt::format("PRAGMA user_version = {}", kLayout).c_str()));
   // The table may be there with other columns.
   Statement select(db_, std::string(kSelect) + "LIMIT 1");
-  *damaged = select.code == SQLITE_ERROR;
+  Statement choice(db_, std::string(kSelectChoice) + "LIMIT 1");
+  *damaged = select.code == SQLITE_ERROR || choice.code == SQLITE_ERROR;
   EK_RETURN_IF_ERROR(select.status());
+  EK_RETURN_IF_ERROR(choice.status());
   // A file or folder that cannot be written shows here, not at the first row.
   EK_RETURN_IF_ERROR(Exec("BEGIN IMMEDIATE"));
   return Exec("COMMIT");
@@ -235,6 +272,55 @@ Status LoadTableStore::Remove(const TableKey& key) {
   remove << key.model << key.digest << key.machine << key.setup;
   remove.Step();
   return remove.status();
+}
+
+Status LoadTableStore::PutChoice(const StoredChoice& choice) {
+  Statement put(db_, "INSERT OR REPLACE INTO choices VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+  const CellShape& shape = choice.cell.shape;
+  put << choice.key.model << choice.key.digest << choice.key.machine << choice.key.setup
+      << choice.stamp << int64_t{shape.milli_cores} << shape.memory_bytes
+      << int64_t{shape.gpu_cores} << shape.gpu_memory_bytes << int64_t{choice.cell.batch}
+      << std::string(NameOf(choice.cell.precision)) << TimesText(choice.times) << choice.why
+      << static_cast<int64_t>(std::time(nullptr));
+  put.Step();
+  return put.status();
+}
+
+Status LoadTableStore::RemoveChoices(const std::string& model, const std::string& stamp) {
+  Statement remove(db_, "DELETE FROM choices WHERE model = ? AND stamp = ?");
+  remove << model << stamp;
+  remove.Step();
+  return remove.status();
+}
+
+Result<std::optional<StoredChoice>> LoadTableStore::FindChoice(const std::string& model,
+                                                               const std::string& stamp,
+                                                               const std::string& machine,
+                                                               const std::string& setup) const {
+  Statement select(db_, std::string(kSelectChoice) +
+                            "WHERE model = ? AND stamp = ? AND machine = ? AND "
+                            "substr(setup, 1, length(?4)) = ?4 ORDER BY chosen_s DESC LIMIT 1");
+  select << model << stamp << machine << setup;
+  if (!select.Step()) {
+    if (!select.status().ok()) return select.status();
+    return std::optional<StoredChoice>();
+  }
+  StoredChoice choice;
+  choice.key = {select.Text(), select.Text(), select.Text(), select.Text()};
+  choice.stamp = select.Text();
+  CellShape& shape = choice.cell.shape;
+  shape.milli_cores = static_cast<int>(select.Integer());
+  shape.memory_bytes = select.Integer();
+  shape.gpu_cores = static_cast<int>(select.Integer());
+  shape.gpu_memory_bytes = select.Integer();
+  choice.cell.batch = static_cast<int>(select.Integer());
+  choice.cell.precision = select.Text() == "bf16" ? Precision::kBf16 : Precision::kF32;
+  choice.times = TimesFrom(select.Text());
+  choice.why = select.Text();
+  // Somebody may have written it by hand.
+  const bool sane = shape.milli_cores >= kMinMilliCores && shape.milli_cores <= kMaxMilliCores &&
+                    shape.memory_bytes >= kMinShapeMemory && choice.cell.batch >= 1;
+  return sane ? std::optional(std::move(choice)) : std::nullopt;
 }
 
 }  // namespace evenkeel

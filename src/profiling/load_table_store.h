@@ -9,15 +9,26 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/status.h"
 #include "profiling/load_table.h"
+#include "profiling/policy/drift.h"
 
 struct sqlite3;
 
 namespace evenkeel {
+
+// The row that a model was given from its table, for the next start.
+struct StoredChoice {
+  TableKey key;
+  std::string stamp;  // of the model's files; see model_digest.h
+  Cell cell;
+  std::vector<TimedSize> times;  // T(n) on the cell's shape and precision, ascending
+  std::string why;
+};
 
 class LoadTableStore {
  public:
@@ -35,6 +46,14 @@ class LoadTableStore {
   // Every table of the model (all models: ""), newest row first.
   Result<std::vector<LoadTable>> All(const std::string& model) const;
   Status Remove(const TableKey& key);
+
+  // Replaces the choice of the same key.
+  Status PutChoice(const StoredChoice& choice);
+  Status RemoveChoices(const std::string& model, const std::string& stamp);
+  // The newest of this model, stamp and machine whose setup begins with `setup`. nullopt: none.
+  Result<std::optional<StoredChoice>> FindChoice(const std::string& model, const std::string& stamp,
+                                                 const std::string& machine,
+                                                 const std::string& setup) const;
 
  private:
   struct Statement;

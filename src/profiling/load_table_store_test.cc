@@ -184,5 +184,47 @@ TEST(LoadTableTest, CsvQuotesWhatNeedsIt) {
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 2);
 }
 
+StoredChoice Choice(const TableKey& key, const std::string& stamp) {
+  return {key,
+          stamp,
+          Row(8, 900).cell,
+          {{1, Duration(1000), Duration(1200)}, {8, Duration(9000), Duration(9900)}},
+          "1c, batch 8: cheapest"};
+}
+
+TEST_F(LoadTableStoreTest, AChoiceIsThereAfterARestart) {
+  ASSERT_TRUE(Open()->PutChoice(Choice(key_, "s1")).ok());
+  const auto found = Open()->FindChoice("m", "s1", key_.machine, "oci CPU");
+  ASSERT_TRUE(found.ok() && found->has_value());
+  const StoredChoice& choice = **found;
+  EXPECT_EQ(choice.key, key_);
+  EXPECT_EQ(choice.cell, Row(8, 900).cell);
+  EXPECT_EQ(choice.why, "1c, batch 8: cheapest");
+  ASSERT_THAT(choice.times, SizeIs(2));
+  EXPECT_EQ(choice.times[1].rows, 8);
+  EXPECT_EQ(choice.times[1].mean, Duration(9000));
+  EXPECT_EQ(choice.times[1].p99, Duration(9900));
+  EXPECT_THAT(warnings_, IsEmpty());
+}
+
+TEST_F(LoadTableStoreTest, AChoiceIsOfItsFilesMachineAndRung) {
+  const auto store = Open();
+  ASSERT_TRUE(store->PutChoice(Choice(key_, "s1")).ok());
+  EXPECT_FALSE(store->FindChoice("other", "s1", key_.machine, "oci CPU")->has_value());
+  EXPECT_FALSE(store->FindChoice("m", "s2", key_.machine, "oci CPU")->has_value());
+  EXPECT_FALSE(store->FindChoice("m", "s1", "another", "oci CPU")->has_value());
+  EXPECT_FALSE(store->FindChoice("m", "s1", key_.machine, "cgroup CPU")->has_value());
+  ASSERT_TRUE(store->RemoveChoices("m", "s2").ok());
+  EXPECT_TRUE(store->FindChoice("m", "s1", key_.machine, "oci CPU")->has_value());
+  // The newer takes the place of the older.
+  StoredChoice newer = Choice(key_, "s2");
+  newer.cell.batch = 4;
+  ASSERT_TRUE(store->PutChoice(newer).ok());
+  EXPECT_FALSE(store->FindChoice("m", "s1", key_.machine, "oci CPU")->has_value());
+  EXPECT_EQ((*store->FindChoice("m", "s2", key_.machine, "oci CPU"))->cell.batch, 4);
+  ASSERT_TRUE(store->RemoveChoices("m", "s2").ok());
+  EXPECT_FALSE(store->FindChoice("m", "s2", key_.machine, "oci CPU")->has_value());
+}
+
 }  // namespace
 }  // namespace evenkeel

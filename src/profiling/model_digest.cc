@@ -21,6 +21,12 @@ bool IsSettings(const fs::path& path) {
          path.extension() == ".txt";
 }
 
+std::string Hex(const std::array<unsigned char, EVP_MAX_MD_SIZE>& digest) {
+  std::string text;
+  for (size_t i = 0; i < 8; ++i) text += fmt::format("{:02x}", digest[i]);
+  return text;
+}
+
 // A bare file shares its folder with other models.
 Result<std::vector<fs::path>> FilesOf(const ModelConfig& model) {
   std::error_code error;
@@ -67,9 +73,23 @@ Result<std::string> ModelDigest(const ModelConfig& model) {
   }
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   EVP_DigestFinal_ex(hash.get(), digest.data(), nullptr);
+  return Hex(digest);
+}
+
+Result<std::string> ModelStamp(const ModelConfig& model) {
+  auto files = FilesOf(model);
+  if (!files.ok()) return files.status();
   std::string text;
-  for (size_t i = 0; i < 8; ++i) text += fmt::format("{:02x}", digest[i]);
-  return text;
+  for (const fs::path& file : *files) {
+    std::error_code error;
+    const uintmax_t size = fs::file_size(file, error);
+    if (error) return NotFound("'{}': {}", file.string(), error.message());
+    const auto changed = fs::last_write_time(file, error).time_since_epoch().count();
+    text += fmt::format("{}:{}:{};", file.filename().string(), size, changed);
+  }
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  EVP_Digest(text.data(), text.size(), digest.data(), nullptr, EVP_sha256(), nullptr);
+  return Hex(digest);
 }
 
 }  // namespace evenkeel

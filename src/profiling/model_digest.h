@@ -15,4 +15,7 @@ namespace evenkeel {
 
 Result<std::string> ModelDigest(const ModelConfig& model);
 
+// Sizes and times of change of the same files: quick to read, and enough to tell at a restart that nothing was touched.
+Result<std::string> ModelStamp(const ModelConfig& model);
+
 }  // namespace evenkeel
