@@ -59,7 +59,9 @@ void Dispatcher::Infer(InferCall* call) {
   if (!rows.ok()) return Refuse(call, rows.status());
   if (options_.on_inputs) options_.on_inputs(call->inputs, *rows);
   auto request = MakeRequest(call, *rows);
-  if (node_id_ >= 0) options_.node->Arrived(node_id_, *rows, clock_.Now());
+  const Time arrived = clock_.Now();
+  last_arrival_.store(arrived.time_since_epoch().count(), std::memory_order_relaxed);
+  if (node_id_ >= 0) options_.node->Arrived(node_id_, *rows, arrived);
 
   Actions actions;
   Status refusal;

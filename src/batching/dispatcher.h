@@ -111,6 +111,17 @@ class Dispatcher final : private NodeScheduler::Member {
   Demand DemandNow(Duration horizon, Duration recent) const;
   ModelStats Stats() const;
 
+  // For whoever works beside serving (dispatcher_look.cc): cheap, and not in anybody's way.
+  Time last_arrival() const {
+    return Time(Duration(last_arrival_.load(std::memory_order_relaxed)));
+  }
+  // How long the item that waits longest has waited; 0: none does.
+  Duration OldestWait(Time now) const;
+  BatchTimes Times() const;
+  double RowsPerSecond(Duration span) const;  // forecast; 0 where no node counts
+  bool SharesCores() const;
+  void SetBestBatch(int rows, Duration batch_time);
+
  private:
   struct Batch;
   struct Instance;
@@ -189,6 +200,8 @@ class Dispatcher final : private NodeScheduler::Member {
   // Rows that every usable instance can run at a warm size: where requests are cut, before the mutex is taken. A part that was
   // cut before the limit fell is run as it is.
   std::atomic<int> part_limit_;
+
+  std::atomic<int64_t> last_arrival_{0};  // of a well-formed request, since the clock's epoch
 
   mutable std::mutex mutex_;          // guards everything below
   std::condition_variable gathered_;  // an instance's `gathering` fell to 0

@@ -45,6 +45,7 @@ struct NodeScheduler::Slot {
   std::unique_ptr<policy::Traffic> traffic;
   uint64_t batches = 0;
   int held = 0;  // overheads that were told, up to kOverheadOver
+  int best_batch = 0;
 };
 
 NodeScheduler::NodeScheduler(std::unique_ptr<policy::NodePolicy> policy, int cores, bool save_power,
@@ -133,6 +134,7 @@ void NodeScheduler::Refresh(int id) {
   view.objective = serves ? slot.snapshot.objective : kNoObjective;
   view.max_batch = slot.snapshot.max_batch;
   view.draining = slot.snapshot.draining;
+  view.best_batch = slot.best_batch;
 }
 
 void NodeScheduler::Arrived(int id, int64_t rows, Time now) {
@@ -165,6 +167,14 @@ void NodeScheduler::Seed(int id, std::span<const policy::BatchCurve::Timed> time
   curve.SetOverhead(live.overhead());
   for (const auto& timed : times) curve.Set(timed.rows, timed.mean, timed.p99);
   live = curve;
+}
+
+void NodeScheduler::SetBest(int id, int rows, Duration batch_time) {
+  const std::lock_guard lock(mutex_);
+  Slot& slot = *slots_[static_cast<size_t>(id)];
+  slot.best_batch = rows;
+  slot.traffic->SetBatchTime(batch_time, clock_.Now());
+  Refresh(id);
 }
 
 void NodeScheduler::Run() {
@@ -262,6 +272,22 @@ NodeScheduler::Outlook NodeScheduler::OutlookOf(int id) const {
         .forecaster = forecast.followed()};
   }
   return outlook;
+}
+
+double NodeScheduler::RatePerSecond(int id, Duration span) const {
+  const std::lock_guard lock(mutex_);
+  policy::Traffic& traffic = *slots_[static_cast<size_t>(id)]->traffic;
+  const Time now = clock_.Now();
+  traffic.AdvanceTo(now);
+  return traffic.RatePerSecond(span, now);
+}
+
+bool NodeScheduler::SharesCores(bool decides_itself) const {
+  const bool gated = policy_->name() == "auto" || policy_->name() == "gated-greedy";
+  if (gated && !decides_itself) return false;
+  const std::lock_guard lock(mutex_);
+  return std::ranges::count_if(slots_, [](const auto& slot) { return slot->member != nullptr; }) >
+         1;
 }
 
 }  // namespace evenkeel

@@ -72,6 +72,8 @@ class NodeScheduler {
   void Held(int id, Duration overhead);
   // The model's instances are of another form: T(n) is what `times` say from now on, until batches tell more.
   void Seed(int id, std::span<const policy::BatchCurve::Timed> times);
+  // Y_batch and T_batch of the row that the model was given from its load table, for policies that go by them.
+  void SetBest(int id, int rows, Duration batch_time);
   // `fill` writes the snapshot, whose vectors come empty. It is called at once, under this object's mutex.
   template <typename Fill>
   void Publish(int id, Fill fill) {
@@ -114,6 +116,10 @@ class NodeScheduler {
     Time last_arrival{};    // Time{}: never
   };
   Demand DemandOf(int id, Duration horizon, Duration recent) const;
+  // Items a second that are expected over the next `span`.
+  double RatePerSecond(int id, Duration span) const;
+  // Whether batches of the model may share cores with those of others, so that their times are not its own.
+  bool SharesCores(bool decides_itself) const;
   std::string_view policy_name() const { return policy_->name(); }
   int cores() const { return cores_; }
 

@@ -1,6 +1,7 @@
 // `method`: A10 to the letter, at will (the source knows no core gate).
 //
-// Y is the batch size that A5's rule leaves on the instance's shape: of the sizes 1, 2, 4 ... max the largest one (one shape: all are
+// Y is Y_batch of the row that was chosen from the model's load table. Until there is one, it is the batch size that A5's rule leaves on
+// the instance's shape by live times: of the sizes 1, 2, 4 ... max the largest one (one shape: all are
 // equally frequent) of at least 2 with T(n) / (n T(1)) <= 0.8, else 1, which means no batching. The interval is the traffic's at
 // its finest level, which the owner derives from T(Y).
 //   left  = the oldest waiting row
@@ -92,8 +93,10 @@ class Method final : public NodePolicy {
     if (window->formed && window->left == lane.oldest_arrival && window->forecast == forecast)
       return;
     const Duration interval = model.traffic->counts().interval(0);
-    const int best =
-        model.curve == nullptr || model.curve->empty() ? 1 : BestBatch(*model.curve, lane.max_rows);
+    const bool unknown = model.curve == nullptr || model.curve->empty();
+    const int best = model.best_batch > 0 ? std::min(model.best_batch, lane.max_rows)
+                     : unknown            ? 1
+                                          : BestBatch(*model.curve, lane.max_rows);
     const int64_t intervals = lane.oldest_arrival.time_since_epoch() / interval;
     window->best_batch = best;
     window->formed = true;

@@ -59,6 +59,7 @@ struct ModelView {
   Duration objective{};               // p99 that is asked for; > 0
   int max_batch = 64;                 // rows: the largest size in use, whatever waits
   bool draining = false;              // no wait: the model is being unloaded
+  int best_batch = 0;  // `method` only: Y_batch of the model's load table; 0: there is none
   // `fixed` only.
   Duration max_delay{};
   std::span<const int> preferred_sizes;  // ascending

@@ -296,6 +296,16 @@ TEST_F(MethodTest, DoesNotBatchWhereTheRatioStaysAboveTheThreshold) {
   EXPECT_EQ(policy_->Decide(flat.View(1), kStart).rows, 1);
 }
 
+TEST_F(MethodTest, YOfTheLoadTableTakesThePlaceOfLiveTimes) {
+  Feed(40, 50);
+  node_.Wait(0, 100, now_);
+  node_.views[0].best_batch = 8;
+  EXPECT_EQ(policy_->Decide(node_.View(1), now_).rows, 8);
+  node_.views[0].best_batch = 1;  // do not batch
+  node_.Wait(0, 90, now_ + 1ms);
+  EXPECT_EQ(policy_->Decide(node_.View(1), now_ + 1ms).rows, 1);
+}
+
 TEST(FixedTest, WaitsForItsDelayOrItsSize) {
   Node node;
   node.Add(1ms, 1ms, 50ms).lanes.front().max_rows = 8;

@@ -1,0 +1,36 @@
+// What others, who work beside serving, want to know of a model.
+#include <algorithm>
+
+#include "batching/dispatcher.h"
+#include "batching/dispatcher_internal.h"
+
+namespace evenkeel {
+
+Duration Dispatcher::OldestWait(Time now) const {
+  const std::lock_guard lock(mutex_);
+  Duration oldest{};
+  for (const Lane* lane : queue_.lanes()) {
+    const LaneView view = queue_.View(*lane);
+    if (view.waiting_rows > 0) oldest = std::max(oldest, now - view.oldest_arrival);
+  }
+  return oldest;
+}
+
+BatchTimes Dispatcher::Times() const {
+  const std::lock_guard lock(mutex_);
+  return stats_.times;
+}
+
+double Dispatcher::RowsPerSecond(Duration span) const {
+  return node_id_ >= 0 ? options_.node->RatePerSecond(node_id_, span) : 0;
+}
+
+bool Dispatcher::SharesCores() const {
+  return node_id_ >= 0 && options_.node->SharesCores(/*decides_itself=*/!gated_);
+}
+
+void Dispatcher::SetBestBatch(int rows, Duration batch_time) {
+  if (node_id_ >= 0) options_.node->SetBest(node_id_, rows, batch_time);
+}
+
+}  // namespace evenkeel
