@@ -4,6 +4,7 @@
 // the thread that gathers it.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -22,6 +23,7 @@ struct Dispatcher::Batch {
   ipc::Channel* channel = nullptr;
   uint32_t slot = 0;
   std::span<std::byte> arena;
+  bool untouched = false;    // the arena has held warm-ups only
   std::vector<Part*> parts;  // empty: a warm-up
   int rows = 0, run_rows = 0;
   size_t bytes = 0;  // of the parts in the arena
@@ -72,6 +74,7 @@ struct Dispatcher::Instance {
   std::deque<std::unique_ptr<Batch>> inflight;
   WarmPlan plan;
   Time last_end{};  // of its latest batch, by the worker's clock
+  std::array<bool, ipc::kSlots> touched{};  // slots that have held requests
 };
 
 struct Dispatcher::Actions {

@@ -219,6 +219,9 @@ void Dispatcher::Launch(Instance& instance, std::unique_ptr<Batch> batch, Time n
   if (!batch->lay_ready) batch->front_since = now;
   batch->slot = instance.channel->Reserve();
   batch->arena = instance.channel->input_arena(batch->slot);
+  bool& touched = instance.touched[batch->slot % ipc::kSlots];
+  touched = touched || !batch->parts.empty();
+  batch->untouched = !touched;
   instance.last_was_warm = batch->parts.empty();
   actions->gather.push_back(batch.get());
   ++instance.gathering;

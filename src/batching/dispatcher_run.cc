@@ -186,7 +186,7 @@ void Dispatcher::GatherAndSubmit(Batch* batch, Actions* actions) {
   const Time begin = clock_.Now();
   const auto views =
       batch->parts.empty()
-          ? WarmBatch(options_.signature, batch->run_rows, batch->arena)
+          ? WarmBatch(options_.signature, batch->run_rows, batch->arena, batch->untouched)
           : GatherBatch(options_.signature, batch->parts, batch->run_rows, batch->arena);
   EK_CHECK(views.ok());  // sizes were checked when the batch was formed
   int ends_soon = -1;

@@ -32,9 +32,10 @@ class ArenaWriter {
     at_ += bytes.size();
     return true;
   }
-  bool AppendZeros(size_t bytes) {
+  // `already`: they are there.
+  bool AppendZeros(size_t bytes, bool already) {
     if (at_ > arena_.size() || arena_.size() - at_ < bytes) return false;
-    std::memset(arena_.data() + at_, 0, bytes);
+    if (!already) std::memset(arena_.data() + at_, 0, bytes);
     at_ += bytes;
     return true;
   }
@@ -142,14 +143,18 @@ std::optional<size_t> WarmBytes(const Signature& signature, int rows) {
 }
 
 Result<std::vector<TensorView>> WarmBatch(const Signature& signature, int rows,
-                                          std::span<std::byte> arena) {
+                                          std::span<std::byte> arena, bool untouched) {
   std::vector<TensorView> views(signature.inputs.size());
   ArenaWriter writer(arena);
+  // Ids of another size's warm-up may lie where this one's zeros belong.
+  const bool zeroed = untouched && std::ranges::all_of(signature.inputs, [](const auto& input) {
+                        return WarmId(input) == 0;
+                      });
   for (size_t i = 0; i < views.size(); ++i) {
     const TensorSpec& spec = signature.inputs[i];
     const WarmTensor warm = WarmShape(spec, signature.batched, rows);
     writer.StartTensor();
-    if (!warm.bytes || !writer.AppendZeros(*warm.bytes)) {
+    if (!warm.bytes || !writer.AppendZeros(*warm.bytes, zeroed)) {
       return TooLarge("a batch of {} rows does not fit the {} bytes of its buffer", rows,
                       arena.size());
     }

@@ -28,9 +28,11 @@ Result<std::vector<TensorView>> GatherBatch(const Signature& signature,
                                             std::span<std::byte> arena);
 
 // Fills `arena` with a batch of `rows` plausible rows for warming: zeros, or the lowest id of a range if zero is outside; free
-// dimensions are 1. REQUIRES: the signature has no free dimension but the batch axis.
+// dimensions are 1. `untouched`: the arena was used for warm-ups only so far, and was made of zeros. They are then not written: whoever
+// touches a page of shared memory first is charged for it, and that is to be the worker, which reads them.
+// REQUIRES: the signature has no free dimension but the batch axis.
 Result<std::vector<TensorView>> WarmBatch(const Signature& signature, int rows,
-                                          std::span<std::byte> arena);
+                                          std::span<std::byte> arena, bool untouched);
 
 // Arena bytes of such a batch; nullopt when a size overflows.
 std::optional<size_t> WarmBytes(const Signature& signature, int rows);

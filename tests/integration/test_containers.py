@@ -102,6 +102,26 @@ def test_every_rung_serves_and_survives_the_worker(serve, rungs, rung):
     assert traces(daemon.folder / "state") == []
 
 
+@pytest.mark.parametrize("rung", ["process", "cgroup"])
+def test_shared_buffers_are_the_workers_memory(serve, rungs, rung):
+    need(rungs, rung)
+    # Two buffers of 16 rows of 1 MiB, in and out.
+    large = {"m.fake": "inputs: [{name: x, dtype: FP32, shape: [-1, 262144]}]\n", "evenkeel.yaml": "max_batch: 16\nobjective: 5s\n"}
+    daemon = serve(models={f"large/{name}": text for name, text in large.items()}, flags=["--runtime", rung])
+    time.sleep(1)  # warm-ups that are not waited for
+    mib = 1 << 20
+    status = pathlib.Path(f"/proc/{daemon.pid}/status").read_text()
+    shared = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssShmem:"))
+    assert shared < 8 * mib, f"the daemon has touched {shared / mib:.0f} MiB of shared memory"
+    if rung == "process":
+        return
+    worker = pids(daemon, "large")[0]
+    path = next(line.split(":", 2)[2] for line in pathlib.Path(f"/proc/{worker}/cgroup").read_text().splitlines()
+                if line.split(":")[1] in ("memory", ""))
+    held = [file for file in pathlib.Path("/sys/fs/cgroup").glob("**" + path + "/memory.*") if file.name in ("memory.usage_in_bytes", "memory.current")]
+    assert held and int(held[0].read_text()) > 56 * mib
+
+
 def test_auto_takes_the_highest_rung_that_works(serve, rungs):
     daemon = serve(flags=["--runtime", "auto"])
     containers = list((daemon.folder / "state" / "containers").glob("ek-*"))
