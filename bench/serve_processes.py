@@ -141,6 +141,8 @@ class Daemon:
                    "--metrics-port", self.metrics_port, "--state", self.state, "--cache", self.cache, "--io-threads", 1,
                    "--worker-cpus", ",".join(str(core) for core in sorted(core_set(self.worker_core))), "--threads", 1,
                    "--log-level", "warning", *self.flags]
+        if "--profiling" not in self.flags:
+            command += ["--profiling", "off"]  # figures of what serves alone
         self.started = time.monotonic()
         self.process = spawn(command, self.daemon_core, self.name)
         return self

@@ -120,6 +120,8 @@ def launch(folder: pathlib.Path, log_path: pathlib.Path, flags: list[str], env: 
         (folder / name).mkdir(parents=True, exist_ok=True)
     defaults = {f"--{name}": str(folder / name) for name in ("models", "state", "cache")}
     defaults |= {f"--{name}-port": "0" for name in ("http", "grpc", "metrics")}
+    # Measuring beside serving would disturb what tests look at; those of profiling ask for it.
+    defaults |= {"--profiling": "off"}
     chosen = [word for flag, value in defaults.items() if flag not in flags for word in (flag, value)]
     with log_path.open("wb") as log:
         process = subprocess.Popen(

@@ -47,6 +47,12 @@ ServeOptions OptionsOf(const Settings& settings) {
   options.memory_headroom = settings.bytes("memory_headroom");
   options.runtime = settings.text("runtime");
   options.batching = settings.text("batching");
+  options.profiling = settings.text("profiling") == "auto";
+  options.profile_shapes = settings.text("profile_shapes");
+  options.profile_batches = settings.text("profile_batches");
+  options.profile_after = settings.duration("profile_after");
+  options.profile_drift = settings.duration("profile_drift");
+  options.ratio_threshold = settings.ratio("ratio_threshold");
   options.save_power = settings.text("power") == "save";
   options.log_level = settings.text("log_level");
   options.max_body_bytes = static_cast<size_t>(settings.bytes("max_body"));
@@ -71,6 +77,7 @@ const char* PlaceholderOf(SettingKind kind) {
     case SettingKind::kDuration: return "TIME";
     case SettingKind::kBytes: return "SIZE";
     case SettingKind::kCpus: return "CORES";
+    case SettingKind::kRatio: return "RATIO";
     case SettingKind::kText:
     case SettingKind::kChoice:
     case SettingKind::kBool: break;

@@ -73,6 +73,27 @@ void PrintFacts(const Json& model) {
   }
 }
 
+// What it runs on, and why.
+void PrintProfile(const Json& profile) {
+  const std::string state = TextAt(profile, "state");
+  if (state.empty()) return;
+  std::string line = state;
+  if (state == "sweeping" || state == "waiting")
+    line += fmt::format(", {} of about {} cells", TextAt(profile, "cells_run"),
+                        TextAt(profile, "cells_expected"));
+  for (const char* key : {"paused", "why", "advice", "adoption_failure"}) {
+    if (const std::string text = TextAt(profile, key); !text.empty()) line += ": " + text;
+  }
+  std::printf("  %-10s %s\n", "Profile", Printable(line).c_str());
+  if (const auto adopted = profile.find("adopted"); adopted != profile.end()) {
+    std::printf("  %-10s %s\n", "Runs on", Printable(TextAt(*adopted, "why")).c_str());
+  }
+  if (const auto precision = profile.find("precision"); precision != profile.end()) {
+    std::printf("  %-10s %s: %s\n", "Chosen", Printable(TextAt(*precision, "chosen")).c_str(),
+                Printable(TextAt(*precision, "why")).c_str());
+  }
+}
+
 // Powers of two and the largest; -o json has every size.
 void PrintBatchTimes(const Json& times) {
   std::map<uint64_t, double> sorted;
@@ -124,6 +145,7 @@ void Show(const ShowOptions& options) {
     return Print(options.format, {}, document);
   }
   PrintFacts(model);
+  PrintProfile(model.value("profile", Json::object()));
   PrintTensors("INPUT", model.value("inputs", Json::array()));
   PrintTensors("OUTPUT", model.value("outputs", Json::array()));
   PrintBatchTimes(model.value("batch_time_ms", Json::object()));

@@ -66,6 +66,18 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
            "How workers are isolated; auto: the most that works here (see doctor)"),
     Choice("batching", "auto", "auto|method|gated-greedy|greedy|none",
            "How batches are formed, for models that do not say; see docs/batching_policy.md"),
+    Choice("profiling", "auto", "auto|off",
+           "Whether models are measured beside serving, and what they run on follows"),
+    Text(kText, "profile_shapes", "",
+         "Worker shapes to measure, as in 1c/512MiB,2c/1GiB; empty: what this host holds"),
+    Text(kText, "profile_batches", "",
+         "Batch sizes to measure, as in 1,8,64; empty: 1, 2, 4 ... a model's largest"),
+    Number(kDuration, "profile_after", "5s", 0, kHour,
+           "Measuring begins so long after all models are ready"),
+    Number(kDuration, "profile_drift", "60s", 1000 * kMs, 24 * kHour,
+           "A model whose batches take other than measured times for so long is measured again"),
+    Number(kRatio, "ratio_threshold", "0.8", 1, 1'000'000,
+           "Batchtime / NoBatchtime at which --batching method counts batching as worth it"),
     Choice("power", "performance", "performance|save",
            "save: wait within the objectives for larger batches, which take less core time"),
     Choice("log_level", "info", "debug|info|warning|error", "Least level that is logged"),
@@ -253,6 +265,10 @@ Status CheckSetting(const SettingSpec& spec, std::string_view text) {
       if (IsOneOf(text, spec.choices)) return Status::Ok();
       return InvalidArgument("expected one of {}, got {}", spec.choices, Excerpt(text));
     case kCpus: return ParseCpus(text).status();
+    case kRatio:
+      return ParseNumber(text, static_cast<double>(spec.lo) * 1e-6,
+                         static_cast<double>(spec.hi) * 1e-6)
+          .status();
   }
   return Internal("unknown kind of setting");
 }
@@ -309,6 +325,15 @@ int64_t Settings::integer(std::string_view key) const {
 }
 
 bool Settings::flag(std::string_view key) const { return at(key).text == "true"; }
+
+double Settings::ratio(std::string_view key) const {
+  const Setting& setting = at(key);
+  const Result<double> value =
+      ParseNumber(setting.text, static_cast<double>(setting.spec->lo) * 1e-6,
+                  static_cast<double>(setting.spec->hi) * 1e-6);
+  EK_CHECK(value.ok());
+  return *value;
+}
 
 Duration Settings::duration(std::string_view key) const {
   const Result<Duration> value = ParseDuration(at(key).text);

@@ -33,7 +33,8 @@ enum class SettingKind : uint8_t {
   kDuration,
   kBytes,
   kChoice,
-  kCpus
+  kCpus,
+  kRatio
 };
 
 struct SettingSpec {
@@ -41,7 +42,7 @@ struct SettingSpec {
   SettingKind kind;
   // In folders $DATA, $STATE and $CACHE stand for the user's XDG folders.
   std::string_view default_text;
-  int64_t lo, hi;            // inclusive; kInteger: as is, kDuration: ns, kBytes: bytes
+  int64_t lo, hi;  // inclusive; kInteger: as is, kDuration: ns, kBytes: bytes, kRatio: millionths
   std::string_view choices;  // kChoice: "off|memory|disk"
   bool serve;                // a setting of `serve` (else of the client verbs)
   std::string_view help;     // one line
@@ -91,6 +92,7 @@ class Settings {
   const std::string& text(std::string_view key) const { return at(key).text; }
   int64_t integer(std::string_view key) const;
   bool flag(std::string_view key) const;
+  double ratio(std::string_view key) const;
   Duration duration(std::string_view key) const;
   int64_t bytes(std::string_view key) const;
   std::vector<int> cpus(std::string_view key) const;  // ascending, each once; empty: all

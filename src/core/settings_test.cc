@@ -138,6 +138,8 @@ TEST_F(SettingsTest, EachKindRefusesWhatIsOutside) {
       {"worker_cpus", "3-1"},   {"worker_cpus", "1,"},    {"worker_cpus", "a"},
       {"http.address", "host"}, {"http.address", ""},     {"server", "127.0.0.1:1"},
       {"models", ""},           {"samples.mode", "Disk"}, {"samples.max_age", "-1s"},
+      {"profiling", "on"},      {"ratio_threshold", "0"}, {"ratio_threshold", "1.01"},
+      {"profile_drift", "1ms"}, {"ratio_threshold", "x"}, {"profile_after", "-1s"},
   };
   for (const auto& [key, text] : bad) {
     EXPECT_FALSE(CheckSetting(*FindSetting(key), text).ok()) << key << "=" << text;

@@ -245,6 +245,35 @@ void AddNode(int cores, Families* families) {
   Families::Value(family, {}, cores);
 }
 
+void AddProfiles(const std::vector<ModelMetrics>& models, double core_s, Families* families) {
+  auto& cells = families->Add("evenkeel_profile_cells", "Cells of the load table that were run",
+                              MetricType::Gauge);
+  for (const auto& model : models)
+    Families::Value(cells, LabelsOf(model), static_cast<double>(model.profile.cells_run));
+  auto& expected = families->Add("evenkeel_profile_cells_expected",
+                                 "Cells that will have been run in the end", MetricType::Gauge);
+  for (const auto& model : models)
+    Families::Value(expected, LabelsOf(model), static_cast<double>(model.profile.cells_expected));
+  auto& state = families->Add("evenkeel_profile_state", "1 for the state that measuring is in",
+                              MetricType::Gauge);
+  using Phase = SelfProfile::Phase;
+  for (const auto& model : models) {
+    for (const Phase phase :
+         {Phase::kOff, Phase::kWaiting, Phase::kSweeping, Phase::kComplete, Phase::kFailed}) {
+      Families::Value(state, With(LabelsOf(model), "state", SelfProfile::NameOf(phase)),
+                      model.profile.phase == phase ? 1 : 0);
+    }
+  }
+  auto& drift =
+      families->Add("evenkeel_profile_drift_ratio",
+                    "Live time of batches over that of the load table", MetricType::Gauge);
+  for (const auto& model : models)
+    Families::Value(drift, LabelsOf(model), model.profile.drift_ratio);
+  auto& cpu = families->Add("evenkeel_profile_core_seconds_total",
+                            "Core time that measuring has taken", MetricType::Counter);
+  Families::Value(cpu, {}, core_s);
+}
+
 void AddProcess(Families* families) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -258,7 +287,8 @@ void AddProcess(Families* families) {
 
 }  // namespace
 
-std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores) {
+std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores,
+                          double profile_core_s) {
   Families families;
   AddOutcomes(models, &families);
   for (const HistogramRow& row : kHistograms) {
@@ -274,6 +304,7 @@ std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores) {
   AddInstances(models, &families);
   AddWindows(models, &families);
   AddNode(cores, &families);
+  AddProfiles(models, profile_core_s, &families);
   AddProcess(&families);
   return families.Render();
 }

@@ -9,6 +9,7 @@
 
 #include "batching/model_stats.h"
 #include "server/model_version.h"
+#include "server/self_profile.h"
 
 namespace evenkeel {
 
@@ -18,9 +19,11 @@ struct ModelMetrics {
   std::vector<InstanceSet::Info> instances;
   ModelVersion::InstancesState scale;
   std::optional<NodeScheduler::Outlook> outlook;  // of models whose batches the node decides
+  SelfProfile::View profile;
 };
 
-// Text exposition format. `cores`: that batches of all models share.
-std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores);
+// Text exposition format. `cores`: that batches of all models share. `profile_core_s`: core time that measuring has taken.
+std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores,
+                          double profile_core_s);
 
 }  // namespace evenkeel

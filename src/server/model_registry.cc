@@ -12,6 +12,7 @@
 #include "repository/model_check.h"
 #include "repository/scan.h"
 #include "repository/triton_config.h"
+#include "server/self_profile.h"
 
 namespace evenkeel {
 
@@ -21,6 +22,7 @@ struct ModelRegistry::Operation {
   std::string config_override;
   std::function<void(Status)> done;
   std::vector<ModelConfig> configs;                     // what the files said
+  std::vector<std::optional<InstanceForm>> forms;       // what each ran on before
   std::vector<std::shared_ptr<ModelVersion>> versions;  // being loaded
   size_t pending = 0;
   Status failure;
@@ -118,6 +120,9 @@ void ModelRegistry::Read(const std::string& name, std::shared_ptr<Operation> ope
           operation->failure = changed.status().Annotate(fmt::format("model '{}'", name));
       }
       if (operation->failure.ok()) operation->failure = CheckModelFile(config);
+      operation->forms.push_back(operation->failure.ok() && context_.profile != nullptr
+                                     ? context_.profile->StartForm(config)
+                                     : std::nullopt);
     }
     context_.loop.Post([this, name, operation] { StartVersions(name, operation); });
   });
@@ -133,28 +138,44 @@ void ModelRegistry::StartVersions(const std::string& name, std::shared_ptr<Opera
     return Finish(name, *operation, operation->failure);
   }
   operation->pending = operation->configs.size();
-  for (ModelConfig& config : operation->configs) {
-    operation->versions.push_back(std::make_shared<ModelVersion>(context_, std::move(config)));
+  for (size_t i = 0; i < operation->configs.size(); ++i) {
+    operation->versions.push_back(std::make_shared<ModelVersion>(context_, operation->configs[i]));
+    if (operation->forms[i]) operation->versions.back()->Adopt(*operation->forms[i]);
   }
   starting_.insert(starting_.end(), operation->versions.begin(), operation->versions.end());
-  for (size_t i = 0; i < operation->configs.size(); ++i) {
-    operation->versions[i]->Start([this, name, operation, i](const Status& status) {
-      std::erase(starting_, operation->versions[i]);
-      if (!status.ok()) {
-        if (operation->failure.ok()) operation->failure = status;
-        operation->versions[i] = nullptr;  // it has stopped itself
+  for (size_t i = 0; i < operation->configs.size(); ++i) StartVersion(name, operation, i);
+}
+
+void ModelRegistry::StartVersion(const std::string& name, std::shared_ptr<Operation> operation,
+                                 size_t i) {
+  ModelVersion& version = *operation->versions[i];
+  version.Start([this, name, operation, i](const Status& status) {
+    std::erase(starting_, operation->versions[i]);
+    if (!status.ok() && operation->forms[i] && !shutting_down_) {
+      // What it ran on before may be what it does not load on.
+      LogWarning("model '{}' does not load on {} ({}): it is tried as its settings say", name,
+                 operation->forms[i]->Name(), status.message());
+      operation->forms[i].reset();
+      const ModelConfig& config = operation->configs[i];
+      files_.Post([profile = context_.profile, config] { profile->ForgetForm(config); });
+      operation->versions[i] = std::make_shared<ModelVersion>(context_, config);
+      starting_.push_back(operation->versions[i]);
+      return StartVersion(name, operation, i);
+    }
+    if (!status.ok()) {
+      if (operation->failure.ok()) operation->failure = status;
+      operation->versions[i] = nullptr;  // it has stopped itself
+    }
+    if (--operation->pending > 0) return;
+    if (operation->failure.ok() && !shutting_down_) {
+      Swap(name, *operation);
+    } else {
+      for (auto& one : operation->versions) {
+        if (one) Retire(std::move(one), [] {});
       }
-      if (--operation->pending > 0) return;
-      if (operation->failure.ok() && !shutting_down_) {
-        Swap(name, *operation);
-      } else {
-        for (auto& version : operation->versions) {
-          if (version) Retire(std::move(version), [] {});
-        }
-      }
-      Finish(name, *operation, operation->failure);
-    });
-  }
+    }
+    Finish(name, *operation, operation->failure);
+  });
 }
 
 void ModelRegistry::Swap(const std::string& name, Operation& operation) {

@@ -80,7 +80,7 @@ class ModelRegistry {
   void MaybeShutDown();
   void Read(const std::string& name, std::shared_ptr<Operation> operation);
   void StartVersions(const std::string& name, std::shared_ptr<Operation> operation);
-  void Load(const std::string& name, std::shared_ptr<Operation> operation);
+  void StartVersion(const std::string& name, std::shared_ptr<Operation> operation, size_t i);
   void Swap(const std::string& name, Operation& operation);
   void Unload(const std::string& name, std::shared_ptr<Operation> operation);
   void Finish(const std::string& name, Operation& operation, const Status& status);

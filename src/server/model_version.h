@@ -19,8 +19,11 @@
 #include "profiling/sampler.h"
 #include "server/instance_keeper.h"
 #include "server/instance_set.h"
+#include "server/profiled_model.h"
 
 namespace evenkeel {
+
+class SelfProfile;
 
 // What every model version needs of the daemon. Outlives all of them.
 struct ServingContext {
@@ -41,9 +44,11 @@ struct ServingContext {
   // Of models whose settings name none.
   int min_instances = 1;
   Duration keep_alive = std::chrono::minutes(5);
+  SelfProfile* profile = nullptr;  // knows what models ran on before; null: nobody does
 };
 
 class ModelVersion final : public ServedModel,
+                           public ProfiledModel,
                            public std::enable_shared_from_this<ModelVersion>,
                            private InstanceSet::Owner,
                            private InstanceKeeper::Member {
@@ -68,12 +73,12 @@ class ModelVersion final : public ServedModel,
   void Infer(InferCall* call) override { dispatcher_->Infer(call); }
   void Cancel(InferCall* call) override { dispatcher_->Cancel(call); }
 
-  const ModelConfig& config() const { return config_; }
+  const ModelConfig& config() const override { return config_; }
   // REQUIRES: on_ready was called with ok.
   ModelStats Stats() const { return dispatcher_->Stats(); }
   std::string_view policy() const { return dispatcher_->policy(); }
   std::optional<NodeScheduler::Outlook> Outlook() const { return dispatcher_->Outlook(); }
-  Duration objective() const { return dispatcher_->objective(); }
+  Duration objective() const override { return dispatcher_->objective(); }
   // A request would be answered: an instance is up, or the next one starts when a request comes.
   bool available() const { return instances_.up() > 0 || at_rest(); }
   // It has no instance, on purpose.
@@ -91,7 +96,17 @@ class ModelVersion final : public ServedModel,
     Duration keep_alive{};
   };
   InstancesState InstancesNow() const;
-  std::string EngineInfo() const;  // JSON object, as the worker told it
+  std::string EngineInfo() const override;  // JSON object, as the worker told it
+
+  // ProfiledModel (model_version_profile.cc); REQUIRES the same.
+  ServingState Serving(Time now) const override;
+  double RowsPerSecond(Time now) const override;
+  std::vector<LiveSize> LiveTimes() const override;
+  bool SharesCores() const override { return dispatcher_->SharesCores(); }
+  void AdoptForm(InstanceForm form, std::function<void(Status)> done) override;
+  void SetBestBatch(int rows, Duration batch_time) override {
+    dispatcher_->SetBestBatch(rows, batch_time);
+  }
 
  private:
   // InstanceSet::Owner

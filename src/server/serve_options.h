@@ -40,7 +40,13 @@ struct ServeOptions {
       0;  // bytes that instances leave free; 0: max(5 % of the memory, 256 MiB)
   std::string runtime = "process";  // none, process, cgroup, oci, auto; see containers/runtime.h
   std::string batching = "auto";    // the node's policy: auto, method, gated-greedy, greedy, none
-  bool save_power = false;  // wait within the objectives for larger batches, to save core time
+  bool profiling = true;  // models are measured beside serving, and adopt what their tables say
+  std::string profile_shapes, profile_batches;  // to measure; empty: what the host holds, 1 2 4 ...
+  Duration profile_after = std::chrono::seconds(5);  // all models are ready; 0 to 1 h
+  Duration profile_drift =
+      std::chrono::seconds(60);  // before a model is measured again; 1 s to 24 h
+  double ratio_threshold = 0.8;  // `batching: method`: A5's delta; more than 0, at most 1
+  bool save_power = false;       // wait within the objectives for larger batches, to save core time
   std::string log_level = "info";  // debug, info, warning, error
 
   size_t max_body_bytes = size_t{64} << 20;  // of one request, after decompression; 1 KiB to 16 GiB

@@ -26,6 +26,7 @@
 #include "profiling/sampler.h"
 #include "repository/scan.h"
 #include "server/model_registry.h"
+#include "server/self_profile.h"
 #include "server/service_impl.h"
 #include "server/state_lock.h"
 
@@ -100,6 +101,8 @@ class Server {
  private:
   Status StartLoops();
   Status Listen();
+  Status MakeProfile(const std::string& libexec);
+  std::vector<std::shared_ptr<ProfiledModel>> ProfiledModels() const;
   void Announce();
 
   const ServeOptions& options_;
@@ -111,6 +114,7 @@ class Server {
   const NodeMemoryGauge memory_;
   std::unique_ptr<InstanceKeeper> keeper_;
   std::unique_ptr<ServingContext> context_;
+  std::unique_ptr<SelfProfile> profile_;
   std::unique_ptr<ModelRegistry> registry_;
   std::unique_ptr<ServiceImpl> service_;
   std::unique_ptr<HttpRouter> router_, metrics_router_;
@@ -197,13 +201,45 @@ Status Server::Start() {
                      options_.max_body_bytes, options_.samples, CoresOf(options_.worker_cpus),
                      node_.get(), keeper_.get(), options_.min_instances, options_.keep_alive});
   registry_ = std::make_unique<ModelRegistry>(*context_, options_.models);
-  service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_);
+  EK_RETURN_IF_ERROR(MakeProfile(*libexec));
+  service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_);
   EK_RETURN_IF_ERROR(Listen());
   registry_->LoadAll([this] { Announce(); });
   return Status::Ok();
 }
 
+Status Server::MakeProfile(const std::string& libexec) {
+  SelfProfileOptions profile;
+  profile.enabled = options_.profiling;
+  profile.state = options_.state;
+  profile.libexec = libexec;
+  profile.cache = context_->cache;
+  profile.rung = runtime_->rung();
+  profile.worker_cpus = options_.worker_cpus;
+  profile.cores = context_->cores;
+  profile.fixed_threads = options_.threads;
+  if (!options_.profile_shapes.empty()) profile.shapes = options_.profile_shapes;
+  if (!options_.profile_batches.empty()) profile.batches = options_.profile_batches;
+  profile.after = options_.profile_after;
+  profile.drift = options_.profile_drift;
+  profile.by_method = options_.batching == "method";
+  profile.ratio_threshold = options_.ratio_threshold;
+  auto made = SelfProfile::Create(std::move(profile), *sampler_, context_->clock);
+  if (!made.ok()) return made.status();
+  profile_ = std::move(*made);
+  context_->profile = profile_.get();
+  return Status::Ok();
+}
+
+std::vector<std::shared_ptr<ProfiledModel>> Server::ProfiledModels() const {
+  std::vector<std::shared_ptr<ProfiledModel>> models;
+  const auto serving = registry_->Serving("", "");
+  if (serving.ok()) models.assign(serving->begin(), serving->end());
+  return models;
+}
+
 void Server::Announce() {
+  profile_->Begin([this] { return ProfiledModels(); });
   size_t ready = 0;
   std::string first;
   const auto index = registry_->Index(false);
@@ -239,6 +275,7 @@ int Server::Run(const sigset_t& signals) {
   }).detach();
   auto done = std::make_shared<std::promise<void>>();
   auto finished = done->get_future();
+  profile_->Stop();
   http_->Drain();
   grpc_->Drain();
   loops_.front()->Post([this, done] { registry_->Shutdown([done] { done->set_value(); }); });

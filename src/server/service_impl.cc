@@ -8,6 +8,7 @@
 #include "repository/triton_config.h"
 #include "server/describe.h"
 #include "server/metrics.h"
+#include "server/profile_report.h"
 
 namespace evenkeel {
 namespace {
@@ -125,6 +126,7 @@ Result<nlohmann::json> ServiceImpl::DescribeModel(std::string_view name) const {
   if (!found.ok()) return found.status();
   nlohmann::json model = DescribeVersion(**found);
   AddDetails(**found, &model);
+  model["profile"] = DescribeProfile(profile_.ViewOf(**found), /*details=*/false);
   model["schema"] = "evenkeel.model/v1";
   return model;
 }
@@ -133,7 +135,9 @@ Result<nlohmann::json> ServiceImpl::DescribeBatching(std::string_view name,
                                                      std::string_view version) const {
   const auto found = registry_.Find(name, version);
   if (!found.ok()) return found.status();
-  return evenkeel::DescribeBatching(**found);
+  nlohmann::json batching = evenkeel::DescribeBatching(**found);
+  batching["profile"] = DescribeProfile(profile_.ViewOf(**found), /*details=*/true);
+  return batching;
 }
 
 std::vector<SampleSummary> ServiceImpl::Samples() const {
@@ -159,10 +163,10 @@ std::string ServiceImpl::MetricsText() const {
   if (serving.ok()) {
     for (const auto& version : *serving) {
       models.push_back({version->name(), version->version(), version->Stats(), version->Instances(),
-                        version->InstancesNow(), version->Outlook()});
+                        version->InstancesNow(), version->Outlook(), profile_.ViewOf(*version)});
     }
   }
-  return RenderMetrics(models, registry_.context().cores);
+  return RenderMetrics(models, registry_.context().cores, profile_.core_seconds());
 }
 
 }  // namespace evenkeel

@@ -10,12 +10,14 @@
 #include "net/http_server.h"
 #include "profiling/sampler.h"
 #include "server/model_registry.h"
+#include "server/self_profile.h"
 
 namespace evenkeel {
 
 class ServiceImpl final : public Service {
  public:
-  ServiceImpl(ModelRegistry& registry, Sampler& sampler) : registry_(registry), sampler_(sampler) {}
+  ServiceImpl(ModelRegistry& registry, Sampler& sampler, const SelfProfile& profile)
+      : registry_(registry), sampler_(sampler), profile_(profile) {}
 
   Result<std::shared_ptr<ServedModel>> Find(std::string_view name,
                                             std::string_view version) override;
@@ -44,6 +46,7 @@ class ServiceImpl final : public Service {
  private:
   ModelRegistry& registry_;
   Sampler& sampler_;
+  const SelfProfile& profile_;
 };
 
 }  // namespace evenkeel

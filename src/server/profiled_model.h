@@ -1,0 +1,40 @@
+// A served model version, as the daemon's own profiling sees it.
+//
+// Thread-safety: thread-safe.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/model_config.h"
+#include "core/status.h"
+#include "core/tensor.h"
+#include "profiling/policy/drift.h"
+#include "profiling/policy/sweep_pace.h"
+#include "server/instance_form.h"
+
+namespace evenkeel {
+
+class ProfiledModel {
+ public:
+  virtual ~ProfiledModel() = default;
+  virtual const ModelConfig& config() const = 0;
+  virtual const Signature& signature() const = 0;  // as served
+  virtual std::string EngineInfo() const = 0;      // JSON, as its worker told it
+  virtual Duration objective() const = 0;
+
+  virtual ServingState Serving(Time now) const = 0;  // of this model alone
+  virtual double RowsPerSecond(Time now) const = 0;  // forecast over the next seconds
+  virtual std::vector<LiveSize> LiveTimes() const = 0;
+  // Its batches run beside others' on the same cores, so that their times tell little.
+  virtual bool SharesCores() const = 0;
+
+  // Its instances are of `form` from now on. `done` is called once, on any thread: ok, or why the old ones stay.
+  virtual void AdoptForm(InstanceForm form, std::function<void(Status)> done) = 0;
+  // Y_batch and T_batch of the chosen row, for policies that go by them.
+  virtual void SetBestBatch(int rows, Duration batch_time) = 0;
+};
+
+}  // namespace evenkeel
