@@ -15,6 +15,7 @@
 // Thread-safety: blocks; single-owner. Source: A4.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -78,7 +79,8 @@ class ContainerCells final : public CellRunner {
   Status RunStint(Rounds* rounds, Times* times);
   bool Enough(const Times& times, int batch) const;
   int RunRows(int rows) const;
-  Status Once(int rows, Time* end);
+  Status Once(int rows, bool blank);
+  Result<std::vector<TensorView>> Place(uint32_t slot, size_t first, int rows);
   // A stint of work around `body`, as the gate allows; `counts` (may be null): whether it does.
   template <typename Body>
   Status InStint(Body body, bool* counts);
@@ -98,8 +100,9 @@ class ContainerCells final : public CellRunner {
   std::unique_ptr<CellWorker> worker_;
   CellShape worker_shape_;
   Precision worker_precision_ = Precision::kF32;
-  double retired_core_s_ = 0;  // core time of workers that are gone
-  size_t cursor_ = 0;          // the next row of the pool
+  double retired_core_s_ = 0;               // core time of workers that are gone
+  size_t cursor_ = 0;                       // the next row of the pool
+  std::array<size_t, ipc::kSlots> used_{};  // bytes of each slot's input arena that were written
   uint64_t next_batch_ = 1;
   std::optional<std::vector<std::vector<double>>> f32_outputs_;
   double diff_max_ = -1, diff_mean_ = -1;  // of bf16, once compared

@@ -94,11 +94,18 @@ class Maker {
   std::mt19937_64 random_;
 };
 
+bool ZerosAreRows(const Signature& signature) {
+  return std::ranges::all_of(signature.inputs, [](const TensorSpec& spec) {
+    return spec.dtype != DataType::kBytes && (!spec.range || spec.range->lo <= 0);
+  });
+}
+
 }  // namespace
 
 Result<RowPool> RowPool::FromSamples(const Signature& signature, const SampleSet& samples) {
   RowPool pool;
   pool.batched_ = signature.batched;
+  pool.zeros_are_rows_ = ZerosAreRows(signature);
   const auto bad = [&](std::string_view why) {
     return InvalidArgument("the samples ({}) do not fit the model's inputs ({}): {}",
                            SignatureText(samples.inputs), SignatureText(signature.inputs), why);
@@ -127,6 +134,7 @@ Result<RowPool> RowPool::FromSamples(const Signature& signature, const SampleSet
 Result<RowPool> RowPool::FromSignature(const Signature& signature, size_t rows, uint64_t seed) {
   RowPool pool;
   pool.batched_ = signature.batched;
+  pool.zeros_are_rows_ = ZerosAreRows(signature);
   size_t row_bytes = 0;
   for (const TensorSpec& spec : signature.inputs) {
     Shape shape = RowShape(spec, signature.batched);
@@ -181,14 +189,34 @@ Result<std::vector<TensorView>> RowPool::Fill(size_t first, int rows,
       if (!bytes.empty()) std::memcpy(arena.data() + at, bytes.data(), bytes.size());
       at += bytes.size();
     }
-    TensorView view;
-    view.spec = static_cast<uint32_t>(i);
-    view.dtype = dtypes_[i];
-    if (batched_) view.shape.push_back(rows);
-    for (const int64_t d : shapes_[i].dims()) view.shape.push_back(d);
-    view.data = arena.subspan(start, at - start);
-    views.push_back(view);
+    views.push_back(ViewOf(i, rows, arena.subspan(start, at - start)));
   }
+  return views;
+}
+
+TensorView RowPool::ViewOf(size_t input, int rows, std::span<std::byte> data) const {
+  TensorView view;
+  view.spec = static_cast<uint32_t>(input);
+  view.dtype = dtypes_[input];
+  if (batched_) view.shape.push_back(rows);
+  for (const int64_t d : shapes_[input].dims()) view.shape.push_back(d);
+  view.data = data;
+  return view;
+}
+
+std::optional<std::vector<TensorView>> RowPool::Blank(int rows, std::span<std::byte> arena,
+                                                      size_t used) const {
+  if (!zeros_are_rows_) return std::nullopt;
+  std::vector<TensorView> views;
+  size_t at = 0;
+  for (size_t i = 0; i < dtypes_.size(); ++i) {
+    at = Aligned(at);
+    const size_t bytes = rows_.front()[i].size() * static_cast<size_t>(rows);
+    if (at > arena.size() || arena.size() - at < bytes) return std::nullopt;
+    views.push_back(ViewOf(i, rows, arena.subspan(at, bytes)));
+    at += bytes;
+  }
+  std::memset(arena.data(), 0, std::min(used, at));
   return views;
 }
 

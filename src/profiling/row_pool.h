@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,13 +32,20 @@ class RowPool {
 
   // REQUIRES: rows >= 1, and 1 where the model does not batch. Error kTooLarge: the arena is too small.
   Result<std::vector<TensorView>> Fill(size_t first, int rows, std::span<std::byte> arena) const;
+  // A batch of zeros of as many bytes, of which only the first `used` are written: the arena holds zeros from there on. nullopt where
+  // zeros are no rows of the model (BYTES, ids that begin above 0) or the arena is too small.
+  std::optional<std::vector<TensorView>> Blank(int rows, std::span<std::byte> arena,
+                                               size_t used) const;
   // Bytes that Fill() needs for `rows` rows at most.
   size_t BytesOf(int rows) const;
 
  private:
   using Row = std::vector<std::vector<std::byte>>;  // dense bytes, or BYTES elements, an input
 
+  TensorView ViewOf(size_t input, int rows, std::span<std::byte> data) const;
+
   bool batched_ = false;
+  bool zeros_are_rows_ = true;
   std::vector<DataType> dtypes_;
   std::vector<Shape> shapes_;
   std::vector<Row> rows_;

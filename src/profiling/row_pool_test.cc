@@ -149,5 +149,32 @@ TEST(MachineTest, FingerprintTellsWhatTimesDependOn) {
   EXPECT_FALSE(DescribeMachine("", {}).fingerprint.empty());
 }
 
+TEST(RowPoolTest, ABlankBatchWritesOnlyWhatWasUsed) {
+  Signature signature;
+  signature.batched = true;
+  signature.max_batch = 8;
+  signature.inputs = {{"a", DataType::kFp32, Shape{kDynamic, 3}, {}, {}},
+                      {"b", DataType::kInt64, Shape{kDynamic, 1}, IdRange{0, 9}, {}}};
+  const auto pool = RowPool::FromSignature(signature, 4, 1);
+  ASSERT_TRUE(pool.ok());
+  std::vector<std::byte> arena(1024, std::byte{7});
+  const auto blank = pool->Blank(4, arena, 20);
+  ASSERT_TRUE(blank);
+  const auto filled = pool->Fill(0, 4, arena);
+  ASSERT_TRUE(filled.ok());
+  ASSERT_EQ(blank->size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ((*blank)[i].shape, (*filled)[i].shape);
+    EXPECT_EQ((*blank)[i].data.data(), (*filled)[i].data.data());
+    EXPECT_EQ((*blank)[i].data.size(), (*filled)[i].data.size());
+  }
+  std::fill(arena.begin(), arena.end(), std::byte{7});
+  ASSERT_TRUE(pool->Blank(4, arena, 20));
+  EXPECT_EQ(std::count(arena.begin(), arena.end(), std::byte{0}), 20);
+  EXPECT_FALSE(pool->Blank(64, arena, 0));  // too small
+  signature.inputs[1].range = IdRange{1, 9};
+  EXPECT_FALSE(RowPool::FromSignature(signature, 4, 1)->Blank(4, arena, 0));
+}
+
 }  // namespace
 }  // namespace evenkeel
