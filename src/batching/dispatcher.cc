@@ -59,9 +59,8 @@ void Dispatcher::Infer(InferCall* call) {
   if (!rows.ok()) return Refuse(call, rows.status());
   if (options_.on_inputs) options_.on_inputs(call->inputs, *rows);
   auto request = MakeRequest(call, *rows);
-  const Time arrived = clock_.Now();
-  last_arrival_.store(arrived.time_since_epoch().count(), std::memory_order_relaxed);
-  if (node_id_ >= 0) options_.node->Arrived(node_id_, *rows, arrived);
+  last_arrival_.store(call->arrived.time_since_epoch().count(), std::memory_order_relaxed);
+  if (node_id_ >= 0) options_.node->Arrived(node_id_, *rows, clock_.Now());
 
   Actions actions;
   Status refusal;

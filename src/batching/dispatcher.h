@@ -73,7 +73,8 @@ class Dispatcher final : private NodeScheduler::Member {
   void Cancel(InferCall* call);
 
   // An instance whose worker has loaded the model; a batch of it keeps `threads` busy. It serves once warmed. On the loop.
-  void Attach(int instance, ipc::Channel* channel, int threads = 1);
+  // `max_rows`: no larger batch is given to it, 0: what the model takes.
+  void Attach(int instance, ipc::Channel* channel, int threads = 1, int max_rows = 0);
   // The instance gets no batches any more. `done` is called once, on the loop, when none of its batches is in flight and their
   // memory is not read any more; not if Detach() comes first. On the loop. REQUIRES: attached, not retired before.
   void Retire(int instance, std::function<void()> done);

@@ -66,6 +66,7 @@ struct Dispatcher::Instance {
   int id = 0;
   ipc::Channel* channel = nullptr;   // null: detached
   int threads = 1;                   // that a batch keeps busy
+  int max_rows = 1;                  // of a batch
   bool usable = false;               // warmed enough to serve
   bool retired = false;              // gets no batches any more
   std::function<void()> on_retired;  // to be called once nothing of it is in flight

@@ -64,7 +64,7 @@ Dispatcher::Instance* Dispatcher::Find(int id) const {
   return nullptr;
 }
 
-void Dispatcher::Attach(int id, ipc::Channel* channel, int threads) {
+void Dispatcher::Attach(int id, ipc::Channel* channel, int threads, int max_rows) {
   Actions actions;
   {
     const std::lock_guard lock(mutex_);
@@ -73,6 +73,7 @@ void Dispatcher::Attach(int id, ipc::Channel* channel, int threads) {
     instance->id = id;
     instance->channel = channel;
     instance->threads = threads;
+    instance->max_rows = max_rows > 0 ? std::min(max_rows, max_batch_) : max_batch_;
     starved_ = false;
     PlanWarming(*instance, &actions);
     instances_.push_back(std::move(instance));

@@ -47,9 +47,9 @@ void Dispatcher::PlanWarming(Instance& instance, Actions* actions) {
   } else if (const int64_t fixed = signature.inputs.front().shape[0]; fixed != kDynamic) {
     plan.required = {static_cast<int>(fixed)};
   } else {
-    for (int rows = 1; rows <= max_batch_ && fits(rows); ++rows) {
+    for (int rows = 1; rows <= instance.max_rows && fits(rows); ++rows) {
       const bool power = (rows & (rows - 1)) == 0;
-      (power || rows == max_batch_ ? plan.required : plan.optional).push_back(rows);
+      (power || rows == instance.max_rows ? plan.required : plan.optional).push_back(rows);
     }
   }
   if (plan.required.empty() || !fits(plan.required.front())) {
@@ -101,7 +101,7 @@ bool Dispatcher::MayHoldUp(const Instance& instance, int rows, bool required, Ti
 int Dispatcher::MaxRows(const Instance& instance) const {
   if (!options_.signature.batched) return 1;
   const WarmPlan& plan = instance.plan;
-  return plan.exact || plan.warm.empty() ? max_batch_ : *plan.warm.rbegin();
+  return plan.exact || plan.warm.empty() ? instance.max_rows : *plan.warm.rbegin();
 }
 
 int Dispatcher::RunRows(const Instance& instance, int rows) const {

@@ -27,8 +27,9 @@ ObjectiveQuery ObjectiveOf(const FormQuery& query, Precision precision) {
 FormDecision DecideForm(const ModelConfig& model, const LoadRows& table, const FormQuery& query) {
   FormDecision decision;
   std::ranges::copy_if(table, std::back_inserter(decision.rows), [&](const LoadRow& row) {
-    return query.fixed_threads == 0 ||
-           ToWorkerShape(row.cell.shape).threads() == query.fixed_threads;
+    return row.cell.shape.memory_bytes >= query.least_memory &&
+           (query.fixed_threads == 0 ||
+            ToWorkerShape(row.cell.shape).threads() == query.fixed_threads);
   });
   const LoadRows& rows = decision.rows;
   decision.precision = PrecisionFor(model, rows);

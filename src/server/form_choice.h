@@ -26,6 +26,7 @@ struct FormQuery {
   Duration objective{};
   double rate_per_s = 0;  // forecast; 0: nothing is asked
   HostSize host;
+  int64_t least_memory = 0;     // less was too little when it served
   int fixed_threads = 0;        // that the operator asked for; 0: none
   std::optional<Cell> current;  // what the model runs on since it adopted that
 };

@@ -18,6 +18,7 @@ struct InstanceForm {
   std::optional<WorkerShape> shape;  // given to Runtime::Start; empty: no limits
   int threads = 1;                   // engine threads, >= 1; follows the shape: shape->threads()
   Precision precision = Precision::kF32;
+  int max_rows = 0;  // largest batch that is known to fit the shape's memory; 0: nothing limits it
   using Timed = policy::BatchCurve::Timed;  // { int rows; Duration mean, p99; }
   std::vector<Timed>
       times;        // the load table's T(n) for this form; seeds the live curve. May be empty

@@ -93,7 +93,7 @@ void InstanceSet::OnLoaded(Slot& slot, LoadedModel loaded) {
   if (dispatcher == nullptr) return;
   dispatcher_ = dispatcher;
   slot.attached = true;
-  dispatcher_->Attach(slot.id, slot.worker->channel(), slot.form->threads);
+  dispatcher_->Attach(slot.id, slot.worker->channel(), slot.form->threads, slot.form->max_rows);
 }
 
 void InstanceSet::OnWarm(int id) {
@@ -333,9 +333,10 @@ void InstanceSet::Publish() {
   int up = 0;
   for (const auto& slot : slots_) {
     up += slot->state == Slot::State::kReady ? 1 : 0;
-    infos.push_back({slot->id, slot->worker ? slot->worker->pid() : 0,
-                     kStateNames[static_cast<size_t>(slot->state)], slot->restarts, slot->last_end,
-                     slot->form});
+    infos.push_back(
+        {slot->id, slot->worker ? slot->worker->pid() : 0,
+         kStateNames[static_cast<size_t>(slot->state)], slot->restarts, slot->last_end, slot->form,
+         slot->worker ? slot->worker->process() : std::weak_ptr<const WorkerProcess>()});
   }
   std::ranges::sort(infos, {}, &Info::id);
   up_.store(up, std::memory_order_relaxed);

@@ -67,6 +67,7 @@ class InstanceSet {
     uint64_t restarts = 0;
     std::string last_end;  // how the previous worker ended
     std::shared_ptr<const InstanceForm> form;
+    std::weak_ptr<const WorkerProcess> process;  // see InstanceWorker::process()
   };
 
   InstanceSet(Owner& owner, std::string model, EventLoop& loop, const Clock& clock);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -196,6 +197,44 @@ void AddInstances(const std::vector<ModelMetrics>& models, Families* families) {
   }
 }
 
+struct UsageRow {
+  const char* name;
+  const char* help;
+  std::optional<double> (*value)(const WorkerUsage&);
+};
+std::optional<double> Count(const std::optional<uint64_t>& count) {
+  return count ? std::optional(static_cast<double>(*count)) : std::nullopt;
+}
+constexpr UsageRow kUsage[] = {
+    {"evenkeel_instance_cpu_seconds_total", "CPU time of the instance's worker",
+     [](const WorkerUsage& u) { return u.cpu_s; }},
+    {"evenkeel_instance_quota_periods_total", "Periods of its quota in which it ran",
+     [](const WorkerUsage& u) { return Count(u.periods); }},
+    {"evenkeel_instance_throttled_periods_total", "Of them, those in which it was held back",
+     [](const WorkerUsage& u) { return Count(u.throttled_periods); }},
+    {"evenkeel_instance_throttled_seconds_total", "Time that its threads were held back",
+     [](const WorkerUsage& u) { return u.throttled_s; }},
+};
+
+// Where the rung and the kernel count. Of the worker that runs now: a restarted one begins at 0.
+void AddUsage(const std::vector<ModelMetrics>& models, Families* families) {
+  std::vector<std::pair<Labels, WorkerUsage>> used;
+  for (const auto& model : models) {
+    for (const auto& instance : model.instances) {
+      if (const auto process = instance.process.lock()) {
+        used.emplace_back(With(LabelsOf(model), "instance", std::to_string(instance.id)),
+                          process->Usage());
+      }
+    }
+  }
+  for (const UsageRow& row : kUsage) {
+    auto& family = families->Add(row.name, row.help, MetricType::Counter);
+    for (const auto& [labels, usage] : used) {
+      if (const auto value = row.value(usage)) Families::Value(family, labels, *value);
+    }
+  }
+}
+
 // The forecast is that of the finest resolution of half a second and more: what steers targets and prices.
 const NodeScheduler::Forecast& SteeringForecast(const NodeScheduler::Outlook& outlook) {
   for (const auto& forecast : outlook.forecasts) {
@@ -302,6 +341,7 @@ std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores,
       Families::Value(family, LabelsOf(model), row.value(model.stats));
   }
   AddInstances(models, &families);
+  AddUsage(models, &families);
   AddWindows(models, &families);
   AddNode(cores, &families);
   AddProfiles(models, profile_core_s, &families);

@@ -103,6 +103,7 @@ class ModelVersion final : public ServedModel,
   double RowsPerSecond(Time now) const override;
   std::vector<LiveSize> LiveTimes() const override;
   bool SharesCores() const override { return dispatcher_->SharesCores(); }
+  std::optional<int64_t> OutOfMemoryAt() const override;
   void AdoptForm(InstanceForm form, std::function<void(Status)> done) override;
   void SetBestBatch(int rows, Duration batch_time) override {
     dispatcher_->SetBestBatch(rows, batch_time);

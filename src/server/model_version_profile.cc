@@ -31,6 +31,14 @@ std::vector<LiveSize> ModelVersion::LiveTimes() const {
   return live;
 }
 
+std::optional<int64_t> ModelVersion::OutOfMemoryAt() const {
+  for (const InstanceSet::Info& instance : Instances()) {
+    const bool killed = instance.last_end.find("out of memory") != std::string::npos;
+    if (killed && instance.form->shape) return instance.form->shape->memory_bytes;
+  }
+  return std::nullopt;
+}
+
 void ModelVersion::AdoptForm(InstanceForm form, std::function<void(Status)> done) {
   context_.loop.Post([weak = weak_from_this(), form = std::move(form), done = std::move(done)] {
     if (const auto self = weak.lock()) return self->Adopt(form, done);

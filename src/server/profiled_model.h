@@ -3,7 +3,9 @@
 // Thread-safety: thread-safe.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +32,9 @@ class ProfiledModel {
   virtual std::vector<LiveSize> LiveTimes() const = 0;
   // Its batches run beside others' on the same cores, so that their times tell little.
   virtual bool SharesCores() const = 0;
+
+  // The memory of the shape of an instance that was killed for want of memory; nullopt: none of those there are was.
+  virtual std::optional<int64_t> OutOfMemoryAt() const = 0;
 
   // Its instances are of `form` from now on. `done` is called once, on any thread: ok, or why the old ones stay.
   virtual void AdoptForm(InstanceForm form, std::function<void(Status)> done) = 0;

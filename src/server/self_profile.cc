@@ -27,6 +27,8 @@ using namespace std::chrono_literals;
 constexpr Duration kLook = 1s;          // between two looks at the models
 constexpr Duration kDecideEvery = 10s;  // at most, while the forecast moves
 constexpr double kForecastMoved = 0.25;
+// Starting instances costs core time, and a forecast that rises and falls must not have them start again and again.
+constexpr Duration kSettle = 60s;
 constexpr double kLeastRate = 0.1;  // rows a second: below, nothing is asked
 
 bool Moved(double before, double now) {
@@ -106,11 +108,7 @@ std::optional<InstanceForm> SelfProfile::StartForm(const ModelConfig& model) {
   const bool allowed = model.precision_auto || bf16 == (model.precision == Precision::kBf16);
   if ((threads > 0 && ToWorkerShape(choice.cell.shape).threads() != threads) || !allowed)
     return std::nullopt;
-  FormDecision decision;
-  decision.cell = choice.cell;
-  decision.choice.why = choice.why;
-  InstanceForm form = FormOf(decision);
-  for (const TimedSize& size : choice.times) form.times.push_back({size.rows, size.mean, size.p99});
+  InstanceForm form = FormOf(choice.cell, choice.times, choice.why);
   LogInfo("model '{}': starts on {}, as chosen earlier", model.name, ShapeText(choice.cell.shape));
   const std::lock_guard lock(mutex_);
   started_with_[label] = std::move(choice);
@@ -130,16 +128,17 @@ void SelfProfile::ForgetForm(const ModelConfig& model) {
 }
 
 // Rungs that hold no limits give none; the engine's threads follow the shape all the same.
-InstanceForm SelfProfile::FormOf(const FormDecision& decision) const {
+InstanceForm SelfProfile::FormOf(const Cell& cell, const std::vector<TimedSize>& times,
+                                 const std::string& why) const {
   InstanceForm form;
-  const WorkerShape shape = ToWorkerShape(decision.cell->shape);
-  if (options_.rung >= Rung::kCgroup) form.shape = shape;
+  const WorkerShape shape = ToWorkerShape(cell.shape);
   form.threads = shape.threads();
-  form.precision = decision.cell->precision;
-  for (const TimedSize& size : TimesOn(decision.rows, *decision.cell))
-    form.times.push_back({size.rows, size.mean, size.p99});
-  form.why = fmt::format("{}, batch {}: {}", ShapeText(decision.cell->shape), decision.cell->batch,
-                         decision.choice.why);
+  form.precision = cell.precision;
+  for (const TimedSize& size : times) form.times.push_back({size.rows, size.mean, size.p99});
+  form.why = why;
+  if (options_.rung < Rung::kCgroup) return form;
+  form.shape = shape;
+  if (!times.empty()) form.max_rows = times.back().rows;
   return form;
 }
 
@@ -204,6 +203,7 @@ void SelfProfile::Look(Time now) {
   }
   for (const auto& [entry, model] : complete) {
     LookForDrift(*entry, *model, now);
+    LookForKills(*entry, *model);
     Decide(entry, *model, now);
   }
 }
@@ -263,6 +263,19 @@ void SelfProfile::LookForDrift(Entry& entry, const ProfiledModel& model, Time no
   changed_.notify_all();
 }
 
+// A shape that measuring fitted into may be too small for what serving warms beside.
+void SelfProfile::LookForKills(Entry& entry, const ProfiledModel& model) {
+  const auto too_little = model.OutOfMemoryAt();
+  if (!too_little) return;
+  const std::lock_guard lock(mutex_);
+  if (*too_little < entry.least_memory || entry.adopting) return;
+  LogWarning("model '{}': an instance needed more than {}: shapes with more are chosen from now on",
+             entry.label, FormatBytes(*too_little));
+  entry.least_memory = *too_little + 1;
+  entry.restarted = {};
+  entry.redecide = true;
+}
+
 void SelfProfile::Decide(const EntryPtr& entry, ProfiledModel& model, Time now) {
   FormQuery query;
   query.by_method = options_.by_method;
@@ -282,6 +295,7 @@ void SelfProfile::Decide(const EntryPtr& entry, ProfiledModel& model, Time now) 
     const bool again = !entry->adoption_failure.empty() && now >= entry->adopt_again;
     if (entry->adopting || !(entry->redecide || !entry->decision || due || again)) return;
     query.current = entry->current;
+    query.least_memory = entry->least_memory;
     rows = entry->rows;
   }
   FormDecision decision = DecideForm(config, rows, query);
@@ -305,11 +319,18 @@ void SelfProfile::Adopt(const EntryPtr& entry, ProfiledModel& model, Time now) {
     const FormDecision& decision = *entry->decision;
     if (!decision.cell || !decision.adoption.change || now < entry->adopt_again) return;
     cell = *decision.cell;
-    form = FormOf(decision);
+    form = FormOf(
+        cell, TimesOn(decision.rows, cell),
+        fmt::format("{}, batch {}: {}", ShapeText(cell.shape), cell.batch, decision.choice.why));
     // Another batch size on the same shape needs no other workers.
     restart = !entry->current || entry->current->shape != cell.shape ||
               entry->current->precision != cell.precision;
+    if (restart && entry->current && now - entry->restarted < kSettle) {
+      entry->redecide = true;
+      return;
+    }
     entry->adopting = restart;
+    if (restart) entry->restarted = now;
     LogInfo("model '{}': {} (rule {}, {}): {}", entry->label, form.why, decision.rule,
             decision.asked, decision.adoption.why);
   }

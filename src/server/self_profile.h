@@ -126,7 +126,9 @@ class SelfProfile {
   void Decide(const EntryPtr& entry, ProfiledModel& model, Time now);
   void Adopt(const EntryPtr& entry, ProfiledModel& model, Time now);
   static void ExpectTimes(Entry& entry);  // REQUIRES: mutex_ held
-  InstanceForm FormOf(const FormDecision& decision) const;
+  void LookForKills(Entry& entry, const ProfiledModel& model);
+  InstanceForm FormOf(const Cell& cell, const std::vector<TimedSize>& times,
+                      const std::string& why) const;
   void KeepChoices();
   bool WaitFor(Duration span);  // false: it is stopping
 

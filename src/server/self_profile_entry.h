@@ -33,9 +33,11 @@ struct SelfProfile::Entry {
   double decided_rate = 0;
   Duration decided_objective{};
   bool redecide = false;
+  int64_t least_memory = 0;     // instances with less were killed
   std::optional<Cell> current;  // adopted
   std::string adopted_why;
   bool adopting = false;
+  Time restarted{};    // when its instances were last exchanged
   Time adopt_again{};  // after a failure
   std::string adoption_failure;
   bool to_keep = false;  // `current` is not in the store yet

@@ -35,6 +35,8 @@ class InstanceWorker {
   virtual ipc::Channel* channel() = 0;
   // Ends the process; `ended` follows with `why`.
   virtual void Kill(std::string why) = 0;
+  // What tells how much it used, for any thread; null: nothing does.
+  virtual std::weak_ptr<const WorkerProcess> process() const { return {}; }
 };
 
 struct WorkerOptions {
@@ -57,6 +59,7 @@ class Worker final : public InstanceWorker {
   ipc::Channel* channel() override { return channel_.get(); }
   Time started() const { return started_; }
   void Kill(std::string why) override;
+  std::weak_ptr<const WorkerProcess> process() const override { return process_; }
 
  private:
   Worker(EventLoop& loop, WorkerEvents events) : loop_(loop), events_(std::move(events)) {}
@@ -67,7 +70,8 @@ class Worker final : public InstanceWorker {
   EventLoop& loop_;
   WorkerEvents events_;
   std::unique_ptr<ipc::Channel> channel_;
-  std::unique_ptr<WorkerProcess> process_;
+  std::shared_ptr<WorkerProcess>
+      process_;  // this object's; whoever looks at it does so for a moment
   std::unique_ptr<Alarm> load_alarm_;
   std::string kill_reason_;
   Time started_{};
