@@ -74,7 +74,7 @@ struct Dispatcher::Instance {
   int gathering = 0;  // batches being filled, by any thread; Detach waits for them
   std::deque<std::unique_ptr<Batch>> inflight;
   WarmPlan plan;
-  Time last_end{};  // of its latest batch, by the worker's clock
+  Time last_end{};                          // of its latest batch, by the worker's clock
   std::array<bool, ipc::kSlots> touched{};  // slots that have held requests
 };
 

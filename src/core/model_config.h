@@ -63,7 +63,7 @@ struct ModelConfig {
   // `precision: auto`: bf16 where the load table says that no output differs by more than `tolerance`; until then `precision`, f32.
   bool precision_auto = false;
   double tolerance = 0;
-  bool profile = true;  // the daemon may measure it by itself
+  bool profile = true;                // the daemon may measure it by itself
   std::optional<Duration> objective;  // p99; unset: max(50 ms, 10 T(1))
   Duration hang_timeout{};            // a batch may run this long; 0: max(10 s, 50 T(b))
   std::optional<SampleMode> samples;  // unset: the server's setting

@@ -136,7 +136,8 @@ TEST(ManifestTest, AutomaticPrecisionNeedsATolerance) {
   EXPECT_DOUBLE_EQ(c.tolerance, 0.02);
   EXPECT_THAT(Bad("precision: auto"), HasSubstr("tolerance: 'precision: auto' needs it"));
   EXPECT_THAT(Bad("precision: bf16\ntolerance: 1"), HasSubstr("only with 'precision: auto'"));
-  EXPECT_THAT(Bad("precision: auto\ntolerance: -1"), HasSubstr("2:12: tolerance: expected a number"));
+  EXPECT_THAT(Bad("precision: auto\ntolerance: -1"),
+              HasSubstr("2:12: tolerance: expected a number"));
   EXPECT_THAT(Bad("precision: auto\ntolerance: nan"), HasSubstr("tolerance: expected a number"));
 }
 

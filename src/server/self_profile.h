@@ -29,6 +29,7 @@
 #include "profiling/policy/sweep_plan.h"
 #include "profiling/row_pool.h"
 #include "profiling/sampler.h"
+#include "profiling/sweep.h"
 #include "server/form_choice.h"
 #include "server/profiled_model.h"
 
@@ -114,6 +115,8 @@ class SelfProfile {
   void TakeKept(const TableKey& key, const std::string& inputs, SweepPlan* plan);
   void Keep(const TableKey& key, const std::string& inputs, const LoadRow& row);
   void Publish(Entry& entry, const SweepPlan& plan);
+  Result<SweepPlan> PlanFor(const ModelConfig& config, const Signature& signature, int most) const;
+  Status RunCells(Entry& entry, SweepPlan& plan, CellRunner& cells);
   std::vector<int> BatchesFor(const Signature& signature, int most) const;
   Status Complete(Entry& entry, const SweepPlan& plan, bool swept, double seconds);
   ServingState ServingNow(Time now) const;

@@ -205,7 +205,6 @@ void SelfProfile::Publish(Entry& entry, const SweepPlan& plan) {
 
 Status SelfProfile::SweepCells(Entry& entry, const ModelConfig& config, const Signature& signature,
                                const std::string& engine) {
-  const Time begin = clock_.Now();
   auto key = TableKeyOf(config, host_, options_.rung, engine);
   if (!key.ok()) return key.status();
   const auto stamp = ModelStamp(config);
@@ -224,13 +223,8 @@ Status SelfProfile::SweepCells(Entry& entry, const ModelConfig& config, const Si
   cells.Assume(signature);
   cells.SetRows(std::move(*pool));
 
-  SweepPlan::Grid grid;
-  auto shapes = ShapesToSweep(options_.shapes, options_.rung, host_);
-  if (!shapes.ok()) return shapes.status();
-  grid.shapes = std::move(*shapes);
-  grid.batches = BatchesFor(signature, cells.LargestBatch());
-  grid.precisions = PrecisionsToSweep(config, ThisMachine(host_));
-  SweepPlan plan(std::move(grid));
+  auto plan = PlanFor(config, signature, cells.LargestBatch());
+  if (!plan.ok()) return plan.status();
   bool fresh = false;
   {
     const std::lock_guard lock(mutex_);
@@ -244,10 +238,26 @@ Status SelfProfile::SweepCells(Entry& entry, const ModelConfig& config, const Si
     if (const Status removed = store_->Remove(*key); !removed.ok())
       LogWarning("{}", removed.message());
   }
+  return RunCells(entry, *plan, cells);
+}
+
+Result<SweepPlan> SelfProfile::PlanFor(const ModelConfig& config, const Signature& signature,
+                                       int most) const {
+  SweepPlan::Grid grid;
+  auto shapes = ShapesToSweep(options_.shapes, options_.rung, host_);
+  if (!shapes.ok()) return shapes.status();
+  grid.shapes = std::move(*shapes);
+  grid.batches = BatchesFor(signature, most);
+  grid.precisions = PrecisionsToSweep(config, ThisMachine(host_));
+  return SweepPlan(std::move(grid));
+}
+
+Status SelfProfile::RunCells(Entry& entry, SweepPlan& plan, CellRunner& cells) {
+  const Time begin = clock_.Now();
   bool told = false;
   for (;;) {
     // Also what `evenkeel profile` has measured meanwhile.
-    TakeKept(*key, inputs, &plan);
+    TakeKept(entry.key, entry.inputs, &plan);
     Publish(entry, plan);
     const auto cell = plan.Next();
     if (!cell) break;
@@ -259,13 +269,13 @@ Status SelfProfile::SweepCells(Entry& entry, const ModelConfig& config, const Si
         LogInfo(
             "model '{}': is measured beside serving: about {} of {} cells, {} known, inputs "
             "from {}",
-            entry.label, entry.cells_expected, entry.cells, entry.cells_run, inputs);
+            entry.label, entry.cells_expected, entry.cells, entry.cells_run, entry.inputs);
       }
     }
     const auto row = cells.Run(*cell);
     if (!row.ok()) return row.status();
     plan.Record(*row);
-    Keep(*key, inputs, *row);
+    Keep(entry.key, entry.inputs, *row);
   }
   return Complete(entry, plan, told, Seconds(clock_.Now() - begin));
 }
