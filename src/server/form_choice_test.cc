@@ -102,6 +102,25 @@ TEST(FormChoiceTest, StaysWithWhatItRunsOnForASmallGain) {
   EXPECT_TRUE(DecideForm({}, rows, query).adoption.change);
 }
 
+TEST(FormChoiceTest, MemoryThatWasTooLittleInServingIsNotChosenAgain) {
+  LoadRows rows = Pays();
+  for (const LoadRow& row : Pays()) {
+    rows.push_back(row);
+    rows.back().cell.shape.memory_bytes *= 2;
+    rows.back().implied = true;
+  }
+  FormQuery query = Query();
+  const auto before = DecideForm({}, rows, query);
+  ASSERT_TRUE(before.cell);
+  EXPECT_EQ(before.cell->shape.memory_bytes, 256 * kMiB);
+  query.current = before.cell;
+  query.least_memory = 256 * kMiB + 1;
+  const auto after = DecideForm({}, rows, query);
+  ASSERT_TRUE(after.cell);
+  EXPECT_EQ(after.cell->shape.memory_bytes, 512 * kMiB);
+  EXPECT_TRUE(after.adoption.change) << after.adoption.why;
+}
+
 TEST(FormChoiceTest, ATableWithoutAFigureDecidesNothing) {
   LoadRows rows = Pays();
   for (LoadRow& row : rows) row.outcome = CellOutcome::kOom;
