@@ -1,5 +1,6 @@
 #include "engines/control_codec.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -78,6 +79,24 @@ Status ReadSpecs(const Json& signature, const char* key, std::vector<TensorSpec>
   return Status::Ok();
 }
 
+Status ReadShare(const Json& json, EmulatedShare* share) {
+  if (!json.is_object()) return Broken("emulated is no object");
+  bool whole = true;
+  const auto read = [&](const char* key) {
+    const auto at = json.find(key);
+    const auto value = at == json.end() ? std::nullopt : AsInt64(*at);
+    whole = whole && value && *value >= 0;
+    return value.value_or(0);
+  };
+  share->a = Duration(read("a_ns"));
+  share->c = Duration(read("c_ns"));
+  share->m0_bytes = read("m0");
+  share->m1_bytes = read("m1");
+  share->memory_bytes = read("memory");
+  share->cores = static_cast<int>(std::min<int64_t>(read("cores"), 1 << 20));
+  return whole ? Status::Ok() : Broken("emulated without usable figures");
+}
+
 // Runs `read` on the parsed message; what the library throws (a field of another type) becomes an error.
 template <typename T, typename Read>
 Result<T> Parse(std::string_view message, Read read) {
@@ -93,12 +112,19 @@ Result<T> Parse(std::string_view message, Read read) {
 }  // namespace
 
 std::string EncodeLoad(const EngineOptions& options) {
-  return Dump({{"op", "load"},
+  Json json = {{"op", "load"},
                {"path", options.path},
                {"device", options.device},
                {"threads", options.threads},
                {"bf16", options.bf16},
-               {"cache_dir", options.cache_dir}});
+               {"cache_dir", options.cache_dir}};
+  if (options.emulated) {
+    const EmulatedShare& share = *options.emulated;
+    json["emulated"] = {{"a_ns", share.a.count()},      {"c_ns", share.c.count()},
+                        {"m0", share.m0_bytes},         {"m1", share.m1_bytes},
+                        {"memory", share.memory_bytes}, {"cores", share.cores}};
+  }
+  return Dump(json);
 }
 
 std::string EncodeLoaded(const LoadedModel& model) {
@@ -129,6 +155,9 @@ Result<EngineOptions> DecodeLoad(std::string_view message) {
     options.threads = json.value("threads", 1);
     options.bf16 = json.value("bf16", false);
     options.cache_dir = json.value("cache_dir", "");
+    if (const auto share = json.find("emulated"); share != json.end()) {
+      EK_RETURN_IF_ERROR(ReadShare(*share, &options.emulated.emplace()));
+    }
     if (options.threads < 1 || options.threads > 4096) return Broken("threads out of range");
     return options;
   });

@@ -1,6 +1,7 @@
 // The control messages between daemon and worker, as JSON text: load, loaded, failed.
 //
-//   daemon → worker  {"op":"load","path","device","threads","bf16","cache_dir"}
+//   daemon → worker  {"op":"load","path","device","threads","bf16","cache_dir","emulated"?:{"a_ns","c_ns","m0","m1","memory",
+//                   "cores"}}
 //   worker → daemon  {"op":"loaded","signature":{"inputs":[{"name","dtype","shape","range"?}],"outputs":[...]},"engine":{...}}
 //   worker → daemon  {"op":"failed","code","message"}
 // Contract: decoders take any bytes: unknown fields are ignored, everything used is checked (counts, names unique and not empty,

@@ -8,13 +8,27 @@ namespace evenkeel {
 namespace {
 
 TEST(ControlCodecTest, LoadRoundTrips) {
-  auto options = DecodeLoad(EncodeLoad({"/m/x.onnx", "CPU", 3, true, "/cache"}));
+  auto options = DecodeLoad(EncodeLoad({"/m/x.onnx", "CPU", 3, true, "/cache", {}}));
   ASSERT_TRUE(options.ok()) << options.status().ToString();
   EXPECT_EQ(options->path, "/m/x.onnx");
   EXPECT_EQ(options->device, "CPU");
   EXPECT_EQ(options->threads, 3);
   EXPECT_TRUE(options->bf16);
   EXPECT_EQ(options->cache_dir, "/cache");
+}
+
+TEST(ControlCodecTest, AnEmulatedShareRoundTripsAndABrokenOneIsRefused) {
+  EngineOptions options{"/m/x.onnx", "CPU", 1, false, "", {}};
+  EXPECT_FALSE(DecodeLoad(EncodeLoad(options))->emulated);
+  options.emulated = EmulatedShare{Duration(2'000'000), Duration(50), 100, 2, int64_t{1} << 40, 16};
+  const auto back = DecodeLoad(EncodeLoad(options));
+  ASSERT_TRUE(back.ok()) << back.status().ToString();
+  EXPECT_EQ(back->emulated, options.emulated);
+  for (const char* share :
+       {"1", "{}", R"({"a_ns":-1,"c_ns":0,"m0":0,"m1":0,"memory":1,"cores":1})"}) {
+    const std::string text = R"({"op":"load","path":"x","emulated":)" + std::string(share) + "}";
+    EXPECT_EQ(DecodeLoad(text).status().code(), Code::kInternal) << share;
+  }
 }
 
 TEST(ControlCodecTest, LoadedRoundTripsWithRangesAndFullInt64) {

@@ -7,10 +7,12 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "core/emulated_gpu.h"
 #include "core/status.h"
 #include "core/tensor.h"
 
@@ -18,10 +20,12 @@ namespace evenkeel {
 
 struct EngineOptions {
   std::string path;       // model file or folder
-  std::string device;     // "CPU"
+  std::string device;     // "CPU", "GPU", "GPU.1", "NPU": as the engine names it
   int threads = 1;        // >= 1
   bool bf16 = false;      // false: results as in f32
   std::string cache_dir;  // compiled-model cache; empty: none
+  // Tests and simulation: the engine runs on `device`, and is as slow as this (engines/emulated/).
+  std::optional<EmulatedShare> emulated{};
 };
 
 // Where a run's outputs go. One call of Allocate a model output, in any order.

@@ -72,6 +72,8 @@ Result<Signature> FakeEngine::Load(const EngineOptions& options) {
   auto model = ReadFakeModel(options.path);
   if (!model.ok()) return model.status();
   model_ = std::move(model).value();
+  if (options.emulated && model_.delay_on_cpu_only)
+    model_.delay_fixed = model_.delay_per_row = Duration::zero();
   if (model_.slow_load > Duration::zero()) std::this_thread::sleep_for(model_.slow_load);
   if (!model_.fail_load.empty()) return InvalidArgument("{}", model_.fail_load);
   return model_.signature;

@@ -2,7 +2,8 @@
 //
 //   inputs:  [{name: x, dtype: FP32, shape: [-1, 4], range: [0, 9]}]   # range: optional
 //   outputs: [{name: y, dtype: FP32, shape: [-1, 4], function: echo, input: x}]
-//   delay_us: {fixed: 1000, per_row: 50, mode: sleep}                   # mode: sleep (default) or busy
+//   delay_us: {fixed: 1000, per_row: 50, mode: sleep, on: all}          # mode: sleep (default) or busy; on: all (default), or cpu:
+//                                                                       # none of it where the device is an emulated one
 //   throw_on: 13      # an input element with this value: Run throws
 //   error_on: 14      # Run returns kInvalidArgument
 //   abort_on: 15      # the process aborts

@@ -84,6 +84,7 @@ Status ReadRoot(const YAML::Node& root, FakeModel* model) {
     model->delay_fixed = std::chrono::microseconds(delay["fixed"].as<int64_t>(0));
     model->delay_per_row = std::chrono::microseconds(delay["per_row"].as<int64_t>(0));
     model->delay_busy = delay["mode"].as<std::string>("sleep") == "busy";
+    model->delay_on_cpu_only = delay["on"].as<std::string>("all") == "cpu";
   }
   model->throw_on = ReadMarker(root, "throw_on");
   model->error_on = ReadMarker(root, "error_on");

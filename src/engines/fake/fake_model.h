@@ -25,6 +25,7 @@ struct FakeModel {
   std::vector<FakeOutput> outputs;  // beside signature.outputs
   Duration delay_fixed{}, delay_per_row{}, slow_load{};
   bool delay_busy = false;
+  bool delay_on_cpu_only = false;
   std::optional<int64_t> throw_on, error_on, abort_on, hang_on;
   std::string fail_load;
 };
