@@ -151,11 +151,13 @@ Duration Dispatcher::PredictedAnswer(const Request& request, Time now) const {
   view.stretch = stretch_;
   if (gated_) {
     const policy::ModelOutlook window = options_.node->Window(node_id_);
-    view.stretch = std::max(view.stretch, window.stretch);
-    if (window.most > 0) limit = std::min(limit, window.most);
+    // Shares are of cores: where there is an accelerator they say little of when an answer comes.
+    if (options_.device == DeviceClass::kCpu) view.stretch = std::max(view.stretch, window.stretch);
+    const int most = std::max(window.most, window.device_knee);
+    if (most > 0) limit = std::min(limit, most);
   }
   view.size = RowsWithin(*request.call, limit);
-  view.batch_time = stats_.times.Estimate(view.size);
+  view.batch_time = MeanTime(view.size);
   return policy::PredictedAnswer(view);
 }
 
@@ -164,7 +166,7 @@ Duration Dispatcher::RemainingOf(const Instance& instance, Time now) const {
   for (const auto& batch : instance.inflight) {
     const Duration gone =
         batch->front_since == kNever ? Duration::zero() : now - batch->front_since;
-    remaining += std::max(Duration::zero(), stats_.times.Estimate(batch->run_rows) - gone);
+    remaining += std::max(Duration::zero(), TimesOf(instance).Estimate(batch->run_rows) - gone);
   }
   return remaining;
 }
@@ -174,7 +176,7 @@ Duration Dispatcher::RemainingOf(const Instance& instance, Time now) const {
 int Dispatcher::RowsWithin(const InferCall& call, int most) const {
   if (call.deadline == kNever) return most;
   const Duration quarter = (call.deadline - call.arrived) / 4;
-  while (most > 1 && stats_.times.Estimate(most) > quarter) most /= 2;
+  while (most > 1 && Estimate(most) > quarter) most /= 2;
   return most;
 }
 
@@ -184,7 +186,31 @@ Duration Dispatcher::objective() const {
 }
 
 Duration Dispatcher::Objective() const {
-  return options_.objective.value_or(std::max<Duration>(50ms, 10 * stats_.times.Estimate(1)));
+  return options_.objective.value_or(std::max<Duration>(50ms, 10 * Estimate(1)));
+}
+
+const BatchTimes& Dispatcher::TimesOf(const Instance& instance) const {
+  return instance.device == DeviceClass::kGpu ? stats_.device_times : stats_.times;
+}
+
+Duration Dispatcher::MeanTime(int rows) const {
+  if (stats_.device_times.entries().empty()) return stats_.times.Estimate(rows);
+  double batches_per_ns = 0;
+  int usable = 0;
+  for (const auto& instance : instances_) {
+    const Duration each = TimesOf(*instance).Estimate(rows);
+    if (!instance->usable || each <= Duration::zero()) continue;
+    ++usable;
+    batches_per_ns += 1 / static_cast<double>(each.count());
+  }
+  return usable == 0 ? Duration() : Duration(static_cast<int64_t>(usable / batches_per_ns));
+}
+
+Duration Dispatcher::Estimate(int rows) const {
+  if (stats_.device_times.entries().empty()) return stats_.times.Estimate(rows);
+  const Duration on_device = stats_.device_times.Estimate(rows);
+  if (stats_.times.entries().empty()) return on_device;
+  return std::min(on_device, stats_.times.Estimate(rows));
 }
 
 void Dispatcher::Cancel(InferCall* call) {

@@ -50,6 +50,8 @@ struct DispatcherOptions {
   size_t input_capacity = 0;  // bytes of a slot's input arena
   // Decides, with BatchingPolicy::kAuto, what this model runs and when, since other models share the cores. Null: it decides alone.
   NodeScheduler* node = nullptr;
+  DeviceClass device =
+      DeviceClass::kCpu;  // what the manifest allows; kAuto: instances of both classes
   // That the daemon and its workers may use, together: while one is free, the loop may look for the end of a short batch. 0: never.
   int cores = 0;
   // A worker's batch runs longer than it may. Called on the loop; the caller kills the worker and then calls Detach().
@@ -72,9 +74,11 @@ class Dispatcher final : private NodeScheduler::Member {
   void Infer(InferCall* call);
   void Cancel(InferCall* call);
 
-  // An instance whose worker has loaded the model; a batch of it keeps `threads` busy. It serves once warmed. On the loop.
+  // An instance whose worker has loaded the model, on the processor or on an accelerator (kCpu, kGpu); a batch of it keeps `threads` cores
+  // of the host busy (0 on an accelerator: none). It serves once warmed. On the loop.
   // `max_rows`: no larger batch is given to it, 0: what the model takes.
-  void Attach(int instance, ipc::Channel* channel, int threads = 1, int max_rows = 0);
+  void Attach(int instance, ipc::Channel* channel, int threads = 1, int max_rows = 0,
+              DeviceClass device = DeviceClass::kCpu);
   // The instance gets no batches any more. `done` is called once, on the loop, when none of its batches is in flight and their
   // memory is not read any more; not if Detach() comes first. On the loop. REQUIRES: attached, not retired before.
   void Retire(int instance, std::function<void()> done);
@@ -145,7 +149,7 @@ class Dispatcher final : private NodeScheduler::Member {
   bool StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake);
   bool StartLane(Instance& instance, Lane& lane, int64_t rows, CloseReason reason, Time now,
                  Actions* actions);
-  bool MayLieReady() const;
+  bool MayLieReady(const Instance& instance) const;
   bool SpareCore() const;
   void TellStarved(Actions* actions);
   void TellRetired(Instance& instance, Actions* actions);
@@ -173,12 +177,18 @@ class Dispatcher final : private NodeScheduler::Member {
                   Actions* actions);
   void CountWarmRun(Instance& instance, int rows, Duration took);
   void MakeUsable(Instance& instance, Actions* actions);
-  bool Awaited(const WarmPlan& plan) const;
+  bool Awaited(const Instance& instance) const;
   int MaxRows(const Instance& instance) const;
   int RunRows(const Instance& instance, int rows) const;
   void PublishPartLimit();
-  Duration NextTime(int rows) const;
+  Duration NextTime(const Instance& instance, int rows) const;
   Duration Objective() const;
+  const BatchTimes& TimesOf(const Instance& instance) const;
+  // Of all usable instances: what a batch takes where they share the work by how fast they are. 0: not known.
+  Duration MeanTime(int rows) const;
+  int FullSize(const Instance& instance) const;
+  // T on the class that is faster at this size: for what is not placed yet.
+  Duration Estimate(int rows) const;
 
   Instance* Find(int instance) const;
   void Collect(Instance& instance,

@@ -28,10 +28,11 @@ struct Dispatcher::Batch {
   int rows = 0, run_rows = 0;
   size_t bytes = 0;  // of the parts in the arena
   CloseReason reason = CloseReason::kIdle;
-  Time closed{};              // taken from the queue
-  Time front_since = kNever;  // when it came to run (not behind another)
-  bool lay_ready = false;     // was submitted while another ran
-  Time due = kNever;          // earliest deadline among its requests without an answer
+  DeviceClass device = DeviceClass::kCpu;  // of its instance, which may be gone when it is recorded
+  Time closed{};                           // taken from the queue
+  Time front_since = kNever;               // when it came to run (not behind another)
+  bool lay_ready = false;                  // was submitted while another ran
+  Time due = kNever;                       // earliest deadline among its requests without an answer
   Duration oldest_wait{}, gather{};
   Duration held{};  // from when it came to run to its collection
 };
@@ -64,12 +65,13 @@ struct WarmPlan {
 
 struct Dispatcher::Instance {
   int id = 0;
-  ipc::Channel* channel = nullptr;   // null: detached
-  int threads = 1;                   // that a batch keeps busy
-  int max_rows = 1;                  // of a batch
-  bool usable = false;               // warmed enough to serve
-  bool retired = false;              // gets no batches any more
-  std::function<void()> on_retired;  // to be called once nothing of it is in flight
+  ipc::Channel* channel = nullptr;         // null: detached
+  DeviceClass device = DeviceClass::kCpu;  // kCpu or kGpu
+  int threads = 1;                         // cores that a batch keeps busy
+  int max_rows = 1;                        // of a batch
+  bool usable = false;                     // warmed enough to serve
+  bool retired = false;                    // gets no batches any more
+  std::function<void()> on_retired;        // to be called once nothing of it is in flight
   bool last_was_warm = false;
   int gathering = 0;  // batches being filled, by any thread; Detach waits for them
   std::deque<std::unique_ptr<Batch>> inflight;

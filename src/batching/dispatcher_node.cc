@@ -13,27 +13,40 @@ constexpr size_t kLanesPublished = 16;
 
 }  // namespace
 
+// Rows of a batch that is not worth growing there; 0: unknown.
+int Dispatcher::FullSize(const Instance& instance) const {
+  const policy::ModelOutlook window = options_.node->Window(node_id_);
+  return instance.device == DeviceClass::kGpu ? window.device_knee : window.most;
+}
+
 // A batch behind the one that runs closes the gap between the two. It would hold the core against other models, so there must be
 // none that wants it.
-bool Dispatcher::MayLieReady() const {
-  return options_.node->Window(node_id_).most > 0 && options_.node->Alone(node_id_);
+// A model with instances of both classes leaves it to the node which of them is next.
+bool Dispatcher::MayLieReady(const Instance& instance) const {
+  if (options_.device == DeviceClass::kAuto) return false;
+  return FullSize(instance) > 0 && (instance.threads == 0 || options_.node->Alone(node_id_));
 }
 
 void Dispatcher::PublishToNode(Time now) {
   options_.node->Publish(node_id_, [this, now](NodeScheduler::Snapshot& snapshot) {
     snapshot.objective = Objective();
+    snapshot.device = options_.device;
     snapshot.draining = draining_;
     for (const auto& instance : instances_) {
       if (instance->channel == nullptr) continue;
       policy::InstanceView view;
       view.usable = gated_ && instance->usable && instance->channel->free_slots() > 0;
+      view.device = instance->device;
       view.threads = instance->threads;
       view.in_flight = static_cast<int>(instance->inflight.size());
       view.busy_until = now + RemainingOf(*instance, now);
       snapshot.instances.push_back(view);
       snapshot.ids.push_back(instance->id);
-      if (instance->usable) snapshot.max_batch = std::max(snapshot.max_batch, MaxRows(*instance));
+      int& most =
+          instance->device == DeviceClass::kGpu ? snapshot.device_max_batch : snapshot.max_batch;
+      if (instance->usable) most = std::max(most, MaxRows(*instance));
     }
+    const int most_rows = std::max(snapshot.max_batch, snapshot.device_max_batch);
     // Retries are run first, and by the dispatcher itself.
     if (!gated_ || !retries_.empty()) return;
     for (const Lane* lane : queue_.lanes()) {
@@ -46,7 +59,7 @@ void Dispatcher::PublishToNode(Time now) {
       view.newest_arrival = waits.newest_arrival;
       view.earliest_deadline = waits.earliest_deadline;
       view.priority = lane->priority();
-      view.max_rows = RowsWithin(*lane->head()->request->call, snapshot.max_batch);
+      view.max_rows = RowsWithin(*lane->head()->request->call, most_rows);
       snapshot.lanes.push_back(view);
     }
   });
@@ -65,9 +78,9 @@ void Dispatcher::StartBatch(const NodeScheduler::Start& start) {
                      retries_.empty();
     if (can && start.lane < static_cast<int>(queue_.lanes().size())) {
       Lane& lane = **std::next(queue_.lanes().begin(), start.lane);
-      int64_t rows = std::min(start.rows, lane.waiting_rows);
+      int64_t rows = std::min<int64_t>({start.rows, lane.waiting_rows, MaxRows(*instance)});
       // A batch is padded to the next warm size: rows that wait take the padding's place for nothing.
-      if (options_.node->Window(node_id_).most > 0) {
+      if (FullSize(*instance) > 0) {
         const int run_rows = RunRows(*instance, static_cast<int>(rows));
         rows = std::max(rows, std::min<int64_t>(lane.waiting_rows, run_rows));
       }

@@ -31,7 +31,7 @@ void Dispatcher::Plan(Time now, Actions* actions) {
         if (StartWarm(*instance, now, actions)) continue;
         if (!instance->usable) break;
         if (StartRetry(*instance, now, actions)) continue;
-        if (gated_ && (idle || !MayLieReady())) break;  // the node decides: StartBatch()
+        if (gated_ && (idle || !MayLieReady(*instance))) break;  // the node decides: StartBatch()
         if (!StartFromLanes(*instance, now, actions, &wake)) break;
       }
     }
@@ -137,11 +137,11 @@ bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, 
     const LaneView lane_view = queue_.View(*lane);
     view.max_batch = RowsWithin(*lane->head()->request->call, MaxRows(instance));
     if (gated_) {
-      const int full = RunRows(instance, options_.node->Window(node_id_).most);
+      const int full = RunRows(instance, FullSize(instance));
       view.max_batch = std::min(view.max_batch, full);
     }
     const int rows = static_cast<int>(std::min<int64_t>(lane_view.waiting_rows, view.max_batch));
-    view.batch_time = stats_.times.Estimate(rows);
+    view.batch_time = TimesOf(instance).Estimate(rows);
     const Decision decision = window_->Decide(lane_view, view, now);
     *wake = std::min(*wake, decision.wake_at);
     if (decision.take_rows <= 0) continue;
@@ -170,8 +170,7 @@ bool Dispatcher::StartLane(Instance& instance, Lane& lane, int64_t rows, CloseRe
 // `start` is when the batch comes to run.
 void Dispatcher::TakeParts(Lane& lane, int64_t rows, Time start, Actions* actions, Batch* batch) {
   // It would be answered when the batch that is being formed is.
-  const Duration soonest =
-      stats_.times.Estimate(static_cast<int>(std::min<int64_t>(rows, lane.waiting_rows)));
+  const Duration soonest = Estimate(static_cast<int>(std::min<int64_t>(rows, lane.waiting_rows)));
   // The lane may vanish with its last part, so it is looked at only while something waits.
   int64_t left = lane.waiting_rows;
   while (left > 0) {
@@ -203,6 +202,7 @@ void Dispatcher::Launch(Instance& instance, std::unique_ptr<Batch> batch, Time n
                         Actions* actions) {
   batch->id = next_batch_++;
   batch->instance = &instance;
+  batch->device = instance.device;
   batch->channel = instance.channel;
   if (!batch->parts.empty()) {
     // Padding repeats the last row, which is at most as large as the last part.
@@ -235,7 +235,7 @@ Duration Dispatcher::HangLimit(const Instance& instance, const Batch& batch) con
   if (options_.hang_timeout > Duration::zero()) {
     return warming ? std::max<Duration>(least, options_.hang_timeout) : options_.hang_timeout;
   }
-  return std::max<Duration>(least, 50 * stats_.times.Estimate(batch.run_rows));
+  return std::max<Duration>(least, 50 * TimesOf(instance).Estimate(batch.run_rows));
 }
 
 void Dispatcher::ArmAlarm(Time wake) {

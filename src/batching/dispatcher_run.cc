@@ -64,7 +64,8 @@ Dispatcher::Instance* Dispatcher::Find(int id) const {
   return nullptr;
 }
 
-void Dispatcher::Attach(int id, ipc::Channel* channel, int threads, int max_rows) {
+void Dispatcher::Attach(int id, ipc::Channel* channel, int threads, int max_rows,
+                        DeviceClass device) {
   Actions actions;
   {
     const std::lock_guard lock(mutex_);
@@ -72,6 +73,7 @@ void Dispatcher::Attach(int id, ipc::Channel* channel, int threads, int max_rows
     auto instance = std::make_unique<Instance>();
     instance->id = id;
     instance->channel = channel;
+    instance->device = device;
     instance->threads = threads;
     instance->max_rows = max_rows > 0 ? std::min(max_rows, max_batch_) : max_batch_;
     starved_ = false;
@@ -203,7 +205,7 @@ void Dispatcher::GatherAndSubmit(Batch* batch, Actions* actions) {
       // It may have failed meanwhile, and waited only for its memory.
       if (!part->request->failure.ok()) Settle(part->request, actions);
     }
-    const Duration expected = stats_.times.Estimate(batch->run_rows);
+    const Duration expected = TimesOf(*batch->instance).Estimate(batch->run_rows);
     if (SpareCore() && !batch->lay_ready && expected > Duration::zero() && expected < kShortBatch) {
       ends_soon = batch->channel->done_fd();
       by = now + expected + expected / 2 + kWakeUp;
@@ -440,16 +442,22 @@ void Dispatcher::RecordBatch(const Batch& batch, const ipc::Completion& completi
   count(stats_);
   count(stats_.by_size[batch.rows]);
   if (ok) {
-    stats_.times.Record(batch.run_rows, completion.compute);
+    const DeviceClass device = batch.device;
+    auto& times = device == DeviceClass::kGpu ? stats_.device_times : stats_.times;
+    times.Record(batch.run_rows, completion.compute);
+    auto& served = stats_.by_device[device == DeviceClass::kGpu ? 1 : 0];
+    ++served.batches;
+    served.rows += static_cast<uint64_t>(batch.rows);
     if (node_id_ >= 0) {
-      options_.node->Ran(node_id_, batch.run_rows, completion.compute, now);
-      options_.node->Held(node_id_, batch.held - completion.compute);
+      options_.node->Ran(node_id_, device, batch.run_rows, completion.compute, now);
+      if (device == DeviceClass::kCpu)
+        options_.node->Held(node_id_, batch.held - completion.compute);
     }
   }
   stats_.last_inference = now;
   stats_.recent.push_back({batch.closed, batch.rows, batch.run_rows,
                            static_cast<int>(batch.parts.size()), batch.reason, batch.oldest_wait,
-                           batch.gather, completion.compute, !ok});
+                           batch.gather, completion.compute, batch.device, !ok});
   if (stats_.recent.size() > ModelStats::kRecent) stats_.recent.pop_front();
 }
 

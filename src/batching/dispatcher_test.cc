@@ -88,9 +88,10 @@ class DispatcherTest : public ::testing::Test {
   }
 
   // A fresh worker, warmed.
-  void Up(int id) {
+  void Up(int id, DeviceClass device = DeviceClass::kCpu) {
     channels[id] = std::make_unique<FakeChannel>();
-    dispatcher->Attach(id, channels[id].get());
+    dispatcher->Attach(id, channels[id].get(), device == DeviceClass::kCpu ? 1 : 0, /*max_rows=*/0,
+                       device);
     const size_t before = warmed.size();
     while (warmed.size() == before) Finish(id);
     while (!channel(id).submitted.empty()) Finish(id);  // the optional sizes
@@ -782,6 +783,28 @@ TEST_F(DispatcherTest, ARequestWhoseRowsAreMissingFromTheOutputsFailsAloneAndIsN
   EXPECT_EQ(stats.requests[static_cast<size_t>(Code::kInternal)], 1u);
   for (TestCall* call : {running.get(), good.get(), bad.get(), other.get()})
     EXPECT_EQ(call->answers, 1);
+}
+
+// What a batch takes on an accelerator says nothing of the processor, and the other way round.
+TEST_F(DispatcherTest, EachClassOfInstanceHasItsOwnTimesAndCounts) {
+  compute_of = [](int rows) { return rows * 2ms; };
+  Build();
+  compute_of = [](int rows) { return 1ms + rows * Duration(100us); };
+  Up(1, DeviceClass::kGpu);
+  const ModelStats warmed_up = dispatcher->Stats();
+  EXPECT_EQ(warmed_up.times.Estimate(8), Duration(16ms));
+  EXPECT_EQ(warmed_up.device_times.Estimate(8), Duration(1800us));
+  EXPECT_EQ(warmed_up.by_device[0].rows + warmed_up.by_device[1].rows, 0u);
+  auto first = Send({1});
+  auto second = Send({2, 3});
+  Finish(0);
+  Finish(1);
+  EXPECT_TRUE(first->Right() && second->Right());
+  const ModelStats stats = dispatcher->Stats();
+  EXPECT_EQ(stats.by_device[0].rows, 1u);
+  EXPECT_EQ(stats.by_device[1].rows, 2u);
+  EXPECT_EQ(stats.recent.back().device, DeviceClass::kGpu);
+  dispatcher->Detach(1);
 }
 
 // Random traffic, failures, deaths and cancellations: every call is answered exactly once, and never with somebody else's rows.

@@ -90,7 +90,7 @@ bool Dispatcher::MayHoldUp(const Instance& instance, int rows, bool required, Ti
   const WarmPlan& plan = instance.plan;
   const bool compiled = plan.current == rows && plan.runs > 0;
   const Duration run =
-      stats_.times.Estimate(rows) + (compiled ? Duration::zero() : plan.compilation);
+      TimesOf(instance).Estimate(rows) + (compiled ? Duration::zero() : plan.compilation);
   if (run > Objective() / (required ? kRequiredPart : kOptionalPart)) return false;
   if (queue_.empty()) return true;
   // More waits than one batch takes: larger batches are what is missing. But every other batch at most, and at no one's cost.
@@ -111,14 +111,14 @@ int Dispatcher::RunRows(const Instance& instance, int rows) const {
 }
 
 // Whoever waits for the first instance is not made to wait for sizes that others may need, unless they take next to nothing.
-bool Dispatcher::Awaited(const WarmPlan& plan) const {
-  const auto is_usable = [](const auto& instance) { return instance->usable; };
+bool Dispatcher::Awaited(const Instance& instance) const {
+  const auto is_usable = [](const auto& one) { return one->usable; };
   if (!was_usable_ || (queue_.empty() && retries_.empty()) ||
       std::ranges::any_of(instances_, is_usable)) {
     return false;
   }
   Duration rest{};
-  for (const int rows : plan.required) rest += stats_.times.Estimate(rows);
+  for (const int rows : instance.plan.required) rest += TimesOf(instance).Estimate(rows);
   return rest > Objective() / kAwaitedPart;
 }
 
@@ -135,11 +135,12 @@ void Dispatcher::PublishPartLimit() {
 
 // The time of the size after those measured, along the line through the last two: work grows with the rows, overhead does not.
 // One measurement gives no line: then the next size is found out by trying.
-Duration Dispatcher::NextTime(int rows) const {
-  const auto& measured = stats_.times.entries();
-  if (measured.empty() || rows <= measured.rbegin()->first) return stats_.times.Estimate(rows);
+Duration Dispatcher::NextTime(const Instance& instance, int rows) const {
+  const BatchTimes& times = TimesOf(instance);
+  const auto& measured = times.entries();
+  if (measured.empty() || rows <= measured.rbegin()->first) return times.Estimate(rows);
   const auto& [last, at_last] = *measured.rbegin();
-  if (measured.size() == 1) return stats_.times.Estimate(last);
+  if (measured.size() == 1) return times.Estimate(last);
   const auto& [before, at_before] = *std::next(measured.rbegin());
   const double slope =
       std::max(0.0, (at_last.mean_ns - at_before.mean_ns) / static_cast<double>(last - before));
@@ -174,8 +175,8 @@ void Dispatcher::FinishWarm(Instance& instance, const Batch& batch,
   if (plan.spent > kInAll) plan.optional.clear();
   // The smallest size is in use whatever it takes.
   const bool some = plan.exact || !plan.warm.empty();
-  const bool enough = Awaited(plan) || plan.required.empty() || plan.spent > kBeforeReady ||
-                      NextTime(plan.required.front()) > Objective();
+  const bool enough = Awaited(instance) || plan.required.empty() || plan.spent > kBeforeReady ||
+                      NextTime(instance, plan.required.front()) > Objective();
   if (some && enough) MakeUsable(instance, actions);
   if (instance.usable) PublishPartLimit();
 }
@@ -183,8 +184,9 @@ void Dispatcher::FinishWarm(Instance& instance, const Batch& batch,
 void Dispatcher::CountWarmRun(Instance& instance, int rows, Duration took) {
   WarmPlan& plan = instance.plan;
   // An earlier worker or another instance has told.
-  const bool known = stats_.times.entries().contains(rows);
-  Duration time = stats_.times.Estimate(rows);
+  BatchTimes& times = instance.device == DeviceClass::kGpu ? stats_.device_times : stats_.times;
+  const bool known = times.entries().contains(rows);
+  Duration time = times.Estimate(rows);
   if (++plan.runs == 1) plan.first_run = plan.best_run = took;
   if (!known) {
     if (plan.runs == 1 && took < kTooLongTwice) return;
@@ -194,8 +196,8 @@ void Dispatcher::CountWarmRun(Instance& instance, int rows, Duration took) {
                                        : plan.best_run > std::min(Objective(), time + time / 4);
     if (odd && plan.runs < kMostRuns && took < kTooLongTwice) return;
     time = plan.best_run;
-    stats_.times.Record(rows, time);
-    if (node_id_ >= 0) options_.node->Ran(node_id_, rows, time, clock_.Now());
+    times.Record(rows, time);
+    if (node_id_ >= 0) options_.node->Ran(node_id_, instance.device, rows, time, clock_.Now());
   }
   plan.compilation = std::max(Duration::zero(), plan.first_run - time);
   if (!plan.warm.empty() && time > Objective()) return plan.DropFrom(rows);

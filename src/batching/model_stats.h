@@ -12,6 +12,7 @@
 #include "batching/window.h"
 #include "core/clock.h"
 #include "core/histogram.h"
+#include "core/model_config.h"
 #include "core/status.h"
 
 namespace evenkeel {
@@ -33,6 +34,7 @@ struct BatchRecord {
   int parts = 0;
   CloseReason reason = CloseReason::kIdle;
   Duration oldest_wait{}, gather{}, compute{};
+  DeviceClass device = DeviceClass::kCpu;  // where it ran
   bool failed = false;
 };
 
@@ -47,12 +49,16 @@ struct ModelStats {
   std::map<int, BySize> by_size;  // rows of requests in the batch
   Histogram request_seconds{kLatencyBounds}, queue_seconds{kLatencyBounds},
       batch_wait_seconds{kLatencyBounds}, compute_seconds{kLatencyBounds}, batch_rows{kBatchBounds};
-  BatchTimes times;
+  BatchTimes times, device_times;  // on the processor, on an accelerator
   std::deque<BatchRecord> recent;  // newest last, at most kRecent
   static constexpr size_t kRecent = 100;
   Time last_inference{};  // zero: never
   int64_t waiting_rows = 0, waiting_bytes = 0;
   int running_batches = 0;
+  struct ByDevice {
+    uint64_t batches = 0, rows = 0;  // answered by instances of the class
+  };
+  std::array<ByDevice, 2> by_device;  // kCpu, kGpu
 };
 
 }  // namespace evenkeel

@@ -41,7 +41,7 @@ struct NodeScheduler::Slot {
   // As published, with what was granted taken off: what the policy sees.
   std::vector<policy::LaneView> lanes;
   std::vector<policy::InstanceView> instances;
-  policy::BatchCurve curve;
+  policy::BatchCurve curve, device_curve;
   std::unique_ptr<policy::Traffic> traffic;
   uint64_t batches = 0;
   int held = 0;  // overheads that were told, up to kOverheadOver
@@ -97,7 +97,7 @@ void NodeScheduler::Leave(int id) {
   called_.wait(lock, [&slot] { return slot.granted.empty(); });
   slot.member = nullptr;
   slot.traffic.reset();
-  slot.curve = policy::BatchCurve();
+  slot.curve = slot.device_curve = policy::BatchCurve();
   Cleared(id);
   Refresh(id);
   policy_->Forget(id);
@@ -126,13 +126,16 @@ void NodeScheduler::Refresh(int id) {
   policy::ModelView& view = views_[static_cast<size_t>(id)];
   view.lanes = slot.lanes;
   view.instances = slot.instances;
+  view.device = slot.snapshot.device;
   view.curve = &slot.curve;
+  view.device_curve = &slot.device_curve;
   view.traffic = slot.traffic.get();
   // A slot with nothing to serve must not narrow what the others may do.
   const bool serves =
       !slot.snapshot.instances.empty() && slot.snapshot.objective > Duration::zero();
   view.objective = serves ? slot.snapshot.objective : kNoObjective;
   view.max_batch = slot.snapshot.max_batch;
+  view.device_max_batch = slot.snapshot.device_max_batch;
   view.draining = slot.snapshot.draining;
   view.best_batch = slot.best_batch;
 }
@@ -142,13 +145,16 @@ void NodeScheduler::Arrived(int id, int64_t rows, Time now) {
   slots_[static_cast<size_t>(id)]->traffic->OnArrival(rows, now);
 }
 
-void NodeScheduler::Ran(int id, int rows, Duration compute, Time now) {
+void NodeScheduler::Ran(int id, DeviceClass device, int rows, Duration compute, Time now) {
   const std::lock_guard lock(mutex_);
   Slot& slot = *slots_[static_cast<size_t>(id)];
-  slot.curve.Record(rows, compute);
+  const bool on_device = device == DeviceClass::kGpu;
+  policy::BatchCurve& curve = on_device ? slot.device_curve : slot.curve;
+  curve.Record(rows, compute);
   if (slot.batches++ % kBatchesPerLook != 0) return;
-  const int size = std::max(1, policy_->Outlook(id).knee);
-  slot.traffic->SetBatchTime(slot.curve.Mean(size), now);
+  const policy::ModelOutlook outlook = policy_->Outlook(id);
+  const int size = std::max(1, on_device ? outlook.device_knee : outlook.knee);
+  slot.traffic->SetBatchTime(curve.Mean(size), now);
 }
 
 void NodeScheduler::Held(int id, Duration overhead) {
@@ -212,9 +218,11 @@ void NodeScheduler::Arm(Time wake) {
 bool NodeScheduler::Alone(int id) const {
   const std::lock_guard lock(mutex_);
   for (size_t i = 0; i < views_.size(); ++i) {
-    if (static_cast<int>(i) == id) continue;
+    if (static_cast<int>(i) == id || views_[i].device == DeviceClass::kGpu) continue;
     const auto waits = [](const policy::LaneView& lane) { return lane.waiting_rows > 0; };
-    const auto runs = [](const policy::InstanceView& one) { return one.in_flight > 0; };
+    const auto runs = [](const policy::InstanceView& one) {
+      return one.in_flight > 0 && one.threads > 0;
+    };
     if (std::ranges::any_of(views_[i].lanes, waits) ||
         std::ranges::any_of(views_[i].instances, runs)) {
       return false;
@@ -248,9 +256,18 @@ NodeScheduler::Demand NodeScheduler::DemandOf(int id, Duration horizon, Duration
     demand.peak_rps =
         std::max(demand.peak_rps, static_cast<double>(counts.at(level, i).items) / seconds);
   }
-  const int knee = policy_->Outlook(id).knee;
-  demand.batch_rows = knee > 0 ? knee : CheapestSize(slot.curve, slot.snapshot.max_batch);
-  demand.batch_time = slot.curve.Mean(demand.batch_rows);
+  // Instances on an accelerator are the only ones, or come first: those on cores are planned for what is left.
+  const policy::ModelOutlook outlook = policy_->Outlook(id);
+  const bool gpu = slot.snapshot.device == DeviceClass::kGpu;
+  const policy::BatchCurve& curve = gpu ? slot.device_curve : slot.curve;
+  const int knee = gpu ? outlook.device_knee : outlook.knee;
+  const int most = gpu ? slot.snapshot.device_max_batch : slot.snapshot.max_batch;
+  demand.batch_rows = knee > 0 ? knee : CheapestSize(curve, most);
+  demand.batch_time = curve.Mean(demand.batch_rows);
+  if (!gpu && outlook.device_first) {
+    demand.rate_rps = std::max(0.0, demand.rate_rps - outlook.device_rows_s);
+    demand.peak_rps = std::max(0.0, demand.peak_rps - outlook.device_rows_s);
+  }
   demand.last_arrival = traffic.last_arrival();
   return demand;
 }

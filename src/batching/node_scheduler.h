@@ -50,7 +50,9 @@ class NodeScheduler {
     std::vector<policy::InstanceView> instances;
     std::vector<int> ids;  // of the instances
     Duration objective{};
+    DeviceClass device = DeviceClass::kCpu;  // what the manifest allows
     int max_batch = 1;
+    int device_max_batch = 1;  // on an accelerator
     bool draining = false;
   };
 
@@ -66,8 +68,8 @@ class NodeScheduler {
 
   // A request of `rows` rows has come; also one that is shed.
   void Arrived(int id, int64_t rows, Time now);
-  // A batch of `rows` rows ran for `compute`.
-  void Ran(int id, int rows, Duration compute, Time now);
+  // A batch of `rows` rows ran for `compute` on an instance of the class.
+  void Ran(int id, DeviceClass device, int rows, Duration compute, Time now);
   // A batch held its core for so long beyond the time that the engine took for it.
   void Held(int id, Duration overhead);
   // The model's instances are of another form: T(n) is what `times` say from now on, until batches tell more.
@@ -86,7 +88,7 @@ class NodeScheduler {
   // Asks the policy and has batches started until it starts no more. REQUIRES: the caller holds no member's mutex.
   void Run();
 
-  // Whether no other model has anything waiting or running: a full batch may then lie ready behind a running one.
+  // Whether no other model has anything waiting or running that wants a core: a full batch may then lie ready behind a running one.
   bool Alone(int id) const;
   // What the policy thinks of the model now.
   policy::ModelOutlook Window(int id) const;

@@ -132,6 +132,64 @@ TEST_F(NodeSchedulerTest, ACoreThatComesFreeGoesToTheModelThatWaitsLongestForIts
   EXPECT_EQ(slow.running(), 1);
 }
 
+// Has an instance on a core and one on an accelerator.
+class BothClasses final : public NodeScheduler::Member {
+ public:
+  explicit BothClasses(NodeScheduler& node) : node_(node), id_(node.Join(this)) {}
+  ~BothClasses() override { node_.Leave(id_); }
+  void Wait(int64_t rows, Time since) {
+    node_.Publish(id_, [&](NodeScheduler::Snapshot& snapshot) {
+      snapshot.objective = 100ms;
+      snapshot.device = DeviceClass::kAuto;
+      snapshot.max_batch = snapshot.device_max_batch = 8;
+      snapshot.ids = {7, 9};
+      snapshot.instances.resize(2);
+      snapshot.instances[1].threads = 0;
+      snapshot.instances[1].device = DeviceClass::kGpu;
+      policy::LaneView lane;
+      lane.waiting_rows = rows;
+      lane.oldest_arrival = lane.newest_arrival = since;
+      lane.max_rows = 8;
+      snapshot.lanes.push_back(lane);
+    });
+    node_.Run();
+  }
+  void StartBatch(const NodeScheduler::Start& start) override {
+    started.push_back(start.instance);
+    node_.Publish(id_, [](NodeScheduler::Snapshot&) {});
+  }
+  int id() const { return id_; }
+  std::vector<int> started;
+
+ private:
+  NodeScheduler& node_;
+  int id_;
+};
+
+TEST_F(NodeSchedulerTest, EachClassHasItsOwnTimes) {
+  const auto node = Make("auto", 1);
+  BothClasses model(*node), other(*node);
+  for (int rows = 1; rows <= 8; rows *= 2) {
+    node->Ran(model.id(), DeviceClass::kCpu, rows, rows * Duration(1ms), clock_.Now());
+    node->Ran(model.id(), DeviceClass::kGpu, rows, 500us + rows * Duration(50us), clock_.Now());
+    node->Ran(other.id(), DeviceClass::kCpu, rows, rows * Duration(10us), clock_.Now());
+    node->Ran(other.id(), DeviceClass::kGpu, rows, 500us + rows * Duration(50us), clock_.Now());
+  }
+  model.Wait(1, clock_.Now());
+  clock_.Advance(1s);  // the policy looks twice a second
+  model.started.clear();
+  model.Wait(1, clock_.Now());
+  EXPECT_EQ(model.started, std::vector<int>{9});
+  EXPECT_TRUE(node->OutlookOf(model.id()).window.device_first);
+  EXPECT_GE(node->Window(model.id()).device_knee, 7);  // within 5 % of 8 rows
+  EXPECT_EQ(node->Window(model.id()).knee, 1);
+  other.Wait(1, clock_.Now());
+  clock_.Advance(1s);
+  other.started.clear();
+  other.Wait(1, clock_.Now());
+  EXPECT_EQ(other.started, std::vector<int>{7});
+}
+
 TEST_F(NodeSchedulerTest, AModelThatLeftIsNotCalledAndHoldsNoCore) {
   const auto node = Make("gated-greedy", 1);
   Model stays(*node, clock_, 1, 1);

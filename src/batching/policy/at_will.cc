@@ -74,10 +74,11 @@ class Fixed final : public AtWill {
     if (above != model.preferred_sizes.begin()) return Rows(*(above - 1), CloseReason::kFull);
     if (model.draining) return Rows(lane.waiting_rows, CloseReason::kDrain);
     Time close = lane.oldest_arrival + model.max_delay;
-    if (lane.earliest_deadline != kNever && model.curve != nullptr) {
+    const BatchCurve* curve = KnownCurve(model);
+    if (lane.earliest_deadline != kNever && curve != nullptr) {
       // Twice the expected batch time: the answer has to arrive too, and T varies.
       const int rows = static_cast<int>(lane.waiting_rows);
-      close = std::min(close, lane.earliest_deadline - 2 * model.curve->Mean(rows));
+      close = std::min(close, lane.earliest_deadline - 2 * curve->Mean(rows));
     }
     if (now >= close) return Rows(lane.waiting_rows, CloseReason::kDeadline);
     Decision waits;

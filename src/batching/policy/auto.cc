@@ -58,11 +58,18 @@ Decision AutoPolicy::Decide(const NodeView& node, Time now) {
   for (size_t m = 0; m < node.models.size(); ++m) {
     const ModelView& model = node.models[m];
     const int lane = NextLane(model);
-    const int instance = lane < 0 ? -1 : IdleInstance(model);
-    if (instance < 0) continue;
+    if (lane < 0) continue;
     const LaneView& view = model.lanes[static_cast<size_t>(lane)];
+    const auto [instance, look_again] = PlaceBatch(model, models_[m].classes, view, gate, now);
+    if (instance < 0) {
+      waits.wake_at = std::min(waits.wake_at, look_again);
+      continue;
+    }
     const double age = Urgency(view, model.objective, now);
-    Decision candidate = Close(model, models_[m], view, age, now);
+    const bool on_device =
+        model.instances[static_cast<size_t>(instance)].device == DeviceClass::kGpu;
+    Decision candidate = on_device ? CloseOnDevice(model, models_[m], view)
+                                   : Close(model, models_[m], view, age, now);
     if (candidate.wake_at != kNever) {
       waits.wake_at = std::min(waits.wake_at, candidate.wake_at);
       continue;
@@ -75,11 +82,11 @@ Decision AutoPolicy::Decide(const NodeView& node, Time now) {
   }
   const Decision picked = gate.Pick();
   if (!picked.start) return waits;
-  if (bound_ > 0) {
-    const auto m = static_cast<size_t>(picked.model);
-    const ModelView& model = node.models[m];
-    const int threads =
-        std::min(model.instances[static_cast<size_t>(picked.instance)].threads, node.cores);
+  const auto m = static_cast<size_t>(picked.model);
+  const ModelView& model = node.models[m];
+  const InstanceView& instance = model.instances[static_cast<size_t>(picked.instance)];
+  if (bound_ > 0 && instance.device == DeviceClass::kCpu) {
+    const int threads = std::min(instance.threads, node.cores);
     const double takes = threads * Seconds(model.curve->Mean(static_cast<int>(picked.rows)));
     accounts_[m].used_s += takes;
     if (accounts_[m].wants_more) used_s_ += takes;
@@ -100,6 +107,9 @@ ModelOutlook AutoPolicy::Outlook(int index) const {
   outlook.knee = state.knee;
   outlook.most = state.most;
   outlook.stretch = state.stretch;
+  outlook.device_knee = state.classes.gpu;
+  outlook.device_first = state.classes.gpu_first;
+  if (outlook.device_first) outlook.device_rows_s = state.classes.first_rows_s;
   outlook.target = state.target;
   outlook.price = price_;
   outlook.guarded = guarded_;
@@ -130,14 +140,16 @@ Decision AutoPolicy::Close(const ModelView& model, const State& state, const Lan
                            double urgency, Time now) const {
   Decision decision;
   const bool behind = !shared_ || urgency > kPressed || lane.waiting_rows >= 2 * state.knee;
-  const int size = behind ? state.most : state.knee;
+  // What overflows an accelerator was weighed at the knee.
+  const int size = behind && !state.classes.gpu_first ? state.most : state.knee;
   const int cap = state.knee == 0 ? lane.max_rows : std::min(size, lane.max_rows);
   decision.rows = std::min<int64_t>(lane.waiting_rows, cap);
   if (lane.waiting_rows >= cap) {
     decision.reason = CloseReason::kFull;
   } else if (model.draining) {
     decision.reason = CloseReason::kDrain;
-  } else if (price_ <= 0 || state.knee == 0) {
+  } else if (price_ <= 0 || state.knee == 0 || state.classes.gpu_first) {
+    // What overflows an accelerator has waited for it already.
     decision.reason = CloseReason::kIdle;
   } else if (lane.waiting_rows >= state.target) {
     decision.reason = CloseReason::kWorth;
@@ -149,13 +161,25 @@ Decision AutoPolicy::Close(const ModelView& model, const State& state, const Lan
   return decision;
 }
 
+Decision AutoPolicy::CloseOnDevice(const ModelView& model, const State& state,
+                                   const LaneView& lane) {
+  const int knee = state.classes.gpu;
+  const int cap = std::min(knee > 0 ? knee : model.device_max_batch, lane.max_rows);
+  Decision decision;
+  decision.rows = std::min<int64_t>(lane.waiting_rows, cap);
+  decision.reason = lane.waiting_rows >= cap ? CloseReason::kFull
+                    : model.draining         ? CloseReason::kDrain
+                                             : CloseReason::kIdle;
+  return decision;
+}
+
 void AutoPolicy::Refresh(const NodeView& node, Time now) {
   refresh_at_ = now + kRefresh;
   models_.resize(node.models.size());
   Duration shortest = Duration::max();
   int threads = 0;
   for (const ModelView& model : node.models) {
-    shortest = std::min(shortest, model.objective);
+    if (model.device != DeviceClass::kGpu) shortest = std::min(shortest, model.objective);
     for (const InstanceView& instance : model.instances) threads += instance.threads;
   }
   targets_.assign(models_.size(), TargetCurve());
@@ -163,6 +187,11 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
     const ModelView& model = node.models[i];
     State& state = models_[i];
     state = State();
+    state.classes = KneesOf(model, 0);
+    if (state.classes.gpu > 0 && model.traffic != nullptr) {
+      model.traffic->AdvanceTo(now);
+      state.rate_rps = RateOf(model, now);
+    }
     if (model.curve == nullptr || model.curve->empty() || model.traffic == nullptr ||
         model.instances.empty())
       continue;
@@ -176,9 +205,14 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
       const int most = Knee(*model.curve, model.max_batch, longest, kPressedSlack);
       state.most = std::max(state.knee, most);
     }
+    state.classes = KneesOf(model, state.knee);
     state.rate_rps = RateOf(model, now);
-    targets_[i] = TargetCurve(*model.curve, state.knee, model.instances.front().threads,
-                              state.rate_rps, model.objective);
+    // Cores are wanted for what an accelerator leaves.
+    const double on_cores = state.classes.gpu_first
+                                ? std::max(0.0, state.rate_rps - kFill * state.classes.first_rows_s)
+                                : state.rate_rps;
+    targets_[i] =
+        TargetCurve(*model.curve, state.knee, CpuThreads(model), on_cores, model.objective);
   }
   // Where every instance has a core of its own, none gains by waiting for others.
   shared_ = threads > node.cores;
@@ -257,7 +291,8 @@ Duration AutoPolicy::Behind(const NodeView& node, size_t i) const {
 Duration AutoPolicy::LongestOther(const NodeView& node, size_t i) const {
   Duration longest{};
   for (size_t j = 0; j < models_.size(); ++j) {
-    if (j == i || models_[j].knee == 0 || models_[j].rate_rps <= 0) continue;
+    if (j == i || models_[j].knee == 0 || models_[j].classes.gpu_first || models_[j].rate_rps <= 0)
+      continue;
     longest = std::max(longest, node.models[j].curve->P99(models_[j].knee));
   }
   return longest;

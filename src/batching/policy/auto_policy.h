@@ -9,6 +9,7 @@
 #include "batching/policy/core_shares.h"
 #include "batching/policy/guard.h"
 #include "batching/policy/node_policy.h"
+#include "batching/policy/overflow.h"
 #include "batching/policy/target.h"
 
 namespace evenkeel::policy {
@@ -28,6 +29,7 @@ class AutoPolicy : public NodePolicy {
     double rate_rps = 0;
     Duration core_wait{};  // p99
     double stretch = 1;
+    ClassKnees classes;
   };
   // What a model is used to. Kept from one Refresh() to the next.
   struct Habit {
@@ -52,6 +54,8 @@ class AutoPolicy : public NodePolicy {
  private:
   Decision Close(const ModelView& model, const State& state, const LaneView& lane, double urgency,
                  Time now) const;
+  // The same on an accelerator: its time has no price, and what waits is taken.
+  static Decision CloseOnDevice(const ModelView& model, const State& state, const LaneView& lane);
   void Refresh(const NodeView& node, Time now);
   void SetPrice(const NodeView& node, double price);
   Duration LongestOther(const NodeView& node, size_t i) const;

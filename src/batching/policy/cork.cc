@@ -78,9 +78,10 @@ class Cork final : public NodePolicy {
       for (const double wait : state->waits) sum += wait;
       state->wait = sum / static_cast<double>(state->waits.size());
     }
-    if (model.curve == nullptr || model.curve->points().size() < 2) return;
+    const BatchCurve* curve = KnownCurve(model);
+    if (curve == nullptr || curve->points().size() < 2) return;
     double n = 0, x = 0, y = 0, xx = 0, xy = 0;
-    for (const BatchCurve::Point& point : model.curve->points()) {
+    for (const BatchCurve::Point& point : curve->points()) {
       const double rows = point.rows, t = point.mean_ns * 1e-9;
       n += 1;
       x += rows;

@@ -55,7 +55,7 @@ void ShadowNode::Start(const NodeView& node, const Steering& steering, size_t m,
     if (group.rows == 0) queue.PopFront();
   }
   ++queue.busy;
-  running_.push_back({m, std::clamp(model.instances.front().threads, 1, node.cores), end});
+  running_.push_back({m, std::clamp(CpuThreads(model), 1, node.cores), end});
 }
 
 void ShadowNode::StartWhatMay(const NodeView& node, std::span<const Steering> steering, Time at) {
@@ -69,7 +69,7 @@ void ShadowNode::StartWhatMay(const NodeView& node, std::span<const Steering> st
       Queue& queue = queues_[m];
       if (queue.rows == 0 || model.curve == nullptr || model.curve->empty() ||
           queue.busy >= static_cast<int>(model.instances.size()) ||
-          std::clamp(model.instances.front().threads, 1, node.cores) > free)
+          std::clamp(CpuThreads(model), 1, node.cores) > free)
         continue;
       const double own = Seconds(at - queue.front().arrived) / Seconds(model.objective);
       if (own > urgency && Ready(model, steering[m], queue, at)) {
@@ -138,7 +138,9 @@ bool Guard::Tick(const NodeView& node, std::span<const Steering> steering, Time 
   for (size_t m = 0; m < seen_.size(); ++m) {
     const Traffic* traffic = node.models[m].traffic;
     const int64_t items = traffic == nullptr ? 0 : traffic->total_items();
-    if (!fresh) arrived_[m] = std::max<int64_t>(0, items - seen_[m]);
+    // The shadows know cores alone: what an accelerator takes, or might, is left out on both sides.
+    const bool on_cores = node.models[m].device == DeviceClass::kCpu;
+    if (!fresh && on_cores) arrived_[m] = std::max<int64_t>(0, items - seen_[m]);
     seen_[m] = items;
     current.rows += arrived_[m];
   }

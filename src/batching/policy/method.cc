@@ -1,7 +1,9 @@
 // `method`: A10 to the letter, at will (the source knows no core gate).
 //
-// Y is Y_batch of the row that was chosen from the model's load table. Until there is one, it is the batch size that A5's rule leaves on
-// the instance's shape by live times: of the sizes 1, 2, 4 ... max the largest one (one shape: all are
+// The class is fixed (A2): a model whose manifest leaves it open is a GPU-type task where it has an instance on an accelerator, once and
+// for all, and no batch leaves its class. There Y is A6's: the largest of the sizes 1, 2, 4 ... max with T(n) <= O.
+// On the processor Y is Y_batch of the row that was chosen from the model's load table. Until there is one, it is the batch size that A5's
+// rule leaves on the instance's shape by live times: of the sizes 1, 2, 4 ... max the largest one (one shape: all are
 // equally frequent) of at least 2 with T(n) / (n T(1)) <= 0.8, else 1, which means no batching. The interval is the traffic's at
 // its finest level, which the owner derives from T(Y).
 //   left  = the oldest waiting row
@@ -28,6 +30,15 @@ int BestBatch(const BatchCurve& curve, int max_rows) {
   return best;
 }
 
+// A6, with the objective as the threshold of a batch's latency; that its memory suffices is known: sizes beyond are not in use.
+int LargestWithin(const BatchCurve& curve, int max_rows, Duration latency) {
+  int best = 1;
+  for (int n = 2; n <= max_rows; n *= 2) {
+    if (curve.Mean(n) <= latency) best = n;
+  }
+  return best;
+}
+
 class Method final : public NodePolicy {
  public:
   Decision Decide(const NodeView& node, Time now) override {
@@ -36,10 +47,12 @@ class Method final : public NodePolicy {
     for (size_t m = 0; m < node.models.size(); ++m) {
       const ModelView& model = node.models[m];
       const int lane = NextLane(model);
-      const int instance = lane < 0 ? -1 : IdleInstance(model);
+      Window& window = models_[m];
+      window.gpu = window.gpu || IsGpuType(model);
+      const auto device = window.gpu ? DeviceClass::kGpu : DeviceClass::kCpu;
+      const int instance = lane < 0 ? -1 : IdleInstance(model, device);
       if (instance < 0) continue;
       const LaneView& view = model.lanes[static_cast<size_t>(lane)];
-      Window& window = models_[m];
       Move(model, view, now, &window);
       Decision decision;
       decision.rows = std::min<int64_t>(view.waiting_rows, window.best_batch);
@@ -79,6 +92,7 @@ class Method final : public NodePolicy {
 
  private:
   struct Window {
+    bool gpu = false;  // its class
     bool formed = false;
     int best_batch = 1;  // Y
     Time left{};
@@ -87,16 +101,28 @@ class Method final : public NodePolicy {
     Time right = kNever;
   };
 
+  static bool IsGpuType(const ModelView& model) {
+    if (model.device != DeviceClass::kAuto) return model.device == DeviceClass::kGpu;
+    return std::ranges::any_of(model.instances, [](const InstanceView& instance) {
+      return instance.device == DeviceClass::kGpu;
+    });
+  }
+
+  static int BestOf(const ModelView& model, bool gpu, int max_rows) {
+    if (!gpu && model.best_batch > 0) return std::min(model.best_batch, max_rows);
+    const BatchCurve* curve = gpu ? model.device_curve : model.curve;
+    if (curve == nullptr || curve->empty()) return 1;
+    if (!gpu) return BestBatch(*curve, max_rows);
+    return LargestWithin(*curve, std::min(max_rows, model.device_max_batch), model.objective);
+  }
+
   static void Move(const ModelView& model, const LaneView& lane, Time now, Window* window) {
     model.traffic->AdvanceTo(now);
     const double forecast = model.traffic->NextItems(0);
     if (window->formed && window->left == lane.oldest_arrival && window->forecast == forecast)
       return;
     const Duration interval = model.traffic->counts().interval(0);
-    const bool unknown = model.curve == nullptr || model.curve->empty();
-    const int best = model.best_batch > 0 ? std::min(model.best_batch, lane.max_rows)
-                     : unknown            ? 1
-                                          : BestBatch(*model.curve, lane.max_rows);
+    const int best = BestOf(model, window->gpu, lane.max_rows);
     const int64_t intervals = lane.oldest_arrival.time_since_epoch() / interval;
     window->best_batch = best;
     window->formed = true;

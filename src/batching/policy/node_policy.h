@@ -9,7 +9,8 @@
 //      rows than it was told (a request stays together; arenas are bounded), never from another lane.
 //   3. It removes rows whose deadline can no longer be met before it asks: a policy plans with what waits as it is.
 // Contract: Decide() is deterministic: the same calls with the same arguments give the same answers. A start names a usable
-//   instance with nothing in flight, a lane of the same model that has rows waiting, and 1 <= rows <= min(waiting_rows, max_rows).
+//   instance with nothing in flight, of a class that the model's manifest allows, a lane of the same model that has rows waiting, and
+//   1 <= rows <= min(waiting_rows, max_rows).
 //   A gated policy never has more threads of running batches than cores (an instance that has more counts as all cores). No
 //   start and no wake_at means: nothing changes until the next arrival or completion. Times must not go back.
 // Memory: at most 1 MiB a model, curve and traffic included. Cost: Decide() at most 2 us with 10 models (bench/batching_policy.cc).
@@ -28,6 +29,7 @@
 #include "batching/policy/close_reason.h"
 #include "batching/policy/traffic.h"
 #include "core/clock.h"
+#include "core/model_config.h"
 #include "core/status.h"
 
 namespace evenkeel::policy {
@@ -46,19 +48,24 @@ struct LaneView {
 
 struct InstanceView {
   bool usable = true;
-  int threads = 1;    // that a batch of it keeps busy
+  int threads = 1;    // cores that a batch of it keeps busy; 0: none, for an accelerator
   int in_flight = 0;  // batches given to it and not answered
   Time busy_until{};  // expected end of what runs; of no meaning while in_flight == 0
+  DeviceClass device = DeviceClass::kCpu;  // kCpu or kGpu
 };
 
 struct ModelView {
   std::span<const LaneView> lanes;  // those that are empty may be left out or have waiting_rows = 0
   std::span<const InstanceView> instances;
-  const BatchCurve* curve = nullptr;  // null or empty: nothing is known of T yet
-  Traffic* traffic = nullptr;         // null: nothing is known of the arrivals
-  Duration objective{};               // p99 that is asked for; > 0
-  int max_batch = 64;                 // rows: the largest size in use, whatever waits
-  bool draining = false;              // no wait: the model is being unloaded
+  DeviceClass device =
+      DeviceClass::kCpu;              // what the manifest allows; kAuto: instances of both classes
+  const BatchCurve* curve = nullptr;  // on the processor; null or empty: nothing is known of T yet
+  const BatchCurve* device_curve = nullptr;  // the same on an accelerator
+  Traffic* traffic = nullptr;                // null: nothing is known of the arrivals
+  Duration objective{};                      // p99 that is asked for; > 0
+  int max_batch = 64;                        // rows: the largest size in use, whatever waits
+  int device_max_batch = 64;                 // the same on an accelerator
+  bool draining = false;                     // no wait: the model is being unloaded
   int best_batch = 0;  // `method` only: Y_batch of the model's load table; 0: there is none
   // `fixed` only.
   Duration max_delay{};
@@ -85,12 +92,15 @@ struct Decision {
 
 // What a policy thinks of one model: for `top`, GET .../batching, metrics and tests.
 struct ModelOutlook {
-  int knee = 0;         // rows; 0: the policy has none
-  int target = 0;       // rows; 0: the policy has none
-  double price = 0;     // of core time, in objectives per core-second
-  int most = 0;         // rows that are run while the model is behind; >= knee
-  double rate_rps = 0;  // rows a second that the target was computed for
-  double stretch = 1;   // cores its instances could use over those it can count on; see admission.h
+  int knee = 0;               // rows; 0: the policy has none
+  int device_knee = 0;        // the same on an accelerator
+  bool device_first = false;  // the accelerator is the faster class, and filled first
+  double device_rows_s = 0;   // rows a second that it can then serve
+  int target = 0;             // rows; 0: the policy has none
+  double price = 0;           // of core time, in objectives per core-second
+  int most = 0;               // rows that are run while the model is behind; >= knee
+  double rate_rps = 0;        // rows a second that the target was computed for
+  double stretch = 1;  // cores its instances could use over those it can count on; see admission.h
   bool guarded = false;    // the guard keeps the price at 0
   int64_t right_rows = 0;  // `method`: rows at which the window closes, as last decided
   Time right = kNever;     // `method`: when it closes at the latest

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <algorithm>
 #include <deque>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +23,7 @@ struct Node {
   struct Model {
     std::vector<LaneView> lanes;
     std::vector<InstanceView> instances;
-    BatchCurve curve;
+    BatchCurve curve, device_curve;
     Traffic traffic{kStart};
     std::vector<Time> later;
   };
@@ -37,10 +39,18 @@ struct Node {
     model.lanes.emplace_back();
     ModelView mv;
     mv.curve = &model.curve;
+    mv.device_curve = &model.device_curve;
     mv.traffic = &model.traffic;
     mv.objective = objective;
     views.push_back(mv);
     return model;
+  }
+  // Instances on an accelerator, T(n) = a + c n there.
+  void AddOnDevice(Model& model, int count, Duration a, Duration c) {
+    for (int n = 1; n <= 64; n *= 2) model.device_curve.Set(n, a + n * c, a + n * c);
+    for (int i = 0; i < count; ++i) {
+      model.instances.push_back({.threads = 0, .device = DeviceClass::kGpu});
+    }
   }
   void Wait(size_t model, int64_t rows, Time oldest) {
     LaneView& lane = models[model].lanes.front();
@@ -93,9 +103,16 @@ RC_GTEST_PROP(NodePolicyProperty, EveryStartIsPossibleAndEveryWaitEnds, ()) {
     model.instances.resize(static_cast<size_t>(*rc::gen::inRange(1, 3)));
     for (InstanceView& instance : model.instances) instance.threads = *rc::gen::inRange(1, 4);
     model.lanes.front().max_rows = *rc::gen::inRange(1, 65);
+    // Instances of both classes, whatever the manifest says: those of the wrong one must be left alone.
+    node.views.back().device =
+        *rc::gen::element(DeviceClass::kCpu, DeviceClass::kGpu, DeviceClass::kAuto);
+    node.AddOnDevice(model, *rc::gen::inRange(0, 3), *rc::gen::inRange(1, 2000) * 1us,
+                     *rc::gen::inRange(1, 500) * 1us);
+    if (*rc::gen::inRange(0, 4) == 0) model.instances.erase(model.instances.begin());
   }
   Time now = kStart;
   Time wake = kNever;
+  std::vector<std::optional<DeviceClass>> classes(node.models.size());
   for (int step = 0; step < 100; ++step) {
     now += *rc::gen::inRange(0, 3000) * 1us;
     if (wake != kNever) now = std::min(now, wake);
@@ -126,14 +143,31 @@ RC_GTEST_PROP(NodePolicyProperty, EveryStartIsPossibleAndEveryWaitEnds, ()) {
       RC_ASSERT(instance.in_flight == 0);
       RC_ASSERT(d.rows >= 1);
       RC_ASSERT(d.rows <= std::min<int64_t>(lane.waiting_rows, lane.max_rows));
+      RC_ASSERT(Allows(node.views[static_cast<size_t>(d.model)], instance.device));
+      const bool gpu = instance.device == DeviceClass::kGpu;
       instance.in_flight = 1;
-      instance.busy_until = now + chosen.curve.Mean(static_cast<int>(d.rows));
+      instance.busy_until =
+          now + (gpu ? chosen.device_curve : chosen.curve).Mean(static_cast<int>(d.rows));
+      // `method` fixes the class before anything runs, also where the manifest does not.
+      if (name == "method") {
+        auto& seen = classes[static_cast<size_t>(d.model)];
+        RC_ASSERT(!seen || *seen == instance.device);
+        seen = instance.device;
+      }
       lane.waiting_rows -= d.rows;
       if (IsGated(name)) RC_ASSERT(ThreadsInUse(node.View(cores)) <= cores);
     }
     // Without a wake-up nobody may wait while an instance that could serve it is idle and all cores are free.
     if (wake == kNever && ThreadsInUse(node.View(cores)) == 0) {
-      for (const auto& each : node.models) RC_ASSERT(each.lanes.front().waiting_rows == 0);
+      for (size_t i = 0; i < node.models.size(); ++i) {
+        const auto idle = [&](const InstanceView& one) {
+          return one.in_flight == 0 && Allows(node.views[i], one.device);
+        };
+        if (!std::ranges::all_of(node.models[i].instances, idle)) continue;
+        if (name == "method" && node.views[i].device == DeviceClass::kAuto) continue;
+        const bool any = std::ranges::any_of(node.models[i].instances, idle);
+        RC_ASSERT(!any || node.models[i].lanes.front().waiting_rows == 0);
+      }
     }
   }
 }
@@ -304,6 +338,62 @@ TEST_F(MethodTest, YOfTheLoadTableTakesThePlaceOfLiveTimes) {
   node_.views[0].best_batch = 1;  // do not batch
   node_.Wait(0, 90, now_ + 1ms);
   EXPECT_EQ(policy_->Decide(node_.View(1), now_ + 1ms).rows, 1);
+}
+
+// A2 and A6 under `method`: the class is fixed, and Y the largest batch within the objective.
+TEST(MethodClassTest, AModelOfBothClassesIsAGpuTypeTaskAndStaysOne) {
+  Node node;
+  auto& model = node.Add(1ms, 1ms, 20ms);
+  node.AddOnDevice(model, 1, 4ms, 500us);
+  node.views[0].device = DeviceClass::kAuto;
+  node.Wait(0, 1000, kStart);
+  const auto policy = Make("method");
+  const Decision d = policy->Decide(node.View(2), kStart);
+  ASSERT_TRUE(d.start);
+  EXPECT_EQ(d.instance, 1);
+  EXPECT_EQ(d.rows, 32);  // 4 + 16 = 20 ms; 64 rows take 36
+  model.instances[1].in_flight = 1;
+  EXPECT_FALSE(policy->Decide(node.View(2), kStart).start);
+  model.instances.pop_back();  // it died: what waits waits for its successor
+  EXPECT_FALSE(policy->Decide(node.View(2), kStart).start);
+}
+
+TEST(AutoTest, AnAcceleratorStartsWhateverRunsOnTheCores) {
+  Node node;
+  auto& model = node.Add(1ms, 1ms, 50ms);
+  node.AddOnDevice(model, 1, 1ms, 10us);
+  model.instances.erase(model.instances.begin());
+  node.views[0].device = DeviceClass::kGpu;
+  node.Add(1ms, 1ms, 50ms).instances.front().in_flight = 1;
+  node.Wait(0, 5, kStart);
+  node.Wait(1, 5, kStart - 40ms);
+  for (const char* name : {"auto", "gated-greedy"}) {
+    const Decision d = Make(name)->Decide(node.View(1), kStart);
+    EXPECT_TRUE(d.start) << name;
+    EXPECT_EQ(d.model, 0) << name;
+    EXPECT_EQ(d.rows, 5) << name;
+  }
+}
+
+TEST(AutoTest, OverflowsToTheOtherClassUnderLoadAndNotWithout) {
+  Node node;
+  auto& model = node.Add(5ms, 1ms, 400ms);
+  node.AddOnDevice(model, 1, 4ms, 100us);
+  node.views[0].device = DeviceClass::kAuto;
+  const auto policy = Make("auto");
+  node.Wait(0, 2, kStart);
+  Decision d = policy->Decide(node.View(2), kStart);
+  EXPECT_EQ(d.instance, 1);
+  EXPECT_TRUE(policy->Outlook(0).device_first);
+  model.instances[1].in_flight = 1;
+  model.instances[1].busy_until = kStart + 1ms;
+  d = policy->Decide(node.View(2), kStart);
+  EXPECT_FALSE(d.start);               // 1 + 4.2 ms there, 7 ms here
+  EXPECT_GT(d.wake_at, kStart + 1ms);  // to see whether it has become late
+  node.Wait(0, 2000, kStart);
+  d = policy->Decide(node.View(2), kStart);
+  EXPECT_EQ(d.instance, 0);
+  EXPECT_EQ(d.rows, policy->Outlook(0).knee);
 }
 
 TEST(FixedTest, WaitsForItsDelayOrItsSize) {

@@ -29,7 +29,7 @@ class Oracle final : public AutoPolicy {
   Time HeldUntil(const ModelView& model, const State& state, const LaneView& lane,
                  Time now) const override {
     const double objective = Seconds(model.objective);
-    const int threads = model.instances.front().threads;
+    const int threads = CpuThreads(model);
     const Time deadline = SoftDeadline(lane, model.objective);
     const auto cost = [&](int64_t rows, double waits_s) {
       const double t = Seconds(model.curve->Mean(static_cast<int>(rows)));
