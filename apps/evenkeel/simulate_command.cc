@@ -31,7 +31,9 @@ constexpr const char* kExamples =
     "--delay "
     "ctr=2ms\n"
     "  evenkeel simulate --models tables.json --arrivals a@ctr=poisson:4000 --arrivals "
-    "b@ctr=poisson:4000 --goodput";
+    "b@ctr=poisson:4000 --goodput\n"
+    "  evenkeel simulate --models ctr.json --arrivals ctr=poisson:9000 --class ctr=auto --device "
+    "16c/4GiB";
 
 constexpr int kPlotBins = 240;
 
@@ -101,8 +103,11 @@ std::unique_ptr<policy::NodePolicy> MakePolicy(const SimulateOptions& o,
 void CheckOptions(const SimulateOptions& o, const std::vector<sim::SimModel>& models) {
   if (o.warm_up >= o.seconds) Fail(kExitUsage, "--warm-up: expected less than --seconds");
   if (o.policy == "smdp") {
-    if (models.size() != 1 || models.front().instances != 1 || models.front().rows != 1)
-      Fail(kExitUsage, "--policy smdp: expected one model with one instance and one row a request");
+    if (models.size() != 1 || models.front().instances != 1 || models.front().rows != 1 ||
+        models.front().device != DeviceClass::kCpu)
+      Fail(kExitUsage,
+           "--policy smdp: expected one model of class cpu, with one instance and one row a "
+           "request");
     if (o.goodput) Fail(kExitUsage, "--policy smdp: its cost is no goodput, so none is searched");
     return;
   }
@@ -118,7 +123,9 @@ void WritePage(const SimulateOptions& o, const sim::SimReport& report) {
 }
 
 void Simulate(const SimulateOptions& o) {
-  const auto models = ParseMix(o.mix);
+  SimulateFlags flags = o.mix;
+  flags.policy = o.policy;
+  const auto models = ParseMix(flags);
   if (!models.ok()) Fail(kExitUsage, models.status().message());
   CheckOptions(o, *models);
   sim::SimOptions options = OptionsOf(o);
@@ -179,6 +186,17 @@ void RegisterSimulate(CLI::App& app) {
       ->allow_extra_args(false);
   verb->add_option("--preferred", o->mix.preferred, "NAME=ROWS: policy fixed closes at it")
       ->allow_extra_args(false);
+  verb->add_option("--class", o->mix.classes,
+                   "NAME=cpu|gpu|auto: where its batches run [what its table has; both: auto]")
+      ->allow_extra_args(false);
+  verb->add_option("--gpu", o->mix.gpu_shapes,
+                   "NAME=CORESc/MEMORY: of an instance on the accelerator [chosen from the table]")
+      ->allow_extra_args(false);
+  verb->add_option("--gpu-instances", o->mix.gpu_instances, "NAME=N, on the accelerator [1]")
+      ->allow_extra_args(false);
+  verb->add_option("--device", o->mix.device,
+                   "CORESc/MEMORY of the accelerator, which the instances share [as large as need "
+                   "be]");
   verb->add_option("--price", o->price, "policy smdp: of a core-second, in objectives [0]")
       ->check(CLI::Range(0.0, 1e9));
   verb->add_option("--overhead-us", o->overhead_us,

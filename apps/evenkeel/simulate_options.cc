@@ -8,6 +8,7 @@
 #include "loadgen/trace_file.h"
 #include "sim/arrivals.h"
 #include "sim/load_table.h"
+#include "simulate_device.h"
 
 namespace evenkeel {
 namespace {
@@ -33,18 +34,6 @@ Result<std::vector<sim::ModelTable>> ReadTables(const std::vector<std::string>& 
     }
   }
   return all;
-}
-
-// The text after "NAME=" of the one entry that names the model; empty: there is none.
-Result<std::string> ValueFor(const std::vector<std::string>& entries, const std::string& name) {
-  std::string value;
-  for (const std::string& entry : entries) {
-    if (!entry.starts_with(name + "=")) continue;
-    if (!value.empty()) return InvalidArgument("'{}' is given twice", name);
-    value = entry.substr(name.size() + 1);
-    if (value.empty()) return InvalidArgument("'{}': expected NAME=VALUE", entry);
-  }
-  return value;
 }
 
 Status SetInt(const char* flag, const std::vector<std::string>& entries, const std::string& name,
@@ -82,6 +71,17 @@ Status CheckNames(const char* flag, const std::vector<std::string>& entries,
   return Status::Ok();
 }
 
+Status SetService(const sim::ModelTable& table, const std::string& table_name,
+                  sim::SimModel* model) {
+  if (model->device == DeviceClass::kGpu) return Status::Ok();
+  const auto service = table.by_cores.find(model->threads);
+  if (service == table.by_cores.end())
+    return NotFound("the table of '{}' has no rows for {} cores", table_name, model->threads);
+  model->service = service->second;
+  model->max_batch = std::min(64, model->service.largest_batch());
+  return Status::Ok();
+}
+
 Result<sim::SimModel> ParseModel(const std::string& entry, const SimulateFlags& flags,
                                  const std::vector<sim::ModelTable>& tables) {
   const size_t equals = entry.find('=');
@@ -101,17 +101,15 @@ Result<sim::SimModel> ParseModel(const std::string& entry, const SimulateFlags& 
     return NotFound("no load table for '{}', only for {}", table_name, fmt::join(names, ", "));
   }
   EK_RETURN_IF_ERROR(SetInt("--threads", flags.threads, model.name, 4096, &model.threads));
-  const auto service = table->by_cores.find(model.threads);
-  if (service == table->by_cores.end())
-    return NotFound("the table of '{}' has no rows for {} cores", table_name, model.threads);
-  model.service = service->second;
   model.objective = table->objective > Duration::zero() ? table->objective : kDefaultObjective;
-  model.max_batch = std::min(64, model.service.largest_batch());
   EK_RETURN_IF_ERROR(SetDuration("--objective", flags.objectives, model.name, &model.objective));
   if (model.objective <= Duration::zero())
     return InvalidArgument("--objective {}: expected more than 0", model.name);
+  EK_RETURN_IF_ERROR(SetClass(flags, *table, &model));
+  EK_RETURN_IF_ERROR(SetService(*table, table_name, &model));
   EK_RETURN_IF_ERROR(SetInt("--instances", flags.instances, model.name, 1024, &model.instances));
   EK_RETURN_IF_ERROR(SetInt("--max-batch", flags.max_batch, model.name, 1 << 16, &model.max_batch));
+  if (model.device == DeviceClass::kGpu) model.max_batch = model.device_max_batch;
   EK_RETURN_IF_ERROR(SetInt("--rows", flags.rows, model.name, model.max_batch, &model.rows));
   EK_RETURN_IF_ERROR(SetDuration("--delay", flags.delays, model.name, &model.max_delay));
   int preferred = 0;
@@ -125,6 +123,17 @@ Result<sim::SimModel> ParseModel(const std::string& entry, const SimulateFlags& 
 }
 
 }  // namespace
+
+Result<std::string> ValueFor(const std::vector<std::string>& entries, const std::string& name) {
+  std::string value;
+  for (const std::string& entry : entries) {
+    if (!entry.starts_with(name + "=")) continue;
+    if (!value.empty()) return InvalidArgument("'{}' is given twice", name);
+    value = entry.substr(name.size() + 1);
+    if (value.empty()) return InvalidArgument("'{}': expected NAME=VALUE", entry);
+  }
+  return value;
+}
 
 Result<std::vector<sim::SimModel>> ParseMix(const SimulateFlags& flags) {
   const auto tables = ReadTables(flags.tables);
@@ -143,8 +152,10 @@ Result<std::vector<sim::SimModel>> ParseMix(const SimulateFlags& flags) {
       {"--objective", &flags.objectives}, {"--threads", &flags.threads},
       {"--instances", &flags.instances},  {"--rows", &flags.rows},
       {"--max-batch", &flags.max_batch},  {"--delay", &flags.delays},
-      {"--preferred", &flags.preferred}};
+      {"--preferred", &flags.preferred},  {"--class", &flags.classes},
+      {"--gpu", &flags.gpu_shapes},       {"--gpu-instances", &flags.gpu_instances}};
   for (const auto& [flag, entries] : named) EK_RETURN_IF_ERROR(CheckNames(flag, *entries, models));
+  EK_RETURN_IF_ERROR(CheckDevice(flags, models));
   return models;
 }
 

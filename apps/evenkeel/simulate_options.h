@@ -15,10 +15,15 @@ namespace evenkeel {
 struct SimulateFlags {
   std::vector<std::string> tables;
   std::vector<std::string> arrivals;  // NAME[@TABLE][;KEY=VALUE...]=SPEC
-  std::vector<std::string> objectives, threads, instances, rows, max_batch, delays,
-      preferred;  // NAME=VALUE
+  std::vector<std::string> objectives, threads, instances, rows, max_batch, delays, preferred,
+      classes, gpu_shapes, gpu_instances;  // NAME=VALUE
+  std::string policy;                      // decides how a GPU shape is chosen (A6 for `method`)
+  std::string device;                      // CORESc/MEMORY: the accelerator; empty: any size
 };
 
 Result<std::vector<sim::SimModel>> ParseMix(const SimulateFlags& flags);
+
+// The text after "NAME=" of the one entry that names the model; empty: there is none. Error kInvalidArgument.
+Result<std::string> ValueFor(const std::vector<std::string>& entries, const std::string& name);
 
 }  // namespace evenkeel

@@ -26,16 +26,33 @@ Result<double> Number(const Json& row, const char* field, double low, double hig
   return value;
 }
 
-Status AddRow(const Json& row, std::map<int, policy::BatchCurve>* curves) {
-  if (!row.is_object()) return InvalidArgument("expected an object, got {}", row.dump());
-  if (row.value("outcome", Json("ok")) != "ok") return Status::Ok();
+struct Curves {
+  std::map<int, policy::BatchCurve> by_cores;
+  std::map<GpuKey, policy::BatchCurve> by_gpu;
+};
+
+// The curve that the row belongs to; null: it is of nothing that is simulated.
+Result<policy::BatchCurve*> CurveOf(const Json& row, Curves* curves) {
   const auto cores = Number(row, "cores", 0.001, kMaxCores);
   if (!cores.ok()) return cores.status();
-  // What the profiler measured besides: parts of a core, other precisions, GPU shapes.
-  if (*cores != std::floor(*cores) || row.value("precision", Json("f32")) != "f32" ||
-      row.contains("gpu_cores")) {
-    return Status::Ok();
+  if (row.value("precision", Json("f32")) != "f32") return nullptr;
+  if (row.contains("gpu_cores")) {
+    const auto gpu_cores = Number(row, "gpu_cores", 1, 65'536);
+    if (!gpu_cores.ok()) return gpu_cores.status();
+    const auto memory = Number(row, "gpu_memory_bytes", 1, 1e15);
+    if (!memory.ok()) return memory.status();
+    return &curves->by_gpu[{static_cast<int>(*gpu_cores), static_cast<int64_t>(*memory)}];
   }
+  if (*cores != std::floor(*cores)) return nullptr;
+  return &curves->by_cores[static_cast<int>(*cores)];
+}
+
+Status AddRow(const Json& row, Curves* curves) {
+  if (!row.is_object()) return InvalidArgument("expected an object, got {}", row.dump());
+  if (row.value("outcome", Json("ok")) != "ok") return Status::Ok();
+  const auto curve = CurveOf(row, curves);
+  if (!curve.ok()) return curve.status();
+  if (*curve == nullptr) return Status::Ok();
   const auto batch = Number(row, "batch", 1, kMaxBatch);
   if (!batch.ok()) return batch.status();
   const auto mean = Number(row, "batchtime_us", 0.001, kMaxTimeUs);
@@ -43,7 +60,7 @@ Status AddRow(const Json& row, std::map<int, policy::BatchCurve>* curves) {
   const auto p99 = Number(row, "p99_us", *mean, kMaxTimeUs);
   if (!p99.ok()) return p99.status();
   const auto us = [](double value) { return Duration(std::llround(value * 1e3)); };
-  (*curves)[static_cast<int>(*cores)].Set(static_cast<int>(*batch), us(*mean), us(*p99));
+  (*curve)->Set(static_cast<int>(*batch), us(*mean), us(*p99));
   return Status::Ok();
 }
 
@@ -65,14 +82,17 @@ Result<ModelTable> ParseModel(const Json& model) {
     return at(InvalidArgument("'noise': expected lognormal or none, got {}", noise.dump()));
   if (!model.contains("rows") || !model["rows"].is_array())
     return at(InvalidArgument("expected a list 'rows'"));
-  std::map<int, policy::BatchCurve> curves;
+  Curves curves;
   for (size_t i = 0; i < model["rows"].size(); ++i) {
     const Status status = AddRow(model["rows"][i], &curves);
     if (!status.ok()) return at(status.Annotate(fmt::format("row {}", i)));
   }
-  if (curves.empty()) return at(InvalidArgument("no row has the outcome 'ok'"));
-  for (const auto& [cores, curve] : curves)
+  if (curves.by_cores.empty() && curves.by_gpu.empty())
+    return at(InvalidArgument("no row has the outcome 'ok'"));
+  for (const auto& [cores, curve] : curves.by_cores)
     table.by_cores.emplace(cores, ServiceTimes(curve, noise == "lognormal"));
+  for (const auto& [gpu, curve] : curves.by_gpu)
+    table.by_gpu.emplace(gpu, ServiceTimes(curve, noise == "lognormal"));
   return table;
 }
 

@@ -32,6 +32,27 @@ TEST(LoadTableTest, ReadsRowsByShape) {
   EXPECT_EQ(table.by_cores.at(2).curve().P99(4), 90us);
 }
 
+TEST(LoadTableTest, RowsOfAnAcceleratorBelongToTheirShape) {
+  const std::string gpu = R"({"cores":1,"gpu_cores":8,"gpu_memory_bytes":1073741824,)";
+  const auto tables = ParseLoadTables(
+      Document(
+          std::string(kRow) + "," + gpu + R"("batch":2,"batchtime_us":7,"p99_us":8},)" + gpu +
+          R"("batch":4,"batchtime_us":9,"p99_us":9,"outcome":"oom"},)" +
+          R"({"cores":1,"gpu_cores":16,"gpu_memory_bytes":1073741824,"batch":64,"batchtime_us":5,"p99_us":5})"),
+      "t.json");
+  ASSERT_TRUE(tables.ok()) << tables.status().ToString();
+  const ModelTable& table = tables->front();
+  EXPECT_EQ(table.by_cores.at(1).curve().Mean(2), 100us);  // not that of the accelerator
+  ASSERT_EQ(table.by_gpu.size(), 2u);
+  const ServiceTimes& eight = table.by_gpu.at({8, int64_t{1} << 30});
+  EXPECT_EQ(eight.curve().Mean(2), 7us);
+  EXPECT_EQ(eight.largest_batch(), 2);
+  const auto alone =
+      ParseLoadTables(Document(gpu + R"("batch":2,"batchtime_us":7,"p99_us":8})"), "t.json");
+  ASSERT_TRUE(alone.ok());
+  EXPECT_TRUE(alone->front().by_cores.empty());
+}
+
 TEST(LoadTableTest, WhatIsWrongIsSaidWithItsPlace) {
   const std::pair<std::string, std::string> cases[] = {
       {"{", "not JSON"},
@@ -46,6 +67,11 @@ TEST(LoadTableTest, WhatIsWrongIsSaidWithItsPlace) {
       {Document(R"({"cores":0,"batch":1,"batchtime_us":100,"p99_us":100})"), "cores"},
       {Document(R"({"cores":1,"batch":1,"batchtime_us":-1,"p99_us":100})"), "batchtime_us"},
       {Document(kRow, R"(,"noise":"pink")"), "noise"},
+      {Document(
+           R"({"cores":1,"gpu_cores":0,"gpu_memory_bytes":1,"batch":1,"batchtime_us":1,"p99_us":1})"),
+       "gpu_cores"},
+      {Document(R"({"cores":1,"gpu_cores":4,"batch":1,"batchtime_us":1,"p99_us":1})"),
+       "gpu_memory_bytes"},
       {Document(kRow, R"(,"objective_ms":0)"), "objective_ms"},
   };
   for (const auto& [json, expected] : cases) {

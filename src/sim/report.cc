@@ -72,7 +72,18 @@ Json ModelJson(const ModelOutcome& model, double seconds) {
   json["core_us_per_row"] =
       model.rows_run == 0 ? 0
                           : Rounded(model.core_seconds * 1e6 / static_cast<double>(model.rows_run));
+  if (model.device_rows > 0) {
+    const auto rows = static_cast<double>(model.device_rows);
+    json["device"] = {{"cores", model.device_share.cores},
+                      {"memory_bytes", model.device_share.memory_bytes},
+                      {"rows", model.device_rows},
+                      {"share_of_rows", Rounded(rows / static_cast<double>(model.rows_run))},
+                      {"seconds", Rounded(model.device_seconds)},
+                      {"us_per_row", Rounded(model.device_seconds * 1e6 / rows)}};
+  }
   json["window"] = {{"knee", model.outlook.knee},
+                    {"device_knee", model.outlook.device_knee},
+                    {"device_first", model.outlook.device_first},
                     {"target", model.outlook.target},
                     {"price", Rounded(model.outlook.price)},
                     {"rate_rps", Rounded(model.outlook.rate_rps)},

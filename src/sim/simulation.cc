@@ -54,6 +54,7 @@ class Feed {
 
 struct Running {
   int model = 0, instance = 0, rows = 0, threads = 1;
+  bool on_device = false;   // at its own speed, whatever runs on the cores
   double work_left_ns = 0;  // at a core a thread
   Time started{};
   std::vector<Time> arrivals;
@@ -65,14 +66,46 @@ struct Model {
         feed(m.arrivals->Play(options.factor, Random(options.seed, 2 * index).Next())),
         random(options.seed, 2 * index + 1),
         traffic(Time{}) {
-    instances.resize(static_cast<size_t>(m.instances));
-    for (InstanceView& instance : instances) instance.threads = m.threads;
-    for (int run = 0; run < kWarmRuns; ++run)
-      for (int rows = 1; rows <= m.max_batch; ++rows)
+    if (m.device != DeviceClass::kGpu) Add(m.instances, DeviceClass::kCpu, m.threads);
+    if (m.device != DeviceClass::kCpu) Add(m.device_instances, DeviceClass::kGpu, m.device_cores);
+    for (int run = 0; run < kWarmRuns; ++run) {
+      for (int rows = 1; m.device != DeviceClass::kGpu && rows <= m.max_batch; ++rows)
         curve.Record(rows, m.service.Draw(rows, random));
+      for (int rows = 1; m.device != DeviceClass::kCpu && rows <= m.device_max_batch; ++rows)
+        device_curve.Record(rows, m.device_service.Draw(rows, random));
+    }
     curve.SetOverhead(options.overhead);
-    traffic.SetBatchTime(curve.Mean(1), Time{});
+    traffic.SetBatchTime(Mean(1), Time{});
     lane.head_rows = m.rows;
+  }
+
+  void Add(int count, DeviceClass device, int threads) {
+    for (int i = 0; i < count; ++i) {
+      InstanceView& instance = instances.emplace_back();
+      instance.device = device;
+      instance.threads = threads;
+    }
+  }
+  BatchCurve& CurveOf(const InstanceView& instance) {
+    return instance.device == DeviceClass::kGpu ? device_curve : curve;
+  }
+  // On the class that is faster at this size, as Dispatcher::Estimate.
+  Duration Mean(int n) const {
+    if (spec.device == DeviceClass::kCpu) return curve.Mean(n);
+    const Duration device = device_curve.Mean(n);
+    return spec.device == DeviceClass::kGpu ? device : std::min(device, curve.Mean(n));
+  }
+
+  // Of all instances, which share the batches by how fast they are, as Dispatcher::MeanTime.
+  Duration MeanOfAll(int n) const {
+    if (spec.device == DeviceClass::kCpu) return curve.Mean(n);
+    double batches_per_ns = 0;
+    for (const InstanceView& instance : instances) {
+      const bool gpu = instance.device == DeviceClass::kGpu;
+      const Duration each = std::max<Duration>(1ns, (gpu ? device_curve : curve).Mean(n));
+      batches_per_ns += 1 / static_cast<double>(each.count());
+    }
+    return Duration(static_cast<int64_t>(static_cast<double>(instances.size()) / batches_per_ns));
   }
 
   const SimModel& spec;
@@ -81,7 +114,7 @@ struct Model {
   SimQueue queue;
   LaneView lane;
   std::vector<InstanceView> instances;
-  BatchCurve curve;
+  BatchCurve curve, device_curve;
   Traffic traffic;
   double stretch = 1;      // wall time between back-to-back batches over their T
   Time last_end = kNever;  // of a batch after which something waited
@@ -96,19 +129,24 @@ class Simulation {
     models_.reserve(specs.size());
     for (const SimModel& spec : specs) {
       EK_CHECK(spec.objective > Duration::zero() && spec.rows <= spec.max_batch);
+      EK_CHECK(spec.device == DeviceClass::kCpu || spec.rows <= spec.device_max_batch);
       models_.emplace_back(spec, options, models_.size());
       models_.back().out.name = spec.name;
       models_.back().out.objective = spec.objective;
+      models_.back().out.device_share = spec.device_share;
       models_.back().out.series.resize(static_cast<size_t>(options.plot_bins));
     }
     for (Model& m : models_) {
       ModelView view;
       view.lanes = {&m.lane, 1};
       view.instances = m.instances;
+      view.device = m.spec.device;
       view.curve = &m.curve;
+      view.device_curve = &m.device_curve;
+      view.device_max_batch = m.spec.device_max_batch;
       view.traffic = &m.traffic;
       view.objective = m.spec.objective;
-      view.max_batch = MaxRows(m);
+      view.max_batch = std::min(MaxRows(m), m.spec.max_batch);
       view.max_delay = m.spec.max_delay;
       view.preferred_sizes = m.spec.preferred_sizes;
       views_.push_back(view);
@@ -126,6 +164,8 @@ class Simulation {
   Duration Deadline(const Model& m) const {
     return options_.deadlines ? m.spec.objective : Duration::max();
   }
+  double SpeedOf(const Running& batch) const { return batch.on_device ? 1 : speed_; }
+  void SetSpeed();
   Time NextCompletion() const;
   void AdvanceWork(Time to);
   void Arrive(Model& m);
@@ -159,16 +199,24 @@ class Simulation {
 Time Simulation::NextCompletion() const {
   double least = -1;
   for (const Running& batch : running_) {
-    if (least < 0 || batch.work_left_ns < least) least = batch.work_left_ns;
+    const double left = batch.work_left_ns / SpeedOf(batch);
+    if (least < 0 || left < least) least = left;
   }
-  return least < 0 ? kNever : now_ + Duration(static_cast<int64_t>(std::ceil(least / speed_)));
+  return least < 0 ? kNever : now_ + Duration(static_cast<int64_t>(std::ceil(least)));
+}
+
+// Threads on the cores share them; with none running there is nothing to slow down.
+void Simulation::SetSpeed() {
+  int threads = 0;
+  for (const Running& batch : running_) threads += batch.threads;
+  speed_ = threads == 0 ? 1 : std::min(1.0, static_cast<double>(options_.cores) / threads);
 }
 
 void Simulation::AdvanceWork(Time to) {
   const auto passed = static_cast<double>((to - now_).count());
   int threads = 0;
   for (Running& batch : running_) {
-    batch.work_left_ns -= passed * speed_;
+    batch.work_left_ns -= passed * SpeedOf(batch);
     threads += batch.threads;
   }
   const double cores = std::min(threads, options_.cores);
@@ -179,11 +227,14 @@ void Simulation::AdvanceWork(Time to) {
 }
 
 int Simulation::MaxRows(const Model& m) const {
-  int rows = m.spec.max_batch;
+  int rows = m.spec.device == DeviceClass::kCpu ? m.spec.max_batch
+             : m.spec.device == DeviceClass::kGpu
+                 ? m.spec.device_max_batch
+                 : std::max(m.spec.max_batch, m.spec.device_max_batch);
   // Sizes that take longer than the objective are not in use; with deadlines a batch takes at most a quarter of its rows'
   // time, as Dispatcher::RowsWithin has it.
   const Duration longest = options_.deadlines ? m.spec.objective / 4 : m.spec.objective;
-  while (rows > m.spec.rows && m.curve.Mean(rows) > longest) rows /= 2;
+  while (rows > m.spec.rows && m.Mean(rows) > longest) rows /= 2;
   return std::max(rows, m.spec.rows);
 }
 
@@ -193,17 +244,20 @@ bool Simulation::Admitted(const Model& m) const {
   policy::AdmissionView view;
   for (const Running& batch : running_) {
     if (&models_[static_cast<size_t>(batch.model)] != &m) continue;
-    view.running += std::max(Duration::zero(), m.curve.Mean(batch.rows) - (now_ - batch.started));
+    const BatchCurve& curve = batch.on_device ? m.device_curve : m.curve;
+    view.running += std::max(Duration::zero(), curve.Mean(batch.rows) - (now_ - batch.started));
   }
   const policy::ModelOutlook window = policy_.Outlook(static_cast<int>(&m - models_.data()));
+  const int most = std::max(window.most, window.device_knee);
   view.rows_ahead = waiting;
   view.rows = m.spec.rows;
   view.size = MaxRows(m);
-  if (window.most > 0) view.size = std::clamp(window.most, m.spec.rows, view.size);
-  view.batch_time = m.curve.Mean(view.size);
-  view.instances = m.spec.instances;
-  // A policy that shares the cores out knows better than what was seen of the past.
-  view.stretch = window.most > 0 ? window.stretch : m.stretch;
+  if (most > 0) view.size = std::clamp(most, m.spec.rows, view.size);
+  view.batch_time = m.MeanOfAll(view.size);
+  view.instances = static_cast<int>(m.instances.size());
+  // A policy that shares the cores out knows better than what was seen of the past; of an accelerator it knows nothing.
+  const bool shares = window.most > 0 && m.spec.device == DeviceClass::kCpu;
+  view.stretch = shares ? window.stretch : m.stretch;
   const Duration limit = options_.deadlines ? m.spec.objective : 10 * m.spec.objective;
   return policy::PredictedAnswer(view) <= limit;
 }
@@ -236,8 +290,7 @@ void Simulation::Arrive(Model& m) {
 void Simulation::DropExpired(Model& m) {
   if (!options_.deadlines) return;
   bool dropped = false;
-  while (!m.queue.empty() &&
-         m.queue.front() + m.spec.objective < now_ + m.curve.Mean(m.spec.rows)) {
+  while (!m.queue.empty() && m.queue.front() + m.spec.objective < now_ + m.Mean(m.spec.rows)) {
     if (Measured(m.queue.front())) ++m.out.expired;
     m.queue.Pop();
     dropped = true;
@@ -266,34 +319,42 @@ void Simulation::Start(const Decision& decision) {
   Running batch;
   batch.model = decision.model;
   batch.instance = decision.instance;
-  batch.threads = instance.threads;
+  batch.on_device = instance.device == DeviceClass::kGpu;
+  batch.threads = batch.on_device ? instance.threads : std::max(1, instance.threads);
   batch.started = now_;
   if (!spare_.empty()) {
     batch.arrivals = std::move(spare_.back());
     spare_.pop_back();
   }
-  // At least one request, then as many whole ones as fit.
+  // At least one request, then as many whole ones as fit, and as the instance's class takes.
+  const int64_t most = std::min<int64_t>(
+      decision.rows, batch.on_device ? m.spec.device_max_batch : m.spec.max_batch);
   do {
     batch.arrivals.push_back(m.queue.front());
     if (Measured(m.queue.front())) m.out.wait.Add(now_ - m.queue.front());
     m.queue.Pop();
     batch.rows += m.spec.rows;
-  } while (!m.queue.empty() && batch.rows + m.spec.rows <= decision.rows);
+  } while (!m.queue.empty() && batch.rows + m.spec.rows <= most);
   Refresh(m);
-  const Duration took = options_.overhead + m.spec.service.Draw(batch.rows, m.random);
+  // Nobody else wants the share of the device that a batch holds while it is handed over.
+  const Duration overhead = batch.on_device ? Duration() : options_.overhead;
+  const ServiceTimes& service = batch.on_device ? m.spec.device_service : m.spec.service;
+  const Duration took = overhead + service.Draw(batch.rows, m.random);
   batch.work_left_ns = static_cast<double>(took.count());
   instance.in_flight = 1;
-  instance.busy_until = now_ + m.curve.Mean(batch.rows);
+  instance.busy_until = now_ + m.CurveOf(instance).Mean(batch.rows);
   if (Measured(now_)) {
     ++m.out.batches[batch.rows];
     ++m.out.reasons[static_cast<size_t>(decision.reason)];
-    m.out.core_seconds += Seconds(took) * std::min(instance.threads, options_.cores);
+    m.out.core_seconds += Seconds(took) * std::min(batch.threads, options_.cores);
+    if (batch.on_device) {
+      m.out.device_seconds += Seconds(took);
+      m.out.device_rows += static_cast<uint64_t>(batch.rows);
+    }
     m.out.rows_run += static_cast<uint64_t>(batch.rows);
   }
   running_.push_back(std::move(batch));
-  int threads = 0;
-  for (const Running& r : running_) threads += r.threads;
-  speed_ = std::min(1.0, static_cast<double>(options_.cores) / threads);
+  SetSpeed();
 }
 
 void Simulation::Complete() {
@@ -306,12 +367,15 @@ void Simulation::Complete() {
     running_[i] = std::move(running_.back());
     running_.pop_back();
     Model& m = models_[static_cast<size_t>(batch.model)];
-    m.instances[static_cast<size_t>(batch.instance)].in_flight = 0;
+    InstanceView& instance = m.instances[static_cast<size_t>(batch.instance)];
+    instance.in_flight = 0;
     const Duration compute = now_ - batch.started;
-    m.curve.Record(batch.rows, compute - options_.overhead);
+    const Duration overhead = batch.on_device ? Duration() : options_.overhead;
+    m.CurveOf(instance).Record(batch.rows, compute - overhead);
     if (m.last_end != kNever) {
       const double sample = Seconds(now_ - m.last_end) / Seconds(std::max<Duration>(compute, 1ns));
-      m.stretch += (std::clamp(sample / m.spec.instances, 1.0, 10.0) - m.stretch) / 16;
+      const auto all = static_cast<double>(m.instances.size());
+      m.stretch += (std::clamp(sample / all, 1.0, 10.0) - m.stretch) / 16;
     }
     m.last_end = m.queue.empty() ? kNever : now_;
     for (const Time arrived : batch.arrivals) {
@@ -322,9 +386,7 @@ void Simulation::Complete() {
     batch.arrivals.clear();
     spare_.push_back(std::move(batch.arrivals));
   }
-  int threads = 0;
-  for (const Running& r : running_) threads += r.threads;
-  speed_ = threads == 0 ? 1 : std::min(1.0, static_cast<double>(options_.cores) / threads);
+  SetSpeed();
 }
 
 void Simulation::Housekeep() {
@@ -332,8 +394,10 @@ void Simulation::Housekeep() {
   for (size_t i = 0; i < models_.size(); ++i) {
     Model& m = models_[i];
     m.traffic.AdvanceTo(now_);
-    const int knee = std::max(1, policy_.Outlook(static_cast<int>(i)).knee);
-    m.traffic.SetBatchTime(m.curve.Mean(knee), now_);
+    const policy::ModelOutlook outlook = policy_.Outlook(static_cast<int>(i));
+    const bool gpu = m.spec.device == DeviceClass::kGpu;
+    const int knee = std::max(1, gpu ? outlook.device_knee : outlook.knee);
+    m.traffic.SetBatchTime((gpu ? m.device_curve : m.curve).Mean(knee), now_);
   }
 }
 

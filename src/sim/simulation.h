@@ -5,7 +5,8 @@
 //   batching/dispatcher.cc: a request is refused when its answer is predicted later than its deadline, or than ten
 //   objectives where it has none; rows with a deadline ride in batches of a quarter of their time; rows that can no longer
 //   be answered in time leave before compute is spent. T(b) is learned as the daemon learns it: two runs a size at first,
-//   then what is served. Not modelled: network, copying, the daemon's own CPU time, deaths of workers.
+//   then what is served. Instances on an accelerator have times of their own, take the host cores that they are said to, and nothing slows
+//   them down: their shares of the device are apart. Not modelled: network, copying, the daemon's own CPU time, deaths of workers.
 // Contract: deterministic by (models, options). Requests that arrive in [warm_up, length) are counted; those still open at the
 //   end are played to their end. At least 300,000 requests a second of wall time (bench/batching_simulate.cc).
 // Units: virtual Time from Time{} on. Thread-safety: thread-compatible. Blocks while it computes.
@@ -29,12 +30,18 @@ namespace evenkeel::sim {
 
 struct SimModel {
   std::string name;
-  ServiceTimes service;  // on its threads
+  DeviceClass device = DeviceClass::kCpu;  // kAuto: instances of both classes
+  ServiceTimes service;                    // on its threads; not with kGpu
+  ServiceTimes device_service;             // on its share of an accelerator; not with kCpu
+  GpuKey device_share;                     // of each instance there
   std::shared_ptr<const ArrivalProcess> arrivals;
-  Duration objective{};  // > 0
-  int threads = 1;       // of an instance
-  int instances = 1;
+  Duration objective{};      // > 0
+  int threads = 1;           // of an instance
+  int instances = 1;         // on the processor; none with kGpu
+  int device_instances = 1;  // on an accelerator; none with kCpu
+  int device_cores = 0;      // of the host, that a batch there keeps busy
   int max_batch = 64;
+  int device_max_batch = 64;
   int rows = 1;                      // of a request; <= max_batch
   Duration max_delay{};              // `fixed` only
   std::vector<int> preferred_sizes;  // `fixed` only, ascending
@@ -72,7 +79,10 @@ struct ModelOutcome {
   LatencyCounts latency, wait;      // of answered ones; wait: arrival to start
   std::map<int, uint64_t> batches;  // by rows
   std::array<uint64_t, kCloseReasonCount> reasons{};
-  double core_seconds = 0;  // by batches that started in the measured time
+  double core_seconds = 0;    // by batches that started in the measured time
+  GpuKey device_share;        // of an instance on an accelerator
+  double device_seconds = 0;  // the same on an accelerator, an instance counted as one
+  uint64_t device_rows = 0;   // of rows_run, those that ran there
   uint64_t rows_run = 0;
   policy::ModelOutlook outlook;  // at the end
   std::array<ForecastError, policy::Aggregator::kLevels> forecast{};

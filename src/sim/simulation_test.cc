@@ -183,6 +183,63 @@ TEST(SimulationTest, SavingPowerTakesLessCoreTimeWithinTheObjective) {
   EXPECT_GT(saved.models[0].Goodput(), 0.99);
 }
 
+// A model of both classes: T(n) = 4 ms + 50 us n on the accelerator (some 9,000 rows a second at its knee), n ms on a core.
+SimModel BothClasses(const std::string& arrivals, DeviceClass device = DeviceClass::kAuto) {
+  SimModel model = Model(arrivals, 0ns, 1ms, 100ms);
+  policy::BatchCurve curve;
+  for (int n = 1; n <= 64; n *= 2) curve.Set(n, 4ms + n * Duration(50us), 4ms + n * Duration(50us));
+  model.device_service = ServiceTimes(curve, false);
+  model.device_share = {8, int64_t{1} << 30};
+  model.device = device;
+  return model;
+}
+
+TEST(SimulationDeviceTest, LowLoadStaysOnTheFasterClass) {
+  const SimReport report = RunPolicy({BothClasses("constant:100")}, "auto");
+  const ModelOutcome& m = report.models[0];
+  EXPECT_EQ(m.device_rows, m.rows_run);
+  EXPECT_EQ(report.mean_cores, 0);
+  EXPECT_EQ(m.within, m.arrived);
+  EXPECT_TRUE(m.outlook.device_first);
+}
+
+TEST(SimulationDeviceTest, OverloadOverflowsToTheOtherClass) {
+  const double alone =
+      RunPolicy({BothClasses("poisson:9200", DeviceClass::kGpu)}, "auto").models[0].Goodput();
+  const SimReport both = RunPolicy({BothClasses("poisson:9200")}, "auto");
+  const ModelOutcome& m = both.models[0];
+  EXPECT_GT(m.rows_run - m.device_rows, m.rows_run / 40);
+  EXPECT_GT(m.device_rows, m.rows_run * 3 / 4);
+  EXPECT_GT(both.mean_cores, 0.5);
+  EXPECT_LE(both.mean_cores, 2);
+  EXPECT_GT(m.Goodput(), alone);
+  EXPECT_EQ(Outcomes(m), m.arrived);
+}
+
+TEST(SimulationDeviceTest, WithoutAutoNothingRunsOnTheOtherClass) {
+  for (const std::string_view policy : policy::NodePolicyNames()) {
+    const SimReport gpu = RunPolicy({BothClasses("poisson:20000", DeviceClass::kGpu)}, policy);
+    EXPECT_EQ(gpu.models[0].device_rows, gpu.models[0].rows_run) << policy;
+    EXPECT_EQ(gpu.mean_cores, 0) << policy;
+    const SimReport cpu = RunPolicy({BothClasses("poisson:20000", DeviceClass::kCpu)}, policy);
+    EXPECT_EQ(cpu.models[0].device_rows, 0u) << policy;
+  }
+  // And the method never overflows.
+  const SimReport method = RunPolicy({BothClasses("poisson:20000")}, "method");
+  EXPECT_EQ(method.models[0].device_rows, method.models[0].rows_run);
+  EXPECT_GT(method.models[0].rows_run, 0u);
+}
+
+TEST(SimulationDeviceTest, AnAcceleratorIsNotSlowedDownByTheCores) {
+  std::vector<SimModel> models{BothClasses("poisson:500", DeviceClass::kGpu),
+                               Model("poisson:3000", 0ns, 1ms, 500ms)};
+  models[1].name = "n";
+  SimOptions options;
+  const double alone = RunPolicy({models[0]}, "auto", options).models[0].latency.mean_s();
+  const double beside = RunPolicy(models, "auto", options).models[0].latency.mean_s();
+  EXPECT_NEAR(beside, alone, 0.02 * alone);
+}
+
 TEST(GoodputTest, FindsTheCapacityOfAKnownServer) {
   // One row takes 1 ms on its only instance, and a row may wait for 49 more: near 1,000 a second.
   SimOptions options;

@@ -151,3 +151,63 @@ def test_broken_tables_are_named(cli, tmp_path):
     result = cli("simulate", "--models", str(path), "--arrivals", "m=poisson:1")
     assert result.returncode == 2
     assert "broken.json: model 'm': row 0: expected a number 'batch'" in result.stderr
+
+
+# Accelerators
+
+GPU_ROWS = [
+    {"cores": 1, "gpu_cores": cores, "gpu_memory_bytes": memory << 30, "batch": batch,
+     "batchtime_us": (4000 + 50 * batch) * 16 / cores, "p99_us": (4000 + 50 * batch) * 16 / cores}
+    for cores in (4, 8, 16) for memory in (1, 2) for batch in (1, 8, 16, 32) if (batch, memory) != (32, 1)
+]
+
+
+@pytest.fixture
+def devices(cli, tmp_path):
+    path = tmp_path / "devices.json"
+    cpu = [{"cores": 1, "batch": n, "batchtime_us": 1000 * n, "p99_us": 1000 * n} for n in (1, 2, 4, 8)]
+    path.write_text(json.dumps({"schema": "evenkeel.load-tables/v1", "models": [
+        {"name": "both", "objective_ms": 100, "noise": "none", "rows": cpu + GPU_ROWS},
+        {"name": "cpu", "objective_ms": 100, "noise": "none", "rows": cpu}]}))
+    return lambda *a: cli("simulate", "--models", str(path), "--seconds", "5", "--warm-up", "1", "-o", "json", *a)
+
+
+def test_a_model_with_tables_of_both_classes_overflows(devices):
+    low = document(devices("--arrivals", "both=constant:50"))
+    assert low["mean_busy_cores"] == 0
+    assert low["models"][0]["device"]["share_of_rows"] == 1
+    assert low["models"][0]["window"]["device_first"] is True
+    high = document(devices("--arrivals", "both=poisson:8000"))
+    assert high["mean_busy_cores"] > 0.5
+    assert 0.5 < high["models"][0]["device"]["share_of_rows"] < 0.95
+
+
+def test_a_class_is_kept(devices):
+    gpu = document(devices("--arrivals", "both=poisson:8000", "--class", "both=gpu"))
+    assert gpu["mean_busy_cores"] == 0 and gpu["models"][0]["device"]["share_of_rows"] == 1
+    cpu = document(devices("--arrivals", "both=poisson:8000", "--class", "both=cpu"))
+    assert cpu["mean_busy_cores"] > 0.9 and "device" not in cpu["models"][0]
+
+
+def test_a6_chooses_the_shape_of_the_method(devices):
+    # 32 rows take 5.6 ms on 16 cores, 11.2 on 8, 22.4 on 4, and 2 GiB: within 12 ms two shapes do, of which A6 takes the one with fewer cores.
+    device = document(devices("--arrivals", "both=poisson:500", "--policy", "method", "--objective", "both=12ms"))["models"][0]["device"]
+    assert device["cores"] == 8 and device["memory_bytes"] == 2 << 30
+    given = document(devices("--arrivals", "both=poisson:500", "--policy", "method", "--gpu", "both=16c/2GiB"))["models"][0]["device"]
+    assert given["cores"] == 16 and given["memory_bytes"] == 2 << 30
+
+
+@pytest.mark.parametrize("flags, says", [
+    (["--class", "both=tpu"], "expected cpu, gpu or auto"),
+    (["--class", "cpu=gpu"], "no rows of an accelerator"),
+    (["--class", "both=cpu", "--gpu", "both=8c/1GiB"], "class cpu"),
+    (["--gpu", "both=7c/1GiB"], "only for 4c/1GiB"),
+    (["--gpu", "both=7"], "CORESc/MEMORY"),
+    (["--gpu-instances", "both=0"], "--gpu-instances both"),
+    (["--gpu", "both=8c/1GiB", "--gpu-instances", "both=3", "--device", "16c/4GiB"], "0c/2GiB left"),
+    (["--device", "16"], "--device"),
+])
+def test_a_class_or_share_that_cannot_be_is_refused(devices, flags, says):
+    result = devices("--arrivals", "both=poisson:10", "--arrivals", "cpu=poisson:10", *flags)
+    assert result.returncode == 2
+    assert says in result.stderr
