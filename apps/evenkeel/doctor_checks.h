@@ -2,7 +2,7 @@
 // passes, how to put it right.
 //
 // Contract: checks change nothing that lasts (a port is bound and let go, a lock taken and let go);
-//   none waits longer than a second.
+//   none waits longer than a second (the engine's own look for accelerators: five).
 // Thread-safety: main thread only.
 #pragma once
 
@@ -27,6 +27,8 @@ std::vector<Check> CheckMachine();
 // How workers can be isolated here: the rungs of containers/runtime.h. `libexec` is the folder of
 // the worker executables.
 std::vector<Check> CheckRuntimes(const Settings& settings, const std::string& libexec);
+// The accelerators that OpenVINO sees, or the emulated one.
+Check CheckAccelerators(const Settings& settings, const std::string& libexec);
 // What `serve` would meet with these settings: engines, runtimes, folders, lock, ports.
 std::vector<Check> CheckServing(const Settings& settings);
 

@@ -185,7 +185,8 @@ Check Devices() {
     }
   }
   if (found.empty()) return Pass("devices", "CPU");
-  return Pass("devices", fmt::format("CPU; also {} (not used yet)", fmt::join(found, " ")));
+  return Pass("devices",
+              fmt::format("CPU; also {} (see the check 'accelerators')", fmt::join(found, " ")));
 }
 
 Check ClockState() {

@@ -218,6 +218,7 @@ std::vector<Check> CheckServing(const Settings& settings) {
   std::vector<Check> checks = Engines();
   for (Check& check : CheckRuntimes(settings, WorkersFolder().string()))
     checks.push_back(std::move(check));
+  checks.push_back(CheckAccelerators(settings, WorkersFolder().string()));
   checks.push_back(Models(settings));
   checks.push_back(Folder(settings, "state"));
   checks.push_back(Folder(settings, "cache"));

@@ -46,6 +46,7 @@ ServeOptions OptionsOf(const Settings& settings) {
   options.keep_alive = settings.duration("keep_alive");
   options.memory_headroom = settings.bytes("memory_headroom");
   options.runtime = settings.text("runtime");
+  options.emulated_gpu = settings.emulated_gpu("emulated_gpu");
   options.batching = settings.text("batching");
   options.profiling = settings.text("profiling") == "auto";
   options.profile_shapes = settings.text("profile_shapes");
@@ -78,6 +79,7 @@ const char* PlaceholderOf(SettingKind kind) {
     case SettingKind::kBytes: return "SIZE";
     case SettingKind::kCpus: return "CORES";
     case SettingKind::kRatio: return "RATIO";
+    case SettingKind::kEmulatedGpu: return "DEVICE";
     case SettingKind::kText:
     case SettingKind::kChoice:
     case SettingKind::kBool: break;

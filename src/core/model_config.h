@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "core/device_size.h"
 #include "core/tensor.h"
 
 namespace evenkeel {
@@ -54,7 +55,9 @@ struct ModelConfig {
       false;  // said outright: axis 0 is data even where it is dynamic, rows are never put together
   DeviceClass device = DeviceClass::kCpu;
   Precision precision = Precision::kF32;
-  int instances = 0;  // 0: as many as the forecast needs (A13); else a fixed number
+  DeviceSize gpu_shape;   // of an instance on an accelerator; 0 cores: the server chooses
+  int gpu_instances = 1;  // on an accelerator, with kAuto; with kGpu it is `instances` that counts
+  int instances = 0;      // 0: as many as the forecast needs (A13); else a fixed number
   std::optional<int>
       min_instances;  // that stay without requests; unset: the server's setting, or the fixed number
   std::optional<Duration>

@@ -64,6 +64,10 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
            "Memory that instances leave free; 0: the larger of 5 % and 256MiB"),
     Choice("runtime", "process", "none|process|cgroup|oci|auto",
            "How workers are isolated; auto: the most that works here (see doctor)"),
+    Text(kEmulatedGpu, "emulated_gpu", "",
+         "For tests: an accelerator that there is not, as in "
+         "16c/4GiB,a=2ms,c=0.05ms,m0=100MiB,m1=2MiB; "
+         "empty: none"),
     Choice("batching", "auto", "auto|method|gated-greedy|greedy|none",
            "How batches are formed, for models that do not say; see docs/batching_policy.md"),
     Choice("profiling", "auto", "auto|off",
@@ -269,6 +273,7 @@ Status CheckSetting(const SettingSpec& spec, std::string_view text) {
       return ParseNumber(text, static_cast<double>(spec.lo) * 1e-6,
                          static_cast<double>(spec.hi) * 1e-6)
           .status();
+    case kEmulatedGpu: return text.empty() ? Status::Ok() : ParseEmulatedGpu(text).status();
   }
   return Internal("unknown kind of setting");
 }
@@ -343,6 +348,14 @@ Duration Settings::duration(std::string_view key) const {
 
 int64_t Settings::bytes(std::string_view key) const {
   const Result<int64_t> value = ParseBytes(at(key).text);
+  EK_CHECK(value.ok());
+  return *value;
+}
+
+std::optional<EmulatedGpu> Settings::emulated_gpu(std::string_view key) const {
+  const std::string& given = at(key).text;
+  if (given.empty()) return std::nullopt;
+  const Result<EmulatedGpu> value = ParseEmulatedGpu(given);
   EK_CHECK(value.ok());
   return *value;
 }

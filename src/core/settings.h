@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "core/emulated_gpu.h"
 #include "core/status.h"
 
 namespace evenkeel {
@@ -34,7 +35,8 @@ enum class SettingKind : uint8_t {
   kBytes,
   kChoice,
   kCpus,
-  kRatio
+  kRatio,
+  kEmulatedGpu
 };
 
 struct SettingSpec {
@@ -95,6 +97,7 @@ class Settings {
   double ratio(std::string_view key) const;
   Duration duration(std::string_view key) const;
   int64_t bytes(std::string_view key) const;
+  std::optional<EmulatedGpu> emulated_gpu(std::string_view key) const;  // empty: none
   std::vector<int> cpus(std::string_view key) const;  // ascending, each once; empty: all
 
  private:

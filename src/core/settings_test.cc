@@ -59,6 +59,7 @@ TEST_F(SettingsTest, NothingGivenLeavesDefaults) {
   EXPECT_EQ(settings->bytes("max_body"), 64 << 20);
   EXPECT_FALSE(settings->flag("insecure"));
   EXPECT_TRUE(settings->cpus("worker_cpus").empty());
+  EXPECT_FALSE(settings->emulated_gpu("emulated_gpu"));
 }
 
 TEST_F(SettingsTest, StrongestSourceWinsAndSaysSo) {
@@ -132,14 +133,15 @@ TEST_F(SettingsTest, MistypedVariableIsAWarning) {
 
 TEST_F(SettingsTest, EachKindRefusesWhatIsOutside) {
   const std::pair<const char*, const char*> bad[] = {
-      {"http.port", "65536"},   {"http.port", "-1"},      {"http.port", "8000x"},
-      {"max_body", "10B"},      {"max_body", "1EiB"},     {"drain_timeout", "2h"},
-      {"drain_timeout", "5"},   {"log_level", "loud"},    {"insecure", "yes"},
-      {"worker_cpus", "3-1"},   {"worker_cpus", "1,"},    {"worker_cpus", "a"},
-      {"http.address", "host"}, {"http.address", ""},     {"server", "127.0.0.1:1"},
-      {"models", ""},           {"samples.mode", "Disk"}, {"samples.max_age", "-1s"},
-      {"profiling", "on"},      {"ratio_threshold", "0"}, {"ratio_threshold", "1.01"},
-      {"profile_drift", "1ms"}, {"ratio_threshold", "x"}, {"profile_after", "-1s"},
+      {"http.port", "65536"},   {"http.port", "-1"},          {"http.port", "8000x"},
+      {"max_body", "10B"},      {"max_body", "1EiB"},         {"drain_timeout", "2h"},
+      {"drain_timeout", "5"},   {"log_level", "loud"},        {"insecure", "yes"},
+      {"worker_cpus", "3-1"},   {"worker_cpus", "1,"},        {"worker_cpus", "a"},
+      {"http.address", "host"}, {"http.address", ""},         {"server", "127.0.0.1:1"},
+      {"models", ""},           {"samples.mode", "Disk"},     {"samples.max_age", "-1s"},
+      {"profiling", "on"},      {"ratio_threshold", "0"},     {"ratio_threshold", "1.01"},
+      {"profile_drift", "1ms"}, {"ratio_threshold", "x"},     {"profile_after", "-1s"},
+      {"emulated_gpu", "16c"},  {"emulated_gpu", "16c/4GiB"},
   };
   for (const auto& [key, text] : bad) {
     EXPECT_FALSE(CheckSetting(*FindSetting(key), text).ok()) << key << "=" << text;

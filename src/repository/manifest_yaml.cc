@@ -44,7 +44,7 @@ class ManifestReader {
       : reader_(source), manifest_(*manifest), config_(manifest->config) {}
 
   Status Read(const YamlNode& root) {
-    const std::array<Rule, 20> rules = {{
+    const std::array<Rule, 22> rules = {{
         {"name", [this](const auto& v, const auto& k) { return Name(v, k); }},
         {"version", [this](const auto& v, const auto& k) { return Version(v, k); }},
         {"engine", [this](const auto& v, const auto& k) { return Engine(v, k); }},
@@ -86,6 +86,11 @@ class ManifestReader {
            config_.keep_alive = time;
            return Status::Ok();
          }},
+        {"gpu_shape", [this](const auto& v, const auto& k) { return GpuShape(v, k); }},
+        {"gpu_instances",
+         [this](const auto& v, const auto& k) {
+           return reader_.ReadInt(v, k, 1, kMaxInstances, &config_.gpu_instances);
+         }},
         {"threads",
          [this](const auto& v, const auto& k) {
            return reader_.ReadInt(v, k, 0, kMaxThreads, &config_.threads);
@@ -126,6 +131,15 @@ class ManifestReader {
       return reader_.Expected(v, key, fmt::format("'{}', as the folder is named", config_.name));
     }
     config_.name = name;
+    return Status::Ok();
+  }
+
+  Status GpuShape(const YamlNode& v, const std::string& key) {
+    std::string text;
+    EK_RETURN_IF_ERROR(reader_.ReadText(v, key, 64, &text));
+    const auto size = ParseDeviceSize(text);
+    if (!size.ok()) return reader_.Error(v, key, size.status().message());
+    config_.gpu_shape = *size;
     return Status::Ok();
   }
 

@@ -52,6 +52,8 @@ batching:
 objective: 25ms
 precision: bf16
 class: gpu
+gpu_shape: 8c/2GiB
+gpu_instances: 3
 instances: 2
 min_instances: 0
 keep_alive: 90s
@@ -84,6 +86,8 @@ samples: disk
   EXPECT_EQ(c.objective, milliseconds(25));
   EXPECT_EQ(c.precision, Precision::kBf16);
   EXPECT_EQ(c.device, DeviceClass::kGpu);
+  EXPECT_EQ(c.gpu_shape, (DeviceSize{8, int64_t{2} << 30}));
+  EXPECT_EQ(c.gpu_instances, 3);
   EXPECT_EQ(c.instances, 2);
   EXPECT_EQ(c.min_instances, 0);
   EXPECT_EQ(c.keep_alive, std::chrono::seconds(90));

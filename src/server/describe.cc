@@ -23,6 +23,11 @@ uint64_t ResidentBytes(pid_t pid) {
   return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
+const char* ClassName(DeviceClass device) {
+  if (device == DeviceClass::kAuto) return "auto";
+  return device == DeviceClass::kGpu ? "gpu" : "cpu";
+}
+
 // The bucket bound that holds the quantile; what lies above the last bound counts as that.
 double UpperQuantile(const Histogram& histogram, double q) {
   uint64_t seen = 0;
@@ -46,14 +51,32 @@ nlohmann::json SpecsToJson(const std::vector<TensorSpec>& specs) {
   return list;
 }
 
-nlohmann::json TimesToJson(const ModelStats& stats) {
+nlohmann::json TimesToJson(const BatchTimes& batch_times) {
   nlohmann::json times = nlohmann::json::object();
-  for (const auto& [rows, entry] : stats.times.entries())
+  for (const auto& [rows, entry] : batch_times.entries())
     times[std::to_string(rows)] = entry.mean_ns / 1e6;
   return times;
 }
 
-nlohmann::json RecentToJson(const ModelStats& stats) {
+// T on the processor, or where the model never runs there, on its accelerator.
+const BatchTimes& TimesOf(const ModelVersion& version, const ModelStats& stats) {
+  return version.device_class() == DeviceClass::kGpu ? stats.device_times : stats.times;
+}
+
+void AddTimes(const ModelVersion& version, const ModelStats& stats, nlohmann::json* json) {
+  (*json)["batch_time_ms"] = TimesToJson(TimesOf(version, stats));
+  if (version.device_class() == DeviceClass::kAuto)
+    (*json)["device_batch_time_ms"] = TimesToJson(stats.device_times);
+}
+
+std::string DevicesOf(const ModelVersion& version) {
+  if (version.device_class() == DeviceClass::kCpu) return "CPU";
+  const std::string label = version.device_label();
+  return version.device_class() == DeviceClass::kGpu ? label : "CPU, " + label;
+}
+
+nlohmann::json RecentToJson(const ModelVersion& version, const ModelStats& stats) {
+  const std::string device = version.device_label();
   nlohmann::json recent = nlohmann::json::array();
   for (const BatchRecord& batch : stats.recent) {
     recent.push_back({{"closed_ms_ago", Milliseconds(SteadyClock::Instance().Now() - batch.closed)},
@@ -64,15 +87,16 @@ nlohmann::json RecentToJson(const ModelStats& stats) {
                       {"oldest_wait_ms", Milliseconds(batch.oldest_wait)},
                       {"gather_ms", Milliseconds(batch.gather)},
                       {"compute_ms", Milliseconds(batch.compute)},
+                      {"device", batch.device == DeviceClass::kGpu ? device : "CPU"},
                       {"failed", batch.failed}});
   }
   return recent;
 }
 
 // T(b) as it was measured in service: what the window is computed from.
-nlohmann::json TableToJson(const ModelStats& stats) {
+nlohmann::json TableToJson(const BatchTimes& times) {
   nlohmann::json table = nlohmann::json::array();
-  for (const auto& [rows, entry] : stats.times.entries()) {
+  for (const auto& [rows, entry] : times.entries()) {
     table.push_back({{"rows", rows},
                      {"mean_ms", entry.mean_ns / 1e6},
                      {"mean_us_per_row", entry.mean_ns / 1e3 / rows},
@@ -84,6 +108,7 @@ nlohmann::json TableToJson(const ModelStats& stats) {
 nlohmann::json ParametersToJson(const ModelVersion& version) {
   const BatchingConfig& batching = version.config().batching;
   nlohmann::json parameters = {{"policy", version.policy()},
+                               {"class", ClassName(version.config().device)},
                                {"objective_ms", Milliseconds(version.objective())},
                                {"max_batch", version.signature().max_batch},
                                {"instances", version.config().instances}};
@@ -121,6 +146,13 @@ nlohmann::json InstancesToJson(const ModelVersion& version) {
   return json;
 }
 
+// Of a share of an accelerator too: "gpu0:8c/1GiB".
+std::string ShapeOf(const InstanceSet::Info& instance) {
+  if (!instance.device.share) return instance.form->Name();
+  const GpuShape& share = *instance.device.share;
+  return fmt::format("gpu{}:{}", share.device, FormatDeviceSize({share.cores, share.memory_bytes}));
+}
+
 }  // namespace
 
 nlohmann::json DescribeNode(const ServingContext& context) {
@@ -139,7 +171,8 @@ nlohmann::json DescribeVersion(const ModelVersion& version) {
       {"engine", version.config().engine},
       {"engine_info",
        nlohmann::json::parse(version.EngineInfo(), nullptr, /*allow_exceptions=*/false)},
-      {"device", "CPU"},
+      {"class", ClassName(version.config().device)},
+      {"device", DevicesOf(version)},
       {"precision", version.config().precision == Precision::kBf16 ? "bf16" : "f32"},
       {"max_batch", version.signature().max_batch},
       {"policy", version.policy()},
@@ -154,12 +187,13 @@ nlohmann::json DescribeVersion(const ModelVersion& version) {
                                   {"rss_bytes", instance.pid > 0 ? ResidentBytes(instance.pid) : 0},
                                   {"restarts", instance.restarts},
                                   {"last_end", instance.last_end},
-                                  {"shape", instance.form->Name()},
-                                  {"threads", instance.form->threads}});
+                                  {"shape", ShapeOf(instance)},
+                                  {"threads", instance.form->threads},
+                                  {"device", instance.device.label}});
   }
   model["scale"] = InstancesToJson(version);
   model["at_rest"] = version.at_rest();
-  model["batch_time_ms"] = TimesToJson(stats);
+  AddTimes(version, stats, &model);
   if (stats.request_seconds.total() > 0)
     model["p99_ms"] = UpperQuantile(stats.request_seconds, 0.99) * 1e3;
   return model;
@@ -181,10 +215,12 @@ nlohmann::json DescribeBatching(const ModelVersion& version) {
                              {"queue_rows", stats.waiting_rows},
                              {"parameters", ParametersToJson(version)},
                              {"instances", InstancesToJson(version)},
-                             {"batch_time_ms", TimesToJson(stats)},
-                             {"table", TableToJson(stats)},
+                             {"table", TableToJson(TimesOf(version, stats))},
                              {"closed", std::move(closed)},
-                             {"recent_batches", RecentToJson(stats)}};
+                             {"recent_batches", RecentToJson(version, stats)}};
+  AddTimes(version, stats, &batching);
+  if (version.device_class() == DeviceClass::kAuto)
+    batching["device_table"] = TableToJson(stats.device_times);
   const auto outlook = version.Outlook();
   if (!outlook) return batching;
   const policy::ModelOutlook& window = outlook->window;
@@ -194,6 +230,10 @@ nlohmann::json DescribeBatching(const ModelVersion& version) {
                         {"price", window.price},
                         {"rate_rows_per_s", window.rate_rps},
                         {"guarded", window.guarded}};
+  if (version.device_class() != DeviceClass::kCpu) {
+    batching["window"]["device_knee_rows"] = window.device_knee;
+    batching["window"]["device_first"] = window.device_first;
+  }
   batching["forecast"] = nlohmann::json::array();
   for (const auto& forecast : outlook->forecasts) {
     batching["forecast"].push_back({{"interval_ms", Milliseconds(forecast.interval)},
@@ -210,7 +250,7 @@ void AddDetails(const ModelVersion& version, nlohmann::json* model) {
   (*model)["inputs"] = SpecsToJson(version.signature().inputs);
   (*model)["outputs"] = SpecsToJson(version.signature().outputs);
   (*model)["settings_from"] = version.config().source;
-  (*model)["recent_batches"] = RecentToJson(version.Stats());
+  (*model)["recent_batches"] = RecentToJson(version, version.Stats());
 }
 
 }  // namespace evenkeel

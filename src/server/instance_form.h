@@ -23,11 +23,22 @@ struct InstanceForm {
   std::vector<Timed>
       times;        // the load table's T(n) for this form; seeds the live curve. May be empty
   std::string why;  // for `show` and GET .../batching
+  DeviceClass device = DeviceClass::kCpu;  // kCpu, or kGpu: on an accelerator
+  DeviceSize device_share;                 // there; 0 cores: the server chooses
+  int host_cores = 0;                      // there: cores that a batch keeps busy
 
   // Cores that an instance keeps busy while it runs a batch.
-  double cores() const { return shape ? shape->cores() : threads; }
+  double cores() const {
+    return device == DeviceClass::kGpu ? host_cores : shape ? shape->cores() : threads;
+  }
+  // The same, for the node's gate.
+  int busy_threads() const { return device == DeviceClass::kGpu ? host_cores : threads; }
   // "1c/512MiB", or "2 threads" where nothing limits it.
+  // "accelerator", or "accelerator 8c/1GiB".
   std::string Name() const {
+    if (device == DeviceClass::kGpu)
+      return device_share.cores > 0 ? "accelerator " + FormatDeviceSize(device_share)
+                                    : "accelerator";
     if (shape) return FormatWorkerShape(*shape);
     return std::to_string(threads) + (threads == 1 ? " thread" : " threads");
   }

@@ -17,6 +17,7 @@ struct InstanceSet::Slot {
   std::shared_ptr<const InstanceForm> form;
   State state = State::kStarting;
   std::unique_ptr<InstanceWorker> worker;
+  InstanceDevice device;  // of the last one
   std::unique_ptr<Alarm> restart;
   RestartPolicy policy;
   bool attached = false;
@@ -33,8 +34,9 @@ const char* const kStateNames[] = {"starting", "ready", "ending", "waiting to re
 
 }  // namespace
 
-InstanceSet::InstanceSet(Owner& owner, std::string model, EventLoop& loop, const Clock& clock)
-    : owner_(owner), model_(std::move(model)), loop_(loop), clock_(clock) {}
+InstanceSet::InstanceSet(Owner& owner, std::string model, EventLoop& loop, const Clock& clock,
+                         int first_id)
+    : owner_(owner), model_(std::move(model)), first_id_(first_id), loop_(loop), clock_(clock) {}
 
 InstanceSet::~InstanceSet() = default;
 
@@ -47,6 +49,7 @@ void InstanceSet::Start(std::shared_ptr<const InstanceForm> form) {
 
 void InstanceSet::AddSlot(const std::shared_ptr<const InstanceForm>& form) {
   auto slot = std::make_unique<Slot>();
+  slot->id = first_id_;
   while (Find(slot->id) != nullptr) ++slot->id;
   slot->serial = next_serial_++;
   slot->form = form;
@@ -93,7 +96,8 @@ void InstanceSet::OnLoaded(Slot& slot, LoadedModel loaded) {
   if (dispatcher == nullptr) return;
   dispatcher_ = dispatcher;
   slot.attached = true;
-  dispatcher_->Attach(slot.id, slot.worker->channel(), slot.form->threads, slot.form->max_rows);
+  dispatcher_->Attach(slot.id, slot.worker->channel(), slot.form->busy_threads(),
+                      slot.form->max_rows, slot.form->device);
 }
 
 void InstanceSet::OnWarm(int id) {
@@ -333,10 +337,12 @@ void InstanceSet::Publish() {
   int up = 0;
   for (const auto& slot : slots_) {
     up += slot->state == Slot::State::kReady ? 1 : 0;
-    infos.push_back(
-        {slot->id, slot->worker ? slot->worker->pid() : 0,
-         kStateNames[static_cast<size_t>(slot->state)], slot->restarts, slot->last_end, slot->form,
-         slot->worker ? slot->worker->process() : std::weak_ptr<const WorkerProcess>()});
+    if (slot->worker) slot->device = slot->worker->device();
+    infos.push_back({slot->id, slot->worker ? slot->worker->pid() : 0,
+                     kStateNames[static_cast<size_t>(slot->state)], slot->restarts, slot->last_end,
+                     slot->form,
+                     slot->worker ? slot->worker->process() : std::weak_ptr<const WorkerProcess>(),
+                     slot->device});
   }
   std::ranges::sort(infos, {}, &Info::id);
   up_.store(up, std::memory_order_relaxed);

@@ -68,9 +68,12 @@ class InstanceSet {
     std::string last_end;  // how the previous worker ended
     std::shared_ptr<const InstanceForm> form;
     std::weak_ptr<const WorkerProcess> process;  // see InstanceWorker::process()
+    InstanceDevice device;
   };
 
-  InstanceSet(Owner& owner, std::string model, EventLoop& loop, const Clock& clock);
+  // Instances have ids from `first_id` on: two sets of one dispatcher must not share any.
+  InstanceSet(Owner& owner, std::string model, EventLoop& loop, const Clock& clock,
+              int first_id = 0);
   ~InstanceSet();
 
   // The first instance. REQUIRES: called once, before what follows.
@@ -124,6 +127,7 @@ class InstanceSet {
 
   Owner& owner_;
   const std::string model_;  // for messages
+  const int first_id_;
   EventLoop& loop_;
   const Clock& clock_;
   Dispatcher* dispatcher_ = nullptr;

@@ -168,18 +168,41 @@ constexpr ScaleRow kScale[] = {
     {"evenkeel_worker_restarts_total", "Workers that ended unasked", MetricType::Counter,
      [](const auto& s) { return static_cast<double>(s.restarts); }},
 };
+// Calls `add` with each device that the model's instances may be on, and its index in ModelStats::by_device.
+template <typename Add>
+void ByDevice(const ModelMetrics& model, Add add) {
+  add("CPU", 0);
+  if (model.device_class != DeviceClass::kCpu) add(model.device_label, 1);
+}
 
 void AddInstances(const std::vector<ModelMetrics>& models, Families* families) {
-  auto& instances =
-      families->Add("evenkeel_instances", "Instances that are ready, by shape", MetricType::Gauge);
+  auto& instances = families->Add(
+      "evenkeel_instances", "Instances that are ready, by shape and device", MetricType::Gauge);
   for (const auto& model : models) {
-    std::map<std::string, double> ready;
+    // By shape and device.
+    std::map<std::pair<std::string, std::string>, double> ready;
     // A model at rest has a row too.
-    if (model.scale.form) ready[model.scale.form->Name()] = 0;
+    const auto& form = model.scale.form;
+    if (form)
+      ready[{form->Name(), form->device == DeviceClass::kGpu ? model.device_label : "CPU"}] = 0;
     for (const auto& instance : model.instances)
-      ready[instance.form->Name()] += instance.state == "ready" ? 1 : 0;
-    for (const auto& [shape, count] : ready)
-      Families::Value(instances, With(LabelsOf(model), "shape", shape), count);
+      ready[{instance.form->Name(), instance.device.label}] += instance.state == "ready" ? 1 : 0;
+    for (const auto& [where, count] : ready) {
+      const Labels labels = With(LabelsOf(model), "shape", where.first);
+      Families::Value(instances, With(labels, "device", where.second), count);
+    }
+  }
+  auto& rows = families->Add("evenkeel_device_rows_total", "Rows answered, by what they ran on",
+                             MetricType::Counter);
+  auto& batches = families->Add("evenkeel_device_batches_total",
+                                "Batches answered, by what they ran on", MetricType::Counter);
+  for (const auto& model : models) {
+    ByDevice(model, [&](const std::string& device, int index) {
+      const auto& served = model.stats.by_device[static_cast<size_t>(index)];
+      const Labels labels = With(LabelsOf(model), "device", device);
+      Families::Value(rows, labels, static_cast<double>(served.rows));
+      Families::Value(batches, labels, static_cast<double>(served.batches));
+    });
   }
   auto& memory = families->Add("evenkeel_instance_memory_bytes",
                                "Memory that an instance's worker holds", MetricType::Gauge);
@@ -232,6 +255,31 @@ void AddUsage(const std::vector<ModelMetrics>& models, Families* families) {
     for (const auto& [labels, usage] : used) {
       if (const auto value = row.value(usage)) Families::Value(family, labels, *value);
     }
+  }
+}
+
+// Accelerators and what instances hold of them.
+void AddDevices(const std::vector<Accelerators::Use>& devices, Families* families) {
+  struct Row {
+    const char* name;
+    const char* help;
+    double (*value)(const Accelerators::Use&);
+  };
+  constexpr Row kRows[] = {
+      {"evenkeel_device_cores", "Cores of an accelerator",
+       [](const auto& use) { return static_cast<double>(use.whole.cores); }},
+      {"evenkeel_device_cores_taken", "Cores of it that instances have",
+       [](const auto& use) { return static_cast<double>(use.taken.cores); }},
+      {"evenkeel_device_memory_bytes", "Memory of an accelerator",
+       [](const auto& use) { return static_cast<double>(use.whole.memory_bytes); }},
+      {"evenkeel_device_memory_taken_bytes", "Memory of it that instances have",
+       [](const auto& use) { return static_cast<double>(use.taken.memory_bytes); }},
+  };
+  if (devices.empty()) return;
+  for (const Row& row : kRows) {
+    auto& family = families->Add(row.name, row.help, MetricType::Gauge);
+    for (const auto& use : devices)
+      Families::Value(family, {{"device", use.label}}, row.value(use));
   }
 }
 
@@ -326,8 +374,8 @@ void AddProcess(Families* families) {
 
 }  // namespace
 
-std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores,
-                          double profile_core_s) {
+std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores, double profile_core_s,
+                          const std::vector<Accelerators::Use>& devices) {
   Families families;
   AddOutcomes(models, &families);
   for (const HistogramRow& row : kHistograms) {
@@ -345,6 +393,7 @@ std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores,
   AddWindows(models, &families);
   AddNode(cores, &families);
   AddProfiles(models, profile_core_s, &families);
+  AddDevices(devices, &families);
   AddProcess(&families);
   return families.Render();
 }

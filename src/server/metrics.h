@@ -18,12 +18,14 @@ struct ModelMetrics {
   ModelStats stats;
   std::vector<InstanceSet::Info> instances;
   ModelVersion::InstancesState scale;
+  DeviceClass device_class = DeviceClass::kCpu;
+  std::string device_label;                       // of its accelerator
   std::optional<NodeScheduler::Outlook> outlook;  // of models whose batches the node decides
   SelfProfile::View profile;
 };
 
 // Text exposition format. `cores`: that batches of all models share. `profile_core_s`: core time that measuring has taken.
-std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores,
-                          double profile_core_s);
+std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores, double profile_core_s,
+                          const std::vector<Accelerators::Use>& devices);
 
 }  // namespace evenkeel

@@ -111,6 +111,11 @@ void ModelRegistry::Read(const std::string& name, std::shared_ptr<Operation> ope
     auto found = FindModel(folder_, name);
     operation->failure = found.ok() ? found->status : found.status();
     if (operation->failure.ok()) operation->configs = std::move(found->versions);
+    const auto wants_device = [](const ModelConfig& config) {
+      return config.device != DeviceClass::kCpu;
+    };
+    if (context_.accelerators != nullptr && std::ranges::any_of(operation->configs, wants_device))
+      context_.accelerators->Find();
     for (ModelConfig& config : operation->configs) {
       if (!operation->failure.ok()) break;
       if (!operation->config_override.empty()) {

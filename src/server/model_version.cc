@@ -24,22 +24,54 @@ ipc::Layout LayoutFor(const ServingContext& context) {
   return layout;
 }
 
+constexpr int kDeviceIds = 1'000'000;  // ids of instances on an accelerator, where there are both
+
+// `method` fixes the class before anything runs: a model that leaves it open is a GPU-type task where there is an accelerator.
+DeviceClass ClassOf(const ModelConfig& config, const ServingContext& context) {
+  if (config.device != DeviceClass::kAuto) return config.device;
+  if (context.accelerators == nullptr || !context.accelerators->any()) return DeviceClass::kCpu;
+  const bool method = context.node != nullptr && context.node->policy_name() == "method";
+  return method ? DeviceClass::kGpu : DeviceClass::kAuto;
+}
+
+// A worker with its share of an accelerator, which goes back with it.
+class DeviceWorker final : public InstanceWorker {
+ public:
+  DeviceWorker(DeviceGrant grant, std::unique_ptr<Worker> worker)
+      : grant_(std::move(grant)), worker_(std::move(worker)) {}
+  pid_t pid() const override { return worker_->pid(); }
+  ipc::Channel* channel() override { return worker_->channel(); }
+  InstanceDevice device() const override { return {grant_.label, grant_.shape}; }
+  void Kill(std::string why) override { worker_->Kill(std::move(why)); }
+
+ private:
+  DeviceGrant grant_;  // goes last
+  std::unique_ptr<Worker> worker_;
+};
+
 }  // namespace
 
 ModelVersion::ModelVersion(ServingContext& context, ModelConfig config)
     : context_(context),
       config_(std::move(config)),
       version_(std::to_string(config_.version)),
-      instances_(*this, config_.name, context.loop, context.clock) {}
+      device_class_(ClassOf(config_, context)),
+      instances_(*this, config_.name, context.loop, context.clock),
+      on_device_(device_class_ == DeviceClass::kAuto
+                     ? std::make_unique<InstanceSet>(static_cast<Owner&>(*this), config_.name,
+                                                     context.loop, context.clock, kDeviceIds)
+                     : nullptr) {}
 
 ModelVersion::~ModelVersion() = default;
 
 void ModelVersion::Start(std::function<void(Status)> on_ready) {
   self_ = shared_from_this();
   on_ready_ = std::move(on_ready);
-  if (config_.device == DeviceClass::kGpu) {
-    return Ready(
-        Unsupported("model '{}': class gpu: no GPU is served on this machine yet", config_.name));
+  if (device_class_ == DeviceClass::kGpu &&
+      (context_.accelerators == nullptr || !context_.accelerators->any())) {
+    return Ready(Unsupported("model '{}': class gpu: {}", config_.name,
+                             context_.accelerators == nullptr ? "no accelerator is served"
+                                                              : context_.accelerators->Say()));
   }
   // The others start once the first has shown that the model loads.
   instances_.Start(first_form_ != nullptr ? first_form_ : FirstForm());
@@ -49,6 +81,10 @@ void ModelVersion::Adopt(InstanceForm form, std::function<void(Status)> done) {
   EK_CHECK(form.threads >= 1);
   if (stopping_) {
     if (done) done(Unavailable("model '{}' is being unloaded", config_.name));
+    return;
+  }
+  if (device_class_ == DeviceClass::kGpu && form.device != DeviceClass::kGpu) {
+    if (done) done(Unsupported("model '{}' runs on an accelerator alone", config_.name));
     return;
   }
   auto adopted = std::make_shared<const InstanceForm>(std::move(form));
@@ -66,12 +102,34 @@ void ModelVersion::Adopt(InstanceForm form, std::function<void(Status)> done) {
 
 // What the settings say, until a selector knows better.
 std::shared_ptr<const InstanceForm> ModelVersion::FirstForm() const {
+  if (device_class_ == DeviceClass::kGpu) return DeviceForm();
   InstanceForm form;
   form.threads = config_.threads > 0 ? config_.threads : context_.default_threads;
   form.precision = config_.precision;
   form.why = config_.threads > 0 ? "threads as the model's settings say"
                                  : "threads as the server's settings say; nothing was measured yet";
   return std::make_shared<const InstanceForm>(std::move(form));
+}
+
+std::shared_ptr<const InstanceForm> ModelVersion::DeviceForm() const {
+  InstanceForm form;
+  form.device = DeviceClass::kGpu;
+  form.device_share = config_.gpu_shape;
+  const auto& emulated = context_.accelerators->emulated();
+  form.host_cores = emulated ? emulated->host_cores : 0;
+  form.threads = config_.threads > 0 ? config_.threads : context_.default_threads;
+  form.precision = config_.precision;
+  form.why = config_.gpu_shape.cores > 0
+                 ? "gpu_shape as the model's settings say"
+                 : "a quarter of the device; the settings name no gpu_shape";
+  return std::make_shared<const InstanceForm>(std::move(form));
+}
+
+InstanceSet& ModelVersion::SetOf(int id) { return id >= kDeviceIds ? *on_device_ : instances_; }
+
+// The others start once an instance on the processor has shown that the model can be served.
+void ModelVersion::StartOnDevice() {
+  if (on_device_ && on_device_->form() == nullptr && !stopping_) on_device_->Start(DeviceForm());
 }
 
 Result<std::unique_ptr<InstanceWorker>> ModelVersion::StartWorker(int id, const InstanceForm& form,
@@ -89,11 +147,21 @@ Result<std::unique_ptr<InstanceWorker>> ModelVersion::StartWorker(int id, const 
   options.engine.bf16 = form.precision == Precision::kBf16;
   options.engine.cache_dir = context_.cache;
   options.layout = LayoutFor(context_);
-  options.may_spin = context_.cores > 1;
+  options.may_spin = context_.cores > 1 && form.device == DeviceClass::kCpu;
+  DeviceGrant grant;
+  if (form.device == DeviceClass::kGpu) {
+    auto taken = context_.accelerators->Take(form.device_share);
+    if (!taken.ok()) return taken.status().Annotate(fmt::format("model '{}'", config_.name));
+    grant = std::move(*taken);
+    options.engine.device = grant.engine_device;
+    options.engine.emulated = grant.emulated;
+  }
   auto worker = Worker::Start(std::move(options), context_.runtime, context_.loop, context_.clock,
                               std::move(events));
   if (!worker.ok()) return worker.status();
-  return std::unique_ptr<InstanceWorker>(std::move(*worker));
+  if (!grant.share) return std::unique_ptr<InstanceWorker>(std::move(*worker));
+  return std::unique_ptr<InstanceWorker>(
+      std::make_unique<DeviceWorker>(std::move(grant), std::move(*worker)));
 }
 
 Status ModelVersion::MakeDispatcher(LoadedModel loaded) {
@@ -114,9 +182,10 @@ Status ModelVersion::MakeDispatcher(LoadedModel loaded) {
   options.default_priority = config_.default_priority;
   options.input_capacity = LayoutFor(context_).input_capacity;
   options.node = context_.node;
+  options.device = device_class_;
   options.cores = context_.cores;
-  options.on_warm = [this](int id, const Status&) { instances_.OnWarm(id); };
-  options.on_hang = [this](int id) { instances_.OnHang(id); };
+  options.on_warm = [this](int id, const Status&) { SetOf(id).OnWarm(id); };
+  options.on_hang = [this](int id) { SetOf(id).OnHang(id); };
   options.on_starved = [this, weak = weak_from_this()] {
     // On any thread; this version may be gone when the loop gets there.
     context_.loop.Post([weak] {
@@ -140,7 +209,8 @@ Dispatcher* ModelVersion::OnLoaded(LoadedModel loaded) {
   return dispatcher_.get();
 }
 
-void ModelVersion::OnReady(int /*id*/) {
+void ModelVersion::OnReady(int id) {
+  if (id >= kDeviceIds) on_device_->SetWanted(config_.gpu_instances);
   no_room_ = false;
   at_rest_ = false;
   dispatcher_->SetUnavailable(Status::Ok());
@@ -152,6 +222,7 @@ void ModelVersion::OnReady(int /*id*/) {
       instances_.SetWanted(std::max(1, config_.instances));
     }
   }
+  StartOnDevice();
   Ready(Status::Ok());
 }
 
@@ -200,7 +271,8 @@ policy::InstancesView ModelVersion::Look(Time /*now*/) {
   view.batch_rows = demand.load.batch_rows;
   view.batch_time = demand.load.batch_time;
   view.start_up = instances_.start_up();
-  view.cores = instances_.form()->cores();
+  constexpr double kNextToNone = 0.01;
+  view.cores = std::max(kNextToNone, instances_.form()->cores());
   view.memory_bytes = held_by_one_;
   view.up = instances_.up();
   view.starting = instances_.starting();
@@ -208,7 +280,9 @@ policy::InstancesView ModelVersion::Look(Time /*now*/) {
   view.last_request = demand.load.last_arrival;
   view.since = serves_since_;
   view.waits = demand.has_work;
-  if (config_.instances > 0) view.fixed = config_.instances;
+  // Nobody plans how a device is shared out: there are as many on it as the settings say.
+  if (config_.instances > 0 || device_class_ == DeviceClass::kGpu)
+    view.fixed = std::max(1, config_.instances);
   view.min_instances = LeastInstances();
   view.min_pinned = config_.min_instances.has_value();
   view.keep_alive = KeepAlive();
@@ -222,7 +296,9 @@ void ModelVersion::Follow(const policy::InstancesPlan& plan) {
             plan.why);
   }
   instances_.SetWanted(plan.wanted);
-  if (plan.no_room) {
+  if (on_device_ && on_device_->form() != nullptr)
+    on_device_->SetWanted(plan.wanted == 0 ? 0 : config_.gpu_instances);
+  if (plan.no_room && up() == 0) {
     // Nobody is made to wait for what may never come.
     no_room_ = true;
     dispatcher_->SetUnavailable(Unavailable(
@@ -259,7 +335,7 @@ void ModelVersion::OnTrouble(const InstanceTrouble& trouble) {
   if (trouble.kind == Kind::kNotStarted) {
     LogError("model '{}': a worker could not be started: {}", config_.name, trouble.why.ToString());
   }
-  if (instances_.up() > 0 || trouble.pause < RestartPolicy::kTooLong) return;
+  if (up() > 0 || trouble.pause < RestartPolicy::kTooLong) return;
   at_rest_ = false;
   dispatcher_->SetUnavailable(
       trouble.kind == Kind::kNotStarted
@@ -291,10 +367,12 @@ void ModelVersion::Abandon() {
   dispatcher_->SetUnavailable(Unavailable("model '{}' is being unloaded", config_.name));
   // What runs would be waited for until it counts as hung.
   instances_.KillAll("the server is ending");
+  if (on_device_) on_device_->KillAll("the server is ending");
 }
 
 void ModelVersion::EndWorkers() {
   instances_.End();
+  if (on_device_) on_device_->End();
   if (dispatcher_) dispatcher_->Close();
 }
 
@@ -304,12 +382,27 @@ ModelVersion::InstancesState ModelVersion::InstancesNow() const {
     const std::lock_guard lock(info_mutex_);
     state = state_;
   }
-  state.up = instances_.up();
-  state.starts = instances_.starts();
-  state.restarts = instances_.restarts();
+  state.up = up();
+  state.starts = instances_.starts() + (on_device_ ? on_device_->starts() : 0);
+  state.restarts = instances_.restarts() + (on_device_ ? on_device_->restarts() : 0);
   state.min_instances = LeastInstances();
   state.keep_alive = KeepAlive();
   return state;
+}
+
+std::vector<InstanceSet::Info> ModelVersion::Instances() const {
+  auto infos = instances_.Infos();
+  if (!on_device_) return infos;
+  for (auto& info : on_device_->Infos()) infos.push_back(std::move(info));
+  return infos;
+}
+
+std::string ModelVersion::device_label() const {
+  for (const auto& info : Instances()) {
+    if (info.device.share) return info.device.label;
+  }
+  const bool emulated = context_.accelerators != nullptr && context_.accelerators->emulated();
+  return emulated ? "EMULATED" : "GPU";
 }
 
 std::string ModelVersion::EngineInfo() const {

@@ -17,6 +17,7 @@
 #include "core/model_config.h"
 #include "frontends/service.h"
 #include "profiling/sampler.h"
+#include "server/accelerators.h"
 #include "server/instance_keeper.h"
 #include "server/instance_set.h"
 #include "server/profiled_model.h"
@@ -44,7 +45,8 @@ struct ServingContext {
   // Of models whose settings name none.
   int min_instances = 1;
   Duration keep_alive = std::chrono::minutes(5);
-  SelfProfile* profile = nullptr;  // knows what models ran on before; null: nobody does
+  SelfProfile* profile = nullptr;        // knows what models ran on before; null: nobody does
+  Accelerators* accelerators = nullptr;  // null: none are served
 };
 
 class ModelVersion final : public ServedModel,
@@ -80,11 +82,14 @@ class ModelVersion final : public ServedModel,
   std::optional<NodeScheduler::Outlook> Outlook() const { return dispatcher_->Outlook(); }
   Duration objective() const override { return dispatcher_->objective(); }
   // A request would be answered: an instance is up, or the next one starts when a request comes.
-  bool available() const { return instances_.up() > 0 || at_rest(); }
+  bool available() const { return up() > 0 || at_rest(); }
   // It has no instance, on purpose.
   bool at_rest() const { return at_rest_.load(std::memory_order_relaxed); }
 
-  std::vector<InstanceSet::Info> Instances() const { return instances_.Infos(); }
+  std::vector<InstanceSet::Info> Instances() const;
+  // Where its batches may run: what the manifest says, but kCpu for `auto` without an accelerator, and under `method` one class.
+  DeviceClass device_class() const { return device_class_; }
+  std::string device_label() const;  // of its accelerator; "GPU" while that is not known
   struct InstancesState {
     int wanted = 0, up = 0;
     std::string why;                           // as many are wanted
@@ -122,6 +127,10 @@ class ModelVersion final : public ServedModel,
   void Follow(const policy::InstancesPlan& plan) override;
 
   std::shared_ptr<const InstanceForm> FirstForm() const;
+  std::shared_ptr<const InstanceForm> DeviceForm() const;
+  InstanceSet& SetOf(int id);
+  void StartOnDevice();
+  int up() const { return instances_.up() + (on_device_ ? on_device_->up() : 0); }
   void Ready(const Status& status);
   void OnStarved();
   int LeastInstances() const;
@@ -135,7 +144,9 @@ class ModelVersion final : public ServedModel,
   const std::string version_;
   std::unique_ptr<Dispatcher> dispatcher_;  // made when the first worker has told the signature
   std::shared_ptr<SampleStream> samples_;
-  InstanceSet instances_;                           // goes before the dispatcher
+  const DeviceClass device_class_;
+  InstanceSet instances_;  // goes before the dispatcher; with kGpu on an accelerator
+  const std::unique_ptr<InstanceSet> on_device_;    // kAuto: those on an accelerator; else null
   std::shared_ptr<const InstanceForm> first_form_;  // adopted before Start()
   Time serves_since_{};
   int64_t held_by_one_ = 0;  // bytes, the most seen of an instance of the current form

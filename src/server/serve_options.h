@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/clock.h"
+#include "core/emulated_gpu.h"
 #include "core/model_config.h"
 
 namespace evenkeel {
@@ -39,7 +41,8 @@ struct ServeOptions {
   int64_t memory_headroom =
       0;  // bytes that instances leave free; 0: max(5 % of the memory, 256 MiB)
   std::string runtime = "process";  // none, process, cgroup, oci, auto; see containers/runtime.h
-  std::string batching = "auto";    // the node's policy: auto, method, gated-greedy, greedy, none
+  std::optional<EmulatedGpu> emulated_gpu;  // tests and simulation: stands for an accelerator
+  std::string batching = "auto";  // the node's policy: auto, method, gated-greedy, greedy, none
   bool profiling = true;  // models are measured beside serving, and adopt what their tables say
   std::string profile_shapes, profile_batches;  // to measure; empty: what the host holds, 1 2 4 ...
   Duration profile_after = std::chrono::seconds(5);  // all models are ready; 0 to 1 h

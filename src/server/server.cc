@@ -113,6 +113,7 @@ class Server {
   std::unique_ptr<NodeScheduler> node_;
   const NodeMemoryGauge memory_;
   std::unique_ptr<InstanceKeeper> keeper_;
+  std::unique_ptr<Accelerators> accelerators_;
   std::unique_ptr<ServingContext> context_;
   std::unique_ptr<SelfProfile> profile_;
   std::unique_ptr<ModelRegistry> registry_;
@@ -194,15 +195,22 @@ Status Server::Start() {
   keeping.free_memory = [this] { return memory_.Read().free_bytes; };
   keeper_ = std::make_unique<InstanceKeeper>(std::move(keeping), *loops_.front(),
                                              SteadyClock::Instance());
+  accelerators_ =
+      std::make_unique<Accelerators>(options_.emulated_gpu, *libexec + "/evenkeel-worker-openvino");
+  if (options_.emulated_gpu) {
+    LogWarning("an accelerator is EMULATED, which is for tests only: {}",
+               FormatEmulatedGpu(*options_.emulated_gpu));
+  }
   context_ = std::make_unique<ServingContext>(
       ServingContext{*loops_.front(), SteadyClock::Instance(), *runtime_, *sampler_, *libexec,
                      error ? std::string() : compiled, options_.worker_cpus,
                      options_.threads > 0 ? options_.threads : std::max(1, cores),
                      options_.max_body_bytes, options_.samples, CoresOf(options_.worker_cpus),
                      node_.get(), keeper_.get(), options_.min_instances, options_.keep_alive});
+  context_->accelerators = accelerators_.get();
   registry_ = std::make_unique<ModelRegistry>(*context_, options_.models);
   EK_RETURN_IF_ERROR(MakeProfile(*libexec));
-  service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_);
+  service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);
   EK_RETURN_IF_ERROR(Listen());
   registry_->LoadAll([this] { Announce(); });
   return Status::Ok();

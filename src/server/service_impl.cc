@@ -163,10 +163,12 @@ std::string ServiceImpl::MetricsText() const {
   if (serving.ok()) {
     for (const auto& version : *serving) {
       models.push_back({version->name(), version->version(), version->Stats(), version->Instances(),
-                        version->InstancesNow(), version->Outlook(), profile_.ViewOf(*version)});
+                        version->InstancesNow(), version->device_class(), version->device_label(),
+                        version->Outlook(), profile_.ViewOf(*version)});
     }
   }
-  return RenderMetrics(models, registry_.context().cores, profile_.core_seconds());
+  return RenderMetrics(models, registry_.context().cores, profile_.core_seconds(),
+                       accelerators_.Uses());
 }
 
 }  // namespace evenkeel

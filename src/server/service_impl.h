@@ -16,8 +16,9 @@ namespace evenkeel {
 
 class ServiceImpl final : public Service {
  public:
-  ServiceImpl(ModelRegistry& registry, Sampler& sampler, const SelfProfile& profile)
-      : registry_(registry), sampler_(sampler), profile_(profile) {}
+  ServiceImpl(ModelRegistry& registry, Sampler& sampler, const SelfProfile& profile,
+              const Accelerators& accelerators)
+      : registry_(registry), sampler_(sampler), profile_(profile), accelerators_(accelerators) {}
 
   Result<std::shared_ptr<ServedModel>> Find(std::string_view name,
                                             std::string_view version) override;
@@ -47,6 +48,7 @@ class ServiceImpl final : public Service {
   ModelRegistry& registry_;
   Sampler& sampler_;
   const SelfProfile& profile_;
+  const Accelerators& accelerators_;
 };
 
 }  // namespace evenkeel

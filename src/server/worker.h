@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "containers/runtime.h"
@@ -27,12 +28,19 @@ struct WorkerEvents {
       ended;  // "signal 9 (Killed)", "exit 1", "load took longer than 300 s"
 };
 
+// What an instance runs on.
+struct InstanceDevice {
+  std::string label = "CPU";      // "EMULATED", or the engine's name of an accelerator
+  std::optional<GpuShape> share;  // of the accelerator
+};
+
 // A running worker, as the set of instances sees it.
 class InstanceWorker {
  public:
   virtual ~InstanceWorker() = default;
   virtual pid_t pid() const = 0;  // 0 while a container is being made
   virtual ipc::Channel* channel() = 0;
+  virtual InstanceDevice device() const { return {}; }
   // Ends the process; `ended` follows with `why`.
   virtual void Kill(std::string why) = 0;
   // What tells how much it used, for any thread; null: nothing does.
