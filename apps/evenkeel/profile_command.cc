@@ -17,6 +17,8 @@
 #include "core/format.h"
 #include "core/log.h"
 #include "core/parse.h"
+#include "engines/device_list.h"
+#include "profile_choices.h"
 #include "profile_options.h"
 #include "profile_plot.h"
 #include "profile_print.h"
@@ -39,7 +41,6 @@ constexpr const char* kExamples =
     "  evenkeel profile ctr --shapes 1c/512MiB,2c/1GiB --batches 1,8,32 --plot ctr.html\n"
     "  evenkeel profile ctr -o json > ctr.json; evenkeel simulate --models ctr.json --arrivals "
     "ctr=poisson:1000";
-constexpr Duration kDefaultObjective = std::chrono::milliseconds(50);
 constexpr int kExitInterrupted = 130;
 
 int cancel_fd = -1;
@@ -130,19 +131,37 @@ RowPool RowsFor(const ProfileOptions& options, const ModelConfig& model, const S
   return OrFail(MadeUpRows(signature));
 }
 
-std::vector<NamedChoice> Choose(const ProfileOptions& options, const ModelConfig& model,
-                                const HostSize& host, const LoadRows& rows) {
-  ObjectiveQuery query;
-  const Duration objective =
-      options.objective.value_or(model.objective.value_or(kDefaultObjective));
-  query.objective_us = Seconds(objective) * 1e6;
-  query.rate_per_s = options.rate_per_s;
-  query.host = host;
-  query.precision = PrecisionFor(model, rows).precision;
-  return {{"method", fmt::format("threshold {}", options.threshold),
-           SelectByMethod(rows, options.threshold, query.precision)},
-          {"objective", fmt::format("p99 within {}", FormatDuration(objective)),
-           SelectByObjective(rows, query)}};
+// The accelerator that GPU shapes are measured on, for models that may use one.
+void AddDevice(const ProfileOptions& options, const ModelConfig& model, HostSize* host,
+               CellRunnerOptions* runner) {
+  if (model.device == DeviceClass::kCpu) return;
+  DeviceSize size;
+  if (options.emulated) {
+    size = options.emulated->size;
+    runner->emulated = options.emulated;
+    Warn("the accelerator is EMULATED: " + FormatEmulatedGpu(*options.emulated));
+  } else {
+    const auto devices = ListDevices(Libexec() + "/evenkeel-worker-openvino");
+    if (devices.ok() && !devices->empty()) {
+      runner->gpu_device = devices->front().name;
+      size = {std::max(1, devices->front().cores), devices->front().memory_bytes};
+    }
+  }
+  host->gpu_cores = size.cores;
+  host->gpu_memory_bytes = size.memory_bytes;
+  if (size.cores == 0 && model.device == DeviceClass::kGpu) {
+    Fail(kExitFailed, "'" + model.name +
+                          "' is of class gpu, and OpenVINO sees no GPU or NPU here; for a test see "
+                          "--emulated-gpu");
+  }
+}
+
+// Rows of different devices are never mixed: the processor's alone keep the key that they had.
+std::string DeviceText(const ProfileOptions& options, const HostSize& host,
+                       const CellRunnerOptions& runner) {
+  if (host.gpu_cores == 0) return "CPU";
+  if (options.emulated) return "CPU+EMULATED " + FormatEmulatedGpu(*options.emulated);
+  return "CPU+" + runner.gpu_device;
 }
 
 struct Sweeping {
@@ -155,8 +174,9 @@ struct Sweeping {
 };
 
 std::vector<CellShape> ShapesOf(const Sweeping& sweeping) {
-  return OrFail(For("--shapes", ShapesToSweep(sweeping.options.shapes_text,
-                                              sweeping.runtime->rung(), sweeping.host)));
+  return OrFail(
+      For("--shapes", ShapesToSweep(sweeping.options.shapes_text, sweeping.runtime->rung(),
+                                    sweeping.host, sweeping.model.device)));
 }
 
 SweepPlan MakePlan(const Sweeping& sweeping, const Signature& signature) {
@@ -178,16 +198,18 @@ void Profile(ProfileOptions options) {
   s.runtime = OrFail(MakeRuntime({options.runtime, s.folder->path, Libexec()}));
   s.host = HostFor(s.runtime->rung(), options.cpus);
   s.options = options;
+  CellRunnerOptions runner = CellsOf(s.model, Libexec(), options.cache + "/compiled");
+  AddDevice(options, s.model, &s.host, &runner);
   ShapesOf(s);  // what is wrong with them is told before anything takes time
 
   cancel_fd = ::eventfd(0, EFD_CLOEXEC);
   std::signal(SIGINT, OnSignal);
   std::signal(SIGTERM, OnSignal);
   std::signal(SIGPIPE, SIG_IGN);
-  CellRunnerOptions runner = CellsOf(s.model, Libexec(), options.cache + "/compiled");
   runner.cpus = options.cpus;
   runner.run_timeout = options.run_timeout;
   runner.cancel_fd = cancel_fd;
+  const std::string device = DeviceText(options, s.host, runner);
   s.cells = std::make_unique<ContainerCells>(std::move(runner), *s.runtime);
 
   const Signature signature = OrFail(s.cells->Probe());
@@ -199,7 +221,8 @@ void Profile(ProfileOptions options) {
   const auto store =
       LoadTableStore::Open(fmt::format("{}/{}", options.state, kLoadTablesFile), &warnings);
   for (const std::string& line : warnings) Warn(line);
-  report.table.key = OrFail(TableKeyOf(s.model, s.host, s.runtime->rung(), s.cells->engine()));
+  report.table.key =
+      OrFail(TableKeyOf(s.model, s.host, s.runtime->rung(), s.cells->engine(), device));
   if (options.fresh) {
     if (const Status removed = store->Remove(report.table.key); !removed.ok())
       Warn(removed.message());
@@ -238,7 +261,7 @@ void Profile(ProfileOptions options) {
   if (!swept.ok()) FailWith(swept);
   report.table.rows = plan.Table();
   report.cells = plan.cells();
-  report.choices = Choose(options, s.model, s.host, report.table.rows);
+  ChooseAll(options, s.model, s.host, PrecisionFor(s.model, report.table.rows).precision, &report);
   PrintReport(report, options.format, options.explain);
   std::fflush(stdout);
   std::fprintf(stderr, "%s: %zu of %zu cells run (%zu earlier), the rest implied; %.1f s\n",

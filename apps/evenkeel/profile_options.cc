@@ -65,6 +65,9 @@ void ProfileFlags::AddTo(CLI::App& verb) {
       ->type_name("FOLDER");
   verb.add_option("--cache", cache_, "Folder of compiled models [the server's]")
       ->type_name("FOLDER");
+  verb.add_option("--emulated-gpu", emulated_,
+                  "For tests: the accelerator of models of class gpu and auto [the server's]")
+      ->type_name("DEVICE");
   verb.add_option("-o,--output", format_, "How to print: table|wide|csv|json|yaml [table]")
       ->type_name("")
       ->check([](const std::string& text) -> std::string {
@@ -81,6 +84,7 @@ Result<ProfileOptions> ProfileFlags::Settled() const {
   if (!models_.empty()) sources.flags.emplace_back("models", models_);
   if (!state_.empty()) sources.flags.emplace_back("state", state_);
   if (!cache_.empty()) sources.flags.emplace_back("cache", cache_);
+  if (!emulated_.empty()) sources.flags.emplace_back("emulated_gpu", emulated_);
   const auto settings = Settings::Resolve(sources, nullptr);
   if (!settings.ok()) return settings.status();
   options.models_folder = settings->text("models");
@@ -90,6 +94,7 @@ Result<ProfileOptions> ProfileFlags::Settled() const {
   // Under the same rung the daemon's tables are this one's. `none` is for debuggers, and measures as `process` does.
   if (options.runtime.empty()) options.runtime = settings->text("runtime");
   if (options.runtime == "none") options.runtime = "process";
+  options.emulated = settings->emulated_gpu("emulated_gpu");
   if (!objective_.empty()) {
     auto objective = DurationBetween("--objective", objective_, kLeastObjective, kMostObjective);
     if (!objective.ok()) return objective.status();

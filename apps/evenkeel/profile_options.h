@@ -27,6 +27,7 @@ struct ProfileOptions {
   std::string models_folder, state, cache;  // from the settings unless given
   std::string runtime;                      // of the settings unless given
   std::vector<int> cpus;
+  std::optional<EmulatedGpu> emulated;  // the setting emulated_gpu, or the flag
   std::optional<std::string> shapes_text, batches_text;
   std::optional<Duration> objective;
   double rate_per_s = 0;
@@ -46,7 +47,7 @@ class ProfileFlags {
 
  private:
   ProfileOptions given_;
-  std::string models_, state_, cache_, objective_, timeout_, format_ = "table";
+  std::string models_, state_, cache_, emulated_, objective_, timeout_, format_ = "table";
 };
 
 // The model that MODEL names: a file or model folder, or a name in the models folder. Errors: kNotFound, kInvalidArgument.

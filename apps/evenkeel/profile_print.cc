@@ -92,6 +92,24 @@ void Explain(const ProfileReport& report, const NamedChoice& named) {
   std::printf("  = %s: %s\n", ChosenText(report, named.choice).c_str(), named.choice.why.c_str());
 }
 
+const char* NameOf(DeviceClass device) { return device == DeviceClass::kGpu ? "gpu" : "cpu"; }
+
+// "gpu first, cpu takes the overflow".
+std::string OrderText(const ClassChoice& classes) {
+  if (classes.order.empty()) return "none";
+  std::string text = NameOf(classes.order.front());
+  if (classes.order.size() > 1)
+    text += fmt::format(" first, {} takes the overflow", NameOf(classes.order.back()));
+  return text;
+}
+
+Json ClassJson(const ClassChoice& classes) {
+  Json json = {{"order", Json::array()}, {"winner", nullptr}, {"why", classes.why}};
+  for (const DeviceClass device : classes.order) json["order"].push_back(NameOf(device));
+  if (classes.winner) json["winner"] = NameOf(*classes.winner);
+  return json;
+}
+
 Json ChoiceJson(const ProfileReport& report, const NamedChoice& named) {
   const LoadRows& rows = report.table.rows;
   Json json = {{"rule", named.rule},
@@ -130,6 +148,7 @@ Json ReportJson(const ProfileReport& report) {
   Json& model = document["models"][0];
   Json& choices = model["choices"] = Json::array();
   for (const NamedChoice& named : report.choices) choices.push_back(ChoiceJson(report, named));
+  if (report.classes) model["class"] = ClassJson(*report.classes);
   size_t implied = 0;
   for (const LoadRow& row : report.table.rows) implied += row.implied;
   document["sweep"] = {{"cells", report.cells},
@@ -153,7 +172,12 @@ void PrintReport(const ProfileReport& report, ProfileFormat format, bool explain
   Print(wide ? Format::kWide : Format::kTable, ListingOf(report, wide), {});
   std::printf("\n");
   for (const NamedChoice& named : report.choices) {
-    std::printf("%-10s %s\n", named.rule.c_str(), ChosenText(report, named.choice).c_str());
+    std::printf("%-13s %s\n", named.rule.c_str(), ChosenText(report, named.choice).c_str());
+  }
+  if (report.classes) std::printf("%-13s %s\n", "class", OrderText(*report.classes).c_str());
+  if (explain && report.classes) {
+    std::printf("\nclass\n  = %s: %s\n", OrderText(*report.classes).c_str(),
+                report.classes->why.c_str());
   }
   if (explain) {
     for (const NamedChoice& named : report.choices) Explain(report, named);

@@ -5,12 +5,14 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "profile_options.h"
 #include "profiling/load_table.h"
 #include "profiling/policy/choice.h"
+#include "profiling/policy/select_class.h"
 #include "profiling/policy/sweep_plan.h"
 
 namespace evenkeel {
@@ -25,9 +27,10 @@ struct NamedChoice {
 struct ProfileReport {
   LoadTable table;  // measured and implied rows
   std::vector<NamedChoice> choices;
-  size_t cells = 0;       // of the grid
-  size_t run_now = 0;     // measured in this run
-  size_t run_before = 0;  // taken from an earlier one
+  std::optional<ClassChoice> classes;  // of models whose class is gpu or auto
+  size_t cells = 0;                    // of the grid
+  size_t run_now = 0;                  // measured in this run
+  size_t run_before = 0;               // taken from an earlier one
   double seconds = 0;
 };
 

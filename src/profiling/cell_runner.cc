@@ -25,6 +25,11 @@ constexpr size_t kComparedRows = 32;
 
 Time Now() { return SteadyClock::Instance().Now(); }
 
+// An engine's own way of saying so, also at load: the weights alone may be too much for a device.
+bool OutOfMemory(const Status& status) {
+  return status.message().find("out of memory") != std::string::npos;
+}
+
 double Percentile(std::vector<double> sorted, double share) {
   std::ranges::sort(sorted);
   const auto at = static_cast<size_t>(std::ceil(share * static_cast<double>(sorted.size())));
@@ -129,6 +134,7 @@ CellWorkerOptions ContainerCells::OptionsFor(const std::optional<CellShape>& sha
   o.engine.threads = shape ? ToWorkerShape(*shape).threads() : 1;
   o.engine.bf16 = precision == Precision::kBf16;
   o.engine.cache_dir = options_.cache;
+  if (shape && shape->gpu()) PutOnDevice(*shape, &o.engine);
   o.layout.input_capacity = o.layout.output_capacity = kArenaBytes;
   o.load_timeout = options_.load_timeout;
   o.spec.background = options_.background;
@@ -162,6 +168,14 @@ double ContainerCells::CoreSeconds() const {
 
 void ContainerCells::Retire(std::unique_ptr<CellWorker> worker) {
   if (worker) retired_core_s_ += worker->Usage().cpu_s.value_or(0);
+}
+
+void ContainerCells::PutOnDevice(const CellShape& shape, EngineOptions* engine) const {
+  if (!options_.emulated) {
+    engine->device = options_.gpu_device;
+    return;
+  }
+  engine->emulated = ShareOf(*options_.emulated, {shape.gpu_cores, shape.gpu_memory_bytes});
 }
 
 Result<Signature> ContainerCells::Probe() {
@@ -212,7 +226,7 @@ Result<LoadRow> ContainerCells::Run(const Cell& cell) {
   row.cell = cell;
   std::optional<Fate> fate;
   Status status = Prepare(cell, &fate);
-  if (!status.ok() && !fate) return status;
+  if (!status.ok() && !fate && !OutOfMemory(status)) return status;
   Times times;
   if (status.ok()) {
     if (cell.precision == Precision::kBf16 && diff_max_ < 0)
@@ -230,8 +244,7 @@ Result<LoadRow> ContainerCells::Run(const Cell& cell) {
     row.detail = fate->detail;
     Retire(std::move(worker_));
   } else {
-    const bool memory = status.message().find("out of memory") != std::string::npos;
-    row.outcome = memory ? CellOutcome::kOom : CellOutcome::kError;
+    row.outcome = OutOfMemory(status) ? CellOutcome::kOom : CellOutcome::kError;
     row.detail = status.message();
     Retire(std::move(worker_));  // its slots may hold what nobody waits for
   }

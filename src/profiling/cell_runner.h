@@ -38,6 +38,8 @@ struct CellRunnerOptions {
   std::string cache;      // absolute folder for compiled models; empty: none
   std::vector<int> cpus;  // that workers may run on; empty: all
   std::string device = "CPU";
+  std::optional<EmulatedGpu> emulated;                   // shapes with a GPU run on it
+  std::string gpu_device = "GPU";                        // else on this one, as the engine names it
   Duration least_time = std::chrono::milliseconds(200);  // 20 periods of the quota
   Duration most_time = std::chrono::seconds(10);
   Duration run_timeout = std::chrono::seconds(30);  // one batch; more is a row `timeout`
@@ -73,6 +75,7 @@ class ContainerCells final : public CellRunner {
   struct Times;
   class Rounds;
   CellWorkerOptions OptionsFor(const std::optional<CellShape>& shape, Precision precision) const;
+  void PutOnDevice(const CellShape& shape, EngineOptions* engine) const;
   Status Prepare(const Cell& cell, std::optional<Fate>* fate);
   Status WarmUp(int batch);
   Status Measure(int batch, Times* times);

@@ -28,6 +28,26 @@ std::vector<std::string> Words(const std::string& text) {
 
 bool HoldsCores(Rung rung) { return rung >= Rung::kCgroup; }
 
+// The method's A2 holds for the sweep too: a shape of the other class says nothing of what the model may run on.
+Status CheckClass(const WorkerShape& shape, const HostSize& host, DeviceClass device) {
+  if (!shape.gpu) {
+    if (device != DeviceClass::kGpu) return Status::Ok();
+    return InvalidArgument("{}: the model is of class gpu", FormatWorkerShape(shape));
+  }
+  if (host.gpu_cores == 0) {
+    return InvalidArgument("{}: {}", FormatWorkerShape(shape),
+                           device == DeviceClass::kCpu
+                               ? "the model is of class cpu, and uses no GPU"
+                               : "this machine has no GPU that a worker could use");
+  }
+  if (shape.gpu->device != 0 || shape.gpu->cores > host.gpu_cores ||
+      shape.gpu->memory_bytes > host.gpu_memory_bytes) {
+    return InvalidArgument("{}: the accelerator is gpu0:{}", FormatWorkerShape(shape),
+                           FormatDeviceSize({host.gpu_cores, host.gpu_memory_bytes}));
+  }
+  return Status::Ok();
+}
+
 std::string EngineText(const std::string& json) {
   const auto facts = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
   if (!facts.is_object()) return "engine";
@@ -50,12 +70,18 @@ HostSize HostFor(Rung rung, const std::vector<int>& worker_cpus) {
 }
 
 Result<std::vector<CellShape>> ShapesToSweep(const std::optional<std::string>& text, Rung rung,
-                                             const HostSize& host) {
+                                             const HostSize& host, DeviceClass device) {
   const HostCapacity capacity{host.milli_cores, host.memory_bytes};
   std::vector<CellShape> shapes;
   if (!text) {
     for (const WorkerShape& shape : ShapesOf(capacity)) {
+      if (device == DeviceClass::kGpu) break;
       if (HoldsCores(rung) || shape.whole_cores()) shapes.push_back(ToCellShape(shape));
+    }
+    if (device != DeviceClass::kCpu && host.gpu_cores > 0) {
+      for (const WorkerShape& shape :
+           GpuShapesOf({0, host.gpu_cores, host.gpu_memory_bytes}, capacity))
+        shapes.push_back(ToCellShape(shape));
     }
     if (shapes.empty()) return InvalidArgument("this host holds no shape of a container");
     return shapes;
@@ -64,10 +90,7 @@ Result<std::vector<CellShape>> ShapesToSweep(const std::optional<std::string>& t
     const auto shape = ParseWorkerShape(word);
     if (!shape.ok()) return shape.status();
     EK_RETURN_IF_ERROR(CheckFits(*shape, capacity));
-    if (shape->gpu) {
-      return InvalidArgument("{}: this machine has no GPU that a worker could use",
-                             FormatWorkerShape(*shape));
-    }
+    EK_RETURN_IF_ERROR(CheckClass(*shape, host, device));
     if (!HoldsCores(rung) && !shape->whole_cores()) {
       return InvalidArgument(
           "{}: the rung '{}' cannot hold a container to a part of a core; try --runtime cgroup",
@@ -113,11 +136,11 @@ std::vector<Precision> PrecisionsToSweep(const ModelConfig& model, const Machine
 }
 
 Result<TableKey> TableKeyOf(const ModelConfig& model, const HostSize& host, Rung rung,
-                            const std::string& engine) {
+                            const std::string& engine, std::string_view device) {
   auto digest = ModelDigest(model);
   if (!digest.ok()) return digest.status();
   return TableKey{model.name, std::move(*digest), ThisMachine(host).fingerprint,
-                  fmt::format("{} CPU {}", NameOf(rung), EngineText(engine))};
+                  fmt::format("{} {} {}", NameOf(rung), device, EngineText(engine))};
 }
 
 CellRunnerOptions CellsOf(const ModelConfig& model, const std::string& libexec,

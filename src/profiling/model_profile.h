@@ -35,10 +35,11 @@ inline constexpr std::string_view kLoadTablesFile = "load_tables.db";
 // Cores and memory that workers of this rung can have. `worker_cpus`: what they are bound to; empty: nothing.
 HostSize HostFor(Rung rung, const std::vector<int>& worker_cpus);
 
-// The shapes to sweep: those that `text` lists ("1c/512MiB,2c/1GiB"); nullopt: what this host can hold and the rung can measure.
-// Error kInvalidArgument.
+// The shapes to sweep: those that `text` lists ("1c/512MiB,2c/1GiB"); nullopt: what this host can hold and the rung can measure. Of the
+// classes that the model may run on; `host` says what accelerator there is. Error kInvalidArgument.
 Result<std::vector<CellShape>> ShapesToSweep(const std::optional<std::string>& text, Rung rung,
-                                             const HostSize& host);
+                                             const HostSize& host,
+                                             DeviceClass device = DeviceClass::kCpu);
 
 // The batch sizes to sweep: those that `text` lists ("1,8,64"); nullopt: 1, 2, 4 ... up to the model's largest. `most`: rows that fit
 // into a worker's buffer. Error kInvalidArgument.
@@ -48,10 +49,11 @@ Result<std::vector<int>> BatchesToSweep(const std::optional<std::string>& text,
 // f32 first. bf16 beside it where the manifest leaves the choice and the processor has it.
 std::vector<Precision> PrecisionsToSweep(const ModelConfig& model, const Machine& machine);
 
-// The key of a model's table on a worker of `rung`; `engine`: what the worker said of itself (JSON). Reads the model's files. Errors:
+// The key of a model's table on a worker of `rung`, with `device` ("CPU", or the accelerator beside it: rows of different devices are never
+// mixed); `engine`: what the worker said of itself (JSON). Reads the model's files. Errors:
 // kNotFound, kUnavailable.
 Result<TableKey> TableKeyOf(const ModelConfig& model, const HostSize& host, Rung rung,
-                            const std::string& engine);
+                            const std::string& engine, std::string_view device = "CPU");
 
 // How cells of `model` are measured, with compiled models kept below `cache` (made when missing; empty: nowhere).
 CellRunnerOptions CellsOf(const ModelConfig& model, const std::string& libexec,

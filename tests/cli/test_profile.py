@@ -395,3 +395,72 @@ def test_progress_is_live_on_a_terminal_and_silent_elsewhere(profile, tmp_path):
     assert process.wait(timeout=60) == 0
     assert b"[########" in text and b"of about 3 cells" in text and b"s left" in text
     assert text.rstrip().endswith(b"s")  # the summary is the last word
+
+
+# Accelerators
+
+# 16 cores, 4 GiB; T(b) = 5 ms + 0.1 ms b on all of them; 40 + 20 b MiB.
+GPU = ["--emulated-gpu", "16c/4GiB,a=5ms,c=0.1ms,m0=40MiB,m1=20MiB,serial=0"]
+GPU_SHAPES = "1c/1GiB+gpu0:16c/64MiB,1c/1GiB+gpu0:16c/128MiB,1c/1GiB+gpu0:8c/128MiB"
+
+
+def of_class(tmp_path, name, content=PAYS):
+    place_models(tmp_path / "models", {f"{name}/model.fake": content, f"{name}/evenkeel.yaml": f"class: {name}\n"})
+    return name
+
+
+def test_gpu_shapes_are_measured_on_the_emulated_device(profile, tmp_path):
+    model = of_class(tmp_path, "gpu", "{}\n")
+    result = profile(model, *GPU, "--runtime", "process", "--shapes", GPU_SHAPES, "--batches", "1,4,8", "--full", "--explain", "-o", "json")
+    rows = rows_of(result)
+    assert {row["gpu_cores"] for row in rows} == {8, 16}
+    by = {(row["gpu_cores"], row["gpu_memory_bytes"] >> 20, row["batch"]): row for row in rows}
+    # 40 + 20 MiB fit into 64; 4 rows (120 MiB) into 128; 8 rows (200 MiB) into none.
+    assert [by[16, 64, n]["outcome"] for n in (1, 4, 8)] == ["ok", "oom", "oom"]
+    assert [by[16, 128, n]["outcome"] for n in (1, 4, 8)] == ["ok", "ok", "oom"]
+    assert "out of memory of the emulated device" in by[16, 64, 4]["detail"]
+    assert by[16, 128, 4]["batchtime_us"] == pytest.approx(5400, rel=0.2)
+    assert by[8, 128, 4]["batchtime_us"] == pytest.approx(10800, rel=0.2)
+    # A6: the largest batch within the objective, then the least memory, then the fewest cores.
+    a6 = choice_of(result, "method gpu")
+    assert a6["batch"] == 4 and a6["shape"] == "1c/1GiB+gpu:8c/128MiB"
+    assert json.loads(result.stdout)["models"][0]["class"]["order"] == ["gpu"]
+    assert "EMULATED" in json.loads(result.stdout)["models"][0]["setup"] and "EMULATED" in result.stderr
+
+
+def test_a_shape_that_not_even_the_model_fits_is_a_row_oom(profile, tmp_path):
+    rows = rows_of(profile(of_class(tmp_path, "gpu", "{}\n"), *GPU, "--runtime", "process", "--shapes",
+                           "1c/1GiB+gpu0:16c/32MiB,1c/1GiB+gpu0:16c/1GiB", "--batches", "1,2", "-o", "json"))
+    outcomes = {(row["gpu_memory_bytes"] >> 20, row["batch"]): row["outcome"] for row in rows}
+    assert outcomes == {(32, 1): "oom", (32, 2): "oom", (1024, 1): "ok", (1024, 2): "ok"}
+
+
+def test_class_auto_is_measured_on_both_and_explained(profile, tmp_path):
+    slow = PAYS.replace("fixed: 1000, per_row: 100", "fixed: 30000, per_row: 1000, on: cpu")
+    model = of_class(tmp_path, "auto", slow)
+    shapes = "1c/256MiB,1c/1GiB+gpu0:16c/1GiB"
+    result = profile(model, *GPU, "--runtime", "process", "--shapes", shapes, "--batches", "1,2", "--objective", "500ms", "-o", "json")
+    document = json.loads(result.stdout)["models"][0]
+    assert document["class"]["order"] == ["gpu", "cpu"]
+    assert "takes the overflow" in document["class"]["why"]
+    assert {c["rule"] for c in document["choices"]} == {"method", "method gpu", "objective", "objective gpu"}
+    again = profile(model, *GPU, "--runtime", "process", "--shapes", shapes, "--batches", "1,2", "--objective", "500ms", "--explain")
+    assert "gpu first, cpu takes the overflow" in again.stdout and "core-µs" in again.stdout
+    assert "(4 earlier)" in again.stderr
+    # Another device is another table; and the processor alone another still.
+    other = profile(model, "--emulated-gpu", "16c/4GiB,a=6ms", "--runtime", "process", "--shapes", shapes, "--batches", "1,2")
+    assert "(0 earlier)" in other.stderr
+
+
+@pytest.mark.parametrize("name, more, says", [
+    ("gpu", [], "OpenVINO sees no GPU or NPU"),
+    ("gpu", [*GPU, "--shapes", "1c/256MiB"], "class gpu"),
+    ("gpu", [*GPU, "--shapes", "1c/256MiB+gpu0:17c/1GiB"], "the accelerator is gpu0:16c/4GiB"),
+    ("gpu", [*GPU, "--shapes", "1c/256MiB+gpu1:1c/1GiB"], "the accelerator is gpu0:16c/4GiB"),
+    ("cpu", [*GPU, "--shapes", "1c/256MiB+gpu0:1c/1GiB"], "class cpu"),
+    ("auto", ["--emulated-gpu", "16c"], "CORESc/MEMORY"),
+])
+def test_a_class_or_device_that_cannot_be_is_refused(profile, tmp_path, name, more, says):
+    result = profile(of_class(tmp_path, name), "--runtime", "process", *more)
+    assert result.returncode != 0
+    assert says in result.stderr

@@ -1,0 +1,51 @@
+#include "profile_choices.h"
+
+#include <chrono>
+
+#include "core/format.h"
+#include "core/parse.h"
+#include "profiling/policy/select_class.h"
+
+namespace evenkeel {
+namespace {
+
+constexpr Duration kDefaultObjective = std::chrono::milliseconds(50);
+
+}  // namespace
+
+void ChooseAll(const ProfileOptions& options, const ModelConfig& model, const HostSize& host,
+               Precision precision, ProfileReport* report) {
+  const LoadRows& rows = report->table.rows;
+  const Duration objective =
+      options.objective.value_or(model.objective.value_or(kDefaultObjective));
+  ObjectiveQuery query;
+  query.objective_us = Seconds(objective) * 1e6;
+  query.rate_per_s = options.rate_per_s;
+  query.host = host;
+  query.precision = precision;
+  const bool cpu = model.device != DeviceClass::kGpu;
+  const bool gpu = model.device != DeviceClass::kCpu && host.gpu_cores > 0;
+  const std::string within = fmt::format("p99 within {}", FormatDuration(objective));
+  if (cpu) {
+    report->choices.push_back({"method", fmt::format("threshold {}", options.threshold),
+                               SelectByMethod(rows, options.threshold, precision)});
+  }
+  if (gpu) {
+    GpuThresholds thresholds;
+    thresholds.latency_us = query.objective_us;
+    thresholds.gpu_memory_bytes = host.gpu_memory_bytes;
+    report->choices.push_back(
+        {"method gpu",
+         fmt::format("a batch within {}, {} of device memory", FormatDuration(objective),
+                     FormatBytes(host.gpu_memory_bytes)),
+         SelectGpuByMethod(rows, thresholds, precision)});
+  }
+  if (cpu) report->choices.push_back({"objective", within, SelectByObjective(rows, query)});
+  if (gpu) {
+    query.gpu = true;
+    report->choices.push_back({"objective gpu", within, SelectByObjective(rows, query)});
+    report->classes = SelectClass(rows, model.device, query);
+  }
+}
+
+}  // namespace evenkeel
