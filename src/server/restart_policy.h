@@ -1,7 +1,8 @@
 // When a worker that ended is started again: at once the first times, then with growing pauses while it does not do any good.
 //
-// Contract: a pure function of the history it is told. A worker was useful if it answered kUsefulAnswers requests or lived kUsefulLife.
-//   Deaths that requests cause are bounded a request (see Dispatcher), so they do not add up to long pauses among good ones.
+// Contract: a pure function of the history it is told. Workers were useful if they answered kUsefulAnswers requests, together since that
+//   was last so, or one lived kUsefulLife. Deaths that requests cause are two a request (see Dispatcher), so they do not add up to long
+//   pauses among good ones, also where each worker answers only a few of those before it meets the next bad one.
 // Thread-safety: thread-compatible.
 #pragma once
 
@@ -26,7 +27,11 @@ class RestartPolicy {
 
   // A worker ended after `life`, having answered `answers` requests. Returns the pause before the next start.
   Duration OnEnd(Duration life, uint64_t answers) {
-    if (life >= kUsefulLife || answers >= kUsefulAnswers) useless_ = 0;
+    answers_ += answers;
+    if (life >= kUsefulLife || answers_ >= kUsefulAnswers) {
+      useless_ = 0;
+      answers_ = 0;
+    }
     ++useless_;
     if (useless_ <= kFreeRestarts) return {};
     const int doublings = std::min(useless_ - kFreeRestarts - 1, 10);
@@ -36,6 +41,7 @@ class RestartPolicy {
 
  private:
   int useless_ = 0;
+  uint64_t answers_ = 0;  // since workers were last found useful
 };
 
 }  // namespace evenkeel

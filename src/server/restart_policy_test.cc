@@ -26,5 +26,10 @@ TEST(RestartPolicyTest, AUsefulLifeForgives) {
   EXPECT_EQ(policy.OnEnd(RestartPolicy::kUsefulLife, 0), 0ms);
 }
 
+TEST(RestartPolicyTest, AFewAnswersALifeAddUp) {
+  RestartPolicy policy;
+  for (int i = 0; i < 100; ++i) EXPECT_LE(policy.OnEnd(1ms, 4), RestartPolicy::kFirstPause);
+}
+
 }  // namespace
 }  // namespace evenkeel
