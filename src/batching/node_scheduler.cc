@@ -8,8 +8,6 @@
 namespace evenkeel {
 namespace {
 
-// T_batch is looked at again after so many batches: re-binning the arrivals costs tens of microseconds.
-constexpr uint64_t kBatchesPerLook = 64;
 // What a batch holds its core for beyond its compute is a mean over so many batches, and a single one (a stall, a page fault) counts
 // for at most a few times the mean.
 constexpr int kOverheadOver = 64;
@@ -53,7 +51,6 @@ NodeScheduler::NodeScheduler(std::unique_ptr<policy::NodePolicy> policy, int cor
     : policy_(std::move(policy)),
       cores_(std::max(1, cores)),
       save_power_(save_power),
-      loop_(loop),
       clock_(clock),
       alarm_(loop.MakeAlarm([this] {
         {
@@ -151,7 +148,7 @@ void NodeScheduler::Ran(int id, DeviceClass device, int rows, Duration compute, 
   const bool on_device = device == DeviceClass::kGpu;
   policy::BatchCurve& curve = on_device ? slot.device_curve : slot.curve;
   curve.Record(rows, compute);
-  if (slot.batches++ % kBatchesPerLook != 0) return;
+  if (slot.batches++ % policy::Traffic::kBatchesPerLook != 0) return;
   const policy::ModelOutlook outlook = policy_->Outlook(id);
   const int size = std::max(1, on_device ? outlook.device_knee : outlook.knee);
   slot.traffic->SetBatchTime(curve.Mean(size), now);

@@ -13,7 +13,11 @@
 namespace evenkeel::sim {
 namespace {
 
-Time At(double seconds) { return Time(Duration(static_cast<int64_t>(seconds * 1e9))); }
+// Beyond 292 years nothing is played.
+Time At(double seconds) {
+  constexpr double kMostNs = 9.2e18;
+  return Time(Duration(static_cast<int64_t>(std::min(seconds * 1e9, kMostNs))));
+}
 
 // Renewal process; `cv` 0: evenly spaced, 1: Poisson.
 class Renewal final : public Arrivals {

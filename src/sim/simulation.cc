@@ -19,9 +19,7 @@ using policy::LaneView;
 using policy::ModelView;
 using policy::Traffic;
 
-constexpr int kWarmRuns = 2;
 constexpr size_t kLookAhead = 256;  // arrivals that `oracle` may see
-constexpr Duration kHousekeeping = 500ms;
 
 // Arrivals with a look ahead.
 class Feed {
@@ -68,15 +66,22 @@ struct Model {
         traffic(Time{}) {
     if (m.device != DeviceClass::kGpu) Add(m.instances, DeviceClass::kCpu, m.threads);
     if (m.device != DeviceClass::kCpu) Add(m.device_instances, DeviceClass::kGpu, m.device_cores);
-    for (int run = 0; run < kWarmRuns; ++run) {
-      for (int rows = 1; m.device != DeviceClass::kGpu && rows <= m.max_batch; ++rows)
-        curve.Record(rows, m.service.Draw(rows, random));
-      for (int rows = 1; m.device != DeviceClass::kCpu && rows <= m.device_max_batch; ++rows)
-        device_curve.Record(rows, m.device_service.Draw(rows, random));
-    }
+    for (int rows = 1; m.device != DeviceClass::kGpu && rows <= m.max_batch; ++rows)
+      Ran(/*on_device=*/false, rows, m.service.Draw(rows, random), {}, Time{});
+    for (int rows = 1; m.device != DeviceClass::kCpu && rows <= m.device_max_batch; ++rows)
+      Ran(/*on_device=*/true, rows, m.device_service.Draw(rows, random), {}, Time{});
     curve.SetOverhead(options.overhead);
-    traffic.SetBatchTime(Mean(1), Time{});
     lane.head_rows = m.rows;
+  }
+
+  // As NodeScheduler::Ran(); warm-ups count, as they do there.
+  void Ran(bool on_device, int batch_rows, Duration took, const policy::ModelOutlook& outlook,
+           Time now) {
+    BatchCurve& of = on_device ? device_curve : curve;
+    of.Record(batch_rows, took);
+    const int knee = on_device ? outlook.device_knee : outlook.knee;
+    if (batches++ % Traffic::kBatchesPerLook == 0)
+      traffic.SetBatchTime(of.Mean(std::max(1, knee)), now);
   }
 
   void Add(int count, DeviceClass device, int threads) {
@@ -116,6 +121,7 @@ struct Model {
   std::vector<InstanceView> instances;
   BatchCurve curve, device_curve;
   Traffic traffic;
+  uint64_t batches = 0;
   double stretch = 1;      // wall time between back-to-back batches over their T
   Time last_end = kNever;  // of a batch after which something waited
   ModelOutcome out;
@@ -176,7 +182,6 @@ class Simulation {
   void Complete();
   void Plan();
   void Start(const Decision& decision);
-  void Housekeep();
   SimReport Report();
 
   const SimOptions& options_;
@@ -187,7 +192,8 @@ class Simulation {
   policy::NodeView node_;
   std::vector<Running> running_;
   std::vector<std::vector<Time>> spare_;  // vectors of batches that ended
-  Time now_{}, wake_ = kNever, housekeeping_{};
+  Time now_{}, wake_ = kNever;
+  Time freed_ = kNever;  // when a batch ended last
   double speed_ = 1;
   double busy_core_s_ = 0;
   uint64_t requests_ = 0, decisions_ = 0;
@@ -305,7 +311,8 @@ void Simulation::Plan() {
     ++decisions_;
     const Decision decision = policy_.Decide(node_, now_);
     if (!decision.start) {
-      wake_ = std::max(decision.wake_at, now_ + Duration(1));
+      // As the daemon's alarm: one that is set is not put off; when it rings the policy is asked again.
+      wake_ = std::min(wake_, std::max(decision.wake_at, now_ + Duration(1)));
       return;
     }
     Start(decision);
@@ -336,6 +343,8 @@ void Simulation::Start(const Decision& decision) {
     batch.rows += m.spec.rows;
   } while (!m.queue.empty() && batch.rows + m.spec.rows <= most);
   Refresh(m);
+  // What starts without a core coming free was not kept waiting by the others: it was held, or nothing was in its way.
+  if (freed_ != now_) m.last_end = kNever;
   // Nobody else wants the share of the device that a batch holds while it is handed over.
   const Duration overhead = batch.on_device ? Duration() : options_.overhead;
   const ServiceTimes& service = batch.on_device ? m.spec.device_service : m.spec.service;
@@ -369,9 +378,10 @@ void Simulation::Complete() {
     Model& m = models_[static_cast<size_t>(batch.model)];
     InstanceView& instance = m.instances[static_cast<size_t>(batch.instance)];
     instance.in_flight = 0;
+    freed_ = now_;
     const Duration compute = now_ - batch.started;
     const Duration overhead = batch.on_device ? Duration() : options_.overhead;
-    m.CurveOf(instance).Record(batch.rows, compute - overhead);
+    m.Ran(batch.on_device, batch.rows, compute - overhead, policy_.Outlook(batch.model), now_);
     if (m.last_end != kNever) {
       const double sample = Seconds(now_ - m.last_end) / Seconds(std::max<Duration>(compute, 1ns));
       const auto all = static_cast<double>(m.instances.size());
@@ -387,18 +397,6 @@ void Simulation::Complete() {
     spare_.push_back(std::move(batch.arrivals));
   }
   SetSpeed();
-}
-
-void Simulation::Housekeep() {
-  housekeeping_ = now_ + kHousekeeping;
-  for (size_t i = 0; i < models_.size(); ++i) {
-    Model& m = models_[i];
-    m.traffic.AdvanceTo(now_);
-    const policy::ModelOutlook outlook = policy_.Outlook(static_cast<int>(i));
-    const bool gpu = m.spec.device == DeviceClass::kGpu;
-    const int knee = std::max(1, gpu ? outlook.device_knee : outlook.knee);
-    m.traffic.SetBatchTime((gpu ? m.device_curve : m.curve).Mean(knee), now_);
-  }
 }
 
 SimReport Simulation::Run() {
@@ -426,12 +424,12 @@ SimReport Simulation::Run() {
       }
     }
     AdvanceWork(next);
+    if (now_ >= wake_) wake_ = kNever;
     if (arriving != nullptr) {
       Arrive(*arriving);
     } else {
       Complete();
     }
-    if (now_ >= housekeeping_) Housekeep();
     Plan();
   }
   return Report();

@@ -4,9 +4,11 @@
 //   from the load table; more running threads than cores share them evenly (processor sharing). Refusals and deadlines follow
 //   batching/dispatcher.cc: a request is refused when its answer is predicted later than its deadline, or than ten
 //   objectives where it has none; rows with a deadline ride in batches of a quarter of their time; rows that can no longer
-//   be answered in time leave before compute is spent. T(b) is learned as the daemon learns it: two runs a size at first,
-//   then what is served. Instances on an accelerator have times of their own, take the host cores that they are said to, and nothing slows
-//   them down: their shares of the device are apart. Not modelled: network, copying, the daemon's own CPU time, deaths of workers.
+//   be answered in time leave before compute is spent. T(b) is learned as the daemon learns it: a run of each size at first,
+//   then what is served. On the same trace the same decisions come at the same times as in the daemon (same_decisions_test.cc).
+//   Instances on an accelerator have times of their own, take the host cores that they are said to, and nothing slows them down: their
+//   shares of the device are apart. Not modelled: network, copying, the daemon's own CPU time, deaths of workers; padding to warm
+//   sizes; a full batch that lies ready behind a running one while no other model has work.
 // Contract: deterministic by (models, options). Requests that arrive in [warm_up, length) are counted; those still open at the
 //   end are played to their end. At least 300,000 requests a second of wall time (bench/batching_simulate.cc).
 // Units: virtual Time from Time{} on. Thread-safety: thread-compatible. Blocks while it computes.

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 
 #include "batching/policy/aggregator.h"
 #include "batching/policy/forecast_selector.h"
@@ -19,6 +20,9 @@ namespace evenkeel::policy {
 
 class Traffic {
  public:
+  // The owner calls SetBatchTime() once in so many batches, the first one included.
+  static constexpr uint64_t kBatchesPerLook = 64;
+
   explicit Traffic(Time start, Duration batch_time = {});
 
   void OnArrival(int64_t items, Time now) {
