@@ -21,6 +21,7 @@ std::string MillisecondsAt(const Json& object, const std::string& key) {
 }
 
 std::string HumanMilliseconds(double ms) {
+  if (ms >= 1e3) return fmt::format("{:.3g} s", ms / 1e3);
   return ms < 0.1 ? fmt::format("{:.3g} µs", ms * 1e3) : fmt::format("{:.3g} ms", ms);
 }
 

@@ -16,7 +16,7 @@ std::string MillisecondsAt(const nlohmann::ordered_json& object,
                            const std::string& key);                                 // "0.31 ms"
 std::string BytesAt(const nlohmann::ordered_json& object, const std::string& key);  // "12.4 MiB"
 std::string HumanBytes(double bytes);
-std::string HumanMilliseconds(double ms);  // "31.4 µs" below a tenth
+std::string HumanMilliseconds(double ms);  // "31.4 µs" below a tenth, "1.75 s" from 1,000
 
 // The entry of `described["models"]` with that name (and version, unless it is ""); an empty object
 // when there is none.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <string_view>
 #include <vector>
 
 #include "core/format.h"
@@ -38,32 +39,49 @@ struct Point {
 
 struct Line {
   std::string name;
+  size_t colour = 0;  // the same for shapes that differ in memory alone
+  bool thin = false;
   std::vector<Point> points;
 };
 
-// One of a column of shapes that differ in memory alone is drawn: the one with the least memory that works, whose curve was measured.
+// A chosen row, and how it is drawn.
+struct Mark {
+  const char* css;  // class
+  const LoadRow* row;
+};
+
+// Of shapes that differ in memory alone the curve of least memory that works is drawn as a line, row by row; what was measured with
+// more memory as well is drawn thin, so that it can be seen whether memory matters.
 std::vector<Line> LinesOf(const LoadRows& rows,
                           const std::function<double(const LoadRow&)>& value) {
-  std::map<std::pair<int, int>, std::map<int, const LoadRow*>> columns;
+  std::map<std::pair<int, int>, std::map<CellShape, std::map<int, const LoadRow*>>> columns;
   for (const LoadRow& row : rows) {
     if (row.outcome != CellOutcome::kOk) continue;
     const CellShape& shape = row.cell.shape;
-    const LoadRow*& best = columns[{shape.milli_cores, shape.gpu_cores}][row.cell.batch];
-    const auto memory = [](const LoadRow& r) {
-      return r.cell.shape.memory_bytes + r.cell.shape.gpu_memory_bytes;
-    };
-    if (best == nullptr || memory(row) < memory(*best)) best = &row;
+    columns[{shape.milli_cores, shape.gpu_cores}][shape][row.cell.batch] = &row;
   }
-  std::vector<Line> lines;
-  for (const auto& [cores, by_batch] : columns) {
-    Line line;
-    line.name = fmt::format("{:g} cores", cores.first / 1000.0);
+  std::vector<Line> lines, thin;
+  for (const auto& [cores, shapes] : columns) {  // memory ascends
+    std::map<int, const LoadRow*> least;
+    Line line{.name = fmt::format("{:g} {}", cores.first / 1000.0,
+                                  cores.first == 1000 ? "core" : "cores"),
+              .colour = lines.size(),
+              .points = {}};
     if (cores.second > 0) line.name += fmt::format(", {} GPU cores", cores.second);
-    for (const auto& [batch, row] : by_batch)
+    for (const auto& [shape, by_batch] : shapes) {
+      Line more{.name = ShapeText(shape), .colour = lines.size(), .thin = true, .points = {}};
+      for (const auto& [batch, row] : by_batch) {
+        if (!least.emplace(batch, row).second && !row->implied)
+          more.points.push_back({batch, value(*row), false});
+      }
+      if (!more.points.empty()) thin.push_back(std::move(more));
+    }
+    for (const auto& [batch, row] : least)
       line.points.push_back({batch, value(*row), row->implied});
     lines.push_back(std::move(line));
   }
-  return lines;
+  thin.insert(thin.end(), lines.begin(), lines.end());  // thick ones on top
+  return thin;
 }
 
 // Powers of ten around lo to hi, with 2 and 5 between where few fit.
@@ -104,20 +122,21 @@ class Chart {
         kWidth, kHeight, Escaped(title), kLeft, Escaped(title), Escaped(unit));
   }
 
-  std::string Draw(const LoadRow* chosen, double chosen_value) {
+  std::string Draw(const std::vector<Mark>& marks,
+                   const std::function<double(const LoadRow&)>& value) {
     if (hi_ <= lo_) return svg_ + "<text x=\"80\" y=\"80\">no rows</text></svg>\n";
     Axes();
-    for (size_t i = 0; i < lines_.size(); ++i) Curve(lines_[i], i);
+    for (const Line& line : lines_) Curve(line);
     if (mark_ > 0) {
       svg_ += fmt::format(
           "<line class=\"mark\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>"
-          "<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">threshold "
-          "{:g}</text>\n",
-          kLeft, kWidth - kRight, Y(mark_), Y(mark_), kWidth - kRight, Y(mark_) - 4, mark_);
+          "<text class=\"tick at\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{:g}</text>\n",
+          kLeft, kWidth - kRight, Y(mark_), Y(mark_), kLeft - 6, Y(mark_) + 4, mark_);
     }
-    if (chosen != nullptr && chosen_value > 0) {
-      svg_ += fmt::format("<circle class=\"chosen\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"8\"/>\n",
-                          X(chosen->cell.batch), Y(chosen_value));
+    for (const Mark& one : marks) {
+      svg_ += fmt::format("<circle class=\"{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\"/>\n", one.css,
+                          X(one.row->cell.batch), Y(value(*one.row)),
+                          std::string_view(one.css) == "chosen" ? 8 : 12);
     }
     return svg_ + "</svg>\n";
   }
@@ -134,6 +153,8 @@ class Chart {
 
   void Axes() {
     for (const double tick : Ticks(lo_, hi_)) {
+      if (mark_ > 0 && std::abs(Y(tick) - Y(mark_)) < 12)
+        continue;  // the mark has a figure of its own
       svg_ += fmt::format(
           "<line class=\"grid\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>"
           "<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{:g}</text>\n",
@@ -153,15 +174,18 @@ class Chart {
         (kLeft + kWidth - kRight) / 2, kHeight - 8);
   }
 
-  void Curve(const Line& line, size_t index) {
-    const char* colour = kColours[index % std::size(kColours)];
+  void Curve(const Line& line) {
+    const char* colour = kColours[line.colour % std::size(kColours)];
     std::string path;
     for (const Point& point : line.points) {
       path +=
           fmt::format("{}{:.1f},{:.1f}", path.empty() ? "M" : " L", X(point.batch), Y(point.value));
     }
-    svg_ += fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"/>\n", path,
-                        colour);
+    svg_ += fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" {}><title>{}</title></path>\n",
+                        path, colour,
+                        line.thin ? "stroke-width=\"1\" opacity=\"0.35\"" : "stroke-width=\"2\"",
+                        Escaped(line.name));
+    if (line.thin) return;
     for (const Point& point : line.points) {
       svg_ += fmt::format(
           "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\" fill=\"{}\" stroke=\"{}\">"
@@ -177,13 +201,19 @@ class Chart {
   std::string svg_;
 };
 
-std::string Legend(const std::vector<Line>& lines) {
+std::string Legend(const std::vector<Line>& lines, double threshold, bool by_method) {
   std::string text = "<p class=\"legend\">";
-  for (size_t i = 0; i < lines.size(); ++i) {
+  bool thin = false;
+  for (const Line& line : lines) {
+    thin = thin || line.thin;
+    if (line.thin) continue;
     text += fmt::format("<span><i style=\"background:{}\"></i>{}</span> ",
-                        kColours[i % std::size(kColours)], Escaped(lines[i].name));
+                        kColours[line.colour % std::size(kColours)], Escaped(line.name));
   }
-  return text + "<span><b></b>chosen (objective)</span></p>\n";
+  if (thin) text += "<span><i class=\"thin\"></i>with more memory</span> ";
+  text += "<span><b></b>chosen (objective)</span> ";
+  if (by_method) text += "<span><b class=\"method\"></b>chosen (method)</span> ";
+  return text + fmt::format("<span><i class=\"dashed\"></i>threshold {:g}</span></p>\n", threshold);
 }
 
 std::string RowsTable(const ProfileReport& report) {
@@ -217,11 +247,14 @@ constexpr const char* kStyle =
     "figure{display:inline-block;margin:0;width:560px;max-width:100%}svg{width:100%;height:auto}"
     ".title{font-size:15px;font-weight:600}.unit{font-weight:400;fill:#666;font-size:12px}"
     ".tick{font-size:11px;fill:#555}.grid{stroke:#e4e4e4}.mark{stroke:#c00;stroke-dasharray:5 4}"
-    ".chosen{fill:none;stroke:#c00;stroke-width:2.5}"
+    ".chosen{fill:none;stroke:#c00;stroke-width:2.5}.tick.at{fill:#c00}"
+    ".method{fill:none;stroke:#555;stroke-width:1.5;stroke-dasharray:3 3}"
     ".legend span{margin-right:1.2em;white-space:nowrap}"
     ".legend i{display:inline-block;width:14px;height:4px;margin-right:6px;vertical-align:middle}"
     ".legend b{display:inline-block;width:10px;height:10px;border:2px solid #c00;border-radius:50%;"
     "margin-right:6px;vertical-align:middle}"
+    ".legend b.method{border:1.5px dashed #555}.legend i.thin{height:1px;background:#888}"
+    ".legend i.dashed{height:0;border-top:2px dashed #c00}"
     "table{border-collapse:collapse;font-size:13px}td,th{padding:2px 10px;text-align:right;"
     "border-bottom:1px solid #eee}td:first-child,th:first-child{text-align:left}";
 
@@ -229,31 +262,35 @@ constexpr const char* kStyle =
 
 std::string PlotPage(const ProfileReport& report, double threshold) {
   const LoadRows& rows = report.table.rows;
-  const LoadRow* chosen = nullptr;
+  std::vector<Mark> marks;
+  bool by_method = false;
   for (const NamedChoice& named : report.choices) {
-    if (named.rule == "objective" && named.choice.row) chosen = &rows[*named.choice.row];
+    if (!named.choice.row) continue;
+    const bool method = named.rule == "method";
+    by_method = by_method || method;
+    marks.push_back({method ? "method" : "chosen", &rows[*named.choice.row]});
   }
   const auto chart = [&](const char* title, const char* unit, double mark,
                          const std::function<double(const LoadRow&)>& value) {
     const std::vector<Line> lines = LinesOf(rows, value);
-    return "<figure>" +
-           Chart(title, unit, lines, mark).Draw(chosen, chosen == nullptr ? 0 : value(*chosen)) +
-           "</figure>\n";
+    return "<figure>" + Chart(title, unit, lines, mark).Draw(marks, value) + "</figure>\n";
   };
   std::string page = fmt::format(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}: load "
       "table</title>\n<meta name=\"viewport\" content=\"width=device-width\"><style>{1}</style>"
-      "</head>\n<body>\n<h1>{0}</h1>\n<p>{2}<br>{3}; inputs from the {4}; {5} of {6} cells run, "
-      "the others implied.</p>\n",
+      "</head>\n<body>\n<h1>{0}</h1>\n<p>{2}<br>{3}; inputs from the {4}; {5} of {6} cells "
+      "run{7}.</p>\n",
       Escaped(report.table.key.model), kStyle, Escaped(report.table.key.machine),
       Escaped(report.table.key.setup), Escaped(report.table.inputs),
-      report.run_now + report.run_before, report.cells);
+      report.run_now + report.run_before, report.cells,
+      report.run_now + report.run_before < report.cells ? ", the others implied" : "");
   for (const NamedChoice& named : report.choices) {
     page += fmt::format("<p><strong>{}</strong> ({}): {}. {}</p>\n", Escaped(named.rule),
                         Escaped(named.asked), Escaped(ChosenText(report, named.choice)),
                         Escaped(named.choice.why));
   }
-  page += Legend(LinesOf(rows, [](const LoadRow& row) { return row.batch_us; }));
+  page +=
+      Legend(LinesOf(rows, [](const LoadRow& row) { return row.batch_us; }), threshold, by_method);
   page += chart("Throughput", "items a second", 0,
                 [](const LoadRow& row) { return row.items_per_s(); });
   page += chart("Batchtime", "ms, mean", 0, [](const LoadRow& row) { return row.batch_us / 1e3; });
