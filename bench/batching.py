@@ -33,7 +33,7 @@ FIGURES = {**batching_simulated.FIGURES, **batching_single.FIGURES, **batching_m
 # Share of the whole time; what a figure does not need goes to those after it.
 WEIGHTS = {"decision": 0.5, "optimum": 2, "filetype_sim": 0.5, "traces_sim": 4, "against_none": 2, "two_cores": 2, "power": 1,
            "filetype_live": 1.5, "sim_vs_live": 1.5, "from_zero": 1, "traces_live": 5, "mix_a": 8, "mix_b": 9, "mix_c": 9, "overload": 2.5,
-           "peers": 8}
+           "peers": 10}
 
 
 def unmeasured(name, reason):

@@ -12,6 +12,7 @@ from serve_processes import BenchError, median
 POLICIES = ("auto", "gated-greedy", "method", "greedy", "none")
 TARGETS = {"A": 1.2, "B": 1.5, "C": 1.35}  # auto over greedy
 LIVE_FIXED = 5
+BELOW_CLOSED = 0.8  # of what a closed loop gets: where searches begin
 SIM_SECONDS = 6
 
 
@@ -79,7 +80,7 @@ def mix_goodput(options, name):
         for policy in POLICIES:
             prober = started(stack, mix, policy, options)
             guess = live.saturation(mix, prober.daemon, min(options.seconds, 2))
-            searches.append(Search(policy, prober, guess * 0.8))
+            searches.append(Search(policy, prober, guess * BELOW_CLOSED))
         allotted = left(options)
         take_turns(searches, options, 0.45 * allotted)
         start = max((s.kept for s in searches if s.kept), default=searches[0].guess)
@@ -139,7 +140,7 @@ def overload(options):
         peak = options.shared.get("mix B")
         guess = live.saturation(mix, daemon, min(options.seconds, 2))
         if not peak:
-            search = Search("auto", live.Prober(mix, daemon, options.seconds), guess * 0.8)
+            search = Search("auto", live.Prober(mix, daemon, options.seconds), guess * BELOW_CLOSED)
             take_turns([search], options, 0.5 * left(options))
             peak = search.found
         if not peak:

@@ -83,18 +83,20 @@ class Measured:
 
 def measure_together(servers, options, measured, folder, until_s):
     """Searches of the servers that are up, by turns: {name: flags of a model}."""
-    loads = [(model, arrivals) for model in MODELS for arrivals in ("Poisson", "World Cup")]
+    loads = [(model, arrivals) for arrivals in ("Poisson", "World Cup") for model in MODELS]
+    closed = {}
     for number, (model, arrivals) in enumerate(loads):
         reserve = until_s + (left(options) - until_s) * (len(loads) - number - 1) / (len(loads) - number)
         searches = []
         for name, flags in servers.items():
-            closed = run(flags, model, 1, "-c", 64)["total"]["requests_per_s"]
+            if (name, model) not in closed:
+                closed[name, model] = run(flags, model, 1, "-c", 128)["total"]["requests_per_s"]
+            guess = closed[name, model] * 0.9
             if arrivals == "Poisson":
-                searches.append(Search(name, poisson_probe(flags, model, options.seconds), closed * 0.7))
+                searches.append(Search(name, poisson_probe(flags, model, options.seconds), guess))
             else:
-                seconds = options.seconds + 1
-                guess = closed * 0.7 / sim.peak_over_mean(arrivals, seconds)
-                searches.append(Search(name, trace_probe(flags, model, arrivals, seconds, folder), guess))
+                probe = trace_probe(flags, model, arrivals, options.seconds, folder)
+                searches.append(Search(name, probe, guess / sim.peak_over_mean(arrivals, options.seconds)))
         take_turns(searches, options, reserve)
         measured.keep(model, arrivals, searches)
     for model in MODELS:
