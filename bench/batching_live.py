@@ -82,10 +82,10 @@ def offered(mix, daemon, factor, seconds, seed, *more, warm_up=WARM_UP):
     return report
 
 
-def played(model, daemon, objective_ms, trace, *more):
+def played(model, daemon, objective_ms, trace, *more, warm_up=WARM_UP):
     """An open-loop run of one model over a file of arrival times."""
     return bench("--url", daemon.url, "--model", model, "--objective", f"{objective_ms}ms", "--timeout", "5s", "--arrivals", "trace", trace,
-                 "--warm-up", WARM_UP, *more, core=SHARED, check=False, timeout_s=120)
+                 "--warm-up", warm_up, *more, core=SHARED, check=False, timeout_s=120)
 
 
 def least_share(report):

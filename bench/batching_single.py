@@ -174,7 +174,7 @@ def sim_vs_live(options):
             live.settle(0.5)
             # The warm-up of the generator would be in the statistics: it is left out here, the daemon is warm.
             before = live.engine_ns(daemon, ["lstm"])["lstm"]
-            report = live.played("lstm", daemon, TRACE_OBJECTIVE_MS, trace, "--warm-up", "0s", "--seed", run + 1)
+            report = live.played("lstm", daemon, TRACE_OBJECTIVE_MS, trace, "--seed", run + 1, warm_up="0s")
             rows, ns, batches = (b - a for a, b in zip(before, live.engine_ns(daemon, ["lstm"])["lstm"]))
             if not batches or not report["total"]["ok"]:
                 raise BenchError("nothing was answered")
