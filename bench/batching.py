@@ -53,6 +53,21 @@ def measure(name, options):
     return figures
 
 
+def measure_next(i, options):
+    """The i-th figure in its share of the time that is left, tables first: a figure that cannot do without them says so."""
+    if i == 0:
+        begin = time.monotonic()
+        try:
+            batching_tables.tables(options)
+        except Exception as error:
+            print(f"  no load tables: {error!r}", file=sys.stderr)
+        print(f"  [load tables: {time.monotonic() - begin:.0f} s]", file=sys.stderr)
+    now = time.monotonic()
+    share = WEIGHTS[options.names[i]] / sum(WEIGHTS[later] for later in options.names[i:])
+    options.until = now + max(options.end - now, 0) * share
+    return measure(options.names[i], options)
+
+
 def read_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="comma-separated names")
@@ -95,24 +110,20 @@ def main():
     options.end = time.monotonic() + options.minutes * 60
     where = f"{machine()}; all of it on cores {','.join(map(str, CORES[:2]))}"
     print(where, file=sys.stderr)
-    results = []
-    try:
-        batching_tables.tables(options)
-    except Exception as error:  # the figures that need them will say so again
-        print(f"  no load tables: {error!r}", file=sys.stderr)
-    print(f"  [load tables: {time.monotonic() - options.end + options.minutes * 60:.0f} s]", file=sys.stderr)
+    results, interrupted = [], False
     for i, name in enumerate(options.names):
-        now = time.monotonic()
-        share = WEIGHTS[name] / sum(WEIGHTS[later] for later in options.names[i:])
-        options.until = now + max(options.end - now, 0) * share
-        for figure in measure(name, options):
+        try:
+            figures = unmeasured(name, "interrupted") if interrupted else measure_next(i, options)
+        except KeyboardInterrupt:
+            interrupted, figures = True, unmeasured(name, "interrupted")
+        for figure in figures:
             print(row(figure), flush=True)
             figure["detail"] += f" [{where}]"
             results.append(figure)
         write(results)
     failed = sum(not figure["pass"] for figure in results)
     print(f"{len(results) - failed} of {len(results)} figures reach their targets; {RESULT}", file=sys.stderr)
-    return 0
+    return 130 if interrupted else 0
 
 
 if __name__ == "__main__":

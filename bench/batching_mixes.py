@@ -113,6 +113,7 @@ def mix_figures(options, name, rounds, notes, settings):
         else:
             note = "" if value is not None else f"not measured: {errors.get('auto') or errors.get(other) or 'no run of ' + other}; "
         figures.append(figure(f"mix {name}: auto over {other}", value, "x", ">=", target, note + detail))
+        detail = f"the factors and the rest as of '{figures[0]['name']}'"
     return figures
 
 
