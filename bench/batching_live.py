@@ -69,8 +69,8 @@ def load_flags(mix, daemon, *more):
 def saturation(mix, daemon, seconds, in_flight=128):
     """Requests a second of a closed loop over what the mix offers at factor 1: where the search begins. Warms the daemon, too."""
     report = bench(*load_flags(mix, daemon), "-c", in_flight, "-d", f"{seconds:.2f}s", "--warm-up", WARM_UP, core=SHARED,
-                   timeout_s=seconds + 30)
-    return report["total"]["requests_per_s"] / mix.total
+                   check=False, timeout_s=seconds + 30)  # a slow model may be refused: the others show the way
+    return max(report["total"]["requests_per_s"], 1.0) / mix.total
 
 
 def offered(mix, daemon, factor, seconds, seed, *more, warm_up=WARM_UP):

@@ -5,7 +5,7 @@ import itertools
 
 import batching_live as live
 import batching_tables as sim
-from batching_search import Search, again, left, take_turns
+from batching_search import STEP, Search, again, left, take_turns
 from serve_figures import figure, spread
 from serve_processes import BenchError, median
 
@@ -46,24 +46,35 @@ def started(stack, mix, policy, options, fixed=None):
     return live.Prober(mix, daemon, options.seconds)
 
 
+def begun(stack, mix, policy, options):
+    """A search for one policy; one that cannot begin costs that policy only."""
+    try:
+        prober = started(stack, mix, policy, options)
+        return Search(policy, prober, live.saturation(mix, prober.daemon, min(options.seconds, 2)) * BELOW_CLOSED)
+    except (BenchError, OSError) as error:
+        search = Search(policy, None, 1.0)
+        search.error = str(error)
+        return search
+
+
 def race(stack, mix, settings, guess, options, reserve_s):
     """The best of several settings of `fixed`, live: one that misses what the best so far keeps is out after a run or two."""
     best, notes = None, []
-    for number, (setting, simulated) in enumerate(settings):
+    for number, (setting, _) in enumerate(settings):
         if best and left(options) < reserve_s:
             notes.append(f"no time for {len(settings) - number} of the {len(settings)} settings")
             break
         with contextlib.ExitStack() as own:
             prober = started(own, mix, "fixed", options, setting)
             live.saturation(mix, prober.daemon, 1)
-            search = Search("fixed", prober, best.kept * 1.05 if best and best.kept else guess)
-            while (search.next() is not None and left(options) > reserve_s / 2
-                   and not (best and best.kept and search.kept is None and search.missed is not None)):
+            search = Search("fixed", prober, best.kept * STEP if best else guess)
+            while search.next() is not None and (left(options) > reserve_s / 2 or (number == 0 and search.probes < 2)):
                 search.step()
+                if best and search.kept is None:
+                    break
             notes.append(f"{describe(setting)}: {f'{search.kept:.4g}' if search.kept else 'not above the best'}")
-            if search.kept and (best is None or search.kept > (best.kept or 0)):
+            if search.kept and (best is None or search.kept > best.kept):
                 best = search
-                best.setting = setting
                 stack.push(own.pop_all())  # it stays up, to alternate with the others
     return best, notes
 
@@ -76,20 +87,16 @@ def mix_goodput(options, name):
     mix = live.MIXES[name]
     settings = tuned_fixed(options, mix, LIVE_FIXED)
     with contextlib.ExitStack() as stack:
-        searches = []
-        for policy in POLICIES:
-            prober = started(stack, mix, policy, options)
-            guess = live.saturation(mix, prober.daemon, min(options.seconds, 2))
-            searches.append(Search(policy, prober, guess * BELOW_CLOSED))
+        searches = [begun(stack, mix, policy, options) for policy in POLICIES]
         allotted = left(options)
         take_turns(searches, options, 0.45 * allotted)
-        start = max((s.kept for s in searches if s.kept), default=searches[0].guess)
+        start = max((s.kept for s in searches if s.kept), default=max(s.guess for s in searches))
         fixed, notes = race(stack, mix, settings, start * 0.9, options, 0.2 * allotted)
         rounds = [searches + ([fixed] if fixed else [])]
         for seed in range(2, options.runs + 1):
             if left(options) < 12 * options.seconds:
                 break
-            more = [again(search, seed) for search in rounds[0]]
+            more = [again(search, seed) for search in rounds[0] if not search.error]
             take_turns(more, options)
             rounds.append([search for search in more if search.settled])
         return mix_figures(options, name, rounds, notes, settings)
@@ -103,7 +110,8 @@ def mix_figures(options, name, rounds, notes, settings):
         texts.append(f"{search} ({spread(values)})")
         errors[search.name] = search.error
     options.shared[f"mix {name}"] = found.get("auto", 0.0)
-    detail = (f"factors kept: {'; '.join(texts)}. At auto's: {rounds[0][0].probe.overhead()}. fixed, live: {'; '.join(notes)}; "
+    overhead = rounds[0][0].probe.overhead() if rounds[0][0].probe else "not known"
+    detail = (f"factors kept: {'; '.join(texts)}. At auto's: {overhead}. fixed, live: {'; '.join(notes)}; "
               f"simulated best {settings[0][1]:.4g}. {options.seconds:.1f} s a run")
     figures = []
     for other, target in (("greedy", TARGETS[name]), ("method", 1.0), ("gated-greedy", 1.0), ("fixed", 1.0)):
