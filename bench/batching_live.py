@@ -9,7 +9,7 @@ from serve_processes import CORES, MODELS, BUILD, BenchError, Daemon, bench, cpu
 SHARED = CORES[:2]                            # everything runs on these
 CACHE = BUILD / "bench" / "batching_cache"    # compiled models, for all daemons of a run
 WARM_UP = "500ms"
-DRAIN_S = 8                                   # what a run may take beyond its length
+TIMEOUT = "2s"                                # many times the objectives: what takes longer is missed anyway
 
 
 class Mix:
@@ -60,7 +60,7 @@ def node(mix, policy="auto", fixed=None, cores=None, flags=(), more=""):
 
 def load_flags(mix, daemon, *more):
     """What every run of the generator on this mix is told."""
-    flags = ["--url", daemon.url, "--timeout", "5s"]
+    flags = ["--url", daemon.url, "--timeout", TIMEOUT]
     for model, rate in mix.rates.items():
         flags += ["--model", f"{model}:{rate}", "--objective", f"{model}={mix.objectives[model]}ms"]
     return [*flags, *more]
@@ -77,14 +77,14 @@ def offered(mix, daemon, factor, seconds, seed, *more, warm_up=WARM_UP):
     """An open-loop run at a factor of the mix's rates; the report, with the daemon's CPU and that of its engines."""
     before = cpu_seconds(daemon.process.pid)
     report = bench(*load_flags(mix, daemon), "--rate", f"{mix.total * factor:.3f}", "-d", f"{seconds:.2f}s", "--warm-up", warm_up,
-                   "--seed", seed, *more, core=SHARED, check=False, timeout_s=seconds + DRAIN_S + 30)
+                   "--seed", seed, *more, core=SHARED, check=False, timeout_s=seconds + 30)
     report["daemon_cores"] = (cpu_seconds(daemon.process.pid) - before) / max(report["client"]["wall_s"], 1e-9)
     return report
 
 
 def played(model, daemon, objective_ms, trace, *more, warm_up=WARM_UP):
     """An open-loop run of one model over a file of arrival times."""
-    return bench("--url", daemon.url, "--model", model, "--objective", f"{objective_ms}ms", "--timeout", "5s", "--arrivals", "trace", trace,
+    return bench("--url", daemon.url, "--model", model, "--objective", f"{objective_ms}ms", "--timeout", TIMEOUT, "--arrivals", "trace", trace,
                  "--warm-up", warm_up, *more, core=SHARED, check=False, timeout_s=120)
 
 

@@ -103,23 +103,25 @@ def mix_goodput(options, name):
 
 
 def mix_figures(options, name, rounds, notes, settings):
-    found, texts, errors = {}, [], {}
+    found, texts = {}, []
+    errors = {"fixed": "; ".join(notes)}
     for search in rounds[0]:
-        values = [s.found for later in rounds for s in later if s.name == search.name]
-        found[search.name] = median(values)
+        values = [s.found for later in rounds for s in later if s.name == search.name and (s.kept or s.settled)]
+        if values:
+            found[search.name] = median(values)
         texts.append(f"{search} ({spread(values)})")
-        errors[search.name] = search.error
+        errors[search.name] = None if values else str(search)
     options.shared[f"mix {name}"] = found.get("auto", 0.0)
     overhead = rounds[0][0].probe.overhead() if rounds[0][0].probe else "not known"
     detail = (f"factors kept: {'; '.join(texts)}. At auto's: {overhead}. fixed, live: {'; '.join(notes)}; "
               f"simulated best {settings[0][1]:.4g}. {options.seconds:.1f} s a run")
     figures = []
     for other, target in (("greedy", TARGETS[name]), ("method", 1.0), ("gated-greedy", 1.0), ("fixed", 1.0)):
-        value = found["auto"] / found[other] if found.get(other) and not errors.get("auto") else None
-        if value is None and not errors.get("auto") and found["auto"] > 0 and other in found and not errors[other]:
-            note = f"{other} kept no factor that was tried; "
-        else:
-            note = "" if value is not None else f"not measured: {errors.get('auto') or errors.get(other) or 'no run of ' + other}; "
+        value = found["auto"] / found[other] if "auto" in found and found.get(other) else None
+        note = ""
+        if value is None:
+            reason = f"{other} kept no factor that was tried" if "auto" in found and other in found else errors.get("auto") or errors[other]
+            note = f"not measured: {reason}; "
         figures.append(figure(f"mix {name}: auto over {other}", value, "x", ">=", target, note + detail))
         detail = f"the factors and the rest as of '{figures[0]['name']}'"
     return figures

@@ -48,7 +48,7 @@ def targets_of(server, work, url=None):
 
 
 def run(flags, model, seconds, *more, check=False):
-    return bench(*flags(model), "--objective", OBJECTIVE, "--timeout", "5s", "-d", f"{seconds:.2f}s", "--warm-up", live.WARM_UP, *more,
+    return bench(*flags(model), "--objective", OBJECTIVE, "--timeout", live.TIMEOUT, "-d", f"{seconds:.2f}s", "--warm-up", live.WARM_UP, *more,
                  core=CLIENT_CORE, check=check, timeout_s=seconds + 60)
 
 
@@ -61,7 +61,7 @@ def trace_probe(flags, model, shape, seconds, folder):
     def probe(rate, seed):
         file = f"{folder}/{shape.replace(' ', '_')}_{rate:.5g}_{seed}.csv.gz"
         sim.write_cut(file, shape, rate, seconds, seed)
-        report = bench(*flags(model), "--objective", OBJECTIVE, "--timeout", "5s", "--arrivals", "trace", file, "--warm-up", live.WARM_UP,
+        report = bench(*flags(model), "--objective", OBJECTIVE, "--timeout", live.TIMEOUT, "--arrivals", "trace", file, "--warm-up", live.WARM_UP,
                        "--seed", seed, core=CLIENT_CORE, check=False, timeout_s=seconds + 60)
         return live.least_share(report)
     return probe
