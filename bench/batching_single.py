@@ -18,7 +18,8 @@ LIVE_TRACES = ("World Cup", "Azure code")
 
 
 def values_of(rounds, name):
-    return [search.found for searches in rounds for search in searches if search.name == name]
+    """Factors of one search in every round; without those that ran out of time before they kept anything."""
+    return [search.found for searches in rounds for search in searches if search.name == name and (search.kept or search.settled)]
 
 
 def compare(searches, options, reserve_s=0.0):
@@ -35,11 +36,9 @@ def compare(searches, options, reserve_s=0.0):
 
 
 def ratio(found, searches, over, under, op, target, name, detail):
-    """The figure found[over] / found[under]; a failed one with the reason where a search failed."""
-    wrong = [str(search) for search in searches if search.error]
-    if wrong or not median(found[under]):
-        reason = "; ".join(wrong) or f"{under} kept no factor that was tried"
-        return figure(name, None, "x", op, target, f"not measured: {reason}; {detail}")
+    """The figure found[over] / found[under]; a failed one with the reason where there is none of either."""
+    if not found[over] or not found[under] or not median(found[under]):
+        return figure(name, None, "x", op, target, f"not measured: {'; '.join(str(search) for search in searches)}; {detail}")
     return figure(name, median(found[over]) / median(found[under]), "x", op, target,
                   f"{'; '.join(f'{search} ({spread(found[search.name])})' for search in searches)}; {detail}")
 
@@ -70,7 +69,7 @@ def traces_live(options):
             guess = 0.7 * live.saturation(mix, daemons["auto"], 1) / sim.peak_over_mean(shape, seconds)
             searches = [Search(name, trace_probe(daemon, shape, seconds, folder), guess) for name, daemon in daemons.items()]
             found = compare(searches, options, reserve)
-        best = max((name for name in found if name != "auto"), key=lambda name: median(found[name]))
+        best = max((name for name in found if name != "auto"), key=lambda name: median(found[name]) if found[name] else 0)
         figures.append(ratio(found, searches, "auto", best, ">=", 0.97, f"live trace {shape}: auto over best fixed",
                              f"factor on 1,000 a second, the cut of {seconds:.0f} s with the most requests, objective {TRACE_OBJECTIVE_MS} ms"))
     return figures
