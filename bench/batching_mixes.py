@@ -5,7 +5,7 @@ import itertools
 
 import batching_live as live
 import batching_tables as sim
-from batching_search import STEP, Search, again, left, take_turns
+from batching_search import STEP, Search, again, left, take_turns, with_doubt
 from serve_figures import figure, spread
 from serve_processes import BenchError, median
 
@@ -122,7 +122,8 @@ def mix_figures(options, name, rounds, notes, settings):
         if value is None:
             reason = f"{other} kept no factor that was tried" if "auto" in found and other in found else errors.get("auto") or errors[other]
             note = f"not measured: {reason}; "
-        figures.append(figure(f"mix {name}: auto over {other}", value, "x", ">=", target, note + detail))
+        result = figure(f"mix {name}: auto over {other}", value, "x", ">=", target, note + detail)
+        figures.append(with_doubt(result, rounds[0][0], [search for search in rounds[0] if search.name == other]))
         detail = f"the factors and the rest as of '{figures[0]['name']}'"
     return figures
 

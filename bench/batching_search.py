@@ -78,6 +78,18 @@ class Search:
         return f"{self.name} {self.found:.4g} (time was up; {'nothing missed' if self.missed is None else f'missed {self.missed:.4g}'})"
 
 
+def with_doubt(figure, search, others):
+    """The same figure (ours over the best of others); it fails when others that ran out of time could have kept enough to turn it."""
+    cut = [other for other in others if not other.error and not other.settled]
+    if figure["value"] is None or not cut:
+        return figure
+    most = max(other.missed or math.inf for other in cut)
+    if search.found / most < figure["target"]:
+        figure["pass"] = False
+        figure["detail"] = f"time was up before {', '.join(other.name for other in cut)} missed anything that settles it; {figure['detail']}"
+    return figure
+
+
 def take_turns(searches, options, reserve_s=0.0):
     """Probes of each search in turn, until all are done or only `reserve_s` of the figure's time is left."""
     busy = True

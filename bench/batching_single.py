@@ -8,7 +8,7 @@ import time
 
 import batching_live as live
 import batching_tables as sim
-from batching_search import Search, again, left, take_turns
+from batching_search import Search, again, left, take_turns, with_doubt
 from batching_simulated import tuned_for
 from serve_figures import figure, spread
 from serve_processes import BenchError, bench, median
@@ -39,8 +39,10 @@ def ratio(found, searches, over, under, op, target, name, detail):
     """The figure found[over] / found[under]; a failed one with the reason where there is none of either."""
     if not found[over] or not found[under] or not median(found[under]):
         return figure(name, None, "x", op, target, f"not measured: {'; '.join(str(search) for search in searches)}; {detail}")
-    return figure(name, median(found[over]) / median(found[under]), "x", op, target,
-                  f"{'; '.join(f'{search} ({spread(found[search.name])})' for search in searches)}; {detail}")
+    result = figure(name, median(found[over]) / median(found[under]), "x", op, target,
+                    f"{'; '.join(f'{search} ({spread(found[search.name])})' for search in searches)}; {detail}")
+    ours = next(search for search in searches if search.name == over)
+    return with_doubt(result, ours, [search for search in searches if search.name == under])
 
 
 def trace_probe(daemon, shape, seconds, folder):

@@ -98,6 +98,21 @@ def test_a_search_without_time_says_so():
     assert not search.settled and "time was up" in str(search)
 
 
+def test_a_comparison_that_an_unfinished_search_could_turn_does_not_pass():
+    ours = batching_search.Search("ours", None, guess=1.0)
+    ours.kept, ours.missed = 2.0, 2.05
+    other = batching_search.Search("other", None, guess=1.0)
+    other.kept, other.missed, other.probes = 1.0, 1.8, 2
+    good = {"value": 2.0, "op": ">=", "target": 1.2, "pass": True, "detail": ""}
+    assert not batching_search.with_doubt(dict(good), ours, [other])["pass"]
+    other.missed = 1.5
+    assert batching_search.with_doubt(dict(good), ours, [other])["pass"]
+    other.missed = None
+    assert not batching_search.with_doubt(dict(good), ours, [other])["pass"]
+    other.missed = 1.04  # settled
+    assert batching_search.with_doubt(dict(good), ours, [other])["pass"]
+
+
 @pytest.mark.parametrize("name", list(batching_tables.CUTS))
 def test_a_cut_has_the_rate_and_length_that_were_asked_for(tmp_path, name):
     file = tmp_path / "cut.csv.gz"
