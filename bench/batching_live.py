@@ -43,9 +43,9 @@ def single(model, objective_ms, rate=1000, name=None):
     return Mix(name or model, [(model, rate, objective_ms, model)])
 
 
-def node(mix, policy="auto", fixed=None, cores=None, flags=(), more=""):
+def node(mix, policy="auto", fixed=None, cores=None, flags=(), more="instances: 1\n"):
     """A daemon with the mix's models, one instance of one thread each. `fixed`: {model: (delay_ms, size)} for the policy `fixed`;
-    `more`: lines that every manifest gets."""
+    `more`: lines that every manifest gets, instances among them."""
     settings = {}
     for model, objective in mix.objectives.items():
         settings[model] = f"objective: {objective}ms\n{more}"
