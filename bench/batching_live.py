@@ -1,10 +1,12 @@
 """Daemons, generator and probes of live batching runs: what serves, and the daemon and the generator too, share the same two cores."""
 
 import contextlib
+import functools
 import pathlib
+import subprocess
 import time
 
-from serve_processes import CORES, MODELS, BUILD, BenchError, Daemon, bench, cpu_seconds
+from serve_processes import BUILD, CORES, EVENKEEL, MODELS, BenchError, Daemon, bench, cpu_seconds
 
 SHARED = CORES[:2]                            # everything runs on these
 CACHE = BUILD / "bench" / "batching_cache"    # compiled models, for all daemons of a run
@@ -39,6 +41,13 @@ MIXES = {
 }
 
 
+@functools.lru_cache
+def no_sweeps():
+    """Flags against sweeps in the background, where the program has them: those of every idle daemon would run beside the one measured."""
+    usage = subprocess.run([str(EVENKEEL), "serve", "--help"], capture_output=True, text=True, check=False).stdout
+    return ("--profiling", "off") if "--profiling" in usage else ()
+
+
 def single(model, objective_ms, rate=1000, name=None):
     return Mix(name or model, [(model, rate, objective_ms, model)])
 
@@ -55,7 +64,7 @@ def node(mix, policy="auto", fixed=None, cores=None, flags=(), more="instances: 
     CACHE.mkdir(parents=True, exist_ok=True)
     node_policy = "greedy" if policy == "fixed" else policy
     return Daemon({model: MODELS / source for model, source in mix.sources.items()}, daemon_core=SHARED, worker_core=cores or SHARED,
-                  name=f"batching-{policy}", settings=settings, flags=("--batching", node_policy, *flags), cache=CACHE)
+                  name=f"batching-{policy}", settings=settings, flags=("--batching", node_policy, *no_sweeps(), *flags), cache=CACHE)
 
 
 def load_flags(mix, daemon, *more):

@@ -125,7 +125,8 @@ def peers(options):
     measured = Measured()
     rounds = list(rounds_of(options))
     with tempfile.TemporaryDirectory(prefix="evenkeel-bench-") as folder, \
-            Daemon({model: work / "models" / f"{model}.onnx" for model in MODELS}, daemon_core=SERVER_CORE, name="batching-peers") as daemon:
+            Daemon({model: work / "models" / f"{model}.onnx" for model in MODELS}, daemon_core=SERVER_CORE, name="batching-peers",
+                   flags=live.no_sweeps()) as daemon:
         for number, waits in enumerate(rounds):
             with contextlib.ExitStack() as stack:
                 servers = {"evenkeel": targets_of("evenkeel", work, daemon.url)}

@@ -215,10 +215,11 @@ def instances_of(daemon, model):
         text = connection.getresponse().read().decode()
     finally:
         connection.close()
-    for line in text.splitlines():
-        if line.startswith(f'evenkeel_instances{{model="{model}"'):
-            return float(line.rsplit(" ", 1)[1])
-    raise BenchError(f"no evenkeel_instances of {model} among the metrics")
+    counts = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+              if line.startswith("evenkeel_instances{") and f'model="{model}"' in line]
+    if not counts:
+        raise BenchError(f"no evenkeel_instances of {model} among the metrics")
+    return sum(counts)  # a line a shape
 
 
 def first_answers(model, count):
