@@ -1,7 +1,6 @@
 // Batches in flight: filled, collected, answered; failures cut down to the guilty requests.
 #include <algorithm>
 #include <cstring>
-#include <ranges>
 #include <utility>
 
 #include "batching/dispatcher.h"
@@ -125,7 +124,8 @@ void Dispatcher::Detach(int id) {
       for (Part* part : inflight.front()->parts) ++part->kills;
     }
     // The retries are a stack: what came last goes on first.
-    for (const auto& batch : std::views::reverse(inflight)) {
+    std::ranges::reverse(inflight);
+    for (const auto& batch : inflight) {
       std::vector<Part*> again;
       for (Part* part : batch->parts) {
         if (part->kills >= kKillsAllowed) {
@@ -137,7 +137,8 @@ void Dispatcher::Detach(int id) {
           again.push_back(part);
         }
       }
-      for (Part*& part : std::views::reverse(again)) Rerun({&part, 1}, batch->reason, &actions);
+      std::ranges::reverse(again);
+      for (Part*& part : again) Rerun({&part, 1}, batch->reason, &actions);
     }
     Plan(clock_.Now(), &actions);
   }

@@ -135,7 +135,6 @@ class NodeScheduler {
   const std::unique_ptr<policy::NodePolicy> policy_;
   const int cores_;
   const bool save_power_;
-  EventLoop& loop_;
   const Clock& clock_;
 
   mutable std::mutex mutex_;        // guards everything below

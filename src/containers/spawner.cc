@@ -213,7 +213,7 @@ Result<Spawner::Started> StartHere(const WorkerSpec& spec, int log_fd,
   plan.background = spec.background;
   plan.keep.push_back(plan.error_fd);
   std::ranges::sort(plan.keep);
-  plan.keep.erase(std::ranges::unique(plan.keep).begin(), plan.keep.end());
+  plan.keep.erase(std::unique(plan.keep.begin(), plan.keep.end()), plan.keep.end());
   if (!spec.cpus.empty()) plan.cpus = &cpus;
   plan.log_fd = log_fd;
   plan.parent = ::getpid();

@@ -146,7 +146,7 @@ void AddRanges(std::string_view description_json, ModelInfo* model) {
 Result<std::vector<InputSet>> RandomInputs(const ModelInfo& model, const RandomOptions& options) {
   for (const auto& [name, shape] : options.shapes) {
     const bool known = std::any_of(model.inputs.begin(), model.inputs.end(),
-                                   [&](const TensorSpec& s) { return s.name == name; });
+                                   [&name = name](const TensorSpec& s) { return s.name == name; });
     if (!known)
       return InvalidArgument("model '{}' has no input '{}' (from --shape)", model.name, name);
   }

@@ -77,10 +77,11 @@ void HttpLoop::Install() {
 
 void HttpLoop::Adopt(int fd) {
   struct Socket {
-    int fd;
+    explicit Socket(int descriptor) : fd(descriptor) {}
     ~Socket() {
       if (fd >= 0) ::close(fd);
     }
+    int fd;
   };
   auto socket = std::make_shared<Socket>(fd);
   io_->Post([self = shared_from_this(), socket] { self->Open(std::exchange(socket->fd, -1)); });
