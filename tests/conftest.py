@@ -14,7 +14,9 @@ import subprocess
 
 import pytest
 
-from daemon import ECHO, STOP_SECONDS, Daemon, launch, place_models, run_cli, wait_for_announcement
+from daemon import (
+    ECHO, STOP_SECONDS, Daemon, launch, place_models, run_cli, sanitizer_report, wait_for_announcement,
+)
 
 
 @pytest.fixture
@@ -54,6 +56,7 @@ def serve(tmp_path):
                 continue
         if code != daemon.expect_exit:
             problems.append(f"daemon {daemon.pid} ended with {code}, expected {daemon.expect_exit}")
+    problems += filter(None, (sanitizer_report(daemon.log()) for daemon in daemons))
     logs = "\n".join(daemon.log()[-4000:] for daemon in daemons)
     assert not problems, "\n".join(problems) + "\n" + logs
 

@@ -82,6 +82,12 @@ class Daemon:
         return self.process.wait(timeout=STOP_SECONDS)
 
 
+def sanitizer_report(text: str) -> str:
+    """What a build with sanitizers says of itself or of its workers, whose end would pass for one of a crash; "" if nothing."""
+    found = re.search(r"(ERROR|WARNING): \w+Sanitizer|\.(cc|h):\d+:\d+: runtime error:", text)
+    return text[found.start() :][:8000] if found else ""
+
+
 def environment(folder: pathlib.Path) -> dict[str, str]:
     """Nothing of the user's settings gets in."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("EVENKEEL_", "XDG_"))}
@@ -89,7 +95,7 @@ def environment(folder: pathlib.Path) -> dict[str, str]:
 
 
 def run_cli(*arguments: str, folder: pathlib.Path, env: dict | None = None, stdin: str = "", timeout: float = 30):
-    return subprocess.run(
+    result = subprocess.run(
         [str(BINARY), *arguments],
         input=stdin,
         capture_output=True,
@@ -99,6 +105,8 @@ def run_cli(*arguments: str, folder: pathlib.Path, env: dict | None = None, stdi
         cwd=folder,
         check=False,
     )
+    assert not sanitizer_report(result.stderr), result.stderr
+    return result
 
 
 def place_models(target: pathlib.Path, models: dict[str, str | bytes | pathlib.Path]) -> None:

@@ -85,6 +85,8 @@ def sanitizer_environment():
         "ASAN_OPTIONS": "detect_stack_use_after_return=1:check_initialization_order=1:strict_string_checks=1",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
         "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:ignore_noninstrumented_modules=1",
+        # The engine's thread library loads parts of itself in a way that the sanitizers' runtimes end a program for.
+        "TBB_ENABLE_SANITIZERS": "1",
     }
     for tool, variable in (("tsan", "TSAN_OPTIONS"), ("lsan", "LSAN_OPTIONS")):
         suppressions = ROOT / "tools" / f"{tool}.supp"

@@ -202,8 +202,8 @@ Result<ContainerRequest> OciRuntime::RequestFor(const WorkerSpec& spec, const st
   request.args = {kInitPath, numbers, spec.executable};
   request.args.insert(request.args.end(), spec.args.begin(), spec.args.end());
   request.env = {"PATH=/usr/bin:/bin", "HOME=/tmp", "TMPDIR=/tmp"};
-  for (const char* name :
-       {"LANG", "LD_LIBRARY_PATH", "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"}) {
+  for (const char* name : {"LANG", "LD_LIBRARY_PATH", "ASAN_OPTIONS", "LSAN_OPTIONS",
+                           "TSAN_OPTIONS", "UBSAN_OPTIONS", "TBB_ENABLE_SANITIZERS"}) {
     if (const char* value = std::getenv(name))
       request.env.push_back(fmt::format("{}={}", name, value));
   }

@@ -23,8 +23,9 @@ namespace evenkeel {
 namespace {
 
 // What a worker sees of the daemon's environment. The sanitizers' options are for test builds.
-constexpr std::array kPassedOn = {"PATH",         "LANG",         "LD_LIBRARY_PATH", "TMPDIR",
-                                  "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"};
+constexpr std::array kPassedOn = {"PATH",         "LANG",          "LD_LIBRARY_PATH",
+                                  "TMPDIR",       "ASAN_OPTIONS",  "LSAN_OPTIONS",
+                                  "TSAN_OPTIONS", "UBSAN_OPTIONS", "TBB_ENABLE_SANITIZERS"};
 
 // Everything the child needs, laid out before it exists.
 struct ChildPlan {

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from daemon import ROOT, STOP_SECONDS, launch, place_models, wait_for_announcement
+from daemon import ROOT, STOP_SECONDS, launch, place_models, sanitizer_report, wait_for_announcement
 
 FOLDER = pathlib.Path(os.environ.get("EVENKEEL_MODELS", ROOT / "build" / "demo-models")).resolve()
 TOLERANCE = 1e-4  # absolute, and relative to the oracle's number
@@ -111,6 +111,7 @@ def serving(folder: pathlib.Path, models: dict | pathlib.Path, flags: list[str] 
         yield daemon
         if not daemon.ended:
             assert daemon.stop() == daemon.expect_exit, daemon.log()[-4000:]
+        assert not sanitizer_report(daemon.log()), sanitizer_report(daemon.log())
     finally:
         if daemon.process.poll() is None:
             daemon.process.kill()
