@@ -19,7 +19,14 @@ constexpr size_t kEventsPerTurn = 256;
 
 // What was written before a descriptor was added is seen by the thread that gets its events: the kernel orders them. ThreadSanitizer knows that of
 // epoll_wait(), not of epoll_pwait2().
-#ifdef __SANITIZE_THREAD__
+#if defined(__SANITIZE_THREAD__)  // g++
+#define EK_THREAD_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)  // clang
+#define EK_THREAD_SANITIZER
+#endif
+#endif
+#ifdef EK_THREAD_SANITIZER
 extern "C" void __tsan_acquire(void* address);
 extern "C" void __tsan_release(void* address);
 void AfterPoll(void* loop) { __tsan_acquire(loop); }
