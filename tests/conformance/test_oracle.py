@@ -150,7 +150,6 @@ def mixed_work(seed: int) -> list[Work]:
 def check_mix(demo, work: list[Work]) -> None:
     before = {model: statistics(demo, model) for model in MODELS}
     shed = run_all(demo, work)
-    joined = {}
     for model in MODELS:
         mine = [one for one in work if one.model == model]
         now, then = statistics(demo, model), before[model]
@@ -159,11 +158,11 @@ def check_mix(demo, work: list[Work]) -> None:
         assert now["inference_stats"]["fail"]["count"] - then["inference_stats"]["fail"]["count"] == shed[model], model
         ran = {b["batch_size"]: b["compute_infer"]["count"] for b in now["batch_stats"]}
         assert max(ran) > 1, model
-        joined[model] = (len(mine), now["execution_count"] - then["execution_count"])
-    # Requests did share batches: where work waits for the engine there are fewer batches than requests.
+    # Requests did share batches where work waits for the engine. Their count does not tell: where the machine is busy, the
+    # sizes that meet the objective are small, and one request of many rows becomes many batches.
     for model in ("textcnn", "lstm", "textline-orientation"):
-        requests, batches = joined[model]
-        assert batches < requests, joined
+        recent = demo.json("GET", f"/v2/evenkeel/models/{model}")["recent_batches"]
+        assert any(batch["requests"] > 1 for batch in recent), (model, recent)
 
 
 def test_ten_thousand_random_requests(demo):
