@@ -52,7 +52,7 @@ tsan: setup models ## unit and integration tests under ThreadSanitizer
 	@$(CHECK) --only unit,python --build build/tsan
 
 fuzz: setup ## run every fuzz target for FUZZ_SECONDS
-	@tools/setup_build.sh fuzz
+	@tools/setup_build.sh fuzz fuzzers
 	@$(CHECK) --only fuzz --build build/fuzz --fuzz-seconds $(FUZZ_SECONDS)
 
 coverage: setup ## unit tests with coverage; raw data in build/coverage
