@@ -84,6 +84,7 @@ class ModelVersionTest : public ::testing::Test {
                                                               SampleMode::kOff,
                                                               2,
                                                               node.get(),
+                                                              nullptr,
                                                               keeper.get()});
   }
   void TearDown() override {

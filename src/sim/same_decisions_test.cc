@@ -217,9 +217,8 @@ class Daemon {
     options.hang_timeout = 1h;  // an alarm that rings asks the policy once more
     options.input_capacity = 1 << 16;
     options.node = node_.get();
-    options.threads = threads;
     model.dispatcher = std::make_unique<Dispatcher>(std::move(options), loop_, clock_);
-    model.dispatcher->Attach(0, &model.channel);
+    model.dispatcher->Attach(0, &model.channel, threads);
     while (!model.channel.submitted.empty()) Finish(model);  // every size, until it is warm
   }
 

@@ -204,14 +204,18 @@ TEST(SimulationDeviceTest, LowLoadStaysOnTheFasterClass) {
 }
 
 TEST(SimulationDeviceTest, OverloadOverflowsToTheOtherClass) {
-  const double alone =
-      RunPolicy({BothClasses("poisson:9200", DeviceClass::kGpu)}, "auto").models[0].Goodput();
-  const SimReport both = RunPolicy({BothClasses("poisson:9200")}, "auto");
+  SimOptions options;
+  options.deadlines = true;  // without, all are late in the end, and goodput tells nothing
+  const double alone = RunPolicy({BothClasses("poisson:9400", DeviceClass::kGpu)}, "auto", options)
+                           .models[0]
+                           .Goodput();
+  const SimReport both = RunPolicy({BothClasses("poisson:9400")}, "auto", options);
   const ModelOutcome& m = both.models[0];
   EXPECT_GT(m.rows_run - m.device_rows, m.rows_run / 40);
   EXPECT_GT(m.device_rows, m.rows_run * 3 / 4);
   EXPECT_GT(both.mean_cores, 0.5);
   EXPECT_LE(both.mean_cores, 2);
+  EXPECT_GT(alone, 0.5);
   EXPECT_GT(m.Goodput(), alone);
   EXPECT_EQ(Outcomes(m), m.arrived);
 }
