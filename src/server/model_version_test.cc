@@ -84,7 +84,6 @@ class ModelVersionTest : public ::testing::Test {
                                                               SampleMode::kOff,
                                                               2,
                                                               node.get(),
-                                                              nullptr,
                                                               keeper.get()});
   }
   void TearDown() override {
