@@ -273,13 +273,19 @@ NodeScheduler::Outlook NodeScheduler::OutlookOf(int id) const {
   const std::lock_guard lock(mutex_);
   Outlook outlook{.window = policy_->Outlook(id), .forecasts = {}};
   policy::Traffic& traffic = *slots_[static_cast<size_t>(id)]->traffic;
-  traffic.AdvanceTo(clock_.Now());
+  const Time now = clock_.Now();
+  traffic.AdvanceTo(now);
   for (int level = 0; level < policy::Aggregator::kLevels; ++level) {
     const policy::ForecastSelector& forecast = traffic.forecast(level);
+    const Duration interval = traffic.counts().interval(level);
+    // Before two intervals have ended the forecasters know nothing; the rate so far does.
+    const double next = forecast.seen() < 2
+                            ? traffic.RatePerSecond(interval, now) * Seconds(interval)
+                            : traffic.NextItems(level);
     const double seen = std::max<double>(1, static_cast<double>(forecast.seen()));
     outlook.forecasts[static_cast<size_t>(level)] = {
-        .interval = traffic.counts().interval(level),
-        .next_rows = traffic.NextItems(level),
+        .interval = interval,
+        .next_rows = next,
         .last_rows = forecast.last_actual(),
         .mean_error = forecast.error_sum() / seen,
         .naive_error = forecast.last_value_error_sum() / seen,

@@ -107,11 +107,13 @@ nlohmann::json TableToJson(const BatchTimes& times) {
 
 nlohmann::json ParametersToJson(const ModelVersion& version) {
   const BatchingConfig& batching = version.config().batching;
+  const auto form = version.InstancesNow().form;
   nlohmann::json parameters = {{"policy", version.policy()},
                                {"class", ClassName(version.config().device)},
                                {"objective_ms", Milliseconds(version.objective())},
                                {"max_batch", version.signature().max_batch},
-                               {"instances", version.config().instances}};
+                               {"instances", version.config().instances},
+                               {"threads", form ? form->threads : 0}};
   if (batching.policy == BatchingPolicy::kFixed) {
     parameters["max_delay_ms"] = Milliseconds(batching.max_delay);
     parameters["preferred_sizes"] = batching.preferred_sizes;

@@ -204,7 +204,7 @@ def test_the_batching_page_has_parameters_table_price_and_batches(serve):
     time.sleep(1.2)
     load.stop()
     page = daemon.json("GET", "/v2/models/a/batching")
-    assert page["parameters"]["policy"] == "auto" and page["parameters"]["instances"] == 1
+    assert page["parameters"]["policy"] == "auto" and page["parameters"]["instances"] == 0  # automatic
     assert page["parameters"]["max_batch"] == page["max_batch"] and page["parameters"]["threads"] >= 1
     for row in page["table"]:
         assert row["mean_ms"] == pytest.approx(page["batch_time_ms"][str(row["rows"])])
