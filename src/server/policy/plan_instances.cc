@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <ranges>
 #include <utility>
 
 #include "core/format.h"
@@ -158,9 +157,9 @@ class Memory {
     while (now_ - starting_ + coming_ < bytes) {
       Draft* const victim = Victim(&d);
       if (victim == nullptr) {
-        for (auto& [draft, plan] : std::views::reverse(before)) {
-          *draft->plan = std::move(plan);
-          coming_ -= draft->model->memory_bytes;
+        for (auto given = before.rbegin(); given != before.rend(); ++given) {
+          *given->first->plan = std::move(given->second);
+          coming_ -= given->first->model->memory_bytes;
         }
         return false;
       }
