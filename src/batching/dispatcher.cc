@@ -5,7 +5,6 @@
 
 #include "batching/dispatcher_internal.h"
 #include "batching/gather.h"
-#include "batching/policy/admission.h"
 #include "batching/row_check.h"
 #include "core/check.h"
 #include "core/format.h"
@@ -128,16 +127,20 @@ Status Dispatcher::Admit(const Request& request, Time now) const {
   const Time deadline = request.call->deadline;
   if (deadline <= now)
     return DeadlineExceeded("model '{}': the deadline had passed on arrival", options_.model);
-  const Duration answer = PredictedAnswer(request, now);
+  const policy::AdmissionView view = ViewFor(request, now);
+  const Duration answer = policy::PredictedAnswer(view);
   const Duration limit = deadline == kNever ? 10 * Objective() : deadline - now;
   if (answer > limit) {
-    return Overloaded("model '{}': the answer is predicted in {:.0f} ms, the limit is {:.0f} ms",
-                      options_.model, Milliseconds(answer), Milliseconds(limit));
+    return Overloaded(
+        "model '{}': the answer is predicted in {:.0f} ms, the limit is {:.0f} ms; {} rows wait "
+        "ahead, a batch of {} takes {:.1f} ms, times {:.1f} for what else runs",
+        options_.model, Milliseconds(answer), Milliseconds(limit), view.rows_ahead, view.size,
+        Milliseconds(view.batch_time), view.stretch);
   }
   return Status::Ok();
 }
 
-Duration Dispatcher::PredictedAnswer(const Request& request, Time now) const {
+policy::AdmissionView Dispatcher::ViewFor(const Request& request, Time now) const {
   policy::AdmissionView view;
   int limit = 1;
   for (const auto& instance : instances_) {
@@ -158,7 +161,7 @@ Duration Dispatcher::PredictedAnswer(const Request& request, Time now) const {
   }
   view.size = RowsWithin(*request.call, limit);
   view.batch_time = MeanTime(view.size);
-  return policy::PredictedAnswer(view);
+  return view;
 }
 
 Duration Dispatcher::RemainingOf(const Instance& instance, Time now) const {

@@ -29,6 +29,7 @@
 
 #include "batching/model_stats.h"
 #include "batching/node_scheduler.h"
+#include "batching/policy/admission.h"
 #include "batching/queue.h"
 #include "batching/window.h"
 #include "core/event_loop.h"
@@ -135,7 +136,7 @@ class Dispatcher final : private NodeScheduler::Member {
   // Admission (dispatcher.cc).
   std::unique_ptr<Request> MakeRequest(InferCall* call, int64_t rows) const;
   Status Admit(const Request& request, Time now) const;
-  Duration PredictedAnswer(const Request& request, Time now) const;
+  policy::AdmissionView ViewFor(const Request& request, Time now) const;
   Duration RemainingOf(const Instance& instance, Time now) const;
   int RowsWithin(const InferCall& call, int most) const;
   void Refuse(InferCall* call, const Status& status);

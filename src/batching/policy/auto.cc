@@ -40,7 +40,8 @@ constexpr int kFirstLooks = 4, kFewLooks = 20;
 // Near the edge a burst is served beyond its share, from what the others leave for a moment. Shares bind the more, the more is
 // wanted beyond what there is; from this part of it on wholly.
 constexpr double kBound = 0.15;
-// Each model that wants cores is entitled to this part of an even share, whatever it is used to.
+// Each model is entitled to this part of an even share, whatever it is used to and however little it wanted so far: admission asks
+// what a burst that begins now can count on.
 constexpr double kLeastPart = 0.25;
 constexpr double kSaving = 3;  // mean times to fill that are waited for under `power: save`
 
@@ -257,9 +258,11 @@ void AutoPolicy::ShareOut(const NodeView& node) {
     // The first looks see rates of less than a second.
     const double looks = wanted > cores ? kHabitLooksCrowded : std::min(habit.looks, kHabitLooks);
     const int over = std::max(1, habit.looks - kFirstLooks);
-    habit.cores += (demands[i].wanted - habit.cores) / (over < kFewLooks ? over : looks);
+    // More than there is is no claim.
+    const double claimed = std::min(demands[i].wanted, cores);
+    habit.cores += (claimed - habit.cores) / (over < kFewLooks ? over : looks);
     const double least = kLeastPart * cores / std::max(1, wanting);
-    demands[i].weight = std::max(habit.cores, std::min(demands[i].wanted, least));
+    demands[i].weight = std::max(habit.cores, least);
   }
   const auto shares = ShareCores(demands, cores);
   for (size_t i = 0; i < models_.size(); ++i) {

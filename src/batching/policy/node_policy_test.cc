@@ -236,6 +236,24 @@ TEST(AutoTest, WaitsForItsTargetWhenPowerIsToBeSaved) {
   EXPECT_TRUE(policy->Decide(node.view, now).start);
 }
 
+// What a model wanted so far says nothing of what it may have once it wants more: its first burst beside a flood is not refused.
+TEST(AutoTest, AModelThatHardlyAskedCanCountOnAShareBesideAFlood) {
+  Node node;
+  auto& flooded = node.Add(0us, 10ms, 50ms);
+  auto& rare = node.Add(0us, 1ms, 50ms);
+  for (Node::Model* model : {&flooded, &rare}) model->instances.resize(2);
+  const auto policy = Make("auto");
+  Time now = kStart;
+  for (int i = 0; i < 4000; ++i) {
+    flooded.traffic.OnArrival(1, now += 1ms);
+    if (i % 1000 == 999) rare.traffic.OnArrival(1, now);
+    node.Wait(0, 50, now);
+    policy->Decide(node.View(2), now);
+  }
+  EXPECT_GT(policy->Outlook(0).stretch, 1);
+  EXPECT_LE(policy->Outlook(1).stretch, 1.01 * 2 / (0.25 * 2 / 2));  // a quarter of an even share
+}
+
 TEST(AutoTest, AModelThatBatchingDoesNotHelpIsRunRowByRow) {
   Node node;
   node.Add(10us, 3ms, 100ms);
