@@ -88,10 +88,6 @@ def sanitizer_environment():
         # The engine's thread library loads parts of itself in a way that the sanitizers' runtimes end a program for.
         "TBB_ENABLE_SANITIZERS": "1",
     }
-    for tool, variable in (("tsan", "TSAN_OPTIONS"), ("lsan", "LSAN_OPTIONS")):
-        suppressions = ROOT / "tools" / f"{tool}.supp"
-        if suppressions.exists():
-            environment[variable] = ":".join(filter(None, [environment.get(variable), f"suppressions={suppressions}"]))
     return {**environment, **os.environ}
 
 

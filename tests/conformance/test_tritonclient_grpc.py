@@ -171,7 +171,7 @@ def test_async_infer(client):
     seen = set()
     for _ in batches:
         result, error = answers.get(timeout=60)
-        assert error is None, error
+        assert error is None, error.message()
         number = int(result.get_response().id)
         seen.add(number)
         check(result.as_numpy("y"), oracle("textcnn", batches[number]))

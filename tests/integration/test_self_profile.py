@@ -235,7 +235,7 @@ def test_a_model_that_fits_no_shape_gets_advice_and_serves_on(serve):
     flags[flags.index("--profile-shapes") + 1] = "1c/16MiB"
     flags[flags.index("--profile-batches") + 1] = "8,16"
     daemon = serve(models=large, flags=flags)
-    done = wait_for_state(daemon, "complete", "large")
+    done = wait_for_state(daemon, "complete", "large", 120)  # 128 MiB are filled for every warm batch
     assert "needs more memory than any shape has (largest: 16MiB)" in done["advice"]
     assert "adopted" not in done
     assert "it is served as before" in daemon.log()

@@ -40,8 +40,8 @@ constexpr int kFirstLooks = 4, kFewLooks = 20;
 // Near the edge a burst is served beyond its share, from what the others leave for a moment. Shares bind the more, the more is
 // wanted beyond what there is; from this part of it on wholly.
 constexpr double kBound = 0.15;
-// Each model is entitled to this part of an even share, whatever it is used to and however little it wanted so far: admission asks
-// what a burst that begins now can count on.
+// Each model is entitled to this part of an even share, whatever it is used to; to the whole of it as long as it wants no more than it
+// is granted: admission asks what a burst that begins now can count on, not what the model made do with.
 constexpr double kLeastPart = 0.25;
 constexpr double kSaving = 3;  // mean times to fill that are waited for under `power: save`
 
@@ -273,8 +273,10 @@ void AutoPolicy::ShareOut(const NodeView& node) {
   const double bound = std::clamp((wanted / cores - 1) / kBound, 0.0, 1.0);
   for (size_t i = 0; i < models_.size(); ++i) {
     if (accounts_[i].wants_more) granted_ += shares[i].counted_on;
-    if (shares[i].counted_on <= 0) continue;
-    models_[i].stretch += bound * std::max(0.0, demands[i].most / shares[i].counted_on - 1);
+    const double even = accounts_[i].wants_more ? 0 : cores / std::max(1, wanting);
+    const double counted_on = std::max(shares[i].counted_on, std::min(demands[i].most, even));
+    if (counted_on <= 0) continue;
+    models_[i].stretch += bound * std::max(0.0, demands[i].most / counted_on - 1);
   }
   bound_ = bound;
 }
