@@ -214,7 +214,8 @@ void Profile(ProfileOptions options) {
 
   const Signature signature = OrFail(s.cells->Probe());
   ProfileReport report;
-  s.cells->SetRows(RowsFor(options, s.model, signature, &report.table.inputs));
+  std::string inputs;
+  s.cells->SetRows(RowsFor(options, s.model, signature, &inputs));
   SweepPlan plan = MakePlan(s, signature);
 
   std::vector<std::string> warnings;
@@ -227,12 +228,12 @@ void Profile(ProfileOptions options) {
     if (const Status removed = store->Remove(report.table.key); !removed.ok())
       Warn(removed.message());
   }
-  const auto before = store->Get(report.table.key);
+  const auto before = store->Get(report.table.key, inputs);
   if (!before.ok()) {
     Warn(before.status().message());
-  } else if (InputsStand(before->inputs, report.table.inputs)) {
+  } else {
     for (const LoadRow& row : before->rows) plan.Record(row);
-    if (plan.measured() > 0) report.table.inputs = before->inputs;
+    report.table.inputs = before->inputs;
   }
   report.run_before = plan.measured();
 
@@ -244,7 +245,7 @@ void Profile(ProfileOptions options) {
     swept = RunSweep(
         &plan, *s.cells, [&](const Cell& cell) { progress.Begin(cell); },
         [&](const LoadRow& row) {
-          const Status kept = store->Put(report.table.key, report.table.inputs, row);
+          const Status kept = store->Put(report.table.key, inputs, row);
           if (!kept.ok() && !std::exchange(told, true)) Warn(kept.message());
           progress.Done();
         });
@@ -253,6 +254,7 @@ void Profile(ProfileOptions options) {
   s.runtime->EndAll();
   report.seconds = Seconds(SteadyClock::Instance().Now() - begin);
   report.run_now = plan.measured() - report.run_before;
+  if (report.run_now > 0) report.table.inputs = inputs;
   if (swept.code() == Code::kCancelled) {
     Warn(fmt::format("interrupted; {} cells are kept, the same command goes on from there",
                      plan.measured()));

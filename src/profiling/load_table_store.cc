@@ -11,6 +11,7 @@
 
 #include "containers/shape.h"
 #include "core/format.h"
+#include "profiling/model_profile.h"
 
 namespace evenkeel {
 namespace {
@@ -220,7 +221,8 @@ Status LoadTableStore::Put(const TableKey& key, const std::string& inputs, const
 }
 
 Result<std::vector<LoadTable>> LoadTableStore::Query(const std::string& where,
-                                                     const std::vector<std::string>& values) const {
+                                                     const std::vector<std::string>& values,
+                                                     std::string_view beside) const {
   Statement select(db_, kSelect + where);
   for (const std::string& value : values) select << value;
   std::vector<LoadTable> tables;
@@ -245,17 +247,19 @@ Result<std::vector<LoadTable>> LoadTableStore::Query(const std::string& where,
     row.diff_max = select.Real();
     row.diff_mean = select.Real();
     row.detail = select.Text();
+    if (!beside.empty() && !InputsStand(inputs, beside)) continue;
     auto table = std::ranges::find(tables, key, &LoadTable::key);
     if (table == tables.end()) table = tables.insert(tables.end(), LoadTable{key, inputs, {}});
+    if (inputs != kFromSamples) table->inputs = inputs;
     table->rows.push_back(std::move(row));
   }
   if (!select.status().ok()) return select.status();
   return tables;
 }
 
-Result<LoadTable> LoadTableStore::Get(const TableKey& key) const {
+Result<LoadTable> LoadTableStore::Get(const TableKey& key, std::string_view beside) const {
   auto tables = Query("WHERE model = ? AND digest = ? AND machine = ? AND setup = ?",
-                      {key.model, key.digest, key.machine, key.setup});
+                      {key.model, key.digest, key.machine, key.setup}, beside);
   if (!tables.ok()) return tables.status();
   if (tables->empty()) return LoadTable{key, {}, {}};
   return std::move(tables->front());

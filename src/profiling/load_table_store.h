@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/status.h"
@@ -41,8 +42,9 @@ class LoadTableStore {
 
   // Replaces the row of the same cell. `inputs`: see LoadTable.
   Status Put(const TableKey& key, const std::string& inputs, const LoadRow& row);
-  // Empty when there is none. Rows by shape, batch, precision.
-  Result<LoadTable> Get(const TableKey& key) const;
+  // Empty when there is none. Rows by shape, batch, precision. `beside`: only rows that stand in a sweep with such inputs (InputsStand());
+  // empty: all. A table counts as made up from the signature if one of its rows is.
+  Result<LoadTable> Get(const TableKey& key, std::string_view beside = {}) const;
   // Every table of the model (all models: ""), newest row first.
   Result<std::vector<LoadTable>> All(const std::string& model) const;
   Status Remove(const TableKey& key);
@@ -62,7 +64,8 @@ class LoadTableStore {
   Status Prepare(bool* damaged);
   Status Exec(const char* sql) const;
   Result<std::vector<LoadTable>> Query(const std::string& where,
-                                       const std::vector<std::string>& values) const;
+                                       const std::vector<std::string>& values,
+                                       std::string_view beside = {}) const;
 
   sqlite3* const db_;
   const bool on_disk_;

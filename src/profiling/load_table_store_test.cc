@@ -101,6 +101,19 @@ TEST_F(LoadTableStoreTest, ACellIsReplacedAndKeysAreNeverMixed) {
   EXPECT_THAT(store->Get(other)->rows, SizeIs(1));
 }
 
+TEST_F(LoadTableStoreTest, ARowOfSamplesDoesNotMakeThoseBesideItSampled) {
+  auto store = Open();
+  for (const int batch : {1, 2, 4})
+    ASSERT_TRUE(store->Put(key_, "signature", Row(batch, 100)).ok());
+  ASSERT_TRUE(store->Put(key_, "samples", Row(1, 200)).ok());
+  EXPECT_EQ(store->Get(key_)->inputs, "signature");
+  const auto sampled = store->Get(key_, "samples");
+  EXPECT_EQ(sampled->inputs, "samples");
+  ASSERT_THAT(sampled->rows, SizeIs(1));
+  EXPECT_EQ(sampled->rows[0].batch_us, 200);
+  EXPECT_THAT(store->Get(key_, "signature")->rows, SizeIs(3));
+}
+
 TEST_F(LoadTableStoreTest, DamageAnywhereIsAWarningAndAWorkingStore) {
   {
     auto store = Open();

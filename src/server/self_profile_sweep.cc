@@ -177,12 +177,11 @@ Result<RowPool> SelfProfile::RowsFor(const ModelConfig& config, const Signature&
 
 void SelfProfile::TakeKept(const TableKey& key, const std::string& inputs, SweepPlan* plan) {
   const std::lock_guard lock(store_mutex_);
-  const auto kept = store_->Get(key);
+  const auto kept = store_->Get(key, inputs);
   if (!kept.ok()) {
     if (!std::exchange(told_unwritable_, true)) LogWarning("{}", kept.status().message());
     return;
   }
-  if (!InputsStand(kept->inputs, inputs)) return;
   for (const LoadRow& row : kept->rows) plan->Record(row);
 }
 
