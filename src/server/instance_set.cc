@@ -158,6 +158,7 @@ void InstanceSet::OnEnded(Slot& slot, const std::string& how) {
 }
 
 void InstanceSet::Trouble(Slot& slot, InstanceTrouble trouble) {
+  trouble.id = slot.id;
   Publish();
   // Before the owner is told, which may end the set: then the alarm goes too.
   slot.restart->Set(clock_.Now() + trouble.pause);
@@ -216,8 +217,12 @@ void InstanceSet::Adopt(std::shared_ptr<const InstanceForm> form,
 }
 
 void InstanceSet::Balance() {
-  if (ended_ || form_ == nullptr || !proven_) return;
+  if (ended_ || form_ == nullptr) return;
   EndSurplus();
+  if (!proven_) {
+    if (wanted_ > 0 && count() == 0) AddSlot(form_);
+    return;
+  }
   ReplaceOld();
   const bool replacing = Count(/*of_current_form=*/false) > 0;
   const auto is_coming = [this](const auto& slot) {
@@ -309,6 +314,13 @@ int InstanceSet::count() const {
 int InstanceSet::starting() const {
   return static_cast<int>(std::ranges::count_if(slots_, [](const auto& slot) {
     return slot->state != Slot::State::kEnding && slot->state != Slot::State::kReady;
+  }));
+}
+
+int InstanceSet::loading() const {
+  return static_cast<int>(std::ranges::count_if(slots_, [](const auto& slot) {
+    return slot->state == Slot::State::kStarting && slot->worker != nullptr &&
+           slot->policy.useless_ends() < RestartPolicy::kLoadAttempts;
   }));
 }
 

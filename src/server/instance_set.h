@@ -37,6 +37,7 @@ struct InstanceTrouble {
     kRefused,     // the engine does not take the model: `why`
     kEnded        // `how` it ended
   };
+  int id = 0;  // the slot's
   Kind kind = Kind::kEnded;
   Status why;
   std::string how;
@@ -94,6 +95,7 @@ class InstanceSet {
   int wanted() const { return wanted_; }
   int count() const;     // slots that stay, of any form, up or not
   int starting() const;  // of them, not ready
+  int loading() const;   // of those, with a worker whose like did not end again and again
   int ending() const;    // besides them
   const std::shared_ptr<const InstanceForm>& form() const { return form_; }
   // From a worker's start to the first batch that it could take, of the current form: mean with weight 1/2. Zero: not known.

@@ -155,6 +155,22 @@ TEST_F(InstanceSetTest, OthersStartOnceTheFirstHasShownThatTheModelLoads) {
   EXPECT_EQ(set.starts(), 3u);
 }
 
+TEST_F(InstanceSetTest, OneThatNeverCameUpIsNotTriedWhileNoneIsWanted) {
+  may_start = Unavailable("others have it");
+  set.Start(Form("a"));
+  EXPECT_EQ(troubles.size(), 1u);
+  set.SetWanted(0);
+  EXPECT_EQ(Slots(), "");
+  clock.Advance(1min);
+  Play();
+  EXPECT_EQ(set.starts(), 1u);
+  may_start = Status::Ok();
+  set.SetWanted(2);
+  EXPECT_EQ(Slots(), "a:starting");
+  Play();
+  EXPECT_EQ(Slots(), "a:ready a:ready");
+}
+
 TEST_F(InstanceSetTest, FewerAreWantedThenNoneThenSomeAgain) {
   set.Start(Form("a"));
   set.SetWanted(3);
