@@ -325,6 +325,13 @@ void ModelVersion::Ready(const Status& status) {
 
 void ModelVersion::OnTrouble(const InstanceTrouble& trouble) {
   using Kind = InstanceTrouble::Kind;
+  if (trouble.id >= kDeviceIds) {
+    // Calls wait for instances on the processor.
+    if (trouble.kind == Kind::kNotStarted)
+      LogWarning("model '{}': no instance on an accelerator: {}", config_.name,
+                 trouble.why.message());
+    return;
+  }
   if (on_ready_) {
     if (trouble.kind != Kind::kEnded) return Ready(trouble.why);
     if (trouble.useless_ends >= RestartPolicy::kLoadAttempts) {
@@ -336,6 +343,9 @@ void ModelVersion::OnTrouble(const InstanceTrouble& trouble) {
     LogError("model '{}': a worker could not be started: {}", config_.name, trouble.why.ToString());
   }
   if (up() > 0 || trouble.pause < RestartPolicy::kTooLong) return;
+  // Another may come up: it loads, or is started in this turn.
+  const bool comes = instances_.loading() > 0 || (on_device_ && on_device_->loading() > 0);
+  if (comes || instances_.count() < instances_.wanted()) return;
   at_rest_ = false;
   dispatcher_->SetUnavailable(
       trouble.kind == Kind::kNotStarted

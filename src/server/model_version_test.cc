@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/format.h"
 #include "net/io_loop.h"
 
 namespace evenkeel {
@@ -55,6 +56,21 @@ struct Call final : InferCall {
   int answers = 0;
 };
 
+// Starts processes, but not the one that is to fail.
+class FlakyRuntime final : public Runtime {
+ public:
+  Rung rung() const override { return runtime_->rung(); }
+  Result<std::unique_ptr<WorkerProcess>> Start(const WorkerSpec& spec) override {
+    if (fails_in-- == 0) return Unavailable("no more processes");
+    return runtime_->Start(spec);
+  }
+
+  std::atomic<int> fails_in{-1};  // starts before the one that fails; below 0: none does
+
+ private:
+  const std::unique_ptr<Runtime> runtime_ = MakeProcessRuntime();
+};
+
 class ModelVersionTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -65,7 +81,7 @@ class ModelVersionTest : public ::testing::Test {
     std::filesystem::create_directories(folder);
     loop = IoLoop::Create("test").value();
     loop->Start();
-    runtime = MakeProcessRuntime();
+    runtime = std::make_unique<FlakyRuntime>();
     sampler = Sampler::Create({});
     node = std::make_unique<NodeScheduler>(policy::MakeNodePolicy("auto").value(), 2, false, *loop,
                                            SteadyClock::Instance());
@@ -108,7 +124,6 @@ class ModelVersionTest : public ::testing::Test {
   }
 
   void Serve(const std::string& engine, const std::string& path) {
-    ModelConfig config;
     config.name = "m";
     config.engine = engine;
     config.path = path;
@@ -199,13 +214,15 @@ class ModelVersionTest : public ::testing::Test {
     EXPECT_EQ(static_cast<uint64_t>(load->sent), version->Stats().success.count);
   }
 
+  ModelConfig config;
   Duration keep_alive = 5min;
   std::filesystem::path folder;
   std::unique_ptr<IoLoop> loop;
-  std::unique_ptr<Runtime> runtime;
+  std::unique_ptr<FlakyRuntime> runtime;
   std::unique_ptr<Sampler> sampler;
   std::unique_ptr<NodeScheduler> node;
   std::unique_ptr<InstanceKeeper> keeper;
+  std::unique_ptr<Accelerators> accelerators;
   std::unique_ptr<ServingContext> context;
   std::shared_ptr<ModelVersion> version;
 };
@@ -260,6 +277,39 @@ TEST_F(ModelVersionTest, AtRestItHasNoInstanceAndTheNextCallsAreHeldAndAnswered)
   }
   EXPECT_EQ(version->InstancesNow().starts, 4u);
   EXPECT_GT(version->InstancesNow().start_up, Duration::zero());
+}
+
+TEST_F(ModelVersionTest, HeldCallsAreAnsweredThoughOneOfItsInstancesCannotBeStarted) {
+  keep_alive = 50ms;
+  config.instances = 3;
+  ServeFake(kEcho);
+  for (const int before : {0, 1, 2}) {
+    ASSERT_TRUE(Await([&] { return version->at_rest() && version->Instances().empty(); }));
+    runtime->fails_in = before;
+    Call call({1, 2, 3, 4});
+    version->Infer(&call);
+    call.Wait();
+    EXPECT_EQ(call.got, call.values) << call.status.ToString();
+  }
+}
+
+TEST_F(ModelVersionTest, AnAcceleratorThatOthersHaveKeepsNobodyFromTheProcessor) {
+  accelerators = std::make_unique<Accelerators>(
+      ParseEmulatedGpu("4c/1GiB,a=2ms,c=50us,m0=1MiB,serial=0,host=1").value(), "");
+  accelerators->Find();
+  const auto taken = accelerators->Take({4, int64_t{1} << 30});
+  ASSERT_TRUE(taken.ok());
+  context->accelerators = accelerators.get();
+  config.device = DeviceClass::kAuto;
+  keep_alive = 50ms;
+  ServeFake(kEcho);
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(Await([&] { return version->at_rest() && version->Instances().empty(); }));
+    Call call({1, 2, 3, 4});
+    version->Infer(&call);
+    call.Wait();
+    EXPECT_EQ(call.got, call.values) << call.status.ToString();
+  }
 }
 
 }  // namespace
