@@ -234,7 +234,7 @@ void InstanceSet::Balance() {
     if (replacing && std::ranges::any_of(slots_, is_coming)) break;
     AddSlot(form_);
   }
-  if (!replacing) TellAdopted(Status::Ok());
+  if (!replacing && old_form_ == nullptr) TellAdopted(Status::Ok());
 }
 
 void InstanceSet::EndSurplus() {

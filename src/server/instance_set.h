@@ -81,8 +81,8 @@ class InstanceSet {
   void Start(std::shared_ptr<const InstanceForm> form);
   // How many there are to be of the current form, >= 0.
   void SetWanted(int wanted);
-  // Instances are of `form` from now on. `done` (may be empty) is called once: ok when none of the old ones gets
-  // batches any more, or why the old form stays. A further Adopt() before that ends the first with kUnavailable.
+  // Instances are of `form` from now on. `done` (may be empty) is called once: ok when one of them was ready and none of the
+  // old ones gets batches any more (at rest: not before the next start), or why the old form stays. A further Adopt() before that ends the first with kUnavailable.
   void Adopt(std::shared_ptr<const InstanceForm> form, std::function<void(Status)> done);
   // The dispatcher says so.
   void OnWarm(int id);

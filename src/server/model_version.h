@@ -63,7 +63,7 @@ class ModelVersion final : public ServedModel,
   // Answers what was accepted, then ends the workers. `on_stopped` is called once, on the loop. Call once.
   void Stop(std::function<void()> on_stopped);
   // Its instances are to be of `form` from now on: those are started and warmed, then those of the former form end one after the
-  // other; no request is dropped. At rest, or before Start(), the next start uses it. `done` (may be empty) is called once, on the loop: ok, or why
+  // other; no request is dropped. At rest, or before Start(), the next start uses it. `done` (may be empty) is called once, on the loop: ok (at rest: once that start has shown it), or why
   // the former form stays (no such instance could be had, or the model was stopped). On the loop.
   void Adopt(InstanceForm form, std::function<void(Status)> done = {});
   // Hastens Stop(): what still waits is answered kUnavailable.
