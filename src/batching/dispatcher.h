@@ -225,7 +225,7 @@ class Dispatcher final : private NodeScheduler::Member {
   ModelStats stats_;
   Status unavailable_;
   bool draining_ = false;
-  bool starved_ = false;     // on_starved was called
+  bool starved_ = false;     // on_starved was called for what waits
   bool was_usable_ = false;  // some instance has been warm: the signature is final
   std::function<void()> drained_;
   uint64_t next_batch_ = 1;

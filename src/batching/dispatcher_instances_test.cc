@@ -160,6 +160,19 @@ TEST_F(DispatcherInstancesTest, SaysOnceThatSomethingWaitsAndNobodyCouldRunIt) {
   EXPECT_TRUE(d->Right());
 }
 
+TEST_F(DispatcherInstancesTest, SaysItAgainWhenWhatWaitedIsGoneAndNobodyCame) {
+  auto late = Send(1, clock.Now() + 20ms);
+  EXPECT_EQ(starved, 1);
+  clock.Advance(21ms);
+  loop.RunPosted();
+  ASSERT_EQ(late->answers, 1);
+  auto next = Send(2);
+  EXPECT_EQ(starved, 2);
+  Up(0);
+  while (Running(0) > 0) Finish(0);
+  EXPECT_TRUE(next->Right());
+}
+
 TEST_F(DispatcherInstancesTest, ARetiredInstanceDoesNotCountAsOneThatCouldRunWhatWaits) {
   Up(0);
   auto running = Send(1);

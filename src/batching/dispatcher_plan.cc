@@ -62,6 +62,7 @@ void Dispatcher::TellRetired(Instance& instance, Actions* actions) {
 void Dispatcher::TellStarved(Actions* actions) {
   const auto stays = [](const auto& instance) { return !instance->retired; };
   const bool waits = !queue_.empty() || !retries_.empty();
+  if (!waits) starved_ = false;
   if (starved_ || !waits || !options_.on_starved || std::ranges::any_of(instances_, stays)) return;
   starved_ = true;
   actions->calls.push_back(options_.on_starved);
