@@ -15,6 +15,21 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// Decides as another does, and keeps what it was told of the model.
+class Watching final : public policy::NodePolicy {
+ public:
+  explicit Watching(int* max_batch) : max_batch_(max_batch) {}
+  policy::Decision Decide(const policy::NodeView& view, Time now) override {
+    *max_batch_ = view.models[0].max_batch;
+    return inner_->Decide(view, now);
+  }
+  std::string_view name() const override { return inner_->name(); }
+
+ private:
+  int* const max_batch_;
+  const std::unique_ptr<policy::NodePolicy> inner_ = policy::MakeNodePolicy("gated-greedy").value();
+};
+
 class DispatcherInstancesTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -39,12 +54,12 @@ class DispatcherInstancesTest : public ::testing::Test {
   }
 
   // A worker that has loaded; and warmed.
-  void Attach(int id, int threads = 1) {
+  void Attach(int id, int threads = 1, int max_rows = 0) {
     channels[id] = std::make_unique<FakeChannel>();
-    dispatcher->Attach(id, channels[id].get(), threads);
+    dispatcher->Attach(id, channels[id].get(), threads, max_rows);
   }
-  void Up(int id, int threads = 1) {
-    Attach(id, threads);
+  void Up(int id, int threads = 1, int max_rows = 0) {
+    Attach(id, threads, max_rows);
     while (!channels[id]->submitted.empty()) Finish(id);
   }
   void Gone(int id) {
@@ -72,7 +87,8 @@ class DispatcherInstancesTest : public ::testing::Test {
   Duration compute = 1ms;
   ManualClock clock;
   FakeEventLoop loop{clock};
-  NodeScheduler node{policy::MakeNodePolicy("gated-greedy").value(), 2, false, loop, clock};
+  int max_batch = 0;  // as the node's policy sees it
+  NodeScheduler node{std::make_unique<Watching>(&max_batch), 2, false, loop, clock};
   std::map<int, std::unique_ptr<FakeChannel>> channels;
   std::vector<int> warmed;
   int starved = 0;
@@ -243,6 +259,24 @@ TEST_F(DispatcherInstancesOfANodeTest, NeverRunsMoreThreadsThanCoresWhateverTheI
     if (Running(id) > 0) Finish(id);
   }
   for (const auto& call : calls) EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherInstancesOfANodeTest, TheLargestBatchIsThatOfTheInstancesThereAre) {
+  Up(0);
+  EXPECT_EQ(max_batch, 8);
+  Up(1, 1, 2);
+  EXPECT_EQ(max_batch, 8);
+  dispatcher->Retire(0, [] {});
+  auto call = Send(1);
+  EXPECT_EQ(max_batch, 2);
+  while (Running(1) > 0) Finish(1);
+  EXPECT_TRUE(call->Right());
+  Gone(1);
+  call = Send(2);
+  EXPECT_EQ(max_batch, 2);  // nobody knows better
+  Up(2);
+  while (Running(2) > 0) Finish(2);
+  EXPECT_TRUE(call->Right());
 }
 
 }  // namespace

@@ -32,6 +32,7 @@ void Dispatcher::PublishToNode(Time now) {
     snapshot.objective = Objective();
     snapshot.device = options_.device;
     snapshot.draining = draining_;
+    int most = 0, device_most = 0;
     for (const auto& instance : instances_) {
       if (instance->channel == nullptr) continue;
       policy::InstanceView view;
@@ -42,10 +43,11 @@ void Dispatcher::PublishToNode(Time now) {
       view.busy_until = now + RemainingOf(*instance, now);
       snapshot.instances.push_back(view);
       snapshot.ids.push_back(instance->id);
-      int& most =
-          instance->device == DeviceClass::kGpu ? snapshot.device_max_batch : snapshot.max_batch;
-      if (instance->usable) most = std::max(most, MaxRows(*instance));
+      int& most_of = instance->device == DeviceClass::kGpu ? device_most : most;
+      if (instance->usable) most_of = std::max(most_of, MaxRows(*instance));
     }
+    if (most > 0) snapshot.max_batch = most;
+    if (device_most > 0) snapshot.device_max_batch = device_most;
     const int most_rows = std::max(snapshot.max_batch, snapshot.device_max_batch);
     // Retries are run first, and by the dispatcher itself.
     if (!gated_ || !retries_.empty()) return;

@@ -44,7 +44,7 @@ class NodeScheduler {
     virtual void StartBatch(const Start& start) = 0;
   };
 
-  // What a member has. Filled anew at each Publish().
+  // What a member has. Filled anew at each Publish(); `max_batch` of a class without a usable instance stays that of the last.
   struct Snapshot {
     std::vector<policy::LaneView> lanes;
     std::vector<policy::InstanceView> instances;
