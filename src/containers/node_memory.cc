@@ -13,15 +13,16 @@ namespace evenkeel {
 namespace {
 
 // "MemAvailable:    1234 kB", with a tab in /proc/PID/status.
-int64_t KibOf(std::string_view meminfo, std::string_view key) {
+std::optional<int64_t> BytesOf(std::string_view meminfo, std::string_view key) {
   for (const std::string_view line : Split(meminfo, '\n')) {
     if (!line.starts_with(key)) continue;
     const size_t digits = line.find_first_of("0123456789", key.size());
-    if (digits == std::string_view::npos) return 0;
+    if (digits == std::string_view::npos) return std::nullopt;
     const auto value = Number(line.substr(digits, line.find(' ', digits) - digits));
-    return value ? static_cast<int64_t>(*value) : 0;
+    if (value) return static_cast<int64_t>(*value) * 1024;
+    return std::nullopt;
   }
-  return 0;
+  return std::nullopt;
 }
 
 // What a group may still take; nothing where it has no limit.
@@ -51,7 +52,7 @@ std::string Slurp(const char* path) {
 }  // namespace
 
 NodeMemory MemoryOf(std::string_view meminfo, const CgroupHost* host) {
-  NodeMemory memory{KibOf(meminfo, "MemTotal:") * 1024, KibOf(meminfo, "MemAvailable:") * 1024};
+  NodeMemory memory{BytesOf(meminfo, "MemTotal:").value_or(0), BytesOf(meminfo, "MemAvailable:")};
   if (host == nullptr) return memory;
   for (std::string up = host->OwnFolder("memory");
        !up.empty() && host->files().Exists(up + "/cgroup.procs");
@@ -60,7 +61,7 @@ NodeMemory MemoryOf(std::string_view meminfo, const CgroupHost* host) {
     const auto left = LeftIn(*host, up, &most);
     if (!left) continue;
     memory.total_bytes = std::min(memory.total_bytes, most);
-    memory.free_bytes = std::min(memory.free_bytes, *left);
+    memory.free_bytes = std::min(memory.free_bytes.value_or(*left), *left);
   }
   return memory;
 }
@@ -68,7 +69,7 @@ NodeMemory MemoryOf(std::string_view meminfo, const CgroupHost* host) {
 int64_t HeldMemory(pid_t pid) {
   if (pid <= 0) return 0;
   const std::string status = Slurp(("/proc/" + std::to_string(pid) + "/status").c_str());
-  return (KibOf(status, "RssAnon:") + KibOf(status, "RssShmem:")) * 1024;
+  return BytesOf(status, "RssAnon:").value_or(0) + BytesOf(status, "RssShmem:").value_or(0);
 }
 
 NodeMemoryGauge::NodeMemoryGauge() {

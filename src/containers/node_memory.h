@@ -1,7 +1,7 @@
 // How much memory this machine, or the control group that the daemon lives in, has and could give now.
 //
 // Contract: `free_bytes` is what could be used without swapping: the kernel's MemAvailable, or less where a control group of the daemon or one
-//   above it has less left (page cache that can be dropped counts as left). 0 where the kernel does not tell.
+//   above it has less left (page cache that can be dropped counts as left). Where the kernel does not tell, `total_bytes` is 0 and `free_bytes` empty.
 // Thread-safety: thread-safe. Source: A13 (headroom).
 #pragma once
 
@@ -17,7 +17,7 @@ namespace evenkeel {
 
 struct NodeMemory {
   int64_t total_bytes = 0;
-  int64_t free_bytes = 0;
+  std::optional<int64_t> free_bytes;
 };
 
 // `meminfo`: the text of /proc/meminfo. `host`: null where there are no control groups.

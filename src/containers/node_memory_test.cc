@@ -20,7 +20,9 @@ TEST(NodeMemoryTest, WithoutGroupsTheKernelsFiguresCount) {
   const NodeMemory memory = MemoryOf(kMeminfo, nullptr);
   EXPECT_EQ(memory.total_bytes, 8192 * kMiB);
   EXPECT_EQ(memory.free_bytes, 4096 * kMiB);
-  EXPECT_EQ(MemoryOf("garbage", nullptr).free_bytes, 0);
+  EXPECT_EQ(MemoryOf("MemAvailable: 0 kB\n", nullptr).free_bytes, 0);
+  for (const char* unreadable : {"", "garbage", "MemAvailable: all\n"})
+    EXPECT_FALSE(MemoryOf(unreadable, nullptr).free_bytes) << unreadable;
 }
 
 TEST(NodeMemoryTest, TheTightestGroupAboveBindsAndCacheCountsAsFree) {
@@ -54,8 +56,9 @@ TEST(NodeMemoryTest, WhatAProcessHoldsGrowsWithIt) {
 TEST(NodeMemoryTest, ThisMachineHasSome) {
   const NodeMemory memory = NodeMemoryGauge().Read();
   EXPECT_GT(memory.total_bytes, 64 * kMiB);
-  EXPECT_GT(memory.free_bytes, 0);
-  EXPECT_LE(memory.free_bytes, memory.total_bytes);
+  ASSERT_TRUE(memory.free_bytes);
+  EXPECT_GT(*memory.free_bytes, 0);
+  EXPECT_LE(*memory.free_bytes, memory.total_bytes);
 }
 
 }  // namespace

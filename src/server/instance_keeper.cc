@@ -4,6 +4,11 @@
 #include <utility>
 
 namespace evenkeel {
+namespace {
+
+constexpr int64_t kPlenty = int64_t{1} << 60;  // bytes
+
+}  // namespace
 
 InstanceKeeper::InstanceKeeper(Options options, EventLoop& loop, const Clock& clock)
     : options_(std::move(options)),
@@ -41,7 +46,8 @@ void InstanceKeeper::Round() {
            now - view.last_request < kQuietRound;
   }
   const auto plans = policy::PlanInstances(
-      views, {options_.cores, options_.free_memory(), options_.headroom_bytes}, now);
+      views, {options_.cores, options_.free_memory().value_or(kPlenty), options_.headroom_bytes},
+      now);
   Time next = now + (work ? kRound : kQuietRound);
   for (size_t i = 0; i < plans.size(); ++i) {
     next = std::min(next, std::max(plans[i].next, now + kRound / 10));

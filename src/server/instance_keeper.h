@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/clock.h"
@@ -35,8 +36,9 @@ class InstanceKeeper {
 
   struct Options {
     double cores = 1;
-    int64_t headroom_bytes = 0;            // of memory, to be left free
-    std::function<int64_t()> free_memory;  // bytes, now
+    int64_t headroom_bytes = 0;  // of memory, to be left free
+    // Bytes, now. Empty: not known, and memory decides nothing in that round.
+    std::function<std::optional<int64_t>()> free_memory;
   };
 
   InstanceKeeper(Options options, EventLoop& loop, const Clock& clock);

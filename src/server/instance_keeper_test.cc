@@ -40,7 +40,7 @@ class InstanceKeeperTest : public ::testing::Test {
 
   ManualClock clock;
   FakeEventLoop loop{clock};
-  int64_t free_bytes = 4096 * kMiB;
+  std::optional<int64_t> free_bytes = 4096 * kMiB;
   InstanceKeeper keeper{{2, 256 * kMiB, [this] { return free_bytes; }}, loop, clock};
   FakeModel model;
 };
@@ -100,6 +100,18 @@ TEST_F(InstanceKeeperTest, KeepsTheHeadroomFree) {
   EXPECT_TRUE(model.told.no_room);
   free_bytes = 800 * kMiB;
   Pass(1s);
+  EXPECT_EQ(model.told.wanted, 1);
+  keeper.Leave(&model);
+}
+
+TEST_F(InstanceKeeperTest, MemoryThatIsNotKnownEndsAndRefusesNothing) {
+  model.view.memory_bytes = 500 * kMiB;
+  model.view.since = clock.Now();
+  free_bytes.reset();
+  keeper.Join(&model);
+  loop.RunPosted();
+  EXPECT_EQ(model.told.wanted, 1);
+  Pass(5s);
   EXPECT_EQ(model.told.wanted, 1);
   keeper.Leave(&model);
 }
