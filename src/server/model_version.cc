@@ -276,6 +276,7 @@ policy::InstancesView ModelVersion::Look(Time /*now*/) {
   view.memory_bytes = held_by_one_;
   view.up = instances_.up();
   view.starting = instances_.starting();
+  view.successors = std::max(0, instances_.count() - instances_.wanted());
   view.ending = instances_.ending();
   view.last_request = demand.load.last_arrival;
   view.since = serves_since_;

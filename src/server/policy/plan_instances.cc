@@ -208,7 +208,7 @@ std::vector<InstancesPlan> PlanInstances(std::span<const InstancesView> models,
     Draft& d = drafts[i];
     d.model = &m;
     d.plan = &plans[i];
-    d.current = m.up + m.starting;
+    d.current = m.up + m.starting - m.successors;
     d.least = m.min_pinned ? m.min_instances : 0;
     d.at_rest =
         !m.waits && (m.last_request == Time{} || now - m.last_request >= kRest + m.start_up);

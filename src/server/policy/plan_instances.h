@@ -42,6 +42,7 @@ struct InstancesView {
   int64_t memory_bytes = 0;  // of an instance, as measured or as its shape allows; 0: not known
   int up = 0;                // instances that serve
   int starting = 0;          // on their way: loading, warming, or waiting to be started again
+  int successors = 0;        // of both, how many are there beside those whose place they take
   int ending = 0;            // their memory is not free yet
   Time last_request{};       // Time{}: never
   Time

@@ -56,6 +56,17 @@ TEST(PlanInstancesTest, NeverMoreThanFitTheCoresButOneAlways) {
   EXPECT_EQ(Plan(model).wanted, 1);
 }
 
+TEST(PlanInstancesTest, AnExchangeOfFormsIsNoReasonForMore) {
+  InstancesView model = Model();
+  model.up = 2;
+  model.starting = 1;
+  model.rate_rps = 150;
+  model.peak_rps = 390;
+  EXPECT_EQ(Plan(model).wanted, 3);
+  model.successors = 1;
+  EXPECT_EQ(Plan(model).wanted, 2);
+}
+
 TEST(PlanInstancesTest, GoesUpAtOnceAndDownOnlyWhenThePeakOfLateIsGone) {
   InstancesView model = Model();
   model.up = 4;
