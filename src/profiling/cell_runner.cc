@@ -183,7 +183,8 @@ Result<Signature> ContainerCells::Probe() {
   EK_RETURN_IF_ERROR(InStint(
       [&]() -> Status {
         std::optional<Fate> fate;
-        auto worker = CellWorker::Start(OptionsFor(std::nullopt, Precision::kF32), runtime_, &fate);
+        auto worker = CellWorker::Start(OptionsFor(std::nullopt, Precision::kF32), runtime_, &fate,
+                                        &retired_core_s_);
         if (!worker.ok()) return worker.status().Annotate("model '" + options_.model.name + "'");
         engine_ = (*worker)->model().engine;
         signature = ResolveSignature(options_.model, (*worker)->model().signature);
@@ -209,7 +210,8 @@ Status ContainerCells::Prepare(const Cell& cell, std::optional<Fate>* fate) {
   Retire(std::move(worker_));
   return InStint(
       [&]() -> Status {
-        auto worker = CellWorker::Start(OptionsFor(cell.shape, cell.precision), runtime_, fate);
+        auto worker = CellWorker::Start(OptionsFor(cell.shape, cell.precision), runtime_, fate,
+                                        &retired_core_s_);
         if (!worker.ok()) return worker.status();
         worker_ = std::move(*worker);
         used_.fill(0);
@@ -424,7 +426,8 @@ Result<std::vector<std::vector<double>>> ContainerCells::Outputs(CellWorker& wor
 Status ContainerCells::CompareOutputs() {
   if (!f32_outputs_) {
     std::optional<Fate> fate;
-    auto worker = CellWorker::Start(OptionsFor(std::nullopt, Precision::kF32), runtime_, &fate);
+    auto worker = CellWorker::Start(OptionsFor(std::nullopt, Precision::kF32), runtime_, &fate,
+                                    &retired_core_s_);
     if (!worker.ok()) return worker.status();
     auto outputs = Outputs(**worker);
     Retire(std::move(*worker));

@@ -28,6 +28,7 @@ class Gate final : public StintGate {
     EXPECT_TRUE(inside_);
     inside_ = false;
     longest = std::max(longest, stint.wall);
+    core_s += stint.core_s;
     const bool keep = !throw_away || ++ends_ % 2 == 0;
     if (keep) kept += stint.wall;
     return keep;
@@ -36,6 +37,7 @@ class Gate final : public StintGate {
   int begins = 0, cancel_after = -1;
   bool throw_away = false;
   Duration longest{}, kept{};
+  double core_s = 0;
 
  private:
   bool inside_ = false;
@@ -114,6 +116,18 @@ TEST_F(CellRunnerTest, AGateThatOpensNoMoreEndsTheCell) {
   gate.cancel_after = 4;
   gate_ = &gate;
   EXPECT_EQ(Run(4).status().code(), Code::kCancelled);
+}
+
+TEST_F(CellRunnerTest, CoreTimeOfALoadThatFailsIsTold) {
+  const fs::path worker = folder_ / "evenkeel-worker-fake";
+  std::ofstream(worker) << "#!/bin/sh\ni=0\nwhile [ $i -lt 50000 ]; do i=$((i+1)); done\n";
+  fs::permissions(worker, fs::perms::owner_all);
+  Gate gate;
+  CellRunnerOptions options = CellsOf(model_, folder_.string(), "");
+  options.gate = &gate;
+  ContainerCells cells(std::move(options), *runtime_);
+  EXPECT_FALSE(cells.Probe().ok());
+  EXPECT_GT(gate.core_s, 0.002);
 }
 
 }  // namespace

@@ -24,7 +24,8 @@ Time Now() { return SteadyClock::Instance().Now(); }
 }  // namespace
 
 Result<std::unique_ptr<CellWorker>> CellWorker::Start(const CellWorkerOptions& options,
-                                                      Runtime& runtime, std::optional<Fate>* fate) {
+                                                      Runtime& runtime, std::optional<Fate>* fate,
+                                                      double* lost_core_s) {
   auto channel = ipc::Channel::Create(options.layout);
   if (!channel.ok()) return channel.status();
   const ipc::WorkerFds fds = (*channel)->worker_fds();
@@ -40,8 +41,9 @@ Result<std::unique_ptr<CellWorker>> CellWorker::Start(const CellWorkerOptions& o
   worker->cancel_fd_ = options.cancel_fd;
   const Status loaded = worker->Load(options);
   *fate = worker->fate_;
-  if (!loaded.ok()) return loaded;
-  return worker;
+  if (loaded.ok()) return worker;
+  *lost_core_s += worker->Usage().cpu_s.value_or(0);
+  return loaded;
 }
 
 CellWorker::~CellWorker() = default;

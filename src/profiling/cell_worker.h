@@ -40,9 +40,11 @@ struct Fate {
 class CellWorker {
  public:
   // Loading ended otherwise than well: `fate` is set where that is a result (killed, too slow, died), and the status is kUnavailable;
-  // else the engine's own refusal or a failure to start, for which no other cell need be tried.
+  // else the engine's own refusal or a failure to start, for which no other cell need be tried. The core time of a worker that is
+  // not returned is added to `lost_core_s`.
   static Result<std::unique_ptr<CellWorker>> Start(const CellWorkerOptions& options,
-                                                   Runtime& runtime, std::optional<Fate>* fate);
+                                                   Runtime& runtime, std::optional<Fate>* fate,
+                                                   double* lost_core_s);
   ~CellWorker();
 
   const LoadedModel& model() const { return model_; }
