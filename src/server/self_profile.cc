@@ -36,6 +36,10 @@ bool Moved(double before, double now) {
   return std::abs(now - before) > kForecastMoved * before;
 }
 
+bool SameWorkers(const InstanceForm& a, const InstanceForm& b) {
+  return a.shape == b.shape && a.threads == b.threads && a.precision == b.precision;
+}
+
 // The table's key names the rung that measured: `none` measures as `process` does.
 Rung MeasuringRung(Rung rung) { return std::max(rung, Rung::kProcess); }
 
@@ -292,7 +296,7 @@ void SelfProfile::Decide(const EntryPtr& entry, ProfiledModel& model, Time now) 
     const bool due =
         now - entry->decided >= kDecideEvery &&
         (Moved(entry->decided_rate, rate) || entry->decided_objective != query.objective);
-    const bool again = !entry->adoption_failure.empty() && now >= entry->adopt_again;
+    const bool again = entry->adopt_again != Time{} && now >= entry->adopt_again;
     if (entry->adopting || !(entry->redecide || !entry->decision || due || again)) return;
     query.current = entry->current;
     query.least_memory = entry->least_memory;
@@ -317,14 +321,16 @@ void SelfProfile::Adopt(const EntryPtr& entry, ProfiledModel& model, Time now) {
   {
     const std::lock_guard lock(mutex_);
     const FormDecision& decision = *entry->decision;
-    if (!decision.cell || !decision.adoption.change || now < entry->adopt_again) return;
+    if (now >= entry->adopt_again) entry->adopt_again = {};
+    // A failure counts as long as what failed is wanted.
+    if (!decision.cell || !decision.adoption.change) return entry->adoption_failure.clear();
+    if (entry->adopt_again != Time{}) return;
     cell = *decision.cell;
     form = FormOf(
         cell, TimesOn(decision.rows, cell),
         fmt::format("{}, batch {}: {}", ShapeText(cell.shape), cell.batch, decision.choice.why));
-    // Another batch size on the same shape needs no other workers.
-    restart = !entry->current || entry->current->shape != cell.shape ||
-              entry->current->precision != cell.precision;
+    // Another batch size on the same shape needs no other workers; nor does another shape where nothing holds them to it.
+    restart = !entry->current || !SameWorkers(FormOf(*entry->current, {}, {}), form);
     if (restart && entry->current && now - entry->restarted < kSettle) {
       entry->redecide = true;
       return;
