@@ -387,12 +387,9 @@ void SelfProfile::KeepChoices() {
   }
 }
 
-SelfProfile::View SelfProfile::ViewOf(const ProfiledModel& model) const {
+SelfProfile::View SelfProfile::ViewOf(const ProfiledModel& model, bool details) const {
   View view;
-  {
-    const std::lock_guard lock(store_mutex_);
-    view.on_disk = store_ != nullptr && store_->on_disk();
-  }
+  view.on_disk = store_ != nullptr && store_->on_disk();
   if (!options_.enabled) {
     view.why = "the server runs with 'profiling: off'";
     return view;
@@ -409,8 +406,10 @@ SelfProfile::View SelfProfile::ViewOf(const ProfiledModel& model) const {
   view.cells_expected = entry.cells_expected;
   view.cells = entry.cells;
   view.inputs = entry.inputs;
-  view.table = entry.rows;
-  view.decision = entry.decision;
+  if (details) {
+    view.table = entry.rows;
+    view.decision = entry.decision;
+  }
   view.adopted = entry.current;
   view.adopted_why = entry.adopted_why;
   view.adoption_failure = entry.adoption_failure;

@@ -92,7 +92,8 @@ class SelfProfile {
     int times_measured = 0;  // complete sweeps since the start
     bool on_disk = true;
   };
-  View ViewOf(const ProfiledModel& model) const;
+  // Does not wait for the disk. `details`: also `table` and `decision`, which are large.
+  View ViewOf(const ProfiledModel& model, bool details = true) const;
   // Core time that measuring has taken so far.
   double core_seconds() const;
 
@@ -143,7 +144,7 @@ class SelfProfile {
   Models models_;
 
   mutable std::mutex store_mutex_;
-  std::unique_ptr<LoadTableStore> store_;  // guarded by store_mutex_
+  std::unique_ptr<LoadTableStore> store_;  // its work on the disk is guarded by store_mutex_
   bool told_unwritable_ = false;           // guarded by store_mutex_
 
   mutable std::mutex mutex_;  // guards what follows, entries' contents included

@@ -2,12 +2,14 @@
 #include "server/self_profile.h"
 
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -136,6 +138,24 @@ TEST_F(SelfProfileTest, WorkersThatNothingHoldsToAShapeAreNotExchangedForItsMemo
   ASSERT_TRUE(
       Await([](const auto& view) { return view.adopted->shape.memory_bytes == 512 * kMiB; }));
   EXPECT_EQ(model->forms, 1);
+}
+
+TEST_F(SelfProfileTest, AViewDoesNotWaitForTheDisk) {
+  sqlite3* other = nullptr;
+  ASSERT_EQ(::sqlite3_open(StorePath().c_str(), &other), SQLITE_OK);
+  ASSERT_EQ(::sqlite3_exec(other, "BEGIN EXCLUSIVE", nullptr, nullptr, nullptr), SQLITE_OK);
+  const auto waits =
+      std::async(std::launch::async, [this] { profile->StartForm(model->settings); });
+  Duration longest{};
+  const auto now = [] { return SteadyClock::Instance().Now(); };
+  for (const Time end = now() + 500ms; now() < end;) {
+    const Time begin = now();
+    EXPECT_TRUE(profile->ViewOf(*model).on_disk);
+    longest = std::max<Duration>(longest, now() - begin);
+  }
+  EXPECT_EQ(waits.wait_for(0s), std::future_status::timeout);
+  EXPECT_LT(longest, 2s);
+  ::sqlite3_close(other);
 }
 
 }  // namespace

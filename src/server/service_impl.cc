@@ -164,7 +164,7 @@ std::string ServiceImpl::MetricsText() const {
     for (const auto& version : *serving) {
       models.push_back({version->name(), version->version(), version->Stats(), version->Instances(),
                         version->InstancesNow(), version->device_class(), version->device_label(),
-                        version->Outlook(), profile_.ViewOf(*version)});
+                        version->Outlook(), profile_.ViewOf(*version, /*details=*/false)});
     }
   }
   return RenderMetrics(models, registry_.context().cores, profile_.core_seconds(),
