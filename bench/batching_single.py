@@ -109,29 +109,47 @@ def against_none(options):
     return [ratio(found, searches, "auto", "none", ">=", 6, "click-through: auto over none", detail)]
 
 
+def full_batches_us(mix, daemon, model, rows=64):
+    """Engine time a row of whole batches, one after the other: what the table's best row is at this minute's speed of the machine."""
+    before = live.engine_ns(daemon, [model])[model]
+    bench(*live.load_flags(mix, daemon), "--batch", rows, "-c", 1, "-d", "800ms", "--warm-up", "200ms", core=live.SHARED)
+    after = live.engine_ns(daemon, [model])[model]
+    if after[0] == before[0]:
+        raise BenchError("no whole batch was answered")
+    return (after[1] - before[1]) / 1e3 / (after[0] - before[0])
+
+
 def power(options):
     """Click-through with power: save: engine time a row over the table's best, at 20 to 70 % load, objective kept"""
-    best = sim.best_row_us(options, "ctr")
     mix = live.single("ctr", 20)
-    worst, kept, notes = 0.0, True, []
+    loads = (0.2, 0.3, 0.5, 0.7)
+    ratios, within, notes = {load: [] for load in loads}, {load: [] for load in loads}, {}
     with live.node(mix, flags=("--power", "save")) as daemon:
         live.saturation(mix, daemon, 1.5)
-        for load in (0.2, 0.3, 0.5, 0.7):
-            live.settle(0.3)
-            before, cpu_before = live.engine_ns(daemon, ["ctr"])["ctr"], live.worker_cpu_s(daemon)
-            report = live.offered(mix, daemon, load * 1e3 / best, options.seconds + 1, 1)
-            after, cpu_after = live.engine_ns(daemon, ["ctr"])["ctr"], live.worker_cpu_s(daemon)
-            rows, engine_us = after[0] - before[0], (after[1] - before[1]) / 1e3
-            if not rows:
-                raise BenchError(f"nothing was answered at load {load}")
-            share = live.least_share(report)
-            worst = max(worst, engine_us / rows / best)
-            kept = kept and share >= 0.99
-            notes.append(f"load {load}: {engine_us / rows:.1f} us a row in batches of {rows / (after[2] - before[2]):.1f} "
-                         f"({(cpu_after - cpu_before) * 1e6 / rows:.1f} us CPU of the worker process), {share:.2%} within 20 ms")
+        best = full_batches_us(mix, daemon, "ctr")
+        rounds = 0
+        while rounds < max(3, options.runs) and (rounds == 0 or left(options) > len(loads) * (options.seconds + 4)):
+            rounds += 1
+            for load in loads:
+                live.settle(0.3)
+                best_before = full_batches_us(mix, daemon, "ctr")
+                before, cpu_before = live.engine_ns(daemon, ["ctr"])["ctr"], live.worker_cpu_s(daemon)
+                report = live.offered(mix, daemon, load * 1e3 / best_before, options.seconds, rounds)
+                after, cpu_after = live.engine_ns(daemon, ["ctr"])["ctr"], live.worker_cpu_s(daemon)
+                best = (best_before + full_batches_us(mix, daemon, "ctr")) / 2
+                rows, engine_us = after[0] - before[0], (after[1] - before[1]) / 1e3
+                if not rows:
+                    raise BenchError(f"nothing was answered at load {load}")
+                ratios[load].append(engine_us / rows / best)
+                within[load].append(live.least_share(report))
+                notes[load] = (f"{engine_us / rows:.1f} us a row in batches of {rows / (after[2] - before[2]):.1f}, whole batches {best:.1f} "
+                               f"({(cpu_after - cpu_before) * 1e6 / rows:.1f} us CPU of the worker process)")
+    worst = max(median(values) for values in ratios.values())
     result = figure("power save: engine time a row over the best", worst, "x", "<=", 1.15,
-                    f"the table's best {best:.1f} us; {'; '.join(notes)}; the worst load counts, engine time as the statistics have it")
-    if not kept:
+                    "; ".join(f"load {load}: {median(ratios[load]):.2f} x ({spread(ratios[load])}), {median(within[load]):.2%} within 20 ms, last "
+                              f"run {notes[load]}" for load in loads)
+                    + "; the worst load counts; the best is that of whole batches of 64, just before and after each run")
+    if any(median(values) < 0.99 for values in within.values()):
         result["pass"] = False
         result["detail"] = "the objective was not kept at every load; " + result["detail"]
     return [result]

@@ -272,7 +272,7 @@ policy::InstancesView ModelVersion::Look(Time /*now*/) {
   view.batch_time = demand.load.batch_time;
   view.start_up = instances_.start_up();
   constexpr double kNextToNone = 0.01;
-  view.cores = std::max(kNextToNone, instances_.form()->cores());
+  view.cores = std::max<double>(kNextToNone, instances_.form()->busy_threads());  // as the gate
   view.memory_bytes = held_by_one_;
   view.up = instances_.up();
   view.starting = instances_.starting();

@@ -17,12 +17,14 @@ constexpr double kCostNoise = 1.05;
 constexpr double kMemoryGain = 0.2;
 constexpr double kGiB = 1024.0 * 1024 * 1024;
 
+// Cores that a batch keeps from others: the node's gate gives out whole ones, to a container of half a core too.
+double CoresTaken(const CellShape& shape) { return std::ceil(shape.milli_cores / 1000.0); }
+
 // Cores that the shape is worth, its memory and its part of a GPU included.
 double WorthOf(const CellShape& shape, const HostSize& host) {
   const double host_cores = host.milli_cores / 1000.0;
   const double per_gib = host_cores / (static_cast<double>(host.memory_bytes) / kGiB);
-  double worth =
-      shape.milli_cores / 1000.0 + per_gib * static_cast<double>(shape.memory_bytes) / kGiB;
+  double worth = CoresTaken(shape) + per_gib * static_cast<double>(shape.memory_bytes) / kGiB;
   if (shape.gpu() && host.gpu_cores > 0)
     worth += host_cores * shape.gpu_cores / static_cast<double>(host.gpu_cores);
   return worth;
@@ -42,7 +44,7 @@ bool FitsHost(const LoadRow& row, int64_t instances, const HostSize& host) {
   const auto fits = [&](double one, double all) {
     return one * static_cast<double>(instances) <= all;
   };
-  if (!fits(shape.milli_cores, host.milli_cores)) return false;
+  if (!fits(CoresTaken(shape), std::max(1.0, host.milli_cores / 1000.0))) return false;
   if (!fits(static_cast<double>(shape.memory_bytes), static_cast<double>(host.memory_bytes)))
     return false;
   if (!shape.gpu()) return true;

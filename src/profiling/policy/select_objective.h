@@ -1,6 +1,7 @@
 // Our rule: the cheapest shape and batch that keep the objective at the forecast rate.
 //
-// Of a row with batch n, mean T and 99th percentile T99 (seconds) on a container of c cores and m GiB:
+// Of a row with batch n, mean T and 99th percentile T99 (seconds) on a container of c cores (rounded up: the gate gives out whole ones)
+// and m GiB:
 //   instances   k = ceil(rate T / (0.8 n))       an instance is planned to be busy four fifths of the time at most
 //   busy        u = rate T / (k n)
 //   latency     L99 = (n - 1) k / rate + u T99 + T99

@@ -47,7 +47,8 @@ std::optional<size_t> ByFormula(const LoadRows& rows, const ObjectiveQuery& q, b
     const double gib = 1024.0 * 1024 * 1024;
     const double w =
         (q.host.milli_cores / 1000.0) / (static_cast<double>(q.host.memory_bytes) / gib);
-    double worth = s.milli_cores / 1000.0 + w * static_cast<double>(s.memory_bytes) / gib;
+    const double whole = std::ceil(s.milli_cores / 1000.0);
+    double worth = whole + w * static_cast<double>(s.memory_bytes) / gib;
     if (s.gpu() && q.host.gpu_cores > 0)
       worth += q.host.milli_cores / 1000.0 * s.gpu_cores / q.host.gpu_cores;
     Figures f{};
@@ -68,7 +69,8 @@ std::optional<size_t> ByFormula(const LoadRows& rows, const ObjectiveQuery& q, b
     f.possible = !needless && row.outcome == CellOutcome::kOk && s.gpu() == q.gpu &&
                  row.cell.precision == q.precision;
     f.qualifies =
-        f.possible && f.latency <= q.objective_us && k * s.milli_cores <= q.host.milli_cores &&
+        f.possible && f.latency <= q.objective_us &&
+        k * whole <= std::max(1.0, q.host.milli_cores / 1000.0) &&
         k * static_cast<double>(s.memory_bytes) <= static_cast<double>(q.host.memory_bytes) &&
         k * s.gpu_cores <= q.host.gpu_cores &&
         k * static_cast<double>(s.gpu_memory_bytes) <= static_cast<double>(q.host.gpu_memory_bytes);
