@@ -151,6 +151,8 @@ class Dispatcher final : private NodeScheduler::Member {
   bool StartLane(Instance& instance, Lane& lane, int64_t rows, CloseReason reason, Time now,
                  Actions* actions);
   bool MayLieReady(const Instance& instance) const;
+  bool AnotherCouldStart() const;
+  int64_t FitToWarm(const Instance& instance, int rows, int64_t waiting_rows) const;
   bool SpareCore() const;
   void TellStarved(Actions* actions);
   void TellRetired(Instance& instance, Actions* actions);
@@ -181,6 +183,7 @@ class Dispatcher final : private NodeScheduler::Member {
   bool Awaited(const Instance& instance) const;
   int MaxRows(const Instance& instance) const;
   int RunRows(const Instance& instance, int rows) const;
+  int WarmBelow(const Instance& instance, int rows) const;
   void PublishPartLimit();
   Duration NextTime(const Instance& instance, int rows) const;
   Duration Objective() const;

@@ -23,8 +23,34 @@ int Dispatcher::FullSize(const Instance& instance) const {
 // none that wants it.
 // A model with instances of both classes leaves it to the node which of them is next.
 bool Dispatcher::MayLieReady(const Instance& instance) const {
-  if (options_.device == DeviceClass::kAuto) return false;
-  return FullSize(instance) > 0 && (instance.threads == 0 || options_.node->Alone(node_id_));
+  if (options_.device == DeviceClass::kAuto || FullSize(instance) == 0) return false;
+  if (instance.threads == 0) return true;
+  return options_.node->Alone(node_id_) && !AnotherCouldStart();
+}
+
+// An idle instance for which there are cores: the node starts a batch there at once.
+bool Dispatcher::AnotherCouldStart() const {
+  int free = options_.cores;
+  for (const auto& instance : instances_) {
+    if (!instance->inflight.empty()) free -= std::min(instance->threads, options_.cores);
+  }
+  return std::ranges::any_of(instances_, [&](const auto& one) {
+    return one->usable && one->channel != nullptr && one->inflight.empty() &&
+           std::min(one->threads, options_.cores) <= free;
+  });
+}
+
+// A batch runs as the next warm size. Rows that wait take the padding's place for nothing; where they are too few, the warm size below
+// and a batch of the rest may be done sooner than the padded one.
+int64_t Dispatcher::FitToWarm(const Instance& instance, int rows, int64_t waiting_rows) const {
+  const int up = RunRows(instance, rows);
+  if (waiting_rows >= up) return up;
+  const int fill = std::max(rows, static_cast<int>(waiting_rows));
+  const int down = WarmBelow(instance, fill);
+  if (down == 0 || down == fill) return fill;
+  const BatchTimes& times = TimesOf(instance);
+  const Duration apart = times.Estimate(down) + times.Estimate(RunRows(instance, fill - down));
+  return apart < times.Estimate(up) ? down : fill;
 }
 
 void Dispatcher::PublishToNode(Time now) {
@@ -81,11 +107,8 @@ void Dispatcher::StartBatch(const NodeScheduler::Start& start) {
     if (can && start.lane < static_cast<int>(queue_.lanes().size())) {
       Lane& lane = **std::next(queue_.lanes().begin(), start.lane);
       int64_t rows = std::min<int64_t>({start.rows, lane.waiting_rows, MaxRows(*instance)});
-      // A batch is padded to the next warm size: rows that wait take the padding's place for nothing.
-      if (FullSize(*instance) > 0) {
-        const int run_rows = RunRows(*instance, static_cast<int>(rows));
-        rows = std::max(rows, std::min<int64_t>(lane.waiting_rows, run_rows));
-      }
+      if (FullSize(*instance) > 0)
+        rows = FitToWarm(*instance, static_cast<int>(rows), lane.waiting_rows);
       StartLane(*instance, lane, rows, start.reason, now, &actions);
     }
     Plan(now, &actions);

@@ -153,8 +153,10 @@ bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, 
       best_decision = decision;
     }
   }
-  return best != nullptr &&
-         StartLane(instance, *best, best_decision.take_rows, best_decision.reason, now, actions);
+  if (best == nullptr) return false;
+  int64_t rows = best_decision.take_rows;
+  if (gated_) rows = FitToWarm(instance, static_cast<int>(rows), best_view.waiting_rows);
+  return StartLane(instance, *best, rows, best_decision.reason, now, actions);
 }
 
 // True: a batch was started, or all of its rows were too late and are gone; look again.

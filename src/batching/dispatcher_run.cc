@@ -233,6 +233,9 @@ void Dispatcher::Collect(Instance& instance,
     if (batch->lay_ready && completion->compute > Duration::zero()) {
       const double sample = Seconds(batch->held) / Seconds(completion->compute);
       stretch_ += (std::clamp(sample, 1.0, 10.0) - stretch_) / 16;
+    } else if (!batch->lay_ready) {
+      stretch_ +=
+          (1 - stretch_) / 64;  // back to back they are no more: what was seen then is forgotten
     }
     if (!instance.inflight.empty()) instance.inflight.front()->front_since = now;
     done->emplace_back(std::move(batch), std::move(*completion));

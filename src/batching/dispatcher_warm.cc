@@ -110,6 +110,13 @@ int Dispatcher::RunRows(const Instance& instance, int rows) const {
   return at == instance.plan.warm.end() ? rows : *at;
 }
 
+// The largest warm size of at most `rows`; 0: there is none.
+int Dispatcher::WarmBelow(const Instance& instance, int rows) const {
+  if (!options_.signature.batched || instance.plan.exact) return rows;
+  const auto above = instance.plan.warm.upper_bound(rows);
+  return above == instance.plan.warm.begin() ? 0 : *std::prev(above);
+}
+
 // Whoever waits for the first instance is not made to wait for sizes that others may need, unless they take next to nothing.
 bool Dispatcher::Awaited(const Instance& instance) const {
   const auto is_usable = [](const auto& one) { return one->usable; };

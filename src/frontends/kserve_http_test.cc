@@ -167,7 +167,8 @@ TEST_F(KServeHttpTest, EveryDataTypeComesBackAsItWent) {
   }
   const auto exchange = Infer("types", head.dump() + binary, JsonSize(head.dump().size()));
   ASSERT_EQ(exchange->response.status, 200) << exchange->response.body;
-  for (const json& output : json::parse(exchange->response.body)["outputs"]) {
+  const json answer = json::parse(exchange->response.body);
+  for (const json& output : answer["outputs"]) {
     const std::string type = output["datatype"];
     if (values.contains(type)) {
       // The text, too: shortest form that reads back the same.

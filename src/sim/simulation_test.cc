@@ -221,15 +221,20 @@ TEST(SimulationDeviceTest, OverloadOverflowsToTheOtherClass) {
 }
 
 TEST(SimulationDeviceTest, WithoutAutoNothingRunsOnTheOtherClass) {
+  SimOptions options;
+  options.length = 2s;
+  options.warm_up = 200ms;
   for (const std::string_view policy : policy::NodePolicyNames()) {
-    const SimReport gpu = RunPolicy({BothClasses("poisson:20000", DeviceClass::kGpu)}, policy);
+    const SimReport gpu =
+        RunPolicy({BothClasses("poisson:20000", DeviceClass::kGpu)}, policy, options);
     EXPECT_EQ(gpu.models[0].device_rows, gpu.models[0].rows_run) << policy;
     EXPECT_EQ(gpu.mean_cores, 0) << policy;
-    const SimReport cpu = RunPolicy({BothClasses("poisson:20000", DeviceClass::kCpu)}, policy);
+    const SimReport cpu =
+        RunPolicy({BothClasses("poisson:20000", DeviceClass::kCpu)}, policy, options);
     EXPECT_EQ(cpu.models[0].device_rows, 0u) << policy;
   }
   // And the method never overflows.
-  const SimReport method = RunPolicy({BothClasses("poisson:20000")}, "method");
+  const SimReport method = RunPolicy({BothClasses("poisson:20000")}, "method", options);
   EXPECT_EQ(method.models[0].device_rows, method.models[0].rows_run);
   EXPECT_GT(method.models[0].rows_run, 0u);
 }

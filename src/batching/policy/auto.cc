@@ -57,29 +57,17 @@ Decision AutoPolicy::Decide(const NodeView& node, Time now) {
   Gate gate(node);
   if (!gate.open()) return waits;
   for (size_t m = 0; m < node.models.size(); ++m) {
-    const ModelView& model = node.models[m];
-    const int lane = NextLane(model);
-    if (lane < 0) continue;
-    const LaneView& view = model.lanes[static_cast<size_t>(lane)];
-    const auto [instance, look_again] = PlaceBatch(model, models_[m].classes, view, gate, now);
-    if (instance < 0) {
-      waits.wake_at = std::min(waits.wake_at, look_again);
-      continue;
+    const int first = NextLane(node.models[m]);
+    if (first < 0) continue;
+    Time look_again = OfferLane(node, m, first, now, &gate);
+    // Rows that are held back do not hide those of another shape.
+    const int lanes = static_cast<int>(node.models[m].lanes.size());
+    for (int lane = 0; look_again != kNever && lane < lanes; ++lane) {
+      if (lane == first || node.models[m].lanes[static_cast<size_t>(lane)].waiting_rows <= 0)
+        continue;
+      look_again = std::min(look_again, OfferLane(node, m, lane, now, &gate));
     }
-    const double age = Urgency(view, model.objective, now);
-    const bool on_device =
-        model.instances[static_cast<size_t>(instance)].device == DeviceClass::kGpu;
-    Decision candidate = on_device ? CloseOnDevice(model, models_[m], view)
-                                   : Close(model, models_[m], view, age, now);
-    if (candidate.wake_at != kNever) {
-      waits.wake_at = std::min(waits.wake_at, candidate.wake_at);
-      continue;
-    }
-    candidate.model = static_cast<int>(m);
-    candidate.lane = lane;
-    candidate.instance = instance;
-    const double urgency = age + bound_ * Seconds(Behind(node, m)) / Seconds(model.objective);
-    gate.Offer(candidate, std::max(0.0, urgency));
+    waits.wake_at = std::min(waits.wake_at, look_again);
   }
   const Decision picked = gate.Pick();
   if (!picked.start) return waits;
@@ -93,6 +81,25 @@ Decision AutoPolicy::Decide(const NodeView& node, Time now) {
     if (accounts_[m].wants_more) used_s_ += takes;
   }
   return picked;
+}
+
+// When to look again if its rows are to wait; kNever: they were offered, or nothing but a completion lets them start.
+Time AutoPolicy::OfferLane(const NodeView& node, size_t m, int lane, Time now, Gate* gate) const {
+  const ModelView& model = node.models[m];
+  const LaneView& view = model.lanes[static_cast<size_t>(lane)];
+  const auto [instance, look_again] = PlaceBatch(model, models_[m].classes, view, *gate, now);
+  if (instance < 0) return look_again;
+  const double age = Urgency(view, model.objective, now);
+  const bool on_device = model.instances[static_cast<size_t>(instance)].device == DeviceClass::kGpu;
+  Decision candidate =
+      on_device ? CloseOnDevice(model, models_[m], view) : Close(model, models_[m], view, age, now);
+  if (candidate.wake_at != kNever) return candidate.wake_at;
+  candidate.model = static_cast<int>(m);
+  candidate.lane = lane;
+  candidate.instance = instance;
+  const double urgency = age + bound_ * Seconds(Behind(node, m)) / Seconds(model.objective);
+  gate->Offer(candidate, std::max(0.0, urgency));
+  return kNever;
 }
 
 void AutoPolicy::Forget(int index) {
@@ -130,10 +137,20 @@ Time AutoPolicy::HeldUntil(const ModelView& model, const State& state, const Lan
   in.deadline = SoftDeadline(lane, model.objective);
   in.last_arrival = model.traffic->last_arrival();
   in.target = state.target;
-  in.rate_rps = state.rate_rps;
+  in.rate_rps = HoldRate(model, state, now);
   in.core_wait = state.core_wait;
-  if (price_ >= kPriceMax) in.stretch = kSaving;
+  if (save_power_) in.stretch = kSaving;
   return HoldEnd(in, *model.curve, now);
+}
+
+// Of the time in which some tens of rows come, at most half a second: a hold has to see that the flow has changed since Refresh().
+double AutoPolicy::HoldRate(const ModelView& model, const State& state, Time now) const {
+  constexpr double kRows = 32;
+  Duration span = kRateSpan;
+  if (state.rate_rps * Seconds(kRateSpan) > kRows)
+    span = Duration(static_cast<int64_t>(kRows / state.rate_rps * 1e9));
+  const double recent = model.traffic->RatePerSecond(span, now);
+  return recent > 0 ? recent : state.rate_rps;
 }
 
 // A candidate's rows and reason; or until when it is held, as wake_at.
@@ -200,8 +217,9 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
     state.knee = Knee(*model.curve, model.max_batch, shortest / 4,
                       node.save_power ? kPressedSlack : kKneeSlack);
     state.most = state.knee;
-    // Where batching does not help, the last half percent is scatter.
-    const Duration longest = model.objective / 4;
+    // Where batching does not help, the last half percent is scatter. What takes all cores holds up the others, too.
+    const bool alone_on_cores = CpuThreads(model) < node.cores || node.models.size() == 1;
+    const Duration longest = (alone_on_cores ? model.objective : shortest) / 4;
     if (Knee(*model.curve, model.max_batch, longest) > 1) {
       const int most = Knee(*model.curve, model.max_batch, longest, kPressedSlack);
       state.most = std::max(state.knee, most);
@@ -212,9 +230,10 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
     const double on_cores = state.classes.gpu_first
                                 ? std::max(0.0, state.rate_rps - kFill * state.classes.first_rows_s)
                                 : state.rate_rps;
-    targets_[i] =
-        TargetCurve(*model.curve, state.knee, CpuThreads(model), on_cores, model.objective);
+    targets_[i] = TargetCurve(*model.curve, state.knee, std::min(CpuThreads(model), node.cores),
+                              on_cores, model.objective);
   }
+  save_power_ = node.save_power;
   // Where every instance has a core of its own, none gains by waiting for others.
   shared_ = threads > node.cores;
   const double price = node.save_power ? kPriceMax

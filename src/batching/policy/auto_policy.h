@@ -52,6 +52,8 @@ class AutoPolicy : public NodePolicy {
   double price() const { return price_; }
 
  private:
+  Time OfferLane(const NodeView& node, size_t m, int lane, Time now, Gate* gate) const;
+  double HoldRate(const ModelView& model, const State& state, Time now) const;
   Decision Close(const ModelView& model, const State& state, const LaneView& lane, double urgency,
                  Time now) const;
   // The same on an accelerator: its time has no price, and what waits is taken.
@@ -72,6 +74,7 @@ class AutoPolicy : public NodePolicy {
   double used_s_ = 0, granted_ = 0;  // of the accounts that want more
   double bound_ = 0;  // how far shares bind: 0 while what the models want fits, 1 at kBound beyond
   double price_ = 0;
+  bool save_power_ = false;
   bool shared_ = false;  // more threads than cores
   Time refresh_at_{};
 };

@@ -55,7 +55,9 @@ void BatchCurve::Record(int rows, Duration took) {
     point->p99_ns = std::max(point->p99_ns, ns);
   } else {
     // Robbins and Monro: up by 0.99 steps where it was exceeded, down by 0.01 where not; at rest where 1 of 100 exceeds it.
-    point->p99_ns += kStep * point->spread_ns * (ns > point->p99_ns ? 0.99F : -0.01F);
+    // In steps of at least a part of its distance to the mean, so that one stall among the first is not remembered for ever.
+    const float step = std::max(point->spread_ns, (point->p99_ns - point->mean_ns) / 4);
+    point->p99_ns += kStep * step * (ns > point->p99_ns ? 0.99F : -0.01F);
   }
   point->p99_ns = std::max(point->p99_ns, point->mean_ns);
 }

@@ -14,6 +14,13 @@
 
 #include "engines/arena_sink.h"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#include <sanitizer/lsan_interface.h>
+#define EK_LEAK_SANITIZER
+#endif
+#endif
+
 namespace evenkeel {
 namespace {
 
@@ -55,7 +62,8 @@ class OpenVinoEngineTest : public testing::Test {
   template <typename T>
   std::vector<T> Values(size_t output) {
     std::vector<T> values(views_[output].data.size() / sizeof(T));
-    std::memcpy(values.data(), views_[output].data.data(), views_[output].data.size());
+    if (!values.empty())
+      std::memcpy(values.data(), views_[output].data.data(), views_[output].data.size());
     return values;
   }
 
@@ -328,6 +336,10 @@ TEST_F(OpenVinoEngineTest, BrokenFilesSayWhyInOneLine) {
   for (const auto& [name, content] : files) {
     const fs::path path = dir_ / name;
     std::ofstream(path) << content;
+#ifdef EK_LEAK_SANITIZER
+    const __lsan::ScopedDisabler
+        not_ours;  // OpenVINO 2026.4.1 loses eight bytes of what it cannot read
+#endif
     const auto signature = Load(path.string());
     ASSERT_FALSE(signature.ok()) << name;
     EXPECT_EQ(signature.status().code(), Code::kInvalidArgument) << name;
