@@ -40,10 +40,11 @@ class DispatcherInstancesTest : public ::testing::Test {
     options.input_capacity = 1 << 16;
     options.on_warm = [this](int id, const Status&) { warmed.push_back(id); };
     options.on_starved = [this] { ++starved; };
-    options.node = with_node() ? &node : nullptr;
+    options.node = shared_node();
+    options.cores = 2;
     dispatcher = std::make_unique<Dispatcher>(std::move(options), loop, clock);
   }
-  virtual bool with_node() const { return false; }
+  virtual NodeScheduler* shared_node() { return nullptr; }
   void TearDown() override {
     bool drained = false;
     dispatcher->Drain([&] { drained = true; });
@@ -67,7 +68,8 @@ class DispatcherInstancesTest : public ::testing::Test {
     channels.erase(id);
   }
   void Finish(int id) {
-    channels[id]->Finish(compute, clock.Now());
+    const auto rows = channels[id]->submitted.front().rows();
+    channels[id]->Finish(takes.contains(rows) ? takes[rows] : compute, clock.Now());
     dispatcher->OnChannelReadable(id);
   }
   void FinishAll() {
@@ -85,10 +87,10 @@ class DispatcherInstancesTest : public ::testing::Test {
   }
 
   Duration compute = 1ms;
+  std::map<int64_t, Duration> takes;  // of batches of so many rows, where it is not `compute`
   ManualClock clock;
   FakeEventLoop loop{clock};
   int max_batch = 0;  // as the node's policy sees it
-  NodeScheduler node{std::make_unique<Watching>(&max_batch), 2, false, loop, clock};
   std::map<int, std::unique_ptr<FakeChannel>> channels;
   std::vector<int> warmed;
   int starved = 0;
@@ -244,7 +246,8 @@ TEST_F(DispatcherInstancesTest,
 
 class DispatcherInstancesOfANodeTest : public DispatcherInstancesTest {
  protected:
-  bool with_node() const override { return true; }
+  NodeScheduler* shared_node() override { return &node_; }
+  NodeScheduler node_{std::make_unique<Watching>(&max_batch), 2, false, loop, clock};
 };
 
 TEST_F(DispatcherInstancesOfANodeTest, NeverRunsMoreThreadsThanCoresWhateverTheInstances) {
@@ -277,6 +280,65 @@ TEST_F(DispatcherInstancesOfANodeTest, TheLargestBatchIsThatOfTheInstancesThereA
   Up(2);
   while (Running(2) > 0) Finish(2);
   EXPECT_TRUE(call->Right());
+}
+
+class DispatcherUnderAutoTest : public DispatcherInstancesTest {
+ protected:
+  NodeScheduler* shared_node() override { return &node_; }
+  // A first request, by which the policy has looked at the model.
+  void Begin() {
+    clock.Advance(1s);
+    auto call = Send(0);
+    while (Running(0) > 0) Finish(0);
+    EXPECT_TRUE(call->Right());
+  }
+  NodeScheduler node_{policy::MakeNodePolicy("auto").value(), 2, false, loop, clock};
+};
+
+TEST_F(DispatcherUnderAutoTest, AnIdleInstanceComesBeforeAPlaceBehindABusyOne) {
+  takes = {
+      {1, 3ms}, {2, 6ms}, {4, 12ms}, {8, 24ms}};  // batching gains nothing: one row is a full batch
+  Up(0);
+  Up(1);
+  Begin();
+  auto a = Send(1);
+  auto b = Send(2);
+  EXPECT_EQ(Running(0), 1u);
+  EXPECT_EQ(Running(1), 1u);
+  auto c = Send(3);
+  EXPECT_EQ(Running(0) + Running(1), 3u);  // now there is none: it lies ready
+  for (int i = 0; i < 4; ++i) FinishAll();
+  EXPECT_TRUE(a->Right() && b->Right() && c->Right());
+}
+
+TEST_F(DispatcherUnderAutoTest, RowsBetweenTwoWarmSizesAreCutWhereThatIsSoonerDone) {
+  takes = {{1, 5ms}, {2, 5200us}, {4, 6ms}, {8, 11200us}};
+  Up(0);
+  Begin();
+  std::vector<std::unique_ptr<FakeCall>> calls;
+  for (int i = 0; i < 6; ++i) calls.push_back(Send(static_cast<float>(i)));
+  ASSERT_EQ(Running(0), 1u);  // the first one alone; five wait
+  Finish(0);
+  ASSERT_EQ(Running(0), 1u);
+  EXPECT_EQ(channels[0]->submitted.front().rows(), 4);  // 6 + 5 ms, instead of 11.2 ms for eight
+  Finish(0);
+  ASSERT_EQ(Running(0), 1u);
+  EXPECT_EQ(channels[0]->submitted.front().rows(), 1);
+  Finish(0);
+  for (const auto& call : calls) EXPECT_TRUE(call->Right());
+}
+
+TEST_F(DispatcherUnderAutoTest, RowsBetweenTwoWarmSizesStayTogetherWhereThatIsSooner) {
+  takes = {{1, 5ms}, {2, 5200us}, {4, 6ms}, {8, 8ms}};
+  Up(0);
+  Begin();
+  std::vector<std::unique_ptr<FakeCall>> calls;
+  for (int i = 0; i < 6; ++i) calls.push_back(Send(static_cast<float>(i)));
+  Finish(0);
+  ASSERT_EQ(Running(0), 1u);
+  EXPECT_EQ(channels[0]->submitted.front().rows(), 8);
+  Finish(0);
+  for (const auto& call : calls) EXPECT_TRUE(call->Right());
 }
 
 }  // namespace

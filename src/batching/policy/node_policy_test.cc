@@ -254,6 +254,36 @@ TEST(AutoTest, AModelThatHardlyAskedCanCountOnAShareBesideAFlood) {
   EXPECT_LE(policy->Outlook(1).stretch, 2.01);  // an even share: one of the two cores
 }
 
+TEST(AutoTest, RowsThatAreHeldDoNotHideThoseOfAnotherShape) {
+  Node node;
+  auto& model = node.Add(1ms, 10us, 50ms);
+  model.lanes.emplace_back();
+  Time now = kStart;
+  for (int i = 0; i < 2000; ++i) model.traffic.OnArrival(1, now += 1ms);
+  node.Wait(0, 1, now - 100us);
+  node.View(2);
+  node.view.save_power = true;
+  const auto policy = Make("auto");
+  ASSERT_FALSE(policy->Decide(node.view, now).start);
+  LaneView& other = model.lanes.back();
+  other.waiting_rows = policy->Outlook(0).target;
+  other.oldest_arrival = other.newest_arrival = now;
+  node.View(2);
+  const Decision d = policy->Decide(node.view, now);
+  EXPECT_TRUE(d.start);
+  EXPECT_EQ(d.lane, 1);
+}
+
+TEST(AutoTest, AModelThatTakesAllCoresKeepsToTheShortestObjective) {
+  Node node;
+  auto& wide = node.Add(1ms, 900us, 100ms);
+  wide.instances.front().threads = 2;
+  node.Add(200us, 20us, 20ms);
+  node.Wait(0, 64, kStart - 40ms);  // far behind
+  const Decision d = Make("auto")->Decide(node.View(2), kStart);
+  EXPECT_LE(wide.curve.Mean(static_cast<int>(d.rows)), 5ms);  // a quarter of 20 ms
+}
+
 TEST(AutoTest, AModelThatBatchingDoesNotHelpIsRunRowByRow) {
   Node node;
   node.Add(10us, 3ms, 100ms);
