@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from daemon import BINARY, THREAD_SANITIZER, environment, place_models
+from daemon import BINARY, SANITIZED, environment, place_models
 
 # A batch of n rows sleeps 1 ms + n x 0.1 ms: batching pays.
 PAYS = """\
@@ -171,7 +171,7 @@ def test_a_worker_that_dies_is_a_row_error_and_the_sweep_goes_on(profile):
     assert "no cell gave a figure" in result.stderr
 
 
-@pytest.mark.skipif(THREAD_SANITIZER, reason="ThreadSanitizer's own memory exceeds the shape's")
+@pytest.mark.skipif(SANITIZED, reason="the sanitizer's own memory exceeds the shape's")
 def test_a_batch_beyond_the_memory_is_a_row_oom_on_every_rung(profile, cli):
     small = ["--shapes", "1c/24MiB", "--batches", "1,8,16", "-o", "json"]
     rows = rows_of(profile("large", "--runtime", "process", *small))
