@@ -120,7 +120,7 @@ class Memory {
     const int64_t margin = d.model->waits ? 0 : room_.headroom_bytes / 4;
     int granted = 0;
     for (; granted < d.plan->wanted - d.current; ++granted) {
-      if (bytes + margin > now_ - starting_) break;
+      if (bytes + margin > Free()) break;
       now_ -= bytes;
     }
     const int asked = d.plan->wanted;
@@ -140,6 +140,8 @@ class Memory {
   }
 
  private:
+  // What a start may take now: not what a model that comes before it in this plan waits for.
+  int64_t Free() const { return now_ - starting_ + std::min<int64_t>(0, coming_); }
   Draft* Victim(const Draft* for_whom) {
     Draft* best = nullptr;
     const auto rank = [](const Draft& d) { return std::pair(!d.IsSurplus(), d.value); };

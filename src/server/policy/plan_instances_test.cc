@@ -352,6 +352,29 @@ RC_GTEST_PROP(PlanInstancesProperty, TheSameQuestionHasTheSameAnswer, ()) {
   }
 }
 
+// A model that waits for memory that others give up has a claim on what is free now, too: those that gave it do not start again.
+TEST(PlanInstancesTest, WhatOthersGaveUpIsNotTakenBackBeforeItIsUsed) {
+  InstancesView busy;
+  busy.fixed = 2;
+  busy.memory_bytes = 250 * kMiB;
+  busy.up = 1;
+  busy.waits = true;
+  busy.rate_rps = 100;
+  busy.last_request = kNow;
+  InstancesView resting;
+  resting.fixed = 2;
+  resting.memory_bytes = 50 * kMiB;
+  resting.ending = 2;  // for the busy one
+  resting.last_request = kNow - 1h;
+  resting.rate_rps = 1;
+  const std::vector<InstancesView> models{resting, busy};
+  const auto plans = PlanInstances(
+      models, {.cores = 4, .free_bytes = 409 * kMiB, .headroom_bytes = 256 * kMiB}, kNow);
+  EXPECT_EQ(plans[0].wanted,
+            0);  // 153 MiB are free, and 100 on their way: together just enough for one of 250
+  EXPECT_EQ(plans[1].wanted, 1);
+}
+
 // Followed as told, the plan comes to rest: nothing swings while nothing changes.
 RC_GTEST_PROP(PlanInstancesProperty, FollowedItComesToRest, ()) {
   auto models = AnyModels();
