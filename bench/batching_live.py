@@ -12,6 +12,8 @@ SHARED = CORES[:2]                            # everything runs on these
 CACHE = BUILD / "bench" / "batching_cache"    # compiled models, for all daemons of a run
 WARM_UP = "500ms"
 TIMEOUT = "2s"                                # many times the objectives: what takes longer is missed anyway
+MOST_STOLEN = 0.01                            # of the cores' time by the host, in a run that counts: one per cent late is a miss
+MOST_TRIES = 3
 
 
 class Mix:
@@ -82,19 +84,48 @@ def saturation(mix, daemon, seconds, in_flight=128):
     return max(report["total"]["requests_per_s"], 1.0) / mix.total
 
 
+def core_time():
+    """(stolen by the host, in all) of the shared cores, in ticks."""
+    stolen = total = 0
+    for line in pathlib.Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name in {f"cpu{core}" for core in SHARED}:
+            stolen += int(ticks[7])
+            total += sum(int(t) for t in ticks[:8])
+    return stolen, total
+
+
+def undisturbed(run):
+    """The report of run(); again, a few times at most, while the machine below took the cores away meanwhile. The least disturbed one."""
+    best = None
+    for _ in range(MOST_TRIES):
+        before = core_time()
+        report = run()
+        after = core_time()
+        report["stolen"] = (after[0] - before[0]) / max(after[1] - before[1], 1)
+        if best is None or report["stolen"] < best["stolen"]:
+            best = report
+        if best["stolen"] <= MOST_STOLEN:
+            break
+    return best
+
+
 def offered(mix, daemon, factor, seconds, seed, *more, warm_up=WARM_UP):
     """An open-loop run at a factor of the mix's rates; the report, with the daemon's CPU and that of its engines."""
-    before = cpu_seconds(daemon.process.pid)
-    report = bench(*load_flags(mix, daemon), "--rate", f"{mix.total * factor:.3f}", "-d", f"{seconds:.2f}s", "--warm-up", warm_up,
-                   "--seed", seed, *more, core=SHARED, check=False, timeout_s=seconds + 30)
-    report["daemon_cores"] = (cpu_seconds(daemon.process.pid) - before) / max(report["client"]["wall_s"], 1e-9)
-    return report
+    def run():
+        before = cpu_seconds(daemon.process.pid)
+        report = bench(*load_flags(mix, daemon), "--rate", f"{mix.total * factor:.3f}", "-d", f"{seconds:.2f}s", "--warm-up", warm_up,
+                       "--seed", seed, *more, core=SHARED, check=False, timeout_s=seconds + 30)
+        report["daemon_cores"] = (cpu_seconds(daemon.process.pid) - before) / max(report["client"]["wall_s"], 1e-9)
+        return report
+    return undisturbed(run)
 
 
 def played(model, daemon, objective_ms, trace, *more, warm_up=WARM_UP):
     """An open-loop run of one model over a file of arrival times."""
-    return bench("--url", daemon.url, "--model", model, "--objective", f"{objective_ms}ms", "--timeout", TIMEOUT, "--arrivals", "trace", trace,
-                 "--warm-up", warm_up, *more, core=SHARED, check=False, timeout_s=120)
+    return undisturbed(lambda: bench(
+        "--url", daemon.url, "--model", model, "--objective", f"{objective_ms}ms", "--timeout", TIMEOUT, "--arrivals", "trace", trace,
+        "--warm-up", warm_up, *more, core=SHARED, check=False, timeout_s=120))
 
 
 def least_share(report):
@@ -123,7 +154,7 @@ class Prober:
             return "no run was kept"
         late = self.last_kept["total"]["send_lateness_ms"]
         return (f"daemon {self.last_kept['daemon_cores']:.2f} and generator {self.last_kept['client']['cores_used']:.2f} of the two cores, "
-                f"sent late by p99 {late['p99'] if late else 0:.2f} ms")
+                f"sent late by p99 {late['p99'] if late else 0:.2f} ms; the host took {self.last_kept['stolen']:.1%}")
 
 
 def engine_ns(daemon, models):
