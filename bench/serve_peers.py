@@ -3,8 +3,10 @@
 Skipped (as a failed figure that says so) unless PEERS and PEERS_TOOLS are set.
 """
 
+import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 
 from serve_figures import figure, seconds, spread
@@ -32,6 +34,23 @@ class Peer:
     def __exit__(self, *_):
         self.script("stop")
 
+    def signal(self, number):
+        """To all its processes: the script gives a server a process group of its own."""
+        os.killpg(int((pathlib.Path(os.environ["PEERS"]) / "logs" / f"{self.name}.pid").read_text()), number)
+
+
+@contextlib.contextmanager
+def alone(servers, name):
+    """Only the server of that name runs meanwhile: they share a core, and one that only idles still takes it away at times."""
+    others = [server for other, server in servers.items() if other != name]
+    try:
+        for server in others:
+            server.signal(signal.SIGSTOP)
+        yield
+    finally:
+        for server in others:
+            server.signal(signal.SIGCONT)
+
 
 def peers(options):
     """Requests a second and p99 beside Triton's core and Mosec"""
@@ -40,15 +59,17 @@ def peers(options):
     work, tools = pathlib.Path(os.environ["PEERS"]), pathlib.Path(os.environ["PEERS_TOOLS"])
     rates = {name: {c: [] for c in CONNECTIONS} for name in ("evenkeel", "triton", "mosec")}
     p99s = {name: {c: [] for c in CONNECTIONS} for name in rates}
-    with Peer(tools, "triton"), Peer(tools, "mosec"), \
+    with Peer(tools, "triton") as triton, Peer(tools, "mosec") as mosec, \
             Daemon({"digits": work / "models" / "digits.onnx"}, daemon_core=SERVER_CORE) as daemon:
+        servers = {"evenkeel": daemon, "triton": triton, "mosec": mosec}
         targets = {"evenkeel": ("digits", "--url", daemon.url),
                    "triton": ("digits", "--url", "http://127.0.0.1:8500"),
                    "mosec": ("--raw", work / "models" / "digits.raw", "--url", "http://127.0.0.1:8100/digits")}
         for _ in range(options.runs):
             for connections in CONNECTIONS:
                 for name, target in targets.items():
-                    total = bench(*target, "-c", connections, "-d", seconds(options))["total"]
+                    with alone(servers, name):
+                        total = bench(*target, "-c", connections, "-d", seconds(options))["total"]
                     rates[name][connections].append(total["requests_per_s"])
                     p99s[name][connections].append(total["latency_ms"]["p99"])
     figures = []

@@ -170,6 +170,9 @@ class Daemon:
         finally:
             connection.close()
 
+    def signal(self, number):
+        self.process.send_signal(number)
+
     def batches(self, model):
         """{batch size: (batches, nanoseconds of compute)} since load, from the statistics."""
         status, body = self.request("GET", f"/v2/models/{model}/stats")

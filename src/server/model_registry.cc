@@ -252,7 +252,11 @@ void ModelRegistry::Finish(const std::string& name, Operation& operation, const 
     entry.wanted = !entry.serving.empty();
     entry.state = entry.serving.empty() ? "UNAVAILABLE" : "READY";
   }
-  if (!status.ok()) LogError("model '{}' does not load: {}", name, status.message());
+  if (!status.ok() && shutting_down_) {
+    LogInfo("model '{}' is given up: {}", name, status.message());
+  } else if (!status.ok()) {
+    LogError("model '{}' does not load: {}", name, status.message());
+  }
   operation.done(status);
   bool forget = false;
   {
