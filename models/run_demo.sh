@@ -3,7 +3,7 @@
 #
 #   models/run_demo.sh BINARY MODELS
 #
-# PORT (default 8000), GRPC_PORT (8001) and METRICS_PORT (8002) say where; with ONCE=1 the server is stopped after the
+# The server's state lies beside the binary, so that it meets no other server's. PORT (default 8000), GRPC_PORT (8001) and METRICS_PORT (8002) say where; with ONCE=1 the server is stopped after the
 # answer, and the exit status is 0 only if both the answer and the stop were as they should be.
 set -euo pipefail
 case "${1:-}" in -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;; esac
@@ -24,7 +24,8 @@ s.bind(("127.0.0.1", int(sys.argv[1])))' "$number" 2>/dev/null; then
   fi
 done
 
-"$binary" serve --models "$models" --http-port "$port" --grpc-port "$grpc_port" --metrics-port "$metrics_port" &
+state=$(dirname "$binary")/run-state
+"$binary" serve --models "$models" --state "$state" --http-port "$port" --grpc-port "$grpc_port" --metrics-port "$metrics_port" &
 server=$!
 stop() { # ends the server, and returns its exit status
   local status=0
