@@ -4,6 +4,7 @@
 
 #include "core/format.h"
 #include "core/log.h"
+#include "core/strict_json.h"
 #include "frontends/http_documents.h"
 #include "frontends/http_infer.h"
 #include "frontends/http_reply.h"
@@ -13,14 +14,25 @@ namespace {
 
 using nlohmann::json;
 
+constexpr size_t kMostBytes = size_t{2} << 20;  // a model's settings may have 1 MiB, here as a text
+constexpr int kDeepest = 8;
+
 // Control documents are small and rare: an empty body counts as {}.
 Result<json> ReadObject(const HttpExchange& exchange) {
-  if (exchange.body().empty()) return json::object();
-  const auto* text = reinterpret_cast<const char*>(exchange.body().data());
-  json document = json::parse(text, text + exchange.body().size(), nullptr, false);
-  if (document.is_discarded()) return InvalidArgument("malformed JSON");
-  if (!document.is_object()) return InvalidArgument("expected a JSON object");
-  return document;
+  const std::span<const std::byte> body = exchange.body();
+  if (body.empty()) return json::object();
+  if (body.size() > kMostBytes) {
+    return Status(Code::kTooLarge, fmt::format("the body has {} bytes, expected at most {}",
+                                               body.size(), kMostBytes));
+  }
+  return ParseStrictObject({reinterpret_cast<const char*>(body.data()), body.size()}, kDeepest,
+                           "the body");
+}
+
+// The value of `key`, or `otherwise` when there is none. A reference: a copy would be made before its type is known.
+const json& ValueOf(const json& object, const char* key, const json& otherwise) {
+  const auto at = object.find(key);
+  return at == object.end() ? otherwise : *at;
 }
 
 }  // namespace
@@ -208,7 +220,8 @@ void KServeHttp::Statistics(std::string_view name, std::string_view version,
 void KServeHttp::RepositoryIndex(HttpExchange& exchange) {
   const Result<json> body = ReadObject(exchange);
   if (!body.ok()) return ReplyError(exchange, body.status());
-  const json ready = body->value("ready", json(false));
+  const json no = false;
+  const json& ready = ValueOf(*body, "ready", no);
   if (!ready.is_boolean())
     return ReplyError(exchange, InvalidArgument("'ready': expected true or false"));
   ReplyJson(exchange, IndexDocument(service_.RepositoryIndex(ready.get<bool>())));
@@ -218,7 +231,8 @@ void KServeHttp::Load(std::string_view name, HttpExchange& exchange) {
   const Result<json> body = ReadObject(exchange);
   if (!body.ok()) return ReplyError(exchange, body.status());
   std::string config;
-  const json parameters = body->value("parameters", json::object());
+  const json none = json::object();
+  const json& parameters = ValueOf(*body, "parameters", none);
   if (!parameters.is_object())
     return ReplyError(exchange, InvalidArgument("'parameters': expected an object"));
   for (const auto& [key, value] : parameters.items()) {

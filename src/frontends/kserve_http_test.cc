@@ -591,6 +591,28 @@ TEST_F(KServeHttpTest, RepositoryListsLoadsAndUnloads) {
   EXPECT_EQ(Send(HttpMethod::kPost, "/v2/repository/models/echo/load")->response.status, 409);
 }
 
+TEST_F(KServeHttpTest, ControlDocumentsAreReadStrictly) {
+  // A million levels were copied once a level before their type was looked at: the stack overflowed.
+  const std::string deep = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+  const char* const targets[] = {"/v2/repository/index", "/v2/repository/models/echo/load",
+                                 "/v2/repository/models/echo/unload", "/v2/logging",
+                                 "/v2/trace/setting"};
+  for (const std::string target : targets) {
+    for (const std::string key : {"ready", "parameters", "log_info", "trace_level"}) {
+      const std::string body = "{\"" + key + "\":" + deep + "}";
+      const auto answer = Send(HttpMethod::kPost, target, body)->response;
+      EXPECT_EQ(answer.status, 400) << target << " " << key;
+      EXPECT_THAT(answer.body, HasSubstr("nested deeper than 8 levels")) << target;
+    }
+    for (const std::string body : {R"({"a":1,"a":1})", R"({} {})", R"([])", R"({"a")", "\xff"}) {
+      EXPECT_EQ(Send(HttpMethod::kPost, target, body)->response.status, 400) << target << body;
+    }
+    const std::string large = "{\"a\":\"" + std::string(size_t{3} << 20, 'x') + "\"}";
+    EXPECT_EQ(Send(HttpMethod::kPost, target, large)->response.status, 413) << target;
+  }
+  EXPECT_TRUE(service_.actions().empty());
+}
+
 TEST_F(KServeHttpTest, LogSettingsCanBeChangedTracesNot) {
   EXPECT_EQ(json::parse(Send(HttpMethod::kPost, "/v2/logging", R"({"log_verbose_level":1})")
                             ->response.body)["log_verbose_level"],

@@ -10,6 +10,7 @@
 
 #include "core/format.h"
 #include "core/parse.h"
+#include "core/strict_json.h"
 
 namespace evenkeel {
 namespace {
@@ -19,6 +20,7 @@ constexpr std::string_view kMetadata = "__metadata__";
 constexpr size_t kLengthBytes = 8;
 constexpr size_t kMaxTensors = 100'000;
 constexpr size_t kMaxTensorRank = 32;
+constexpr int kDeepest = 4;  // __metadata__ and tensors need three levels
 
 constexpr auto kNames = std::to_array<std::pair<DataType, std::string_view>>({
     {DataType::kBool, "BOOL"},
@@ -77,28 +79,6 @@ Status CheckTensor(const SafeTensor& tensor) {
                            tensor.data.size());
   }
   return Status::Ok();
-}
-
-// The header as JSON. Refuses repeated keys, which the DOM would merge in silence; never builds
-// what is nested too deep.
-Result<Json> ParseHeader(std::string_view text) {
-  constexpr int kDeepest = 4;  // __metadata__ and tensors need three levels
-  std::array<std::set<std::string>, kDeepest + 2> keys;  // of the object being read, by level
-  bool repeated = false;
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (depth > kDeepest) return false;  // dropped: what stays in its place is refused later
-    const auto level = static_cast<size_t>(depth);
-    if (event == Json::parse_event_t::object_start) keys[level + 1].clear();
-    if (event == Json::parse_event_t::key && !keys[level].insert(value.get<std::string>()).second) {
-      repeated = true;
-    }
-    return true;
-  };
-  Json header = Json::parse(text, watch, /*allow_exceptions=*/false);
-  if (header.is_discarded() || !header.is_object())
-    return InvalidArgument("the header is no JSON object");
-  if (repeated) return InvalidArgument("the header names a key twice");
-  return header;
 }
 
 std::optional<uint64_t> AsCount(const Json& value) {
@@ -213,7 +193,7 @@ Result<SafeTensors> DecodeSafetensors(std::span<const std::byte> file) {
   }
   const auto* text = reinterpret_cast<const char*>(file.data()) + kLengthBytes;
   const std::span<const std::byte> data = file.subspan(kLengthBytes + length);
-  const Result<Json> header = ParseHeader({text, length});
+  const Result<Json> header = ParseStrictObject<Json>({text, length}, kDeepest, "the header");
   if (!header.ok()) return header.status();
   if (header->size() > kMaxTensors) return InvalidArgument("more than {} tensors", kMaxTensors);
   SafeTensors content;
