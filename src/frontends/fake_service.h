@@ -181,7 +181,8 @@ class FakeService final : public Service {
   FakeModel& model(std::string_view name) { return *models_.find(name)->second; }
   void SetReady(bool ready) { ready_ = ready; }
   void FailLoads(Status error) { load_error_ = std::move(error); }
-  const std::vector<std::string>& actions() const {
+  std::vector<std::string> actions() const {
+    const std::lock_guard lock(mutex_);
     return actions_;
   }  // "load echo {...}", "unload echo", "rm-samples echo"
 
@@ -238,11 +239,11 @@ class FakeService final : public Service {
   }
   void LoadAsync(std::string name, std::string config_override,
                  std::function<void(Status)> done) override {
-    actions_.push_back("load " + name + (config_override.empty() ? "" : " " + config_override));
+    Note("load " + name + (config_override.empty() ? "" : " " + config_override));
     done(load_error_.ok() ? Known(name, "") : load_error_);
   }
   void UnloadAsync(std::string name, std::function<void(Status)> done) override {
-    actions_.push_back("unload " + name);
+    Note("unload " + name);
     done(load_error_.ok() ? Known(name, "") : load_error_);
   }
   nlohmann::json Describe() const override {
@@ -266,7 +267,7 @@ class FakeService final : public Service {
   }
   Status RemoveSamples(std::string_view model) override {
     if (!model.empty()) EK_RETURN_IF_ERROR(Known(model, ""));
-    actions_.push_back("rm-samples " + std::string(model));
+    Note("rm-samples " + std::string(model));
     return Status::Ok();
   }
   std::string MetricsText() const override { return "# TYPE evenkeel_up gauge\nevenkeel_up 1\n"; }
@@ -278,6 +279,10 @@ class FakeService final : public Service {
     spec.dtype = type;
     spec.shape = shape;
     return spec;
+  }
+  void Note(std::string action) {
+    const std::lock_guard lock(mutex_);
+    actions_.push_back(std::move(action));
   }
   void Add(const std::string& name, Signature signature) {
     models_[name] = std::make_shared<FakeModel>(name, std::move(signature));
@@ -291,7 +296,8 @@ class FakeService final : public Service {
   }
 
   std::map<std::string, std::shared_ptr<FakeModel>, std::less<>> models_;
-  std::vector<std::string> actions_;
+  mutable std::mutex mutex_;
+  std::vector<std::string> actions_;  // guarded by mutex_: calls come on any thread
   Status load_error_;
   std::atomic<bool> ready_{true};  // atomic: watchers read it while a test sets it
 };
