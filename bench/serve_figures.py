@@ -56,7 +56,7 @@ def served_vs_engine(options):
             ratios = {"http": [], "grpc": []}
             served = {"http": [], "grpc": []}
             alone = []
-            for _ in range(options.runs):
+            for _ in range(max(options.runs, 5)):  # the two are measured one after the other, and the machine's speed changes meanwhile
                 for protocol in ratios:
                     items_per_s, sizes = served_items(daemon, model, protocol, options)
                     # The engine's time for the very mix of batches that was served, measured right after it. Sizes that
