@@ -148,6 +148,9 @@ CellRunnerOptions CellsOf(const ModelConfig& model, const std::string& libexec,
   CellRunnerOptions options;
   options.model = model;
   options.libexec = libexec;
+  // What would be ended in service is no figure.
+  if (model.hang_timeout > Duration::zero())
+    options.run_timeout = std::min(options.run_timeout, model.hang_timeout);
   if (cache.empty()) return options;
   std::error_code error;
   std::filesystem::create_directories(cache, error);

@@ -81,6 +81,15 @@ TEST(ModelProfileTest, AdviceOnlyWhereNothingGaveAFigure) {
   EXPECT_THAT(*AdviceFor({hung}), HasSubstr("timeout (a batch took too long)"));
 }
 
+TEST(ModelProfileTest, ABatchThatServingWouldEndIsNoFigure) {
+  ModelConfig model;
+  const Duration usual = CellsOf(model, "libexec", "").run_timeout;
+  model.hang_timeout = std::chrono::seconds(2);
+  EXPECT_EQ(CellsOf(model, "libexec", "").run_timeout, std::chrono::seconds(2));
+  model.hang_timeout = 2 * usual;
+  EXPECT_EQ(CellsOf(model, "libexec", "").run_timeout, usual);
+}
+
 TEST(ModelProfileTest, FewSamplesAreNoSamples) {
   Signature signature = Batched(8);
   signature.inputs.push_back({"x", DataType::kFp32, Shape{kDynamic, 1}, {}, {}});
