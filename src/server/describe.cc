@@ -140,7 +140,8 @@ nlohmann::json InstancesToJson(const ModelVersion& version) {
                          {"min", now.min_instances},
                          {"keep_alive_s", Seconds(now.keep_alive)},
                          {"starts", now.starts},
-                         {"restarts", now.restarts}};
+                         {"restarts", now.restarts},
+                         {"out_of_memory", now.out_of_memory}};
   if (version.config().instances > 0) json["fixed"] = version.config().instances;
   if (now.start_up > Duration::zero()) json["start_up_ms"] = Milliseconds(now.start_up);
   if (now.memory_bytes > 0) json["memory_bytes_each"] = now.memory_bytes;

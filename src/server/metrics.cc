@@ -167,6 +167,8 @@ constexpr ScaleRow kScale[] = {
      [](const auto& s) { return static_cast<double>(s.starts); }},
     {"evenkeel_worker_restarts_total", "Workers that ended unasked", MetricType::Counter,
      [](const auto& s) { return static_cast<double>(s.restarts); }},
+    {"evenkeel_worker_out_of_memory_total", "Of them, those that the kernel ended for their memory",
+     MetricType::Counter, [](const auto& s) { return static_cast<double>(s.out_of_memory); }},
 };
 // Calls `add` with each device that the model's instances may be on, and its index in ModelStats::by_device.
 template <typename Add>

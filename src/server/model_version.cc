@@ -397,6 +397,7 @@ ModelVersion::InstancesState ModelVersion::InstancesNow() const {
   state.starts = instances_.starts() + (on_device_ ? on_device_->starts() : 0);
   state.restarts = instances_.restarts() + (on_device_ ? on_device_->restarts() : 0);
   state.min_instances = LeastInstances();
+  state.out_of_memory = instances_.out_of_memory() + (on_device_ ? on_device_->out_of_memory() : 0);
   state.keep_alive = KeepAlive();
   return state;
 }

@@ -102,6 +102,7 @@ class ModelVersion final : public ServedModel,
   };
   InstancesState InstancesNow() const;
   std::string EngineInfo() const override;  // JSON object, as the worker told it
+    uint64_t out_of_memory = 0;                // of the restarts: the kernel killed for memory
 
   // ProfiledModel (model_version_profile.cc); REQUIRES the same.
   ServingState Serving(Time now) const override;
