@@ -47,6 +47,7 @@ struct ServingContext {
   Duration keep_alive = std::chrono::minutes(5);
   SelfProfile* profile = nullptr;        // knows what models ran on before; null: nobody does
   Accelerators* accelerators = nullptr;  // null: none are served
+  bool hard_cores = false;               // of models whose settings do not say
 };
 
 class ModelVersion final : public ServedModel,
