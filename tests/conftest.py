@@ -9,6 +9,7 @@ unless the test says `daemon.expect_exit = CODE` or `daemon.ended = True`.
 
 from __future__ import annotations
 
+import json
 import pathlib
 import subprocess
 
@@ -77,3 +78,11 @@ def cli(tmp_path):
         return run_cli(*arguments, folder=tmp_path, env=env, **more)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def rungs(tmp_path_factory) -> dict[str, dict]:
+    """What doctor says of each rung of isolation."""
+    said = run_cli("doctor", "-o", "json", folder=tmp_path_factory.mktemp("doctor")).stdout
+    checks = {c["name"]: c for c in json.loads(said)["checks"]}
+    return {name.removeprefix("runtime "): c for name, c in checks.items() if name.startswith("runtime ")}

@@ -112,6 +112,12 @@ def run_cli(*arguments: str, folder: pathlib.Path, env: dict | None = None, stdi
     return result
 
 
+def need(rungs: dict, rung: str) -> None:
+    """Skips the test where the rung of isolation does not work; `rungs` is the fixture."""
+    if rungs[rung]["result"] != "pass":
+        pytest.skip(f"the rung {rung} does not work here: {rungs[rung]['finding']}; {rungs[rung]['fix']}")
+
+
 def place_models(target: pathlib.Path, models: dict[str, str | bytes | pathlib.Path]) -> None:
     """Names relative to the models folder, with text, bytes, or a file or folder to copy."""
     for name, content in models.items():

@@ -54,6 +54,7 @@ ServeOptions OptionsOf(const Settings& settings) {
   options.profile_after = settings.duration("profile_after");
   options.profile_drift = settings.duration("profile_drift");
   options.ratio_threshold = settings.ratio("ratio_threshold");
+  options.hard_cores = settings.flag("hard_cores");
   options.save_power = settings.text("power") == "save";
   options.log_level = settings.text("log_level");
   options.max_body_bytes = static_cast<size_t>(settings.bytes("max_body"));

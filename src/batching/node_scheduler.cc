@@ -14,9 +14,6 @@ constexpr int kOverheadOver = 64;
 constexpr Duration kOverheadLeast = std::chrono::microseconds(50);
 constexpr Duration kNoObjective = std::chrono::hours(1);
 
-// What steers instances and prices uses half a second and longer (A8).
-constexpr Duration kSteering = std::chrono::milliseconds(500);
-
 // The size of which a row costs least, of those known up to `most`; 1 where none is.
 int CheapestSize(const policy::BatchCurve& curve, int most) {
   int best = 1;
@@ -235,19 +232,23 @@ policy::ModelOutlook NodeScheduler::Window(int id) const {
 
 NodeScheduler::Demand NodeScheduler::DemandOf(int id, Duration horizon, Duration recent) const {
   const std::lock_guard lock(mutex_);
-  const Slot& slot = *slots_[static_cast<size_t>(id)];
+  return DemandIn(*slots_[static_cast<size_t>(id)], id, horizon, recent);
+}
+
+// What steers instances and prices uses half a second and longer (A8).
+NodeScheduler::Demand NodeScheduler::DemandIn(const Slot& slot, int id, Duration horizon,
+                                              Duration recent) const {
   policy::Traffic& traffic = *slot.traffic;
   const Time now = clock_.Now();
   traffic.AdvanceTo(now);
   const policy::Aggregator& counts = traffic.counts();
-  int level = 0;
-  while (level + 1 < policy::Aggregator::kLevels && counts.interval(level) < kSteering) ++level;
+  const int level = traffic.steering();
   const double seconds = Seconds(counts.interval(level));
   Demand demand;
   // What has come already in the open interval was forecast too low.
   demand.peak_rps = static_cast<double>(counts.open(level).items) / seconds;
-  demand.rate_rps =
-      std::max(traffic.RatePerSecond(std::max(horizon, kSteering), now), demand.peak_rps);
+  demand.rate_rps = std::max(
+      traffic.RatePerSecond(std::max(horizon, policy::Traffic::kSteering), now), demand.peak_rps);
   const auto back = std::min<int64_t>(counts.size(level), recent / counts.interval(level));
   for (int i = 0; i < back; ++i) {
     demand.peak_rps =
@@ -269,12 +270,38 @@ NodeScheduler::Demand NodeScheduler::DemandOf(int id, Duration horizon, Duration
   return demand;
 }
 
+NodeScheduler::Load NodeScheduler::LoadNow() const {
+  const std::lock_guard lock(mutex_);
+  Load load;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = *slots_[i];
+    if (slot.member == nullptr) continue;
+    int threads = 0;  // of an instance
+    for (const policy::InstanceView& one : slot.instances) {
+      threads = std::max(threads, one.threads);
+      if (one.in_flight > 0) load.busy_cores += std::min(one.threads, cores_);
+    }
+    const Demand demand = DemandIn(slot, static_cast<int>(i), {}, {});
+    load.forecast_cores += demand.rate_rps * Seconds(demand.batch_time) / demand.batch_rows *
+                           std::min(threads, cores_);
+  }
+  return load;
+}
+
 NodeScheduler::Outlook NodeScheduler::OutlookOf(int id) const {
   const std::lock_guard lock(mutex_);
-  Outlook outlook{.window = policy_->Outlook(id), .forecasts = {}};
-  policy::Traffic& traffic = *slots_[static_cast<size_t>(id)]->traffic;
+  const Slot& slot = *slots_[static_cast<size_t>(id)];
+  policy::Traffic& traffic = *slot.traffic;
   const Time now = clock_.Now();
   traffic.AdvanceTo(now);
+  Outlook outlook;
+  outlook.window = policy_->Outlook(id);
+  for (const policy::LaneView& lane : slot.lanes) {
+    if (lane.waiting_rows > 0)
+      outlook.left_age = std::max(outlook.left_age, now - lane.oldest_arrival);
+  }
+  outlook.steering = static_cast<size_t>(traffic.steering());
+  outlook.forecast_errors = traffic.errors();
   for (int level = 0; level < policy::Aggregator::kLevels; ++level) {
     const policy::ForecastSelector& forecast = traffic.forecast(level);
     const Duration interval = traffic.counts().interval(level);

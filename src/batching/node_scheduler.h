@@ -25,6 +25,7 @@
 #include "batching/policy/node_policy.h"
 #include "core/clock.h"
 #include "core/event_loop.h"
+#include "core/histogram.h"
 
 namespace evenkeel {
 
@@ -103,7 +104,10 @@ class NodeScheduler {
   };
   struct Outlook {
     policy::ModelOutlook window;
+    Duration left_age{};  // of the oldest row that waits: the window's left bound; 0: nothing waits
     std::array<Forecast, policy::Aggregator::kLevels> forecasts;
+    size_t steering = 0;                     // index of the forecast that steers
+    Histogram forecast_errors{kRateBounds};  // its absolute errors, rows a second
   };
   Outlook OutlookOf(int id) const;
   // The model's load as it bears on how many instances it needs.
@@ -118,6 +122,13 @@ class NodeScheduler {
     Time last_arrival{};    // Time{}: never
   };
   Demand DemandOf(int id, Duration horizon, Duration recent) const;
+  // How much of the node's cores is asked for.
+  struct Load {
+    double busy_cores = 0;  // threads of batches that run now
+    double forecast_cores =
+        0;  // that the models' forecast rates keep busy, at the batches that are aimed at
+  };
+  Load LoadNow() const;
   // Items a second that are expected over the next `span`.
   double RatePerSecond(int id, Duration span) const;
   // Whether batches of the model may share cores with those of others, so that their times are not its own.
@@ -128,6 +139,7 @@ class NodeScheduler {
  private:
   struct Slot;
 
+  Demand DemandIn(const Slot& slot, int id, Duration horizon, Duration recent) const;
   Snapshot& Cleared(int id);
   void Refresh(int id);
   void Arm(Time wake);

@@ -132,6 +132,40 @@ TEST_F(NodeSchedulerTest, ACoreThatComesFreeGoesToTheModelThatWaitsLongestForIts
   EXPECT_EQ(slow.running(), 1);
 }
 
+TEST_F(NodeSchedulerTest, LoadIsWhatRunsAndWhatTheForecastKeepsBusy) {
+  const auto node = Make("gated-greedy", 4);
+  Model a(*node, clock_, 2, 1), wide(*node, clock_, 1, 2);
+  EXPECT_EQ(node->LoadNow().busy_cores, 0);
+  EXPECT_EQ(node->LoadNow().forecast_cores, 0);
+  wide.Add(8);
+  EXPECT_EQ(node->LoadNow().busy_cores, 2);
+  a.Add(8);
+  EXPECT_EQ(node->LoadNow().busy_cores, 2 + a.running());
+  // 100 rows a second on two threads, one by one in 4 ms: 0.8 cores.
+  node->Ran(wide.id(), DeviceClass::kCpu, 1, 4ms, clock_.Now());
+  for (int i = 0; i < 400; ++i) {
+    clock_.Advance(10ms);
+    node->Arrived(wide.id(), 1, clock_.Now());
+  }
+  const double forecast = node->LoadNow().forecast_cores;
+  EXPECT_NEAR(forecast, 0.8, 0.1);
+}
+
+TEST_F(NodeSchedulerTest, TheOutlookTellsBothBoundsOfTheWindow) {
+  const auto node = Make("method", 1);
+  Model model(*node, clock_, 1, 1);
+  for (int i = 0; i < 8; ++i) node->Ran(model.id(), DeviceClass::kCpu, 8, 10ms, clock_.Now());
+  node->SetBest(model.id(), 8, 10ms);
+  model.Add(1);
+  clock_.Advance(1ms);
+  const auto outlook = node->OutlookOf(model.id());
+  ASSERT_EQ(model.waiting(), 1);
+  EXPECT_EQ(outlook.left_age, 1ms);
+  EXPECT_GE(outlook.window.right_rows, 1);
+  EXPECT_GT(outlook.window.right, outlook.window.left);
+  EXPECT_LE(outlook.window.right - outlook.window.left, 10ms);
+}
+
 // Has an instance on a core and one on an accelerator.
 class BothClasses final : public NodeScheduler::Member {
  public:

@@ -151,14 +151,28 @@ TEST_P(ConfinementTest, TellsExitCodesAndSignals) {
   EXPECT_THAT(Traces(), testing::IsEmpty());
 }
 
+// Work is the probe's own count of turns. What a whole core does in a second comes from runs before and after, by the core time that
+// they got, so that whatever else wants the core cancels out; the larger one, since a busy sibling core or a lower clock slows a run.
 TEST_P(ConfinementTest, HalfACoreDoesHalfTheWork) {
-  WorkerSpec half = Shaped("0.5c/64MiB");
-  half.cpus = {0};
-  const Answered cut = Ask("burn", "1000", half);
+  const auto burn = [this](const char* shape, const char* ms) {
+    WorkerSpec spec = Shaped(shape);
+    spec.cpus = {0};
+    return Ask("burn", ms, spec);
+  };
+  const auto turns_a_second = [&] {
+    const Answered whole = burn("1c/64MiB", "400");
+    EXPECT_FALSE(whole.line.empty()) << whole.how;
+    return std::atof(whole.line.c_str()) / whole.usage.cpu_s.value();
+  };
+  const double before = turns_a_second();
+  const Answered cut = burn("0.5c/64MiB", "1000");
   ASSERT_FALSE(cut.line.empty()) << cut.how;
+  const double share = std::atof(cut.line.c_str()) / std::max(before, turns_a_second());
+  EXPECT_LE(share, 0.6) << "of a whole core's work in the same second";
   EXPECT_LE(cut.usage.cpu_s.value(), 0.62) << "0.5 of a second, some for the start";
   // On a busy machine it may not even get its half: then nothing holds it back.
   if (cut.usage.cpu_s.value() < 0.45) return;
+  EXPECT_GE(share, 0.3);
   EXPECT_GE(cut.usage.throttled_periods.value(), 1u);
   EXPECT_GT(cut.usage.throttled_s.value(), 0.0);
   // 10 ms periods: a hundred in this second, not ten.

@@ -176,7 +176,7 @@ bool Container::OnEnded() {
   std::string how = DescribeExit(status);
   const WorkerUsage usage = group_.Usage();
   if (usage.oom_kills.value_or(0) > 0) {
-    how += fmt::format(": out of memory, {} allowed", FormatBytes(memory_bytes_));
+    how += OutOfMemoryText(memory_bytes_);
   }
   Finish(std::move(how));
   return false;

@@ -133,7 +133,7 @@ class Process final : public WorkerProcess {
     usage_ = confinement_.group->Usage();
     usage_.memory_bytes = 0;
     if (usage_.oom_kills.value_or(0) > 0) {
-      how_ += fmt::format(": out of memory, {} allowed", FormatBytes(confinement_.memory_bytes));
+      how_ += OutOfMemoryText(confinement_.memory_bytes);
     }
     if (const Status removed = confinement_.group->Remove(kPatienceMs); !removed.ok()) {
       LogWarning("a worker's control group is left until the next start: {}", removed.message());

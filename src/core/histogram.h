@@ -1,6 +1,6 @@
 // A histogram with fixed upper bounds, as Prometheus shows it.
 //
-// Contract: Observe() is a binary search and two additions. Units are the caller's (seconds, rows).
+// Contract: Observe() is a binary search and two additions. Units are the caller's (seconds, rows, rows a second).
 // Thread-safety: thread-compatible (guard it with the lock of what it measures).
 #pragma once
 
@@ -40,6 +40,8 @@ class Histogram {
 inline constexpr double kLatencyBounds[] = {0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025,
                                             0.005,   0.01,   0.025,   0.05,   0.1,   0.25,
                                             0.5,     1,      2.5,     5,      10,    30};
+inline constexpr double kRateBounds[] = {0.1, 0.5, 1,    2.5,  5,    10,    25,    50,    100,
+                                         250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000};
 inline constexpr double kBatchBounds[] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
 
 }  // namespace evenkeel

@@ -63,6 +63,8 @@ struct ModelConfig {
   std::optional<Duration>
       keep_alive;   // without requests, until min_instances are left; unset: the server's setting
   int threads = 0;  // of an instance; 0: as many as cores
+  std::optional<bool>
+      hard_cores;  // whole cores by quota too, not by weight; unset: the server's setting
   // `precision: auto`: bf16 where the load table says that no output differs by more than `tolerance`; until then `precision`, f32.
   bool precision_auto = false;
   double tolerance = 0;

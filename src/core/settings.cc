@@ -64,6 +64,10 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
            "Memory that instances leave free; 0: the larger of 5 % and 256MiB"),
     Choice("runtime", "process", "none|process|cgroup|oci|auto",
            "How workers are isolated; auto: the most that works here (see doctor)"),
+    Text(
+        kBool, "hard_cores", "false",
+        "Whether workers that a shape holds get whole cores by quota too, never a neighbour's idle "
+        "time"),
     Text(kEmulatedGpu, "emulated_gpu", "",
          "For tests: an accelerator that there is not, as in "
          "16c/4GiB,a=2ms,c=0.05ms,m0=100MiB,m1=2MiB; "

@@ -87,15 +87,15 @@ TEST(ArrivalsTest, ScalingRebasesAndKeepsTheOrderOfGaps) {
   EXPECT_EQ(MeanRate({1, 1}), 0);
 }
 
-TEST(TraceFileTest, ReadsTheColumnByNameAndSorts) {
+TEST(TraceFileTest, ReadsTheColumnByName) {
   const auto times =
-      ParseTrace("client,t_s,note\r\na,2.5,\"x,y\"\nb,1,z\n\n\"c,d\",1.5,\n", "t.csv");
+      ParseTrace("client,t_s,note\r\na,1,\"x,y\"\nb,1.5,z\n\n\"c,d\",1.5,\n", "t.csv");
   ASSERT_TRUE(times.ok()) << times.status().ToString();
-  EXPECT_EQ(*times, (std::vector<double>{1, 1.5, 2.5}));
+  EXPECT_EQ(*times, (std::vector<double>{1, 1.5, 1.5}));
 }
 
 TEST(TraceFileTest, ReadsBareNumbers) {
-  const auto times = ParseTrace("0.5\n0.25\n", "t.csv");
+  const auto times = ParseTrace("0.25\n0.5\n", "t.csv");
   ASSERT_TRUE(times.ok());
   EXPECT_EQ(*times, (std::vector<double>{0.25, 0.5}));
 }
@@ -106,8 +106,23 @@ TEST(TraceFileTest, ErrorsNameFileAndLine) {
   EXPECT_NE(ParseTrace("a,b\n1,2\n", "t.csv").status().message().find("no column 't_s'"),
             std::string::npos);
   EXPECT_EQ(ParseTrace("t_s\n", "t.csv").status().code(), Code::kInvalidArgument);
-  EXPECT_FALSE(ParseTrace("t_s\nnan\n", "t.csv").ok());
   EXPECT_EQ(ReadTraceFile("/nonexistent/t.csv.gz").status().code(), Code::kNotFound);
+}
+
+TEST(TraceFileTest, RefusesTimesThatAreNoneOrOutOfOrder) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"t_s\n1\n0.5\n", "t.csv:3: 0.5 comes after 1: times must ascend"},
+      {"0.5\n\n# a note\n0.25\n", "t.csv:4: 0.25 comes after 0.5: times must ascend"},
+      {"t_s\n-0.5\n1\n", "t.csv:2: expected 0 or more seconds, got -0.5"},
+      {"-1\n1\n", "t.csv:1: expected 0 or more seconds, got -1"},
+      {"t_s\n1\nnan\n", "t.csv:3: expected a finite number, got 'nan'"},
+      {"t_s\n1\ninf\n", "t.csv:3: expected a finite number, got 'inf'"},
+      {"1\n1e999\n", "t.csv:2: expected a number of seconds in column 1, got '1e999'"}};
+  for (const auto& [text, said] : cases) {
+    const auto times = ParseTrace(text, "t.csv");
+    EXPECT_EQ(times.status().code(), Code::kInvalidArgument) << text;
+    EXPECT_EQ(times.status().message(), said) << text;
+  }
 }
 
 TEST(StageSpecTest, ReadsClosedAndOpenLoops) {

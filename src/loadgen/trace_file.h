@@ -1,9 +1,9 @@
 // Arrival times from a CSV file, plain or gzip-compressed.
 //
-// Contract: the first line names the columns; the column `t_s` holds seconds and need not be
-//   sorted; other columns are ignored, quoted fields are understood. A file of bare numbers (one a
-//   line, no header) is read too. Errors (kInvalidArgument, kNotFound) name file and line. At most
-//   100 million arrivals.
+// Contract: the first line names the columns; the column `t_s` holds seconds: finite, 0 or more,
+//   ascending (equal ones are fine), as in the simulator; other columns are ignored, quoted fields are
+//   understood. A file of bare numbers (one a line, no header) is read too. Errors (kInvalidArgument,
+//   kNotFound) name file and line. At most 100 million arrivals.
 // Thread-safety: thread-safe.
 #pragma once
 

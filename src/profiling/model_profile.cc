@@ -148,6 +148,9 @@ CellRunnerOptions CellsOf(const ModelConfig& model, const std::string& libexec,
   CellRunnerOptions options;
   options.model = model;
   options.libexec = libexec;
+  // What would be ended in service is no figure.
+  if (model.hang_timeout > Duration::zero())
+    options.run_timeout = std::min(options.run_timeout, model.hang_timeout);
   if (cache.empty()) return options;
   std::error_code error;
   std::filesystem::create_directories(cache, error);
@@ -187,22 +190,49 @@ PrecisionChoice PrecisionFor(const ModelConfig& model, const LoadRows& rows) {
                          model.tolerance);
 }
 
+namespace {
+
+// Whether a row ran out of its device's memory, not of its container's: that the kernel says by killing, or the figures do.
+bool RanOutOnDevice(const LoadRow& row) {
+  const bool of_container = row.detail.starts_with("signal ") || row.detail.starts_with("has ");
+  return row.cell.shape.gpu() && !of_container;
+}
+
+// Of rows that all ran out of memory.
+std::string MemoryAdvice(const LoadRows& rows) {
+  int64_t most = 0;            // of container memory that did not suffice
+  int64_t most_on_device = 0;  // of device memory
+  for (const LoadRow& row : rows) {
+    if (row.implied) continue;  // by a row that says more
+    if (RanOutOnDevice(row)) {
+      most_on_device = std::max(most_on_device, row.cell.shape.gpu_memory_bytes);
+    } else {
+      most = std::max(most, row.cell.shape.memory_bytes);
+    }
+  }
+  const std::string device =
+      fmt::format("device memory than any shape has (largest: {})", FormatBytes(most_on_device));
+  if (most == 0) {
+    return fmt::format(
+        "the model needs more {}: give larger shares of the device, or serve it on a larger device",
+        device);
+  }
+  return fmt::format(
+      "the model needs more memory than any shape has (largest: {}){}: give larger shapes, or "
+      "serve it on a machine with more memory",
+      FormatBytes(most), most_on_device > 0 ? ", and more " + device : "");
+}
+
+}  // namespace
+
 std::optional<std::string> AdviceFor(const LoadRows& rows) {
-  bool all_oom = !rows.empty();
-  int64_t most = 0;
+  if (rows.empty()) return std::nullopt;
+  bool all_oom = true;
   for (const LoadRow& row : rows) {
     if (row.outcome == CellOutcome::kOk) return std::nullopt;
     all_oom = all_oom && row.outcome == CellOutcome::kOom;
-    most = std::max(most, row.cell.shape.memory_bytes);
   }
-  if (rows.empty()) return std::nullopt;
-  if (all_oom) {
-    return fmt::format(
-        "the model needs more memory than any shape has (largest: {}): give larger shapes, or "
-        "serve "
-        "it on a machine with more memory",
-        FormatBytes(most));
-  }
+  if (all_oom) return MemoryAdvice(rows);
   return fmt::format("no cell gave a figure; the first: {} ({})", NameOf(rows.front().outcome),
                      rows.front().detail);
 }

@@ -81,6 +81,34 @@ TEST(ModelProfileTest, AdviceOnlyWhereNothingGaveAFigure) {
   EXPECT_THAT(*AdviceFor({hung}), HasSubstr("timeout (a batch took too long)"));
 }
 
+TEST(ModelProfileTest, ABatchThatServingWouldEndIsNoFigure) {
+  ModelConfig model;
+  const Duration usual = CellsOf(model, "libexec", "").run_timeout;
+  model.hang_timeout = std::chrono::seconds(2);
+  EXPECT_EQ(CellsOf(model, "libexec", "").run_timeout, std::chrono::seconds(2));
+  model.hang_timeout = 2 * usual;
+  EXPECT_EQ(CellsOf(model, "libexec", "").run_timeout, usual);
+}
+
+TEST(ModelProfileTest, AdviceNamesTheMemoryThatRanOut) {
+  LoadRow on_device;
+  on_device.outcome = CellOutcome::kOom;
+  on_device.cell.shape = {1000, kGiB, 4, 2 * kGiB};
+  on_device.detail = "out of memory of the emulated device: 64 rows take 3GiB, the shape has 2GiB";
+  EXPECT_THAT(*AdviceFor({on_device}),
+              HasSubstr("more device memory than any shape has (largest: 2GiB)"));
+  EXPECT_THAT(*AdviceFor({on_device}), testing::Not(HasSubstr("1GiB")));
+  // Killed by the kernel: the container's.
+  LoadRow in_container = on_device;
+  in_container.detail = "signal 9 (Killed): out of memory, 1GiB allowed";
+  EXPECT_THAT(*AdviceFor({in_container}),
+              HasSubstr("more memory than any shape has (largest: 1GiB)"));
+  EXPECT_THAT(*AdviceFor({in_container}), testing::Not(HasSubstr("device")));
+  EXPECT_THAT(
+      *AdviceFor({in_container, on_device}),
+      HasSubstr("(largest: 1GiB), and more device memory than any shape has (largest: 2GiB)"));
+}
+
 TEST(ModelProfileTest, FewSamplesAreNoSamples) {
   Signature signature = Batched(8);
   signature.inputs.push_back({"x", DataType::kFp32, Shape{kDynamic, 1}, {}, {}});

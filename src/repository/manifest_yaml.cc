@@ -26,6 +26,7 @@ enum class PrecisionWord : uint8_t { kF32, kBf16, kAuto };
 constexpr std::array<Choice<PrecisionWord>, 3> kPrecisions = {
     {{"f32", PrecisionWord::kF32}, {"bf16", PrecisionWord::kBf16}, {"auto", PrecisionWord::kAuto}}};
 constexpr std::array<Choice<bool>, 2> kProfiling = {{{"auto", true}, {"off", false}}};
+constexpr std::array<Choice<bool>, 2> kTrueOrFalse = {{{"true", true}, {"false", false}}};
 constexpr std::array<Choice<DeviceClass>, 3> kClasses = {
     {{"cpu", DeviceClass::kCpu}, {"gpu", DeviceClass::kGpu}, {"auto", DeviceClass::kAuto}}};
 constexpr std::array<Choice<SampleMode>, 3> kSampleModes = {
@@ -44,7 +45,7 @@ class ManifestReader {
       : reader_(source), manifest_(*manifest), config_(manifest->config) {}
 
   Status Read(const YamlNode& root) {
-    const std::array<Rule, 22> rules = {{
+    const std::array<Rule, 23> rules = {{
         {"name", [this](const auto& v, const auto& k) { return Name(v, k); }},
         {"version", [this](const auto& v, const auto& k) { return Version(v, k); }},
         {"engine", [this](const auto& v, const auto& k) { return Engine(v, k); }},
@@ -94,6 +95,13 @@ class ManifestReader {
         {"threads",
          [this](const auto& v, const auto& k) {
            return reader_.ReadInt(v, k, 0, kMaxThreads, &config_.threads);
+         }},
+        {"hard_cores",
+         [this](const auto& v, const auto& k) {
+           bool hard = false;
+           EK_RETURN_IF_ERROR(reader_.ReadChoice<bool>(v, k, kTrueOrFalse, &hard));
+           config_.hard_cores = hard;
+           return Status::Ok();
          }},
         {"priority",
          [this](const auto& v, const auto& k) {

@@ -60,6 +60,7 @@ keep_alive: 90s
 threads: 3
 priority: 4
 hang_timeout: 1.5s
+hard_cores: true
 inputs:
   - {name: ids, datatype: INT64, shape: [-1, 64], range: [0, 19999]}
 outputs:
@@ -94,6 +95,7 @@ samples: disk
   EXPECT_EQ(c.threads, 3);
   EXPECT_EQ(c.default_priority, 4);
   EXPECT_EQ(c.hang_timeout, milliseconds(1500));
+  EXPECT_EQ(c.hard_cores, true);
   EXPECT_EQ(c.samples, SampleMode::kDisk);
   ASSERT_EQ(c.inputs.size(), 1u);
   EXPECT_EQ(c.inputs[0].name, "ids");
@@ -157,6 +159,8 @@ TEST(ManifestTest, UnknownKeysSuggestTheClosest) {
             "m.yaml:1:12: batching.max_dely: unknown key; did you mean 'max_delay'?");
   EXPECT_THAT(Bad("colour: red"),
               StartsWith("m.yaml:1:1: colour: unknown key; known are name, version"));
+  EXPECT_EQ(Bad("hard_cores: maybe"),
+            "m.yaml:1:13: hard_cores: expected one of true, false, got 'maybe'");
   EXPECT_THAT(Bad("inputs: [{name: a, labels: [x]}]"), HasSubstr("inputs[0].labels: unknown key"));
   EXPECT_THAT(Bad("outputs: [{name: a, range: [0, 1]}]"),
               HasSubstr("outputs[0].range: unknown key"));

@@ -140,7 +140,8 @@ nlohmann::json InstancesToJson(const ModelVersion& version) {
                          {"min", now.min_instances},
                          {"keep_alive_s", Seconds(now.keep_alive)},
                          {"starts", now.starts},
-                         {"restarts", now.restarts}};
+                         {"restarts", now.restarts},
+                         {"out_of_memory", now.out_of_memory}};
   if (version.config().instances > 0) json["fixed"] = version.config().instances;
   if (now.start_up > Duration::zero()) json["start_up_ms"] = Milliseconds(now.start_up);
   if (now.memory_bytes > 0) json["memory_bytes_each"] = now.memory_bytes;
@@ -158,7 +159,7 @@ std::string ShapeOf(const InstanceSet::Info& instance) {
 }  // namespace
 
 nlohmann::json DescribeNode(const ServingContext& context) {
-  nlohmann::json node = {{"cores", context.cores}};
+  nlohmann::json node = {{"cores", CoresOfBatches(context)}};
   if (context.node != nullptr) node["policy"] = context.node->policy_name();
   return node;
 }
@@ -227,11 +228,13 @@ nlohmann::json DescribeBatching(const ModelVersion& version) {
   if (!outlook) return batching;
   const policy::ModelOutlook& window = outlook->window;
   batching["price"] = window.price;
-  batching["window"] = {{"knee_rows", window.knee},
-                        {"target_rows", window.target},
-                        {"price", window.price},
-                        {"rate_rows_per_s", window.rate_rps},
-                        {"guarded", window.guarded}};
+  batching["window"] = {
+      {"knee_rows", window.knee},       {"target_rows", window.target},
+      {"price", window.price},          {"rate_rows_per_s", window.rate_rps},
+      {"guarded", window.guarded},      {"left_age_ms", Milliseconds(outlook->left_age)},
+      {"right_rows", window.right_rows}};
+  if (window.right != kNever)
+    batching["window"]["right_ms"] = Milliseconds(window.right - window.left);
   if (version.device_class() != DeviceClass::kCpu) {
     batching["window"]["device_knee_rows"] = window.device_knee;
     batching["window"]["device_first"] = window.device_first;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "containers/exit_text.h"
 #include "core/check.h"
 #include "core/format.h"
 #include "core/log.h"
@@ -140,6 +141,7 @@ void InstanceSet::OnEnded(Slot& slot, const std::string& how) {
   slot.last_end = how;
   ++slot.restarts;
   restarts_.fetch_add(1, std::memory_order_relaxed);
+  if (SaysOutOfMemory(how)) out_of_memory_.fetch_add(1, std::memory_order_relaxed);
   if (ended_) return;
   InstanceTrouble trouble;
   trouble.how = how;

@@ -9,7 +9,7 @@
 //   Until the first instance of all is warm there is at most one: it shows whether the model can be served.
 //   Several forms may have slots at the same time; each slot says which is its own.
 // Ownership: the owner, the loop, the clock outlive this object; the dispatcher that OnLoaded() returned outlives End().
-// Thread-safety: single-owner (the loop); Infos(), up(), starts(), restarts() are thread-safe.
+// Thread-safety: single-owner (the loop); Infos(), up(), starts(), restarts(), out_of_memory() are thread-safe.
 // Source: A13.
 #pragma once
 
@@ -105,6 +105,8 @@ class InstanceSet {
   int up() const { return up_.load(std::memory_order_relaxed); }
   uint64_t starts() const { return starts_.load(std::memory_order_relaxed); }
   uint64_t restarts() const { return restarts_.load(std::memory_order_relaxed); }
+  // Of them, those whose worker the kernel killed for its memory.
+  uint64_t out_of_memory() const { return out_of_memory_.load(std::memory_order_relaxed); }
 
  private:
   struct Slot;
@@ -143,7 +145,7 @@ class InstanceSet {
   Duration start_up_{};
 
   std::atomic<int> up_{0};
-  std::atomic<uint64_t> starts_{0}, restarts_{0};
+  std::atomic<uint64_t> starts_{0}, restarts_{0}, out_of_memory_{0};
   mutable std::mutex mutex_;  // guards infos_
   std::vector<Info> infos_;
 };

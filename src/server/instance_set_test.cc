@@ -208,6 +208,18 @@ TEST_F(InstanceSetTest, OneThatDiesWhileItStartsIsStartedAgain) {
   EXPECT_EQ(set.restarts(), 1u);
 }
 
+TEST_F(InstanceSetTest, CountsTheEndsThatWereForMemory) {
+  set.Start(Form("a"));
+  Play();
+  End(0, "signal 9 (Killed)");
+  Play();
+  EXPECT_EQ(set.out_of_memory(), 0u);
+  End(0, "signal 9 (Killed): out of memory, 64MiB allowed");
+  Play();
+  EXPECT_EQ(set.out_of_memory(), 1u);
+  EXPECT_EQ(set.restarts(), 2u);
+}
+
 TEST_F(InstanceSetTest, OneThatIsNotWantedWhileItWaitsToRestartGoesAtOnce) {
   set.Start(Form("a"));
   Play();

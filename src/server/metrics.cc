@@ -167,6 +167,8 @@ constexpr ScaleRow kScale[] = {
      [](const auto& s) { return static_cast<double>(s.starts); }},
     {"evenkeel_worker_restarts_total", "Workers that ended unasked", MetricType::Counter,
      [](const auto& s) { return static_cast<double>(s.restarts); }},
+    {"evenkeel_worker_out_of_memory_total", "Of them, those that the kernel ended for their memory",
+     MetricType::Counter, [](const auto& s) { return static_cast<double>(s.out_of_memory); }},
 };
 // Calls `add` with each device that the model's instances may be on, and its index in ModelStats::by_device.
 template <typename Add>
@@ -283,53 +285,90 @@ void AddDevices(const std::vector<Accelerators::Use>& devices, Families* familie
   }
 }
 
-// The forecast is that of the finest resolution of half a second and more: what steers targets and prices.
 const NodeScheduler::Forecast& SteeringForecast(const NodeScheduler::Outlook& outlook) {
-  for (const auto& forecast : outlook.forecasts) {
-    if (forecast.interval >= std::chrono::milliseconds(500)) return forecast;
-  }
-  return outlook.forecasts.back();
+  return outlook.forecasts[outlook.steering];
 }
 
 struct WindowRow {
   const char* name;
   const char* help;
-  double (*value)(const NodeScheduler::Outlook&);
+  std::optional<double> (*value)(const NodeScheduler::Outlook&);
 };
+using Shown = std::optional<double>;
 constexpr WindowRow kWindows[] = {
     {"evenkeel_window_knee_rows", "Rows of a batch beyond which nothing is gained",
-     [](const auto& o) { return static_cast<double>(o.window.knee); }},
+     [](const auto& o) { return Shown(o.window.knee); }},
     {"evenkeel_window_target_rows", "Rows at which a batch is closed as worth running",
-     [](const auto& o) { return static_cast<double>(o.window.target); }},
+     [](const auto& o) { return Shown(o.window.target); }},
     {"evenkeel_window_price", "Price of core time, in objectives a core-second",
-     [](const auto& o) { return o.window.price; }},
+     [](const auto& o) { return Shown(o.window.price); }},
+    {"evenkeel_window_left_age_seconds",
+     "Age of the window's left bound, the oldest row that waits",
+     [](const auto& o) { return Shown(Seconds(o.left_age)); }},
+    {"evenkeel_window_right_rows", "Rows at which the window closes: its right bound",
+     [](const auto& o) { return Shown(static_cast<double>(o.window.right_rows)); }},
+    {"evenkeel_window_right_seconds",
+     "Time from the left bound to that at which the window closes at the latest",
+     [](const auto& o) {
+       return o.window.right == kNever ? Shown() : Shown(Seconds(o.window.right - o.window.left));
+     }},
     {"evenkeel_forecast_rows_per_second", "Rows expected in the open interval, as a rate",
      [](const auto& o) {
        const auto& f = SteeringForecast(o);
-       return f.next_rows / Seconds(f.interval);
+       return Shown(f.next_rows / Seconds(f.interval));
      }},
     {"evenkeel_actual_rows_per_second", "Rows that came in the last interval, as a rate",
      [](const auto& o) {
        const auto& f = SteeringForecast(o);
-       return f.last_rows / Seconds(f.interval);
+       return Shown(f.last_rows / Seconds(f.interval));
      }},
-    {"evenkeel_forecast_error_rows", "Mean absolute error of that forecast, rows an interval",
-     [](const auto& o) { return SteeringForecast(o).mean_error; }},
 };
 
 void AddWindows(const std::vector<ModelMetrics>& models, Families* families) {
   for (const WindowRow& row : kWindows) {
     auto& family = families->Add(row.name, row.help, MetricType::Gauge);
     for (const auto& model : models) {
-      if (model.outlook) Families::Value(family, LabelsOf(model), row.value(*model.outlook));
+      const auto value = model.outlook ? row.value(*model.outlook) : Shown();
+      if (value) Families::Value(family, LabelsOf(model), *value);
     }
+  }
+  auto& errors =
+      families->Add("evenkeel_forecast_error_rows_per_second",
+                    "Absolute error of that forecast, an interval each", MetricType::Histogram);
+  for (const auto& model : models) {
+    if (model.outlook) Families::Value(errors, LabelsOf(model), model.outlook->forecast_errors);
   }
 }
 
-void AddNode(int cores, Families* families) {
-  auto& family = families->Add("evenkeel_node_cores", "Cores that the batches of all models share",
-                               MetricType::Gauge);
-  Families::Value(family, {}, cores);
+// What there is of the node's cores and memory, and what is asked for.
+void AddNode(const NodeMetrics& node, Families* families) {
+  struct Row {
+    const char* name;
+    const char* help;
+    std::optional<double> (*value)(const NodeMetrics&);
+  };
+  constexpr Row kRows[] = {
+      {"evenkeel_node_cores", "Cores that the batches of all models share",
+       [](const auto& n) { return Shown(n.cores); }},
+      {"evenkeel_node_busy_cores", "Cores that batches take now",
+       [](const auto& n) { return Shown(n.load.busy_cores); }},
+      {"evenkeel_node_forecast_cores",
+       "Cores that the forecast rates of all models keep busy; more than there are is overload",
+       [](const auto& n) { return Shown(n.load.forecast_cores); }},
+      {"evenkeel_node_memory_bytes", "Memory of this machine, or of the daemon's control group",
+       [](const auto& n) {
+         return n.memory.total_bytes > 0 ? Shown(static_cast<double>(n.memory.total_bytes))
+                                         : Shown();
+       }},
+      {"evenkeel_node_memory_free_bytes", "Of it, what could be used without swapping",
+       [](const auto& n) {
+         return n.memory.free_bytes ? Shown(static_cast<double>(*n.memory.free_bytes)) : Shown();
+       }},
+  };
+  for (const Row& row : kRows) {
+    auto& family = families->Add(row.name, row.help, MetricType::Gauge);
+    if (const auto value = row.value(node)) Families::Value(family, {}, *value);
+  }
 }
 
 void AddProfiles(const std::vector<ModelMetrics>& models, double core_s, Families* families) {
@@ -374,7 +413,7 @@ void AddProcess(Families* families) {
 
 }  // namespace
 
-std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores, double profile_core_s,
+std::string RenderMetrics(const std::vector<ModelMetrics>& models, const NodeMetrics& node,
                           const std::vector<Accelerators::Use>& devices) {
   Families families;
   AddOutcomes(models, &families);
@@ -391,8 +430,8 @@ std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores, do
   AddInstances(models, &families);
   AddUsage(models, &families);
   AddWindows(models, &families);
-  AddNode(cores, &families);
-  AddProfiles(models, profile_core_s, &families);
+  AddNode(node, &families);
+  AddProfiles(models, node.profile_core_s, &families);
   AddDevices(devices, &families);
   AddProcess(&families);
   return families.Render();

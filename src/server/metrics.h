@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "batching/model_stats.h"
+#include "batching/node_scheduler.h"
+#include "containers/node_memory.h"
 #include "server/model_version.h"
 #include "server/self_profile.h"
 
@@ -24,8 +26,15 @@ struct ModelMetrics {
   SelfProfile::View profile;
 };
 
-// Text exposition format. `cores`: that batches of all models share. `profile_core_s`: core time that measuring has taken.
-std::string RenderMetrics(const std::vector<ModelMetrics>& models, int cores, double profile_core_s,
+struct NodeMetrics {
+  int cores = 0;  // that batches of all models share
+  NodeScheduler::Load load;
+  NodeMemory memory;
+  double profile_core_s = 0;  // core time that measuring has taken
+};
+
+// Text exposition format.
+std::string RenderMetrics(const std::vector<ModelMetrics>& models, const NodeMetrics& node,
                           const std::vector<Accelerators::Use>& devices);
 
 }  // namespace evenkeel

@@ -141,6 +141,7 @@ Result<std::unique_ptr<InstanceWorker>> ModelVersion::StartWorker(int id, const 
   options.spec.readable = {std::filesystem::path(config_.path).parent_path().string()};
   if (!context_.cache.empty()) options.spec.writable = {context_.cache};
   options.spec.shape = form.shape;
+  options.spec.hard_cap = config_.hard_cores.value_or(context_.hard_cores);
   options.engine.path = config_.path;
   options.engine.device = "CPU";
   options.engine.threads = form.threads;
@@ -396,6 +397,7 @@ ModelVersion::InstancesState ModelVersion::InstancesNow() const {
   state.up = up();
   state.starts = instances_.starts() + (on_device_ ? on_device_->starts() : 0);
   state.restarts = instances_.restarts() + (on_device_ ? on_device_->restarts() : 0);
+  state.out_of_memory = instances_.out_of_memory() + (on_device_ ? on_device_->out_of_memory() : 0);
   state.min_instances = LeastInstances();
   state.keep_alive = KeepAlive();
   return state;

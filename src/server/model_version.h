@@ -47,7 +47,13 @@ struct ServingContext {
   Duration keep_alive = std::chrono::minutes(5);
   SelfProfile* profile = nullptr;        // knows what models ran on before; null: nobody does
   Accelerators* accelerators = nullptr;  // null: none are served
+  bool hard_cores = false;               // of models whose settings do not say
 };
+
+// Cores that the batches of all models share: the gate's. The daemon may have others.
+inline int CoresOfBatches(const ServingContext& context) {
+  return context.node != nullptr ? context.node->cores() : context.cores;
+}
 
 class ModelVersion final : public ServedModel,
                            public ProfiledModel,
@@ -96,6 +102,7 @@ class ModelVersion final : public ServedModel,
     std::shared_ptr<const InstanceForm> form;  // of those that are started now
     Duration start_up{};                       // until one is up, as measured; 0: not yet
     uint64_t starts = 0, restarts = 0;         // of workers, since the model was loaded
+    uint64_t out_of_memory = 0;                // of the restarts: the kernel killed for memory
     int64_t memory_bytes = 0;                  // that one holds and would give back; 0: not known
     int min_instances = 0;
     Duration keep_alive{};

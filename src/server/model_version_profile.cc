@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "containers/exit_text.h"
 #include "core/format.h"
 #include "server/model_version.h"
 
@@ -33,7 +34,7 @@ std::vector<LiveSize> ModelVersion::LiveTimes() const {
 
 std::optional<int64_t> ModelVersion::OutOfMemoryAt() const {
   for (const InstanceSet::Info& instance : Instances()) {
-    const bool killed = instance.last_end.find("out of memory") != std::string::npos;
+    const bool killed = SaysOutOfMemory(instance.last_end);
     if (killed && instance.form->shape) return instance.form->shape->memory_bytes;
   }
   return std::nullopt;

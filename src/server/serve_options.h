@@ -41,6 +41,7 @@ struct ServeOptions {
   int64_t memory_headroom =
       0;  // bytes that instances leave free; 0: max(5 % of the memory, 256 MiB)
   std::string runtime = "process";  // none, process, cgroup, oci, auto; see containers/runtime.h
+  bool hard_cores = false;  // of models that do not say: whole cores by quota too; see WorkerSpec
   std::optional<EmulatedGpu> emulated_gpu;  // tests and simulation: stands for an accelerator
   std::string batching = "auto";  // the node's policy: auto, method, gated-greedy, greedy, none
   bool profiling = true;  // models are measured beside serving, and adopt what their tables say

@@ -208,6 +208,7 @@ Status Server::Start() {
                      options_.max_body_bytes, options_.samples, CoresOf(options_.worker_cpus),
                      node_.get(), keeper_.get(), options_.min_instances, options_.keep_alive});
   context_->accelerators = accelerators_.get();
+  context_->hard_cores = options_.hard_cores;
   registry_ = std::make_unique<ModelRegistry>(*context_, options_.models);
   EK_RETURN_IF_ERROR(MakeProfile(*libexec));
   service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);

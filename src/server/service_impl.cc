@@ -167,8 +167,13 @@ std::string ServiceImpl::MetricsText() const {
                         version->Outlook(), profile_.ViewOf(*version, /*details=*/false)});
     }
   }
-  return RenderMetrics(models, registry_.context().cores, profile_.core_seconds(),
-                       accelerators_.Uses());
+  const ServingContext& context = registry_.context();
+  NodeMetrics node;
+  node.cores = CoresOfBatches(context);
+  if (context.node != nullptr) node.load = context.node->LoadNow();
+  node.memory = memory_.Read();
+  node.profile_core_s = profile_.core_seconds();
+  return RenderMetrics(models, node, accelerators_.Uses());
 }
 
 }  // namespace evenkeel

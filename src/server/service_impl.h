@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "containers/node_memory.h"
 #include "frontends/service.h"
 #include "net/http_server.h"
 #include "profiling/sampler.h"
@@ -49,6 +50,7 @@ class ServiceImpl final : public Service {
   Sampler& sampler_;
   const SelfProfile& profile_;
   const Accelerators& accelerators_;
+  const NodeMemoryGauge memory_;
 };
 
 }  // namespace evenkeel

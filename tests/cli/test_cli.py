@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -10,10 +11,11 @@ import stat
 import struct
 import subprocess
 import time
+import urllib.request
 
 import pytest
 
-from daemon import BINARY, ECHO, environment
+from daemon import BINARY, ECHO, ROOT, environment
 
 NO_SERVER = {"EVENKEEL_SERVER": "http://127.0.0.1:9"}  # discard: nothing listens there
 VERBS = ["serve", "ls", "ps", "show", "top", "load", "unload", "bench", "samples", "simulate", "profile", "config", "doctor", "version", "completion"]
@@ -114,6 +116,49 @@ def test_config_shows_where_values_come_from(cli, tmp_path):
     assert f"{file}:1" in table
     assert "ORIGIN" not in ok(cli("config", "show"))
     assert str(file) in ok(cli("config", "path", "-o", "name")).splitlines()
+
+
+def documented_settings() -> dict[str, str]:
+    """Keys and defaults of the table in docs/operations.md."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    table = text[text.index("| Key | Default | Range | Meaning |") :].split("\n\n")[0]
+    found = {}
+    for line in table.splitlines()[2:]:
+        keys, defaults = (cell.strip() for cell in line.split("|")[1:3])
+        keys = re.findall(r"`([^`]+)`", keys)
+        values = defaults.split(", ") if len(keys) > 1 else [defaults]
+        assert len(keys) == len(values), line
+        found |= dict(zip(keys, (value.strip("`") for value in values)))
+    return found
+
+
+def test_the_documented_settings_are_those_there_are_with_their_defaults(cli, tmp_path):
+    settings = {s["key"]: s["value"] for s in json.loads(ok(cli("config", "show", "-o", "json")))["settings"]}
+    documented = documented_settings()
+    assert set(documented) == set(settings)
+    # An empty default is said in words.
+    differ = {key: (documented[key], value) for key, value in settings.items()
+              if value and documented[key] != value.replace(str(tmp_path), "~")}
+    assert not differ
+
+
+def test_every_metric_is_documented(server):
+    text = (ROOT / "docs" / "operations.md").read_text()
+    metrics = urllib.request.urlopen(server.metrics_url, timeout=10).read().decode()
+    names = set(re.findall(r"^# TYPE (evenkeel_\w+) ", metrics, re.M))
+    assert len(names) > 40
+    assert {name for name in names if not re.search(rf"`{name}[`{{]", text)} == set()
+
+
+def test_doctor_says_that_version_2_of_control_groups_is_untested(tmp_path):
+    # In a mount namespace that shows version 2, whatever the machine has.
+    show = 'mount -t cgroup2 none /sys/fs/cgroup || exit 99; exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", show, "sh", str(BINARY), "doctor", "-o", "json"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
+    if result.returncode not in (0, 1) or not result.stdout:
+        pytest.skip(f"no mount of version 2 can be made here: {result.stderr.strip()}")
+    checks = {c["name"]: c for c in json.loads(result.stdout)["checks"]}
+    assert "version 2" in checks["cgroup"]["finding"] and "untested on a real version 2" in checks["cgroup"]["finding"]
 
 
 def test_bad_settings_file_names_file_line_and_key(cli, tmp_path):

@@ -11,23 +11,9 @@ import subprocess
 import time
 
 import pytest
-from daemon import BINARY, BUILD, ROOT
+from daemon import BINARY, BUILD, ROOT, need
 
 MODELS = pathlib.Path(os.environ.get("EVENKEEL_MODELS", ROOT / "build" / "demo-models")).resolve()
-
-
-@pytest.fixture(scope="module")
-def rungs(tmp_path_factory) -> dict[str, dict]:
-    """What doctor says of each rung."""
-    folder = tmp_path_factory.mktemp("doctor")
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    out = subprocess.run([BINARY, "doctor", "-o", "json"], capture_output=True, text=True, env=env, check=False).stdout
-    return {c["name"].removeprefix("runtime "): c for c in json.loads(out)["checks"] if c["name"].startswith("runtime ")}
-
-
-def need(rungs: dict, rung: str) -> None:
-    if rungs[rung]["result"] != "pass":
-        pytest.skip(f"the rung {rung} does not work here: {rungs[rung]['finding']}; {rungs[rung]['fix']}")
 
 
 def pids(daemon, model: str) -> list[int]:

@@ -73,6 +73,44 @@ def test_the_page_of_a_models_batching_says_what_was_decided(serve, policy):
         assert page["window"]["rate_rows_per_s"] > 10
         assert metric(daemon, "evenkeel_window_knee_rows", "a") == page["window"]["knee_rows"]
         assert metric(daemon, "evenkeel_forecast_rows_per_second", "a") >= 0
+    assert page["window"]["right_rows"] >= 1 and page["window"]["left_age_ms"] >= 0
+    assert metric(daemon, "evenkeel_window_right_rows", "a") >= 1
+    assert metric(daemon, "evenkeel_window_left_age_seconds", "a") >= 0
+    if policy == "method":
+        # An interval is T(Y) or a millisecond, whichever is longer; the oldest row came in it.
+        assert 0 < page["window"]["right_ms"] <= page["forecast"][0]["interval_ms"]
+        assert 0 < metric(daemon, "evenkeel_window_right_seconds", "a") <= 1
+
+
+def test_errors_of_the_forecast_are_a_histogram_that_grows(serve):
+    daemon = serve(models={"a.fake": SLOW})
+    load = Load(daemon.http_address, model="a", threads=2).start()
+    time.sleep(2.5)
+    load.stop()
+    count = metric(daemon, "evenkeel_forecast_error_rows_per_second_count", "a")
+    assert count >= 2, "an interval is half a second"
+    assert metric(daemon, "evenkeel_forecast_error_rows_per_second_sum", "a") > 0
+    time.sleep(1.5)
+    assert metric(daemon, "evenkeel_forecast_error_rows_per_second_count", "a") > count
+
+
+def node_metric(daemon, name: str) -> float:
+    text = urllib.request.urlopen(daemon.metrics_url, timeout=10).read().decode()
+    return float(re.search(rf"^evenkeel_node_{name} (\S+)$", text, re.M)[1])
+
+
+def test_the_nodes_load_stands_beside_its_capacity(serve):
+    daemon = serve(models={"a.fake": SLOW}, flags=["--worker-cpus", "0"])
+    assert node_metric(daemon, "cores") == 1, "those that workers may use"
+    assert daemon.json("GET", "/v2/evenkeel/models")["node"]["cores"] == 1
+    assert node_metric(daemon, "busy_cores") == 0 and node_metric(daemon, "forecast_cores") == 0
+    assert 0 < node_metric(daemon, "memory_free_bytes") < node_metric(daemon, "memory_bytes")
+    load = Load(daemon.http_address, model="a", threads=4).start()
+    time.sleep(2)
+    seen = [(node_metric(daemon, "busy_cores"), node_metric(daemon, "forecast_cores")) for _ in range(20) if not time.sleep(0.05)]
+    load.stop()
+    assert max(busy for busy, _ in seen) == 1, seen
+    assert all(forecast > 0.2 for _, forecast in seen), seen
 
 
 def test_a_model_with_a_policy_of_its_own_keeps_it(serve):

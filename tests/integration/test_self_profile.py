@@ -220,13 +220,33 @@ def test_unloaded_and_loaded_again_in_the_middle(serve):
     assert "linear" not in [m["name"] for m in daemon.json("GET", "/v2/evenkeel/models")["models"] if m["state"] == "READY"]
 
 
-def test_a_model_that_hangs_on_what_is_made_up_serves_on(serve):
-    hangs = "{inputs: [{name: x, dtype: INT32, shape: [-1, 1], range: [0, 16]}], abort_on: 16}"
-    daemon = serve(models={"aborts.fake": hangs}, flags=GRID)
+MADE_UP = "inputs: [{name: x, dtype: INT32, shape: [-1, 1], range: [0, 16]}]"
+
+
+def answers(daemon, model):
+    answer = daemon.infer(model, [{"name": "x", "shape": [1, 1], "datatype": "INT32", "data": [3]}])
+    return answer["outputs"][0]["data"] == [3]
+
+
+def test_a_model_that_aborts_on_what_is_made_up_serves_on(serve):
+    daemon = serve(models={"aborts.fake": f"{{{MADE_UP}, abort_on: 16}}"}, flags=GRID)
     failed = wait_for_state(daemon, "failed", "aborts")
     assert "no cell gave a figure" in failed["why"]
-    answer = daemon.infer("aborts", [{"name": "x", "shape": [1, 1], "datatype": "INT32", "data": [3]}])
-    assert answer["outputs"][0]["data"] == [3]
+    assert answers(daemon, "aborts")
+
+
+def test_a_model_that_hangs_on_what_is_made_up_is_a_row_timeout_and_serves_on(serve):
+    # Made-up rows take every id, so the marker comes soon; a batch without it takes no time.
+    hangs = {"hangs/m.fake": f"{{{MADE_UP}, hang_on: 16}}", "hangs/evenkeel.yaml": "hang_timeout: 1s\n"}
+    daemon = serve(models=hangs, flags=GRID)
+    wait_for_state(daemon, "sweeping", "hangs")
+    assert answers(daemon, "hangs"), "not while it is measured"
+    now = wait_for_state(daemon, "complete", "hangs", 60)
+    assert {row["outcome"] for row in now["table"]} == {"timeout"}, now["table"]
+    assert "timeout" in now["advice"] and "adopted" not in now
+    assert "it is served as before" in daemon.log()
+    assert answers(daemon, "hangs")
+    assert metric(daemon, "evenkeel_worker_restarts_total")['model="hangs",version="1"'] == 0
 
 
 def test_a_model_that_fits_no_shape_gets_advice_and_serves_on(serve):

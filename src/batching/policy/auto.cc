@@ -119,6 +119,7 @@ ModelOutlook AutoPolicy::Outlook(int index) const {
   outlook.device_first = state.classes.gpu_first;
   if (outlook.device_first) outlook.device_rows_s = state.classes.first_rows_s;
   outlook.target = state.target;
+  outlook.right_rows = state.target;
   outlook.price = price_;
   outlook.guarded = guarded_;
   outlook.rate_rps = state.rate_rps;

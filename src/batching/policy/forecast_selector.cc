@@ -20,7 +20,7 @@ ForecastSelector::ForecastSelector() {
   members_[4].forecaster = MakeSeasonal();
 }
 
-void ForecastSelector::Update(double value, int64_t times) {
+void ForecastSelector::Update(double value, int64_t times, Histogram* errors, double scale) {
   int64_t fed = times;
   if (value == 0) {
     fed = std::clamp<int64_t>(kFed - empty_run_, 0, times);
@@ -28,8 +28,17 @@ void ForecastSelector::Update(double value, int64_t times) {
   } else {
     empty_run_ = 0;
   }
-  for (int64_t i = 0; i < fed; ++i) UpdateOne(value);
+  const auto observe = [&](int64_t intervals) {
+    // The first value could not be known.
+    if (errors == nullptr || seen_ == 0) return;
+    errors->Observe(std::abs(value - next_) * scale, static_cast<uint64_t>(intervals));
+  };
+  for (int64_t i = 0; i < fed; ++i) {
+    observe(1);
+    UpdateOne(value);
+  }
   if (times == fed) return;
+  observe(times - fed);
   seen_ += times - fed;
   const double left = std::pow(1 - kErrorWeight, static_cast<double>(times - fed));
   for (Member& member : members_) {

@@ -18,6 +18,7 @@
 #include <string_view>
 
 #include "batching/policy/forecaster.h"
+#include "core/histogram.h"
 
 namespace evenkeel::policy {
 
@@ -28,8 +29,8 @@ class ForecastSelector {
 
   ForecastSelector();
 
-  // `times` intervals with `value` each have ended.
-  void Update(double value, int64_t times = 1);
+  // `times` intervals with `value` each have ended. `errors`, if given, gets the absolute error of each, `scale` times.
+  void Update(double value, int64_t times = 1, Histogram* errors = nullptr, double scale = 1);
   double Next() const { return next_; }
 
   std::string_view followed() const { return members_[followed_].forecaster->name(); }

@@ -86,6 +86,7 @@ class Method final : public NodePolicy {
     const Window& window = models_[static_cast<size_t>(index)];
     outlook.knee = outlook.target = window.best_batch;
     outlook.right_rows = window.right_rows;
+    outlook.left = window.left;
     outlook.right = window.right;
     return outlook;
   }

@@ -101,9 +101,11 @@ struct ModelOutlook {
   int most = 0;               // rows that are run while the model is behind; >= knee
   double rate_rps = 0;        // rows a second that the target was computed for
   double stretch = 1;  // cores its instances could use over those it can count on; see admission.h
-  bool guarded = false;    // the guard keeps the price at 0
-  int64_t right_rows = 0;  // `method`: rows at which the window closes, as last decided
-  Time right = kNever;     // `method`: when it closes at the latest
+  bool guarded = false;  // the guard keeps the price at 0
+  // The window as last decided: its right bound in rows, 0: the policy has none; of `method` also in time.
+  int64_t right_rows = 0;
+  Time left{};          // `method`: arrival of the row at the left bound
+  Time right = kNever;  // `method`: when the window closes at the latest
 };
 
 class NodePolicy {

@@ -328,6 +328,8 @@ TEST_F(MethodTest, TheWindowReachesWhatWaitsPlusTheForecast) {
   const Decision d = policy_->Decide(node_.View(1), now_);
   EXPECT_FALSE(d.start);
   EXPECT_EQ(policy_->Outlook(0).right_rows, 23);
+  EXPECT_EQ(policy_->Outlook(0).left, node_.models[0].lanes[0].oldest_arrival);
+  EXPECT_EQ(policy_->Outlook(0).right, d.wake_at);
   EXPECT_EQ(d.wake_at, Time(now_.time_since_epoch() / 10ms * 10ms + 10ms));
 }
 

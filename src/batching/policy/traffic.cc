@@ -12,7 +12,15 @@ constexpr int kReplayed = 128;  // intervals that fresh forecasters learn from
 }  // namespace
 
 Traffic::Traffic(Time start, Duration batch_time)
-    : counts_(std::max(batch_time, kLeastInterval), start), start_(start) {}
+    : counts_(std::max(batch_time, kLeastInterval), start),
+      steering_(SteeringLevel()),
+      start_(start) {}
+
+int Traffic::SteeringLevel() const {
+  int level = 0;
+  while (level + 1 < Aggregator::kLevels && counts_.interval(level) < kSteering) ++level;
+  return level;
+}
 
 void Traffic::SetBatchTime(Duration batch_time, Time now) {
   const Duration interval = std::max(batch_time, kLeastInterval);
@@ -21,6 +29,7 @@ void Traffic::SetBatchTime(Duration batch_time, Time now) {
   if (std::abs(ratio - 1) < kWorthRebinning) return;
   AdvanceTo(now);
   counts_.SetInterval(interval, now);
+  steering_ = SteeringLevel();
   for (int level = 0; level < Aggregator::kLevels; ++level) {
     ForecastSelector& forecast = forecasts_[static_cast<size_t>(level)];
     forecast = ForecastSelector();

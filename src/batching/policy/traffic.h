@@ -5,6 +5,8 @@
 // Contract: the interval is max(T_batch, 1 ms); a T_batch within 20 % of the one in use changes nothing (re-binning costs tens
 //   of microseconds and forecasts start from the re-binned history). Forecasts are of items. Calls must not go back in time; one
 //   that does counts now.
+//   What steers (prices, instances, metrics) goes by the finest resolution of half a second and longer; its forecast's errors are
+//   kept as a histogram that outlasts changes of T_batch: a count every half second or more, at the arrival that closes the interval.
 // Memory: constant, under 128 KiB. Units: items, Duration, Time. Thread-safety: thread-compatible (the model's owner).
 // Source: A8, A9.
 #pragma once
@@ -15,6 +17,7 @@
 #include "batching/policy/aggregator.h"
 #include "batching/policy/forecast_selector.h"
 #include "core/clock.h"
+#include "core/histogram.h"
 
 namespace evenkeel::policy {
 
@@ -22,6 +25,7 @@ class Traffic {
  public:
   // The owner calls SetBatchTime() once in so many batches, the first one included.
   static constexpr uint64_t kBatchesPerLook = 64;
+  static constexpr Duration kSteering = std::chrono::milliseconds(500);
 
   explicit Traffic(Time start, Duration batch_time = {});
 
@@ -34,7 +38,10 @@ class Traffic {
   // Closes the intervals that ended by `now`, so that forecasts take a silence in.
   void AdvanceTo(Time now) {
     counts_.AdvanceTo(now, [this](int level, const Bin& bin, int64_t times) {
-      forecasts_[static_cast<size_t>(level)].Update(bin.items, times);
+      const bool steers = level == steering_;
+      forecasts_[static_cast<size_t>(level)].Update(
+          bin.items, times, steers ? &errors_ : nullptr,
+          steers ? 1 / Seconds(counts_.interval(level)) : 1);
     });
   }
   void SetBatchTime(Duration batch_time, Time now);
@@ -51,10 +58,18 @@ class Traffic {
   const ForecastSelector& forecast(int level) const {
     return forecasts_[static_cast<size_t>(level)];
   }
+  // The level that steers: the finest with intervals of at least kSteering, or the coarsest.
+  int steering() const { return steering_; }
+  // Absolute errors of that level's forecast, in items a second.
+  const Histogram& errors() const { return errors_; }
 
  private:
+  int SteeringLevel() const;
+
   Aggregator counts_;
   std::array<ForecastSelector, Aggregator::kLevels> forecasts_;
+  int steering_ = 0;
+  Histogram errors_{kRateBounds};
   Time start_;
   Time last_arrival_{};
   int64_t total_items_ = 0;

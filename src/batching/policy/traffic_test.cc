@@ -152,5 +152,41 @@ TEST(TrafficTest, ForgetsARateThatEnded) {
   EXPECT_LT(traffic.RatePerSecond(100ms, now), 10);
 }
 
+// Each steering interval's forecast as it stood before the interval closed, against what came.
+TEST(TrafficTest, ErrorsOfTheSteeringForecastAreCountedOnceAnInterval) {
+  Traffic traffic(At(0s));
+  const int level = traffic.steering();
+  const Duration interval = traffic.counts().interval(level);
+  ASSERT_EQ(interval, 512ms);
+  uint64_t seen = 0;
+  double sum = 0;
+  for (int i = 0; i < 40; ++i) {
+    const int64_t items = 10 + 7 * (i % 3);
+    traffic.OnArrival(items, At(i * interval + 1ms));
+    const double forecast = traffic.NextItems(level);
+    traffic.AdvanceTo(At((i + 1) * interval));
+    if (i == 0) continue;  // nothing was forecast of the first
+    ++seen;
+    sum += std::abs(static_cast<double>(items) - forecast) / Seconds(interval);
+    ASSERT_EQ(traffic.errors().total(), seen);
+    ASSERT_NEAR(traffic.errors().sum(), sum, 1e-6);
+  }
+  EXPECT_GT(sum, 0);
+}
+
+TEST(TrafficTest, ErrorsOutlastAnotherBatchTimeAndCountASilence) {
+  Traffic traffic(At(0s));
+  for (int i = 0; i < 20; ++i) traffic.OnArrival(100, At(i * 512ms + 1ms));
+  const uint64_t before = traffic.errors().total();
+  ASSERT_EQ(before, 18u);
+  traffic.SetBatchTime(3ms, At(20 * 512ms));
+  EXPECT_EQ(traffic.errors().total(), before + 1) << "what history is replayed is no error";
+  EXPECT_EQ(traffic.counts().interval(traffic.steering()), 3ms * 512);
+  const Duration interval = traffic.counts().interval(traffic.steering());
+  const uint64_t now = traffic.errors().total();
+  traffic.AdvanceTo(traffic.counts().open_since(traffic.steering()) + 1000 * interval);
+  EXPECT_EQ(traffic.errors().total(), now + 1000);
+}
+
 }  // namespace
 }  // namespace evenkeel::policy

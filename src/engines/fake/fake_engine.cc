@@ -6,6 +6,7 @@
 #include <optional>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 #include "core/clock.h"
 #include "core/format.h"
@@ -57,7 +58,8 @@ class FakeEngine final : public Engine {
   }
 
  private:
-  Status Misbehave(std::span<const TensorView> inputs) const;
+  Status Misbehave(std::span<const TensorView> inputs);
+  void RunAway();
   void Delay(int64_t rows) const;
   Status Echo(int index, const TensorView& input, OutputSink& sink) const;
   // One number a row: `value(row)`.
@@ -66,6 +68,8 @@ class FakeEngine final : public Engine {
 
   FakeModel model_;
   int64_t runs_ = 0;
+  std::vector<std::byte> grown_;
+  std::vector<std::jthread> runaways_;
 };
 
 Result<Signature> FakeEngine::Load(const EngineOptions& options) {
@@ -79,7 +83,17 @@ Result<Signature> FakeEngine::Load(const EngineOptions& options) {
   return model_.signature;
 }
 
-Status FakeEngine::Misbehave(std::span<const TensorView> inputs) const {
+void FakeEngine::RunAway() {
+  constexpr size_t kThreads = 2;
+  while (runaways_.size() < kThreads) {
+    runaways_.emplace_back([](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {
+      }
+    });
+  }
+}
+
+Status FakeEngine::Misbehave(std::span<const TensorView> inputs) {
   if (Contains(inputs, model_.abort_on)) std::abort();
   if (Contains(inputs, model_.throw_on)) {
     throw std::runtime_error("the marker " + std::to_string(*model_.throw_on) + " is in the batch");
@@ -87,6 +101,10 @@ Status FakeEngine::Misbehave(std::span<const TensorView> inputs) const {
   if (Contains(inputs, model_.error_on)) {
     return InvalidArgument("the marker {} is in the batch", *model_.error_on);
   }
+  // Written to, so that the memory is really taken.
+  if (Contains(inputs, model_.grow_on))
+    grown_.assign(static_cast<size_t>(model_.grow_mib) << 20, std::byte{1});
+  if (Contains(inputs, model_.runaway_on)) RunAway();
   if (Contains(inputs, model_.hang_on)) {
     for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
   }

@@ -8,6 +8,9 @@
 //   error_on: 14      # Run returns kInvalidArgument
 //   abort_on: 15      # the process aborts
 //   hang_on: 16       # Run never returns
+//   grow_on: 17       # from this run on the process holds `grow_mib` more memory, as one that leaks; more than its shape and it is killed
+//   grow_mib: 256     # the default; 1 to 1,048,576
+//   runaway_on: 18    # from this run on two threads of the process do nothing but take core time
 //   slow_load_ms: 200
 //   fail_load: "why"  # Load answers kInvalidArgument
 // Functions: echo (the input as it is, BYTES too), row_sum (one number a row), batch_rows (each row says how many rows its batch

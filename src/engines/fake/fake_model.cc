@@ -9,6 +9,7 @@
 namespace evenkeel {
 namespace {
 
+constexpr int64_t kMostGrowthMib = 1 << 20;
 constexpr std::array<std::pair<std::string_view, FakeFunction>, 4> kFunctions = {
     {{"echo", FakeFunction::kEcho},
      {"row_sum", FakeFunction::kRowSum},
@@ -90,6 +91,11 @@ Status ReadRoot(const YAML::Node& root, FakeModel* model) {
   model->error_on = ReadMarker(root, "error_on");
   model->abort_on = ReadMarker(root, "abort_on");
   model->hang_on = ReadMarker(root, "hang_on");
+  model->grow_on = ReadMarker(root, "grow_on");
+  model->grow_mib = root["grow_mib"].as<int64_t>(model->grow_mib);
+  if (model->grow_mib < 1 || model->grow_mib > kMostGrowthMib)
+    return InvalidArgument("'grow_mib': expected 1 to {}, got {}", kMostGrowthMib, model->grow_mib);
+  model->runaway_on = ReadMarker(root, "runaway_on");
   model->slow_load = std::chrono::milliseconds(root["slow_load_ms"].as<int64_t>(0));
   model->fail_load = root["fail_load"].as<std::string>("");
   return Status::Ok();

@@ -26,7 +26,8 @@ struct FakeModel {
   Duration delay_fixed{}, delay_per_row{}, slow_load{};
   bool delay_busy = false;
   bool delay_on_cpu_only = false;
-  std::optional<int64_t> throw_on, error_on, abort_on, hang_on;
+  std::optional<int64_t> throw_on, error_on, abort_on, hang_on, grow_on, runaway_on;
+  int64_t grow_mib = 256;
   std::string fail_load;
 };
 

@@ -203,5 +203,29 @@ TEST_F(FakeWorkerTest, LeavesWhenTheDaemonDoes) {
   EXPECT_EQ(status, 0);
 }
 
+TEST_F(FakeWorkerTest, GrowsByWhatTheFileSays) {
+  Start("{grow_on: 17, grow_mib: 48}");
+  auto model = Load();
+  ASSERT_TRUE(model.ok()) << model.status().ToString();
+  channel_->Expect(model->signature.outputs);
+  const auto resident_kib = [this] {
+    std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
+    for (std::string key; status >> key;) {
+      int64_t kib = 0;
+      if (key == "RssAnon:" && status >> kib) return kib;
+    }
+    return int64_t{0};
+  };
+  ASSERT_TRUE(RunFloats(Shape{1, 4}, {1, 2, 3, 4}));
+  const int64_t before = resident_kib();
+  ASSERT_TRUE(RunFloats(Shape{1, 4}, {1, 2, 17, 4}));
+  EXPECT_GE(resident_kib() - before, 47 << 10);
+}
+
+TEST_F(FakeWorkerTest, RefusesAGrowthThatIsNone) {
+  Start("{grow_on: 17, grow_mib: 0}");
+  EXPECT_NE(Load().status().message().find("grow_mib"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace evenkeel
