@@ -263,7 +263,7 @@ void Profile(ProfileOptions options) {
   if (!swept.ok()) FailWith(swept);
   report.table.rows = plan.Table();
   report.cells = plan.cells();
-  ChooseAll(options, s.model, s.host, PrecisionFor(s.model, report.table.rows).precision, &report);
+  ChooseAll(options, s.model, s.host, &report);
   PrintReport(report, options.format, options.explain);
   std::fflush(stdout);
   std::fprintf(stderr, "%s: %zu of %zu cells run (%zu earlier), the rest implied; %.1f s\n",
