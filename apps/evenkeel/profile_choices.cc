@@ -4,6 +4,7 @@
 
 #include "core/format.h"
 #include "core/parse.h"
+#include "profiling/model_profile.h"
 #include "profiling/policy/select_class.h"
 
 namespace evenkeel {
@@ -14,8 +15,11 @@ constexpr Duration kDefaultObjective = std::chrono::milliseconds(50);
 }  // namespace
 
 void ChooseAll(const ProfileOptions& options, const ModelConfig& model, const HostSize& host,
-               Precision precision, ProfileReport* report) {
+               ProfileReport* report) {
   const LoadRows& rows = report->table.rows;
+  const PrecisionChoice chosen = PrecisionFor(model, rows);
+  const Precision precision = chosen.precision;
+  if (model.precision_auto) report->precision = chosen;
   const Duration objective =
       options.objective.value_or(model.objective.value_or(kDefaultObjective));
   ObjectiveQuery query;

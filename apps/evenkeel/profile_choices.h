@@ -9,8 +9,8 @@
 
 namespace evenkeel {
 
-// Fills `choices` and `classes` from `table`. REQUIRES: the table is complete.
+// Fills `precision`, `choices` and `classes` from `table`. REQUIRES: the table is complete.
 void ChooseAll(const ProfileOptions& options, const ModelConfig& model, const HostSize& host,
-               Precision precision, ProfileReport* report);
+               ProfileReport* report);
 
 }  // namespace evenkeel

@@ -20,7 +20,9 @@
 #include "engines/device_list.h"
 #include "profile_choices.h"
 #include "profile_options.h"
+#include "profile_picture.h"
 #include "profile_plot.h"
+#include "profile_png.h"
 #include "profile_print.h"
 #include "profiling/cell_runner.h"
 #include "profiling/load_table_store.h"
@@ -38,7 +40,7 @@ namespace fs = std::filesystem;
 constexpr const char* kExamples =
     "  evenkeel profile ctr                        a model of the models folder\n"
     "  evenkeel profile ./model.onnx --objective 20ms --explain\n"
-    "  evenkeel profile ctr --shapes 1c/512MiB,2c/1GiB --batches 1,8,32 --plot ctr.html\n"
+    "  evenkeel profile ctr --shapes 1c/512MiB,2c/1GiB --batches 1,8,32 --plot ctr.png\n"
     "  evenkeel profile ctr -o json > ctr.json; evenkeel simulate --models ctr.json --arrivals "
     "ctr=poisson:1000";
 constexpr int kExitInterrupted = 130;
@@ -189,11 +191,22 @@ SweepPlan MakePlan(const Sweeping& sweeping, const Signature& signature) {
   return SweepPlan(std::move(grid));
 }
 
+Status Draw(const ProfileOptions& options, const ProfileReport& report) {
+  if (options.plot == PlotKind::kNone) return Status::Ok();
+  if (options.plot == PlotKind::kPage)
+    return ReplaceFile(options.plot_file, PlotPage(report, options.threshold));
+  const auto png = RenderPng(Libexec(), PlotPicture(report, options.threshold));
+  return png.ok() ? ReplaceFile(options.plot_file, *png) : For("--plot", png).status();
+}
+
 void Profile(ProfileOptions options) {
   Sweeping s;
   InitLogging("warning");
   s.model = OrFail(FindProfiledModel(options));
   if (const Status whole = CheckModelFile(s.model); !whole.ok()) FailWith(whole);
+  if (options.plot == PlotKind::kPicture) {
+    if (const Status able = CheckPng(Libexec()); !able.ok()) FailWith(able.Annotate("--plot"));
+  }
   s.folder = TakeRunFolder(options.state);
   s.runtime = OrFail(MakeRuntime({options.runtime, s.folder->path, Libexec()}));
   s.host = HostFor(s.runtime->rung(), options.cpus);
@@ -263,17 +276,14 @@ void Profile(ProfileOptions options) {
   if (!swept.ok()) FailWith(swept);
   report.table.rows = plan.Table();
   report.cells = plan.cells();
-  ChooseAll(options, s.model, s.host, PrecisionFor(s.model, report.table.rows).precision, &report);
+  ChooseAll(options, s.model, s.host, &report);
   PrintReport(report, options.format, options.explain);
   std::fflush(stdout);
   std::fprintf(stderr, "%s: %zu of %zu cells run (%zu earlier), the rest implied; %.1f s\n",
                s.model.name.c_str(), plan.measured(), report.cells, report.run_before,
                report.seconds);
   if (const auto advice = AdviceFor(report.table.rows)) Warn(*advice);
-  if (!options.plot_file.empty()) {
-    const Status drawn = ReplaceFile(options.plot_file, PlotPage(report, options.threshold));
-    if (!drawn.ok()) FailWith(drawn);
-  }
+  if (const Status drawn = Draw(options, report); !drawn.ok()) FailWith(drawn);
 }
 
 }  // namespace

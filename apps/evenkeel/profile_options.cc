@@ -28,6 +28,16 @@ Result<Duration> DurationBetween(const char* flag, const std::string& text, Dura
   return *value;
 }
 
+Result<PlotKind> PlotKindOf(const std::string& file) {
+  std::string suffix = fs::path(file).extension().string();
+  std::ranges::transform(suffix, suffix.begin(), [](char c) {
+    return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  });
+  if (suffix == ".html" || suffix == ".htm") return PlotKind::kPage;
+  if (suffix == ".png") return PlotKind::kPicture;
+  return InvalidArgument("--plot: expected .html or .png, got {}", Excerpt(file));
+}
+
 }  // namespace
 
 void ProfileFlags::AddTo(CLI::App& verb) {
@@ -53,8 +63,8 @@ void ProfileFlags::AddTo(CLI::App& verb) {
   verb.add_flag("--full", given_.full, "Run every cell: imply none");
   verb.add_flag("--fresh", given_.fresh, "Forget what was measured before");
   verb.add_flag("--explain", given_.explain, "Say which rows each rule dropped, and why one won");
-  verb.add_option("--plot", given_.plot_file, "Draw the table into one self-contained page")
-      ->type_name("FILE.html");
+  verb.add_option("--plot", plot_, "Draw the table: a self-contained page, or a picture")
+      ->type_name("FILE.html|png");
   verb.add_option("--cell-timeout", timeout_, "A batch that takes longer is a row `timeout` [30s]")
       ->type_name("TIME");
   verb.add_option("--runtime", given_.runtime,
@@ -105,6 +115,12 @@ Result<ProfileOptions> ProfileFlags::Settled() const {
                                    std::chrono::hours(1));
     if (!timeout.ok()) return timeout.status();
     options.run_timeout = *timeout;
+  }
+  if (plot_) {
+    const auto kind = PlotKindOf(*plot_);
+    if (!kind.ok()) return kind.status();
+    options.plot_file = *plot_;
+    options.plot = *kind;
   }
   if (!(options.threshold > 0 && options.threshold <= 1)) {
     return InvalidArgument("--threshold: expected more than 0 and at most 1, got {}",

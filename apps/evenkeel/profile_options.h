@@ -21,6 +21,7 @@ class App;
 namespace evenkeel {
 
 enum class ProfileFormat { kTable, kWide, kJson, kYaml, kCsv };
+enum class PlotKind { kNone, kPage, kPicture };  // HTML, PNG
 
 struct ProfileOptions {
   std::string model;
@@ -32,7 +33,9 @@ struct ProfileOptions {
   std::optional<Duration> objective;
   double rate_per_s = 0;
   double threshold = kDefaultRatioThreshold;
-  std::string samples_file, plot_file;
+  std::string samples_file;
+  std::string plot_file;  // empty: none
+  PlotKind plot = PlotKind::kNone;
   Duration run_timeout = std::chrono::seconds(30);
   bool full = false, fresh = false, explain = false;
   ProfileFormat format = ProfileFormat::kTable;
@@ -48,6 +51,7 @@ class ProfileFlags {
  private:
   ProfileOptions given_;
   std::string models_, state_, cache_, emulated_, objective_, timeout_, format_ = "table";
+  std::optional<std::string> plot_;
 };
 
 // The model that MODEL names: a file or model folder, or a name in the models folder. Errors: kNotFound, kInvalidArgument.

@@ -18,8 +18,18 @@ using Json = nlohmann::ordered_json;
 
 std::string Ms(double us) { return HumanMilliseconds(us / 1e3); }
 
+bool AnyBf16(const LoadRows& rows) {
+  return std::ranges::any_of(
+      rows, [](const LoadRow& row) { return row.cell.precision == Precision::kBf16; });
+}
+
+std::string ShapeName(const Cell& cell) {
+  return ShapeText(cell.shape) + (cell.precision == Precision::kBf16 ? " bf16" : "");
+}
+
 Listing ListingOf(const ProfileReport& report, bool wide) {
   Listing listing;
+  const bool two = AnyBf16(report.table.rows);  // else what tells precisions apart is left out
   listing.columns = {{"SHAPE"},
                      {"BATCH", true},
                      {"BATCHTIME", true},
@@ -30,10 +40,10 @@ Listing ListingOf(const ProfileReport& report, bool wide) {
                      {"ITEMS/S", true},
                      {"PEAK MEMORY", true},
                      {"OUTCOME"},
-                     {"PRECISION", false, true},
+                     {"PRECISION", false, !two},
                      {"RUNS", true, true},
                      {"IMPLIED", false, true},
-                     {"DIFFERENCE", true, true},
+                     {"DIFFERENCE", true, !two},
                      {"DETAIL", false, true}};
   for (const LoadRow& row : report.table.rows) {
     if (row.implied && !wide) continue;
@@ -65,8 +75,7 @@ std::vector<std::string> Grouped(const LoadRows& rows, const std::vector<size_t>
   std::vector<std::string> order;
   for (const size_t i : which) {
     const LoadRow& row = rows[i];
-    const std::string shape =
-        ShapeText(row.cell.shape) + (row.cell.precision == Precision::kBf16 ? " bf16" : "");
+    const std::string shape = ShapeName(row.cell);
     auto [at, fresh] = sizes.try_emplace(shape);
     if (fresh) order.push_back(shape);
     at->second += (at->second.empty() ? "" : ",") + std::to_string(row.cell.batch);
@@ -138,8 +147,9 @@ Json ChoiceJson(const ProfileReport& report, const NamedChoice& named) {
 std::string ChosenText(const ProfileReport& report, const Choice& choice) {
   if (!choice.row) return "do not batch";
   const LoadRow& row = report.table.rows[*choice.row];
-  return fmt::format("{}batch {} on {}, {} a batch, {:.0f} items/s", choice.met ? "" : "not met; ",
-                     row.cell.batch, ShapeText(row.cell.shape), Ms(row.batch_us),
+  return fmt::format("{}batch {} on {}{}, {} a batch, {:.0f} items/s",
+                     choice.met ? "" : "not met; ", row.cell.batch, ShapeText(row.cell.shape),
+                     row.cell.precision == Precision::kBf16 ? " in bf16" : "", Ms(row.batch_us),
                      row.items_per_s());
 }
 
@@ -149,6 +159,10 @@ Json ReportJson(const ProfileReport& report) {
   Json& choices = model["choices"] = Json::array();
   for (const NamedChoice& named : report.choices) choices.push_back(ChoiceJson(report, named));
   if (report.classes) model["class"] = ClassJson(*report.classes);
+  if (report.precision) {
+    model["precision"] = {{"chosen", NameOf(report.precision->precision)},
+                          {"why", report.precision->why}};
+  }
   size_t implied = 0;
   for (const LoadRow& row : report.table.rows) implied += row.implied;
   document["sweep"] = {{"cells", report.cells},
@@ -175,6 +189,11 @@ void PrintReport(const ProfileReport& report, ProfileFormat format, bool explain
     std::printf("%-13s %s\n", named.rule.c_str(), ChosenText(report, named.choice).c_str());
   }
   if (report.classes) std::printf("%-13s %s\n", "class", OrderText(*report.classes).c_str());
+  if (report.precision) {
+    std::printf("%-13s %s: %s\n", "precision",
+                std::string(NameOf(report.precision->precision)).c_str(),
+                report.precision->why.c_str());
+  }
   if (explain && report.classes) {
     std::printf("\nclass\n  = %s: %s\n", OrderText(*report.classes).c_str(),
                 report.classes->why.c_str());
@@ -208,8 +227,8 @@ void ProfileProgress::Erase() {
 void ProfileProgress::Draw() {
   if (!live_) return;
   Erase();
-  // One line a shape that was run: items a second, by batch size.
-  std::map<CellShape, std::map<int, std::string>> lines;
+  // One line a shape and precision that was run: items a second, by batch size.
+  std::map<std::pair<CellShape, Precision>, std::map<int, std::string>> lines;
   std::map<int, size_t> widths;
   for (const LoadRow& row : plan_.Table()) {
     if (row.implied) continue;
@@ -217,12 +236,12 @@ void ProfileProgress::Draw() {
                                                        : std::string(NameOf(row.outcome));
     size_t& width = widths[row.cell.batch];
     width = std::max({width, text.size(), std::to_string(row.cell.batch).size()});
-    lines[row.cell.shape][row.cell.batch] = std::move(text);
+    lines[{row.cell.shape, row.cell.precision}][row.cell.batch] = std::move(text);
   }
   std::string text = fmt::format("{:<16}", "items/s, batch");
   for (const auto& [batch, width] : widths) text += fmt::format("  {:>{}}", batch, width);
-  for (const auto& [shape, cells] : lines) {
-    text += fmt::format("\n{:<16}", ShapeText(shape));
+  for (const auto& [column, cells] : lines) {
+    text += fmt::format("\n{:<16}", ShapeName({column.first, 0, column.second}));
     for (const auto& [batch, width] : widths) {
       const auto at = cells.find(batch);
       text += fmt::format("  {:>{}}", at == cells.end() ? std::string() : at->second, width);
@@ -240,7 +259,7 @@ void ProfileProgress::Draw() {
     text += fmt::format(", {:.1f} a second, about {:.0f} s left", 1 / each,
                         each * static_cast<double>(expected - std::min(done, expected)));
   }
-  text += fmt::format(", now {} batch {}", ShapeText(cell_.shape), cell_.batch);
+  text += fmt::format(", now {} batch {}", ShapeName(cell_), cell_.batch);
   std::fprintf(stderr, "%s\n", text.c_str());
   lines_ = static_cast<size_t>(std::ranges::count(text, '\n')) + 1;
 }

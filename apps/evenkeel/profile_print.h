@@ -13,6 +13,7 @@
 #include "profiling/load_table.h"
 #include "profiling/policy/choice.h"
 #include "profiling/policy/select_class.h"
+#include "profiling/policy/select_precision.h"
 #include "profiling/policy/sweep_plan.h"
 
 namespace evenkeel {
@@ -27,17 +28,18 @@ struct NamedChoice {
 struct ProfileReport {
   LoadTable table;  // measured and implied rows
   std::vector<NamedChoice> choices;
-  std::optional<ClassChoice> classes;  // of models whose class is gpu or auto
-  size_t cells = 0;                    // of the grid
-  size_t run_now = 0;                  // measured in this run
-  size_t run_before = 0;               // taken from an earlier one
+  std::optional<ClassChoice> classes;        // of models whose class is gpu or auto
+  std::optional<PrecisionChoice> precision;  // of models that leave it open
+  size_t cells = 0;                          // of the grid
+  size_t run_now = 0;                        // measured in this run
+  size_t run_before = 0;                     // taken from an earlier one
   double seconds = 0;
 };
 
 void PrintReport(const ProfileReport& report, ProfileFormat format, bool explain);
 nlohmann::ordered_json ReportJson(const ProfileReport& report);
 
-// "batch 16 on 1c/512MiB: 3.1 ms a batch, 5,160 items/s"
+// "batch 16 on 1c/512MiB in bf16, 3.1 ms a batch, 5160 items/s"
 std::string ChosenText(const ProfileReport& report, const Choice& choice);
 
 // The live view of a sweep.

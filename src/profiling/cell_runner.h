@@ -108,7 +108,8 @@ class ContainerCells final : public CellRunner {
   std::array<size_t, ipc::kSlots> used_{};  // bytes of each slot's input arena that were written
   uint64_t next_batch_ = 1;
   std::optional<std::vector<std::vector<double>>> f32_outputs_;
-  double diff_max_ = -1, diff_mean_ = -1;  // of bf16, once compared
+  bool compared_ = false;                  // bf16 with f32
+  double diff_max_ = -1, diff_mean_ = -1;  // then; below 0: no output can be compared
 };
 
 }  // namespace evenkeel

@@ -87,6 +87,7 @@ Result<std::string> ModelStamp(const ModelConfig& model) {
     const auto changed = fs::last_write_time(file, error).time_since_epoch().count();
     text += fmt::format("{}:{}:{};", file.filename().string(), size, changed);
   }
+  if (model.precision_auto) text += fmt::format("tolerance:{};", model.tolerance);
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   EVP_Digest(text.data(), text.size(), digest.data(), nullptr, EVP_sha256(), nullptr);
   return Hex(digest);

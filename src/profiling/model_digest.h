@@ -15,7 +15,8 @@ namespace evenkeel {
 
 Result<std::string> ModelDigest(const ModelConfig& model);
 
-// Sizes and times of change of the same files: quick to read, and enough to tell at a restart that nothing was touched.
+// Sizes and times of change of the same files: quick to read, and enough to tell at a restart that nothing was touched. Of a model that
+// leaves its precision open also the tolerance: what was chosen under another one does not stand.
 Result<std::string> ModelStamp(const ModelConfig& model);
 
 }  // namespace evenkeel

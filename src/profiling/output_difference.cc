@@ -17,18 +17,22 @@ T Load(std::span<const std::byte> data, size_t index) {
   return value;
 }
 
+// REQUIRES: numbers of a size.
 double Element(const TensorView& view, size_t i) {
   switch (view.dtype) {
     case DataType::kFp64: return Load<double>(view.data, i);
     case DataType::kFp32: return Load<float>(view.data, i);
     case DataType::kFp16: return FloatFromFp16(Load<uint16_t>(view.data, i));
-    default: return FloatFromBf16(Load<uint16_t>(view.data, i));
+    case DataType::kBf16: return FloatFromBf16(Load<uint16_t>(view.data, i));
+    case DataType::kInt8: return Load<int8_t>(view.data, i);
+    case DataType::kInt16: return Load<int16_t>(view.data, i);
+    case DataType::kInt32: return Load<int32_t>(view.data, i);
+    case DataType::kInt64: return static_cast<double>(Load<int64_t>(view.data, i));
+    case DataType::kUint16: return Load<uint16_t>(view.data, i);
+    case DataType::kUint32: return Load<uint32_t>(view.data, i);
+    case DataType::kUint64: return static_cast<double>(Load<uint64_t>(view.data, i));
+    default: return Load<uint8_t>(view.data, i);
   }
-}
-
-bool IsFloat(DataType type) {
-  return type == DataType::kFp64 || type == DataType::kFp32 || type == DataType::kFp16 ||
-         type == DataType::kBf16;
 }
 
 double Distance(double a, double b) {
@@ -40,10 +44,10 @@ double Distance(double a, double b) {
 
 }  // namespace
 
-std::vector<double> FloatElements(std::span<const TensorView> outputs) {
+std::vector<double> Elements(std::span<const TensorView> outputs) {
   std::vector<double> all;
   for (const TensorView& view : outputs) {
-    if (!IsFloat(view.dtype)) continue;
+    if (ElementSize(view.dtype) == 0) continue;
     const size_t count = view.data.size() / ElementSize(view.dtype);
     for (size_t i = 0; i < count; ++i) all.push_back(Element(view, i));
   }
@@ -53,7 +57,7 @@ std::vector<double> FloatElements(std::span<const TensorView> outputs) {
 OutputDifference Compare(const std::vector<std::vector<double>>& a,
                          const std::vector<std::vector<double>>& b) {
   constexpr double kInfinite = std::numeric_limits<double>::infinity();
-  OutputDifference difference;
+  OutputDifference difference{0, 0};
   if (a.size() != b.size()) return {kInfinite, kInfinite};
   double sum = 0;
   size_t count = 0;
@@ -66,7 +70,8 @@ OutputDifference Compare(const std::vector<std::vector<double>>& a,
       ++count;
     }
   }
-  if (count > 0) difference.mean = sum / static_cast<double>(count);
+  if (count == 0) return {};
+  difference.mean = sum / static_cast<double>(count);
   return difference;
 }
 

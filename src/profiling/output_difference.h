@@ -1,7 +1,7 @@
 // How far the outputs of one precision are from those of another, on the same inputs.
 //
-// Contract: elements that are no floating-point numbers are left out. An element that is finite on one side only, or two lists of
-//   different lengths, count as an infinite difference; not-a-number on both sides as none.
+// Contract: numbers of any type count (a label that is another is a difference too), texts are left out. An element that is finite on one
+//   side only, or two lists of different lengths, count as an infinite difference; not-a-number on both sides as none.
 // Thread-safety: pure.
 #pragma once
 
@@ -13,11 +13,11 @@
 namespace evenkeel {
 
 struct OutputDifference {
-  double largest = 0, mean = 0;  // of |a - b| over all elements
+  double largest = -1, mean = -1;  // of |a - b| over all elements; below 0: there is none
 };
 
-// All FP16, BF16, FP32 and FP64 elements, one tensor after the other.
-std::vector<double> FloatElements(std::span<const TensorView> outputs);
+// All elements but BYTES, one tensor after the other.
+std::vector<double> Elements(std::span<const TensorView> outputs);
 
 OutputDifference Compare(const std::vector<std::vector<double>>& a,
                          const std::vector<std::vector<double>>& b);

@@ -123,17 +123,24 @@ TEST(OutputDifferenceTest, LargestAndMeanOverAllElements) {
   EXPECT_EQ(Compare({{1}}, {{1, 2}}).largest, HUGE_VAL);
   EXPECT_EQ(Compare({{NAN}}, {{1}}).largest, HUGE_VAL);
   EXPECT_EQ(Compare({{NAN, HUGE_VAL}}, {{NAN, HUGE_VAL}}).largest, 0);
+  EXPECT_LT(Compare({{}, {}}, {{}, {}}).largest, 0);  // nothing was compared
 }
 
-TEST(OutputDifferenceTest, OnlyFloatingPointOutputsCount) {
+TEST(OutputDifferenceTest, NumbersOfEveryTypeCountAndTextsDoNot) {
   const float f[2] = {1.5f, -2};
-  const int32_t i[1] = {7};
+  const int32_t i[1] = {-7};
   const uint16_t h[1] = {0x3c00};
+  const uint64_t u[1] = {1ull << 40};
+  const bool b[2] = {true, false};
+  const char text[8] = {};
   const std::vector<TensorView> outputs = {
       {0, DataType::kFp32, Shape{2}, std::as_bytes(std::span(f))},
       {1, DataType::kInt32, Shape{1}, std::as_bytes(std::span(i))},
-      {2, DataType::kFp16, Shape{1}, std::as_bytes(std::span(h))}};
-  EXPECT_THAT(FloatElements(outputs), testing::ElementsAre(1.5, -2, 1));
+      {2, DataType::kFp16, Shape{1}, std::as_bytes(std::span(h))},
+      {3, DataType::kUint64, Shape{1}, std::as_bytes(std::span(u))},
+      {4, DataType::kBytes, Shape{1}, std::as_bytes(std::span(text))},
+      {5, DataType::kBool, Shape{2}, std::as_bytes(std::span(b))}};
+  EXPECT_THAT(Elements(outputs), testing::ElementsAre(1.5, -2, -7, 1, 0x1p40, 1, 0));
 }
 
 TEST(MachineTest, FingerprintTellsWhatTimesDependOn) {

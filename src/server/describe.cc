@@ -183,6 +183,9 @@ nlohmann::json DescribeVersion(const ModelVersion& version) {
       {"queue_rows", stats.waiting_rows},
       {"requests", all},
       {"errors", all - stats.requests[static_cast<size_t>(Code::kOk)]}};
+  // Of an open precision, what the instances run in.
+  if (const auto form = version.InstancesNow().form; form && version.config().precision_auto)
+    model["precision"] = form->precision == Precision::kBf16 ? "bf16" : "f32";
   model["instances"] = nlohmann::json::array();
   for (const auto& instance : version.Instances()) {
     model["instances"].push_back({{"pid", instance.pid},

@@ -21,7 +21,9 @@ ModelMetrics WithOutlook() {
   outlook.window.target = 8;
   outlook.window.right_rows = 8;
   outlook.left_age = 3ms;
-  outlook.forecasts[1] = {.interval = 500ms, .next_rows = 50, .last_rows = 40};
+  outlook.forecasts[1].interval = 500ms;
+  outlook.forecasts[1].next_rows = 50;
+  outlook.forecasts[1].last_rows = 40;
   outlook.steering = 1;
   outlook.forecast_errors.Observe(0);
   outlook.forecast_errors.Observe(20);

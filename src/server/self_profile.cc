@@ -113,7 +113,8 @@ std::optional<InstanceForm> SelfProfile::StartForm(const ModelConfig& model) {
   if ((threads > 0 && ToWorkerShape(choice.cell.shape).threads() != threads) || !allowed)
     return std::nullopt;
   InstanceForm form = FormOf(choice.cell, choice.times, choice.why);
-  LogInfo("model '{}': starts on {}, as chosen earlier", model.name, ShapeText(choice.cell.shape));
+  LogInfo("model '{}': starts on {}{}, as chosen earlier", model.name, ShapeText(choice.cell.shape),
+          bf16 ? " in bf16" : "");
   const std::lock_guard lock(mutex_);
   started_with_[label] = std::move(choice);
   return form;
@@ -326,9 +327,10 @@ void SelfProfile::Adopt(const EntryPtr& entry, ProfiledModel& model, Time now) {
     if (!decision.cell || !decision.adoption.change) return entry->adoption_failure.clear();
     if (entry->adopt_again != Time{}) return;
     cell = *decision.cell;
-    form = FormOf(
-        cell, TimesOn(decision.rows, cell),
-        fmt::format("{}, batch {}: {}", ShapeText(cell.shape), cell.batch, decision.choice.why));
+    form = FormOf(cell, TimesOn(decision.rows, cell),
+                  fmt::format("{}{}, batch {}: {}", ShapeText(cell.shape),
+                              cell.precision == Precision::kBf16 ? " in bf16" : "", cell.batch,
+                              decision.choice.why));
     // Another batch size on the same shape needs no other workers; nor does another shape where nothing holds them to it.
     restart = !entry->current || !SameWorkers(FormOf(*entry->current, {}, {}), form);
     if (restart && entry->current && now - entry->restarted < kSettle) {

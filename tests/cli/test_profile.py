@@ -138,6 +138,8 @@ def test_plot_is_one_page_that_loads_nothing(profile, tmp_path):
     assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>")
     assert page.count("<svg") == page.count("</svg>") == 4
     assert "threshold 0.8" in page and 'class="chosen"' in page
+    result = profile("pays", *FEW, "--plot", str(tmp_path / "SAME.HTM"))
+    assert result.returncode == 0 and (tmp_path / "SAME.HTM").read_text().startswith("<!doctype html>")
     assert not re.search(r"(src|href)=|@import|url\(|https?://", page)
     assert "nan" not in page and "inf" not in page.replace("information", "")
 
@@ -232,6 +234,10 @@ def test_a_model_that_the_engine_refuses_is_an_error_with_its_words(profile):
         (["--runtime", "vm"], "--runtime"),
         (["--samples", "nowhere.safetensors"], "nowhere.safetensors"),
         (["-o", "xml"], "table|wide|csv|json|yaml"),
+        (["--plot", "pays.jpg"], "--plot: expected .html or .png, got 'pays.jpg'"),
+        (["--plot", "png"], "--plot: expected .html or .png, got 'png'"),
+        (["--plot", "folder.png/.png"], "--plot: expected .html or .png"),
+        (["--plot", ""], "--plot: expected .html or .png"),
     ],
 )
 def test_bad_flags_are_refused_by_name(profile, arguments, said):
