@@ -156,6 +156,11 @@ TEST_F(NodeSchedulerTest, TheOutlookTellsBothBoundsOfTheWindow) {
   Model model(*node, clock_, 1, 1);
   for (int i = 0; i < 8; ++i) node->Ran(model.id(), DeviceClass::kCpu, 8, 10ms, clock_.Now());
   node->SetBest(model.id(), 8, 10ms);
+  // A window has a right bound beyond what waits only if more is forecast.
+  for (int i = 0; i < 50; ++i) {
+    node->Arrived(model.id(), 4, clock_.Now());
+    clock_.Advance(10ms);
+  }
   model.Add(1);
   clock_.Advance(1ms);
   const auto outlook = node->OutlookOf(model.id());
