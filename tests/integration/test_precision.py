@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import time
 
 import pytest
@@ -26,7 +27,7 @@ IDS = [[(7 * row + 3 * i) % 1000 for i in range(32)] for row in range(4)]
 def lstm(folder: pathlib.Path, tolerance: float | None) -> None:
     (folder / "lstm").mkdir(parents=True, exist_ok=True)
     if not (folder / "lstm" / "model.onnx").exists():
-        (folder / "lstm" / "model.onnx").symlink_to((MODELS / "lstm" / "model.onnx").resolve())
+        shutil.copyfile(MODELS / "lstm" / "model.onnx", folder / "lstm" / "model.onnx")  # a link would lead out of the folder
     asked = "" if tolerance is None else f"precision: auto\ntolerance: {tolerance}\n"
     (folder / "lstm" / "evenkeel.yaml").write_text(f"file: model.onnx\n{asked}")
 

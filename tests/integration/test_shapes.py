@@ -111,14 +111,15 @@ def test_half_a_core_is_held_to_it_and_says_how_often(serve, rungs, rung):
     time.sleep(0.5)
     look = lambda: [metric(daemon, f"evenkeel_instance_{name}", "half") for name in names]  # noqa: E731
     begin, before = time.monotonic(), look()
-    time.sleep(2)
+    time.sleep(3)
     after, wall = look(), time.monotonic() - begin
     load.stop()
+    stale = 1.0  # what a container used is read once in so long at most
     periods, throttled, seconds, cpu = (b - a for a, b in zip(before, after))
-    assert 10 < periods <= wall / 0.01 + 2, "periods of 10 ms"
+    assert 0.5 * (wall - stale) / 0.01 < periods <= (wall + stale) / 0.01, "periods of 10 ms"
     assert 0 < throttled <= periods
-    assert 0 < seconds <= wall * 2
-    assert cpu <= 0.6 * wall
+    assert 0 < seconds <= (wall + stale) * 2
+    assert cpu <= 0.5 * (wall + stale) + 0.1
 
 
 @pytest.mark.parametrize("how", ["manifest", "server", "neither"])
