@@ -302,6 +302,24 @@ TEST_F(OpenVinoEngineTest, StringsGoThrough) {
   }
 }
 
+TEST_F(OpenVinoEngineTest, StringsMayComeInAnyNumber) {
+  const auto s = Input("s", ov::element::string, {-1});
+  ASSERT_TRUE(Load(Save({Output("t", s)}, {s})).ok());
+  for (const int64_t rows : {1, 2, 64, 3, 0, 65, 1, 64}) {
+    std::vector<uint8_t> input;
+    for (int64_t i = 0; i < rows; ++i) {
+      const auto length =
+          static_cast<uint8_t>(i % 3 == 0 ? 0 : 40 + i);  // also beyond what fits a small string
+      input.insert(input.end(), {length, 0, 0, 0});
+      input.insert(input.end(), length, static_cast<uint8_t>('a' + i % 26));
+    }
+    const Status status = Run({View(DataType::kBytes, Shape{rows}, input)});
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    EXPECT_EQ(views_[0].shape, (Shape{rows}));
+    EXPECT_EQ(Values<uint8_t>(0), input);
+  }
+}
+
 TEST_F(OpenVinoEngineTest, UnnamedAndSharedNamesBecomeStableAndUnique) {
   const auto x = std::make_shared<op::Parameter>(f32, ov::PartialShape{-1, 2});
   const auto relu = std::make_shared<op::Relu>(x);
