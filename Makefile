@@ -34,8 +34,8 @@ run: build models ## serve the demo models and ask one about README.md; ONCE=1 s
 test: build models ## all that must pass before a commit: layers, format, unit and Python tests
 	@$(CHECK)
 
-test-long: test asan tsan fuzz ## also sanitizers, fuzzing and soaks
-	@$(CHECK) --only python-long
+test-long: test asan tsan fuzz ## also sanitizers, fuzzing, soaks, and clang-tidy of every file
+	@$(CHECK) --only python-long,tidy --all
 
 lint: build ## format and clang-tidy of the files that differ from HEAD; ALL=1 for every file
 	@$(CHECK) --only layers,format,tidy $(if $(ALL),--all) $(if $(BASE),--base $(BASE))

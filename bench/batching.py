@@ -26,7 +26,8 @@ import batching_simulated  # noqa: E402
 import batching_single  # noqa: E402
 import batching_tables  # noqa: E402
 from serve import row  # noqa: E402
-from serve_processes import BUILD, CORES, machine  # noqa: E402
+from serve_processes import BUILD, CORES  # noqa: E402
+from serve_versions import machine  # noqa: E402
 
 RESULT = BUILD / "bench" / "batching.json"
 FIGURES = {**batching_simulated.FIGURES, **batching_single.FIGURES, **batching_mixes.FIGURES, **batching_peers.FIGURES}

@@ -1,6 +1,6 @@
 """The same digits MLP on Evenkeel, Triton's core and Mosec: every server on the server core, one generator on the other.
 
-Skipped (as a failed figure that says so) unless PEERS and PEERS_TOOLS are set.
+Failed figures that say so, each of the eight, unless PEERS and PEERS_TOOLS are set.
 """
 
 import contextlib
@@ -9,10 +9,14 @@ import pathlib
 import signal
 import subprocess
 
-from serve_figures import figure, seconds, spread
+from serve_figures import Goal, promises, seconds, spread
 from serve_processes import SERVER_CORE, CLIENT_CORE, BenchError, Daemon, bench, median
+from serve_versions import peer_version
 
 CONNECTIONS = (8, 32, 64)
+RATES = {(peer, connections): Goal(f"requests/s over {peer} at {connections}", "x", ">=", target)
+         for connections in CONNECTIONS for peer, target in (("triton", 3), ("mosec", 1.3))}
+TAILS = {connections: Goal(f"p99 over the better peer at {connections}", "x", "<=", 0.5) for connections in (8, 32)}
 
 
 class Peer:
@@ -52,13 +56,31 @@ def alone(servers, name):
             server.signal(signal.SIGCONT)
 
 
+class Runs:
+    """What the runs against one server at one number of connections gave."""
+
+    def __init__(self):
+        self.rates, self.p99s, self.cores, self.late = [], [], [], []
+
+    def add(self, report):
+        total = report["total"]
+        self.rates.append(total["requests_per_s"])
+        self.p99s.append(total["latency_ms"]["p99"])
+        self.cores.append(report["client"]["cores_used"])
+        self.late.append(total["send_lateness_ms"]["p99"])
+
+    def generator(self):
+        """Whether the generator was the limit: of its core, how much it used, and how late it sent."""
+        return f"generator {spread(self.cores)} of a core, late by p99 {max(self.late):.2g} ms"
+
+
+@promises(*RATES.values(), *TAILS.values())
 def peers(options):
     """Requests a second and p99 beside Triton's core and Mosec"""
     if not os.environ.get("PEERS") or not os.environ.get("PEERS_TOOLS"):
         raise BenchError("set PEERS (the peers' work folder) and PEERS_TOOLS (the folder with peers.sh)")
     work, tools = pathlib.Path(os.environ["PEERS"]), pathlib.Path(os.environ["PEERS_TOOLS"])
-    rates = {name: {c: [] for c in CONNECTIONS} for name in ("evenkeel", "triton", "mosec")}
-    p99s = {name: {c: [] for c in CONNECTIONS} for name in rates}
+    runs = {(name, connections): Runs() for name in ("evenkeel", "triton", "mosec") for connections in CONNECTIONS}
     with Peer(tools, "triton") as triton, Peer(tools, "mosec") as mosec, \
             Daemon({"digits": work / "models" / "digits.onnx"}, daemon_core=SERVER_CORE) as daemon:
         servers = {"evenkeel": daemon, "triton": triton, "mosec": mosec}
@@ -69,22 +91,18 @@ def peers(options):
             for connections in CONNECTIONS:
                 for name, target in targets.items():
                     with alone(servers, name):
-                        total = bench(*target, "-c", connections, "-d", seconds(options))["total"]
-                    rates[name][connections].append(total["requests_per_s"])
-                    p99s[name][connections].append(total["latency_ms"]["p99"])
-    figures = []
-    for connections in CONNECTIONS:
-        ours = median(rates["evenkeel"][connections])
-        for peer, target in (("triton", 3), ("mosec", 1.3)):
-            theirs = rates[peer][connections]
-            figures.append(figure(f"requests/s over {peer} at {connections}", ours / median(theirs), "x", ">=", target,
-                                  f"{spread(rates['evenkeel'][connections])} against {spread(theirs)}"))
-    for connections in (8, 32):
-        better = min(("triton", "mosec"), key=lambda name: median(p99s[name][connections]))
-        figures.append(figure(f"p99 over the better peer at {connections}",
-                              median(p99s["evenkeel"][connections]) / median(p99s[better][connections]), "x", "<=", 0.5,
-                              f"{spread(p99s['evenkeel'][connections])} ms against {better} {spread(p99s[better][connections])} ms"))
-    return figures
+                        runs[name, connections].add(bench(*target, "-c", connections, "-d", seconds(options)))
+    versions = {name: peer_version(name) for name in ("triton", "mosec")}
+    for (peer, connections), goal in RATES.items():
+        ours, theirs = runs["evenkeel", connections], runs[peer, connections]
+        yield goal.got(median(ours.rates) / median(theirs.rates),
+                       f"{spread(ours.rates)} ({ours.generator()}) against {versions[peer]} {spread(theirs.rates)} ({theirs.generator()})")
+    for connections, goal in TAILS.items():
+        ours = runs["evenkeel", connections]
+        better = min(versions, key=lambda name: median(runs[name, connections].p99s))
+        theirs = runs[better, connections]
+        yield goal.got(median(ours.p99s) / median(theirs.p99s),
+                       f"{spread(ours.p99s)} ms ({ours.generator()}) against {versions[better]} {spread(theirs.p99s)} ms ({theirs.generator()})")
 
 
 FIGURES = {"peers": peers}

@@ -276,15 +276,3 @@ def bench(*arguments, core=None, check=True, timeout_s=300):
 
 def median(values):
     return statistics.median(values)
-
-
-def machine():
-    """One line: processor, cores, kernel, versions, load."""
-    model = "unknown processor"
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as f:
-        for line in f:
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    version = subprocess.run([str(EVENKEEL), "version"], capture_output=True, text=True, check=False).stdout.strip().replace("\n", ", ")
-    return f"{model}, {len(CORES)} cores, Linux {os.uname().release}; {version}; load {os.getloadavg()[0]:.1f}"

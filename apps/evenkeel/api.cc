@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <future>
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
@@ -17,6 +18,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 constexpr Duration kDefaultTimeout =
     std::chrono::seconds(120);  // loading a large model takes its time
+constexpr std::chrono::milliseconds kTick{500};
 
 // The server's own words: {"error": "..."}; else the beginning of the body.
 std::string ErrorText(const HttpAnswer& answer) {
@@ -77,13 +79,17 @@ Result<HttpAnswer> Api::Ask(HttpCall call, Duration patience) const {
   return CallHttp(call);
 }
 
-std::string Api::Call(const std::string& method, const std::string& target,
-                      const std::string& body) const {
+std::string Api::Call(const std::string& method, const std::string& target, const std::string& body,
+                      const std::function<void(bool waiting)>& on_wait) const {
   HttpCall call;
   call.method = method;
   call.target = target;
   call.body = body;
-  const Result<HttpAnswer> answer = Ask(std::move(call), kDefaultTimeout);
+  auto asked = std::async(on_wait ? std::launch::async : std::launch::deferred,
+                          [&] { return Ask(std::move(call), kDefaultTimeout); });
+  while (on_wait && asked.wait_for(kTick) != std::future_status::ready) on_wait(true);
+  if (on_wait) on_wait(false);
+  const Result<HttpAnswer> answer = asked.get();
   if (!answer.ok()) {
     const std::string& why = answer.status().message();
     switch (answer.status().code()) {
@@ -113,8 +119,11 @@ Json Api::Get(const std::string& target) const {
   return ParseAnswer(Call("GET", target, ""), server());
 }
 
-Json Api::Post(const std::string& target, const Json& body) const {
-  return ParseAnswer(Call("POST", target, body.dump()), server());
+Json Api::Post(const std::string& target, const Json& body) const { return Post(target, body, {}); }
+
+Json Api::Post(const std::string& target, const Json& body,
+               const std::function<void(bool waiting)>& on_wait) const {
+  return ParseAnswer(Call("POST", target, body.dump(), on_wait), server());
 }
 
 std::string Api::GetBytes(const std::string& target) const { return Call("GET", target, ""); }

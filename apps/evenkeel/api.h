@@ -6,6 +6,7 @@
 // Thread-safety: main thread only.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
@@ -29,6 +30,10 @@ class Api {
   // The answer's JSON. `target` begins with "/".
   nlohmann::ordered_json Get(const std::string& target) const;
   nlohmann::ordered_json Post(const std::string& target, const nlohmann::ordered_json& body) const;
+  // As Post(); `on_wait` is called on this thread, about twice a second with true while the answer is awaited, and with false when it is over,
+  // before any message.
+  nlohmann::ordered_json Post(const std::string& target, const nlohmann::ordered_json& body,
+                              const std::function<void(bool waiting)>& on_wait) const;
   // The answer's body as it came.
   std::string GetBytes(const std::string& target) const;
   void Delete(const std::string& target) const;
@@ -39,8 +44,8 @@ class Api {
   std::string server() const;  // "http://127.0.0.1:8000"
 
  private:
-  std::string Call(const std::string& method, const std::string& target,
-                   const std::string& body) const;
+  std::string Call(const std::string& method, const std::string& target, const std::string& body,
+                   const std::function<void(bool waiting)>& on_wait = {}) const;
 
   Result<HttpAnswer> Ask(HttpCall call, Duration patience) const;
 

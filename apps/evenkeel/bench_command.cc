@@ -1,6 +1,4 @@
 // `evenkeel bench`: how fast a server answers, measured without being the limit.
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
@@ -10,6 +8,7 @@
 
 #include "api.h"
 #include "bench_options.h"
+#include "bench_progress.h"
 #include "commands.h"
 #include "loadgen/report.h"
 #include "loadgen/run.h"
@@ -116,12 +115,6 @@ void AddInputFlags(CLI::App& bench, BenchFlags* f) {
       ->check(CLI::NonNegativeNumber);
 }
 
-void ShowProgress(double seconds, const loadgen::Progress& progress) {
-  std::fprintf(stderr, "\r%6.1f s  %llu answered  %llu failed ", seconds,
-               static_cast<unsigned long long>(progress.answered.load()),
-               static_cast<unsigned long long>(progress.failed.load()));
-}
-
 int ExitCodeOf(const Status& status) {
   switch (status.code()) {
     case Code::kUnavailable:
@@ -140,11 +133,11 @@ void RunBench(const BenchFlags& flags, Format format) {
   std::signal(SIGINT, OnInterrupt);
   std::signal(SIGTERM, OnInterrupt);
   std::signal(SIGPIPE, SIG_IGN);
-  const bool show_progress = isatty(STDERR_FILENO) == 1;
-  Result<loadgen::RunRecord> record = RunLoad(
-      *plan, interrupted,
-      show_progress ? ShowProgress : std::function<void(double, const loadgen::Progress&)>());
-  if (show_progress) std::fputs("\r\033[K", stderr);
+  BenchProgress progress(*plan);
+  Result<loadgen::RunRecord> record =
+      RunLoad(*plan, interrupted,
+              [&](double seconds, const loadgen::Progress& now) { progress.Show(seconds, now); });
+  progress.Erase();
   if (!record.ok()) Fail(ExitCodeOf(record.status()), record.status().message());
   const nlohmann::json report = ReportJson(*plan, *record);
   if (format == Format::kTable) {

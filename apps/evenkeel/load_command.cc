@@ -6,6 +6,8 @@
 
 #include "api.h"
 #include "commands.h"
+#include "core/format.h"
+#include "progress_line.h"
 
 namespace evenkeel {
 namespace {
@@ -22,15 +24,33 @@ constexpr const char* kUnloadExamples =
 struct Change {
   std::string verb;  // as in the URL
   std::string done;
+  std::string doing;
   Api api;
   std::vector<std::string> models;
   bool dry_run = false;
 };
 
+// The line for the model at `at` while it takes its time: models a second and the time left are those of the ones before it. A single model does
+// not say how far it is.
+void Show(const Change& change, size_t at, ProgressLine* line) {
+  const size_t count = change.models.size();
+  const double seconds = Seconds(line->elapsed());
+  std::string text = fmt::format("{} {} ({} of {}), {:.0f} s", change.doing, change.models[at],
+                                 at + 1, count, seconds);
+  if (at > 0) {
+    const double each = seconds / static_cast<double>(at);
+    text += fmt::format(", {:.2g}/s, {} left", 1 / each,
+                        TimeLeftText(each * static_cast<double>(count) - seconds));
+  }
+  line->Draw(count == 1 ? -1 : static_cast<double>(at) / static_cast<double>(count), text);
+}
+
 // Every model is tried; the exit code is that of the last that failed.
 void Apply(const Change& change) {
   int code = 0;
-  for (const std::string& model : change.models) {
+  ProgressLine line;
+  for (size_t i = 0; i < change.models.size(); ++i) {
+    const std::string& model = change.models[i];
     const std::string target = "/v2/repository/models/" + PathPart(model) + "/" + change.verb;
     if (change.dry_run) {
       std::printf("would %s %s: POST %s%s\n", change.verb.c_str(), model.c_str(),
@@ -38,7 +58,8 @@ void Apply(const Change& change) {
       continue;
     }
     try {
-      change.api.Post(target, nlohmann::ordered_json::object());
+      change.api.Post(target, nlohmann::ordered_json::object(),
+                      [&](bool waiting) { waiting ? Show(change, i, &line) : line.Erase(); });
       std::fprintf(stderr, "%s %s\n", change.done.c_str(), model.c_str());
     } catch (const CLI::RuntimeError& failed) {  // its message is out
       code = failed.get_exit_code();
@@ -48,11 +69,12 @@ void Apply(const Change& change) {
 }
 
 CLI::App* Register(CLI::App& app, const std::string& verb, const std::string& done,
-                   const std::string& help) {
+                   const std::string& doing, const std::string& help) {
   CLI::App* command = app.add_subcommand(verb, help);
   auto change = std::make_shared<Change>();
   change->verb = verb;
   change->done = done;
+  change->doing = doing;
   command->add_option("MODEL", change->models, "Names of models")->required();
   change->api.AddFlags(*command);
   command->add_flag("--dry-run", change->dry_run, "Only say what would be done");
@@ -63,12 +85,14 @@ CLI::App* Register(CLI::App& app, const std::string& verb, const std::string& do
 }  // namespace
 
 void RegisterLoad(CLI::App& app) {
-  Register(app, "load", "Loaded", "Load models, or load them again after their files changed")
+  Register(app, "load", "Loaded", "loading",
+           "Load models, or load them again after their files changed")
       ->footer(kLoadExamples);
 }
 
 void RegisterUnload(CLI::App& app) {
-  Register(app, "unload", "Unloaded", "Unload models; requests in flight are still answered")
+  Register(app, "unload", "Unloaded", "unloading",
+           "Unload models; requests in flight are still answered")
       ->footer(kUnloadExamples);
 }
 

@@ -18,6 +18,13 @@ namespace {
 using Json = nlohmann::ordered_json;
 bool colour_forbidden = false;
 
+bool CapableTerminal(int fd) {
+  const char* no_colour = std::getenv("NO_COLOR");
+  const char* terminal = std::getenv("TERM");
+  if (colour_forbidden || (no_colour != nullptr && no_colour[0] != '\0')) return false;
+  return ::isatty(fd) == 1 && (terminal == nullptr || std::string_view(terminal) != "dumb");
+}
+
 // Columns on a terminal: bytes of UTF-8 that begin a character.
 size_t WidthOf(const std::string& text) {
   size_t width = 0;
@@ -158,13 +165,9 @@ std::string ToYaml(const Json& document) {
 
 void ForbidColour() { colour_forbidden = true; }
 
-bool ColourAllowed() {
-  const char* no_colour = std::getenv("NO_COLOR");
-  const char* terminal = std::getenv("TERM");
-  if (colour_forbidden || (no_colour != nullptr && no_colour[0] != '\0')) return false;
-  return ::isatty(STDOUT_FILENO) == 1 &&
-         (terminal == nullptr || std::string_view(terminal) != "dumb");
-}
+bool ColourAllowed() { return CapableTerminal(STDOUT_FILENO); }
+
+bool AnimationAllowed() { return CapableTerminal(STDERR_FILENO); }
 
 std::string Painted(const std::string& text) {
   static const std::map<std::string, const char*> kColours{

@@ -51,6 +51,8 @@ std::string Printable(const std::string& text);
 // --no-color was given.
 void ForbidColour();
 bool ColourAllowed();
+// Progress may be shown: stderr is a terminal, and neither NO_COLOR, TERM=dumb nor --no-color forbids it.
+bool AnimationAllowed();
 // `text` as a state: green for READY and pass, yellow for warn and what is under way, red for the
 // rest, where colour is allowed.
 std::string Painted(const std::string& text);

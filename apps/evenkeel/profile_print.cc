@@ -1,7 +1,5 @@
 #include "profile_print.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -10,6 +8,7 @@
 #include "core/format.h"
 #include "figures.h"
 #include "output.h"
+#include "progress_line.h"
 
 namespace evenkeel {
 namespace {
@@ -205,7 +204,7 @@ void PrintReport(const ProfileReport& report, ProfileFormat format, bool explain
 
 ProfileProgress::ProfileProgress(const SweepPlan& plan)
     : plan_(plan),
-      live_(::isatty(STDERR_FILENO) == 1),
+      live_(AnimationAllowed()),
       started_(SteadyClock::Instance().Now()),
       before_(plan.measured()) {}
 
@@ -250,10 +249,9 @@ void ProfileProgress::Draw() {
   const size_t done = plan_.measured();
   const size_t expected = std::max<size_t>(1, plan_.expected());
   const double seconds = Seconds(SteadyClock::Instance().Now() - started_);
-  constexpr size_t kWidth = 24;
-  const size_t filled = std::min(kWidth, kWidth * done / expected);
-  text += fmt::format("\n[{}{}] {} of about {} cells", std::string(filled, '#'),
-                      std::string(kWidth - filled, '.'), done, expected);
+  text += fmt::format("\n{} {} of about {} cells",
+                      ProgressBar(static_cast<double>(done) / static_cast<double>(expected)), done,
+                      expected);
   if (done > before_) {
     const double each = seconds / static_cast<double>(done - before_);
     text += fmt::format(", {:.1f} a second, about {:.0f} s left", 1 / each,

@@ -1,6 +1,6 @@
 // What `evenkeel profile` prints: the table, the choices and their explanations, and the live view while it runs.
 //
-// Contract: data goes to stdout; the live view and its progress bar to stderr, and only on a terminal, and are gone when it ends.
+// Contract: data goes to stdout; the live view and its progress bar to stderr, and only where AnimationAllowed() says so, and are gone when it ends.
 // Thread-safety: main thread only.
 #pragma once
 

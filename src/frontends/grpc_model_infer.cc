@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/format.h"
+#include "frontends/client_gone.h"
 #include "frontends/grpc_glue.h"
 #include "frontends/grpc_queue.h"
 
@@ -53,8 +54,10 @@ class ModelInferCall final : public InferCall {
 
   void Gone(bool) {
     // The flag saves pointless Cancel()s; Cancel() itself settles the race with Done().
-    if (context_.IsCancelled() && started_ && !done_.load(std::memory_order_relaxed))
+    if (context_.IsCancelled() && started_ && !done_.load(std::memory_order_relaxed)) {
+      LogClientGone(exchange_.model().name(), "gRPC");
       exchange_.model().Cancel(this);
+    }
     Ended();
   }
   void Finished(bool) { Ended(); }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/format.h"
+#include "frontends/client_gone.h"
 #include "frontends/grpc_glue.h"
 #include "frontends/grpc_queue.h"
 
@@ -34,7 +35,9 @@ class StreamItem final : public InferCall {
   size_t unfolded_bytes() const { return std::max(request_.bytes(), bytes) - bytes; }
   void Infer() { exchange_.model().Infer(this); }
   void Cancel() {
-    if (!done_.load(std::memory_order_relaxed)) exchange_.model().Cancel(this);
+    if (done_.load(std::memory_order_relaxed)) return;
+    LogClientGone(exchange_.model().name(), "gRPC (stream)");
+    exchange_.model().Cancel(this);
   }
   void Done(const Status& status, std::span<const TensorView> outputs,
             const Timings& timings) override;

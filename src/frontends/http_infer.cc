@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "core/format.h"
+#include "frontends/client_gone.h"
 #include "frontends/http_reply.h"
 #include "frontends/kserve_json.h"
 #include "frontends/kserve_json_write.h"
@@ -77,7 +78,10 @@ class HttpInferCall final : public InferCall, public HttpWork {
     exchange_.Respond(std::move(response));  // may free this
   }
 
-  void OnCancel() override { model_->Cancel(this); }
+  void OnCancel() override {
+    LogClientGone(model_->name(), "HTTP");
+    model_->Cancel(this);
+  }
 
  private:
   // Only a client that asks for nothing but gzip or deflate gets it: general clients list codings

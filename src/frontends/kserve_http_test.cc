@@ -245,6 +245,27 @@ TEST_F(KServeHttpTest, BrokenTextIs400) {
   }
 }
 
+TEST_F(KServeHttpTest, DuplicateKeysAre400AlsoInsideWhatNobodyReads) {
+  const std::string twice = R"({"deep":[0,{"a":1,"b":{},"a":2}]})";
+  const std::string once = R"({"deep":[0,{"a":1,"b":{}}]})";
+  // REST stands at each place that may hold anything.
+  const std::vector<std::string> places = {
+      R"({"x":REST,"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]})",
+      R"({"parameters":{"p":REST},"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]})",
+      R"({"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4],"x":REST}]})",
+      R"({"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4],"parameters":{"p":REST}}]})",
+      R"({"outputs":[{"name":"y","x":REST}],"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]})",
+      R"({"outputs":[{"name":"y","parameters":{"p":REST}}],"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]})",
+  };
+  for (const std::string& place : places) {
+    const auto with = [&](const std::string& rest) {
+      return std::string(place).replace(place.find("REST"), 4, rest);
+    };
+    ExpectError("echo", with(twice), 400, "the key 'a' is given twice");
+    EXPECT_EQ(Infer("echo", with(once))->response.status, 200) << with(once);
+  }
+}
+
 TEST_F(KServeHttpTest, DuplicateKeysAre400WhereverTheyAreRead) {
   const std::string input = R"({"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]})";
   ExpectError("echo", R"({"inputs":[],"inputs":[)" + input + "]}", 400, "given twice");

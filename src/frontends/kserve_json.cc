@@ -83,6 +83,25 @@ Status CheckKeys(const object& o) {
   return {};
 }
 
+// What nobody reads: a field or parameter that is not known. Its objects may not repeat a key either. Ordinary requests have none, or one number
+// or string, so that they pay for nothing; its depth is bounded by the parser's.
+Status CheckUnread(const element& e) {
+  array items;
+  object fields;
+  if (e.get_array().get(items) == simdjson::SUCCESS) {
+    for (const element item : items) EK_RETURN_IF_ERROR(CheckUnread(item));
+  } else if (e.get_object().get(fields) == simdjson::SUCCESS) {
+    EK_RETURN_IF_ERROR(CheckKeys(fields));
+    for (const auto field : fields) EK_RETURN_IF_ERROR(CheckUnread(field.value));
+  }
+  return {};
+}
+
+Status CheckUnread(std::string_view key, const element& value) {
+  const Status status = CheckUnread(value);
+  return status.ok() ? status : status.Annotate(fmt::format("'{}'", key));
+}
+
 Status ExpectObject(const element& e, std::string_view what, object* out) {
   if (e.get_object().get(*out) != simdjson::SUCCESS)
     return InvalidArgument("{}: expected an object", what);
@@ -148,6 +167,8 @@ class RequestReader {
       } else if (field.key == "outputs") {
         outputs = field.value;
         has_outputs = true;
+      } else {
+        EK_RETURN_IF_ERROR(CheckUnread(field.key, field.value));
       }
     }
     if (has_parameters) EK_RETURN_IF_ERROR(ReadParameters(parameters));
@@ -176,6 +197,8 @@ class RequestReader {
         out_->timeout = std::chrono::microseconds(std::min<uint64_t>(us, kLongestTimeoutUs));
       } else if (field.key.starts_with("sequence_") && IsSet(field.value)) {
         return Unsupported("parameter '{}': sequences are not supported", field.key);
+      } else {
+        EK_RETURN_IF_ERROR(CheckUnread(field.key, field.value));
       }
     }
     return {};
@@ -253,6 +276,8 @@ class RequestReader {
         has_data = true;
       } else if (field.key == "parameters") {
         EK_RETURN_IF_ERROR(ReadInputParameters(field.value, &binary_size));
+      } else if (field.key != "name") {
+        EK_RETURN_IF_ERROR(CheckUnread(field.key, field.value));
       }
     }
     if (view->dtype == DataType::kInvalid) return InvalidArgument("datatype is missing");
@@ -280,6 +305,8 @@ class RequestReader {
         *binary_size = size;
       } else if (IsSharedMemory(field.key)) {
         return Unsupported("parameter '{}': shared memory is not supported", field.key);
+      } else {
+        EK_RETURN_IF_ERROR(CheckUnread(field.key, field.value));
       }
     }
     return {};
@@ -333,8 +360,19 @@ class RequestReader {
     EK_RETURN_IF_ERROR(ExpectObject(e, "an output", &fields));
     element name_field, parameters;
     std::string_view name;
-    if (fields["name"].get(name_field) != simdjson::SUCCESS)
-      return InvalidArgument("an output has no name");
+    bool has_name = false, has_parameters = false;
+    for (const auto field : fields) {
+      if (field.key == "name") {
+        name_field = field.value;
+        has_name = true;
+      } else if (field.key == "parameters") {
+        parameters = field.value;
+        has_parameters = true;
+      } else {
+        EK_RETURN_IF_ERROR(CheckUnread(field.key, field.value));
+      }
+    }
+    if (!has_name) return InvalidArgument("an output has no name");
     EK_RETURN_IF_ERROR(ReadString(name_field, "an output's name", &name));
     const int spec = signature_.FindOutput(name);
     if (spec < 0) return InvalidArgument("unknown output '{}'", name);
@@ -343,7 +381,7 @@ class RequestReader {
                             [&](const RequestedOutput& o) { return o.spec == output.spec; })) {
       return InvalidArgument("output '{}' is asked for twice", name);
     }
-    if (fields["parameters"].get(parameters) == simdjson::SUCCESS) {
+    if (has_parameters) {
       const Status status = ReadOutputParameters(parameters, &output);
       if (!status.ok()) return status.Annotate(fmt::format("output '{}'", name));
     }
@@ -363,6 +401,8 @@ class RequestReader {
         output->classes = static_cast<int>(std::min<uint64_t>(classes, kMostClasses));
       } else if (IsSharedMemory(field.key)) {
         return Unsupported("parameter '{}': shared memory is not supported", field.key);
+      } else {
+        EK_RETURN_IF_ERROR(CheckUnread(field.key, field.value));
       }
     }
     return {};

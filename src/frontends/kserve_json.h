@@ -2,7 +2,7 @@
 // and its binary extension.
 //
 // Contract: read strictly. Refused with a message that names the tensor: trailing bytes, lone
-//   surrogates, duplicate keys in the objects read, invalid UTF-8, nesting beyond 64, numbers that
+//   surrogates, duplicate keys (also inside what is not read), invalid UTF-8, nesting beyond 64, numbers that
 //   do not fit their data type (1.0 is no integer), ragged arrays, sizes that do not add up.
 //   Parameters that are not known are ignored; sequences and shared memory are kUnsupported.
 //   Whether data type and shape fit the model is left to ServedModel::Infer.

@@ -9,13 +9,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<FormatInfo, 8> kInfos = {{
+constexpr std::array<FormatInfo, 7> kInfos = {{
     {"ONNX model", "openvino", "onnxruntime_onnx"},
     {"OpenVINO IR model", "openvino", "openvino"},
     {"TensorFlow Lite model", "openvino", "tflite"},
     {"TensorFlow graph", "openvino", "tensorflow_graphdef"},
     {"TensorFlow saved model", "openvino", "tensorflow_savedmodel"},
-    {"Paddle model", "openvino", "paddle"},
     {"Paddle model", "openvino", "paddle"},
     {"model of the fake engine", "fake", "fake"},
 }};
@@ -39,7 +38,6 @@ constexpr std::array<Suffix, 7> kSuffixes = {{
 const FormatInfo& InfoOf(FileFormat format) { return kInfos.at(static_cast<size_t>(format)); }
 
 std::optional<FileFormat> FormatOfFileName(std::string_view file_name) {
-  if (file_name == "inference.json") return FileFormat::kPaddleJson;
   for (const Suffix& suffix : kSuffixes) {
     if (file_name.size() > suffix.text.size() && file_name.ends_with(suffix.text)) {
       return suffix.format;

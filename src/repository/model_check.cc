@@ -21,7 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxFakeBytes = uint64_t{1} << 20;
-constexpr uint64_t kMaxJsonBytes = uint64_t{256} << 20;
 constexpr size_t kMaxSavedModelEntries = 10'000;
 
 // The file that belongs to config.path: same stem, another suffix.
@@ -94,23 +93,6 @@ Status CheckSavedModel(const ModelConfig& config) {
   return error ? InvalidArgument("{}", error.message()) : Status::Ok();
 }
 
-Status CheckPaddleJson(const ModelConfig& config) {
-  EK_RETURN_IF_ERROR(CheckSibling(config, ".pdiparams", true));
-  Result<ByteSource> source = ByteSource::OpenFile(config.path);
-  if (!source.ok()) return source.status();
-  if (source->size() > kMaxJsonBytes)
-    return TooLarge("{} bytes; at most {} are read", source->size(), kMaxJsonBytes);
-  const auto is_space = [](int c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; };
-  uint64_t begin = 0;
-  uint64_t end = source->size();
-  while (begin < end && is_space(source->ByteAt(begin))) ++begin;
-  while (end > begin && is_space(source->ByteAt(end - 1))) --end;
-  if (end - begin < 2 || source->ByteAt(begin) != '{' || source->ByteAt(end - 1) != '}') {
-    return InvalidArgument("no JSON object, or cut off");
-  }
-  return Status::Ok();
-}
-
 Status CheckFake(const std::string& path) {
   Result<ByteSource> source = ByteSource::OpenFile(path);
   if (!source.ok()) return source.status();
@@ -131,7 +113,6 @@ Status CheckFormat(FileFormat format, const ModelConfig& config) {
     case FileFormat::kPaddle:
       EK_RETURN_IF_ERROR(CheckSibling(config, ".pdiparams", true));
       return CheckMessage(config.path, 1, 15, "Paddle model");
-    case FileFormat::kPaddleJson: return CheckPaddleJson(config);
     case FileFormat::kFake: return CheckFake(config.path);
   }
   return Status::Ok();

@@ -44,7 +44,7 @@ void AddEntry(const std::string& root, const fs::directory_entry& entry, Listing
   std::string name = file_name;
   if (!candidate.is_folder) {
     const std::optional<FileFormat> format = FormatOfFileName(file_name);
-    if (!format || *format == FileFormat::kPaddleJson) {
+    if (!format) {
       LogDebug("models folder: '{}' is no model, passed over", Printable(file_name));
       return;
     }

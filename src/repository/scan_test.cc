@@ -129,11 +129,11 @@ TEST_F(ScanTest, EngineMustReadTheFile) {
 TEST_F(ScanTest, SavedModelAndPaddleFoldersAreModels) {
   folder_.Write("tf/saved_model.pb", "x");
   folder_.Write("tf/variables/variables.index", "x");
-  folder_.Write("pir/inference.json", "{}");
-  folder_.Write("pir/inference.pdiparams", "x");
+  folder_.Write("paddle/inference.pdmodel", "x");
+  folder_.Write("paddle/inference.pdiparams", "x");
   EXPECT_EQ(FindGood("tf").versions[0].path, folder_.path() + "/tf");
   EXPECT_EQ(FindGood("tf").versions[0].platform, "tensorflow_savedmodel");
-  EXPECT_EQ(FindGood("pir").versions[0].path, folder_.path() + "/pir/inference.json");
+  EXPECT_EQ(FindGood("paddle").versions[0].path, folder_.path() + "/paddle/inference.pdmodel");
 }
 
 TEST_F(ScanTest, OneNameForTwoModelsRefusesBothNamingBoth) {

@@ -21,6 +21,7 @@ struct ModelRegistry::Operation {
   bool load = true;
   std::string config_override;
   std::function<void(Status)> done;
+  bool listed = true;                                   // the folder has a model of that name
   std::vector<ModelConfig> configs;                     // what the files said
   std::vector<std::optional<InstanceForm>> forms;       // what each ran on before
   std::vector<std::shared_ptr<ModelVersion>> versions;  // being loaded
@@ -110,6 +111,7 @@ void ModelRegistry::Read(const std::string& name, std::shared_ptr<Operation> ope
   files_.Post([this, name, operation] {
     auto found = FindModel(folder_, name);
     operation->failure = found.ok() ? found->status : found.status();
+    operation->listed = found.ok() || found.status().code() != Code::kNotFound;
     if (operation->failure.ok()) operation->configs = std::move(found->versions);
     const auto wants_device = [](const ModelConfig& config) {
       return config.device != DeviceClass::kCpu;
@@ -263,9 +265,8 @@ void ModelRegistry::Finish(const std::string& name, Operation& operation, const 
     const std::unique_lock lock(mutex_);
     Entry& entry = entries_.find(name)->second;
     entry.busy = false;
-    // Names that were asked for but never existed must not pile up.
-    forget = operation.load && status.code() == Code::kNotFound && entry.serving.empty() &&
-             entry.waiting.empty();
+    // Names that were asked for but never existed must not pile up. One that lacks a version or a file is there, and says so.
+    forget = operation.load && !operation.listed && entry.serving.empty() && entry.waiting.empty();
     if (forget) entries_.erase(name);
   }
   if (!forget) RunNext(name);

@@ -384,10 +384,12 @@ def test_progress_is_live_on_a_terminal_and_silent_elsewhere(profile, tmp_path):
     assert "cells, " not in profile("pays", *FEW).stderr
     leader, follower = os.openpty()
     place_models(tmp_path / "models", {"pays.fake": PAYS})
+    variables = {**environment(tmp_path), "TERM": "xterm"}
+    del variables["NO_COLOR"]  # under which nothing moves
     process = subprocess.Popen(
         [str(BINARY), "profile", "pays", "--models", str(tmp_path / "models"), "--state", str(tmp_path / "state2"),
          "--cache", str(tmp_path / "cache"), *FEW],
-        stdout=subprocess.DEVNULL, stderr=follower, env=environment(tmp_path), cwd=tmp_path)
+        stdout=subprocess.DEVNULL, stderr=follower, env=variables, cwd=tmp_path)
     os.close(follower)
     text = b""
     while True:

@@ -116,6 +116,16 @@ def test_broken_models_are_named_and_the_others_serve(hostile):
     assert daemon.request("GET", "/v2/health/ready")[0] == 200
 
 
+def test_a_model_that_lacks_a_file_is_named_too(tmp_path, engine_cache):
+    """What is not found is no reason to forget the model that wants it."""
+    with serving(tmp_path, {"half.xml": "<net name=\"half\"></net>", **folder_of("digits")}, engine_cache) as daemon:
+        entry = index_of(daemon)["half"]
+        assert entry["state"] == "UNAVAILABLE" and "half.bin" in entry["reason"], entry
+        assert daemon.request("POST", "/v2/repository/models/nothing/load", {})[0] == 404
+        assert "nothing" not in index_of(daemon)
+        check_good_digits(daemon)
+
+
 def test_broken_models_answer_503_and_loading_them_says_why(hostile):
     daemon, words = hostile
     for name in ("empty", "up", "passwd", "link", "cut-5000"):

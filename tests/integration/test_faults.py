@@ -6,13 +6,17 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
+import numpy
 import pytest
+import tritonclient.grpc
 from daemon import BINARY, environment
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -100,6 +104,36 @@ def test_sigterm_drains(serve):
         assert [a.result()[0] for a in answers] == [200] * 6
 
 
+def waiting_rows(daemon) -> int:
+    with urllib.request.urlopen(daemon.metrics_url, timeout=10) as answer:
+        return int(float(re.search(r"^evenkeel_queue_rows\{[^}]*\} (\S+)", answer.read().decode(), re.M)[1]))
+
+
+def wait_until(condition, otherwise: str) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, otherwise
+        time.sleep(0.02)
+
+
+def test_a_drain_ends_at_its_limit_and_what_waits_is_answered_503(serve):
+    """A batch takes 5 s, the drain may take 1: one runs, the others wait (the next one in its buffer already), nobody gets nothing."""
+    models = {"slow/model.fake": "delay_us: {fixed: 5000000}\n", "slow/evenkeel.yaml": "max_batch: 1\n"}
+    daemon = serve(models=models, flags=["--drain-timeout", "1s"])
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        answers = [pool.submit(daemon.request, "POST", "/v2/models/slow/infer", row(i)) for i in range(5)]
+        wait_until(lambda: waiting_rows(daemon) >= 3, "the requests did not arrive")
+        begin = time.monotonic()
+        assert daemon.stop() == 0
+        took = time.monotonic() - begin
+        daemon.ended = True
+        statuses = [a.result()[0] for a in answers]
+    # No answer comes before 5 s are over, so the limit is what ended it.
+    assert 1 <= took < 4, took
+    assert statuses == [503] * 5, statuses
+    assert "drain took longer than 1 s" in daemon.log()
+
+
 @pytest.mark.parametrize("marker", ["throw_on", "error_on", "abort_on"])
 def test_of_150_good_requests_beside_bad_ones_none_fails(serve, marker):
     daemon = serve(models={"echo.fake": f"{marker}: 13\ndelay_us: {{fixed: 2000, per_row: 50}}\n"})
@@ -134,6 +168,26 @@ def test_clients_that_leave_cost_nobody_an_answer(serve):
         client.close()
     load.stop()
     assert load.statuses.keys() == {200} and load.wrong == 0, load.summary()
+
+
+def test_a_client_that_leaves_is_logged_with_its_model(serve):
+    """At debug level alone: that is what 499 means to those who run the server."""
+    daemon = serve(models={"slow/model.fake": "delay_us: {fixed: 300000}\n", "slow/evenkeel.yaml": "max_batch: 1\n"},
+                   flags=["--log-level", "debug"])
+    body = json.dumps(row(5)).encode()
+    head = f"POST /v2/models/slow/infer HTTP/1.1\r\nHost: {daemon.http_address}\r\nContent-Length: {len(body)}\r\n\r\n"
+    host, port = daemon.http_address.split(":")
+    for _ in range(2):
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(head.encode() + body)
+    with tritonclient.grpc.InferenceServerClient(daemon.grpc_address) as client:
+        x = tritonclient.grpc.InferInput("x", [1, 4], "FP32")
+        x.set_data_from_numpy(numpy.ones((1, 4), numpy.float32))
+        calls = [client.async_infer("slow", [x], callback=lambda result, error: None) for _ in range(3)]
+        wait_until(lambda: waiting_rows(daemon) >= 1, "the requests did not arrive")
+        for call in calls:
+            call.cancel()
+    wait_until(lambda: {"HTTP", "gRPC"} <= set(re.findall(r"499 model 'slow' over (\w+)", daemon.log())), "the log does not say so")
 
 
 def test_a_crash_loop_is_answered_503_and_ends(serve):

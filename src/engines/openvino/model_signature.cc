@@ -11,7 +11,7 @@ namespace {
 
 using Port = ov::Output<const ov::Node>;
 
-std::string NameOfPort(const Port& port, const std::set<std::string>& taken,
+std::string NameOfPort(const Port& port, bool tensorflow, const std::set<std::string>& taken,
                        const std::string& otherwise) {
   const auto& set = port.get_names();
   std::set<std::string> names(set.begin(), set.end());
@@ -19,6 +19,8 @@ std::string NameOfPort(const Port& port, const std::set<std::string>& taken,
   // A Result node is called "name/sink_port_N".
   std::string friendly = port.get_node()->get_friendly_name();
   friendly = friendly.substr(0, friendly.find("/sink_port_"));
+  if (tensorflow && friendly.ends_with(":0")) friendly.resize(friendly.size() - 2);
+  if (tensorflow && names.contains(friendly + ":0") && !taken.contains(friendly)) return friendly;
   if (names.contains(friendly)) return friendly;
   return names.empty() ? otherwise : *names.begin();
 }
@@ -43,11 +45,12 @@ Status ReadPort(const Port& port, TensorSpec* spec) {
   return Status::Ok();
 }
 
-Status ReadPorts(const std::vector<Port>& ports, const char* kind, std::vector<TensorSpec>* specs) {
+Status ReadPorts(const std::vector<Port>& ports, const char* kind, bool tensorflow,
+                 std::vector<TensorSpec>* specs) {
   std::set<std::string> taken;
   for (size_t i = 0; i < ports.size(); ++i) {
     TensorSpec& spec = specs->emplace_back();
-    spec.name = NameOfPort(ports[i], taken, fmt::format("{}_{}", kind, i));
+    spec.name = NameOfPort(ports[i], tensorflow, taken, fmt::format("{}_{}", kind, i));
     taken.insert(spec.name);
     EK_RETURN_IF_ERROR(ReadPort(ports[i], &spec));
   }
@@ -76,10 +79,10 @@ DataType DataTypeOf(const ov::element::Type& type) {
   }
 }
 
-Result<Signature> SignatureOf(const ov::CompiledModel& model) {
+Result<Signature> SignatureOf(const ov::CompiledModel& model, bool tensorflow) {
   Signature signature;
-  EK_RETURN_IF_ERROR(ReadPorts(model.inputs(), "input", &signature.inputs));
-  EK_RETURN_IF_ERROR(ReadPorts(model.outputs(), "output", &signature.outputs));
+  EK_RETURN_IF_ERROR(ReadPorts(model.inputs(), "input", tensorflow, &signature.inputs));
+  EK_RETURN_IF_ERROR(ReadPorts(model.outputs(), "output", tensorflow, &signature.outputs));
   return signature;
 }
 

@@ -20,6 +20,6 @@ namespace evenkeel {
 DataType DataTypeOf(const ov::element::Type& type);
 
 // Error kUnsupported, naming the tensor: no fixed rank, a rank above 8, a type that the protocol lacks.
-Result<Signature> SignatureOf(const ov::CompiledModel& model);
+Result<Signature> SignatureOf(const ov::CompiledModel& model, bool tensorflow = false);
 
 }  // namespace evenkeel

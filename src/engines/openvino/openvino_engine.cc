@@ -12,6 +12,7 @@
 #include "core/format.h"
 #include "engines/openvino/error_text.h"
 #include "engines/openvino/id_ranges.h"
+#include "engines/openvino/model_file.h"
 #include "engines/openvino/model_signature.h"
 #include "engines/openvino/size_runner.h"
 #include "ipc/unique_fd.h"
@@ -30,9 +31,10 @@ Status CheckFormat(const fs::path& path) {
   const uintmax_t size = fs::file_size(path, error);
   if (error) return InvalidArgument("{}: {}", path.filename().string(), error.message());
   if (size == 0) return InvalidArgument("{}: the file is empty", path.filename().string());
-  constexpr std::string_view kSuffixes[] = {".onnx", ".xml", ".tflite", ".pb", ".pdmodel"};
+  constexpr std::string_view kSuffixes[] = {".onnx", ".xml",      ".tflite",
+                                            ".pb",   ".graphdef", ".pdmodel"};
   if (std::ranges::find(kSuffixes, path.extension().string()) == std::end(kSuffixes)) {
-    return InvalidArgument("{}: expected .onnx, .xml, .tflite, .pb or .pdmodel",
+    return InvalidArgument("{}: expected .onnx, .xml, .tflite, .pb, .graphdef or .pdmodel",
                            path.filename().string());
   }
   return Status::Ok();
@@ -96,10 +98,9 @@ Result<Signature> OpenVinoEngine::Load(const EngineOptions& options) {
     core_ = std::make_unique<ov::Core>();
     {
       const ipc::UniqueFd lock = LockCache(options);
-      // By path: with a warm cache the model file is then not parsed at all.
-      compiled_ = core_->compile_model(options.path, options.device, PropertiesOf(options));
+      compiled_ = CompileModelFile(*core_, options.path, options.device, PropertiesOf(options));
     }
-    auto signature = SignatureOf(compiled_);
+    auto signature = SignatureOf(compiled_, IsTensorFlowGraph(options.path));
     if (!signature.ok()) return signature.status();
     signature_ = std::move(signature).value();
     if (signature_.outputs.empty()) return InvalidArgument("the model has no outputs");
@@ -118,7 +119,7 @@ Status OpenVinoEngine::ReadRanges(const EngineOptions& options) {
   });
   // The compiled form has lost the graph; reading it again costs milliseconds, so only where there may be ids.
   if (!any_integer) return Status::Ok();
-  const auto model = core_->read_model(options.path);
+  const auto model = ReadModelFile(*core_, options.path);
   const auto ranges = FindIdRanges(*model);
   if (ranges.size() != signature_.inputs.size()) {
     return Internal("the model has {} inputs, compiled {}", ranges.size(),

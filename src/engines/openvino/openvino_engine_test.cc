@@ -5,6 +5,8 @@
 #include <unistd.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -300,6 +302,24 @@ TEST_F(OpenVinoEngineTest, StringsGoThrough) {
   }
 }
 
+TEST_F(OpenVinoEngineTest, StringsMayComeInAnyNumber) {
+  const auto s = Input("s", ov::element::string, {-1});
+  ASSERT_TRUE(Load(Save({Output("t", s)}, {s})).ok());
+  for (const int64_t rows : {1, 2, 64, 3, 0, 65, 1, 64}) {
+    std::vector<uint8_t> input;
+    for (int64_t i = 0; i < rows; ++i) {
+      const auto length =
+          static_cast<uint8_t>(i % 3 == 0 ? 0 : 40 + i);  // also beyond what fits a small string
+      input.insert(input.end(), {length, 0, 0, 0});
+      input.insert(input.end(), length, static_cast<uint8_t>('a' + i % 26));
+    }
+    const Status status = Run({View(DataType::kBytes, Shape{rows}, input)});
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    EXPECT_EQ(views_[0].shape, (Shape{rows}));
+    EXPECT_EQ(Values<uint8_t>(0), input);
+  }
+}
+
 TEST_F(OpenVinoEngineTest, UnnamedAndSharedNamesBecomeStableAndUnique) {
   const auto x = std::make_shared<op::Parameter>(f32, ov::PartialShape{-1, 2});
   const auto relu = std::make_shared<op::Relu>(x);
@@ -400,12 +420,28 @@ TEST_F(OpenVinoEngineTest, ResultsAreF32UnlessAskedOtherwise) {
   const Mlp mlp;
   const auto x = Input("x", f32, {-1, Mlp::kIn});
   const std::string path = Save(mlp.Build(x), {x});
+  const auto input = RandomFloats(8 * Mlp::kIn, 3);
+  const auto right = mlp.Expect(input);
+  const TensorView view = View(DataType::kFp32, Shape{8, Mlp::kIn}, input);
   ASSERT_TRUE(Load(path).ok());
   EXPECT_EQ(engine_->Describe()["precision"], "f32");
+  ASSERT_TRUE(Run({view}).ok());
+  const auto full = Values<float>(0);
+  for (size_t i = 0; i < right.size(); ++i) ASSERT_NEAR(full[i], right[i], 1e-4);
+
   ASSERT_TRUE(Load(path, true).ok());
-  const auto precision = engine_->Describe()["precision"];
-  EXPECT_TRUE(precision == "bf16" || precision == "f32")
-      << precision << " (f32 where the processor lacks bf16)";
+  if (!__builtin_cpu_supports("avx512bf16"))
+    GTEST_SKIP() << "this processor has no bf16; the engine takes "
+                 << engine_->Describe()["precision"];
+  EXPECT_EQ(engine_->Describe()["precision"], "bf16");
+  ASSERT_TRUE(Run({view}).ok());
+  const auto low = Values<float>(0);
+  // Eight bits of mantissa in each of 64 products.
+  for (size_t i = 0; i < right.size(); ++i) ASSERT_NEAR(low[i], right[i], 0.1);
+  double most = 0;
+  for (size_t i = 0; i < right.size(); ++i)
+    most = std::max(most, std::abs(static_cast<double>(low[i]) - full[i]));
+  EXPECT_GT(most, 1e-3) << "bf16 was asked for, f32 was computed";
 }
 
 TEST_F(OpenVinoEngineTest, CacheIsUsedAndADamagedOneIsReplaced) {

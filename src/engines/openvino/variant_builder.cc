@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/format.h"
+#include "engines/openvino/model_file.h"
 
 namespace evenkeel {
 namespace {
@@ -68,7 +69,7 @@ std::optional<VariantBuilder::Built> VariantBuilder::Take() {
 Result<ov::CompiledModel> VariantBuilder::Build(int64_t rows) {
   try {
     const int64_t before = AnonymousMemory();
-    auto model = core_.read_model(path_);
+    auto model = ReadModelFile(core_, path_);
     std::map<ov::Output<ov::Node>, ov::PartialShape> shapes;
     for (const auto& port : model->inputs()) {
       ov::PartialShape shape = port.get_partial_shape();
