@@ -116,8 +116,16 @@ class NodePolicy {
   virtual ModelOutlook Outlook(int /*index*/) const { return {}; }
 };
 
+inline constexpr double kRatioThreshold = 0.8;
+
+// What the operator sets for all models of a node.
+struct PolicySettings {
+  double ratio_threshold = kRatioThreshold;  // A5's delta: `method` only; above 0, at most 1
+};
+
 // `auto`, `method`, `none`, `greedy`, `fixed`, `gated-greedy`, `cork`, `oracle`; kInvalidArgument names them.
-Result<std::unique_ptr<NodePolicy>> MakeNodePolicy(std::string_view name);
+Result<std::unique_ptr<NodePolicy>> MakeNodePolicy(std::string_view name,
+                                                   const PolicySettings& settings = {});
 std::span<const std::string_view> NodePolicyNames();
 
 }  // namespace evenkeel::policy
