@@ -4,6 +4,7 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "api.h"
 #include "batching/policy/node_policy.h"
@@ -41,7 +42,8 @@ struct SimulateOptions {
   Format format = Format::kTable;
   SimulateFlags mix;
   std::string policy = "auto";
-  double seconds = 30, warm_up = 2, factor = 1, price = 0, overhead_us = 0;
+  double seconds = 30, warm_up = 2, factor = 1, overhead_us = 0;
+  std::optional<double> price;
   int cores = 2;
   uint64_t seed = 1;
   bool deadlines = false, save_power = false, goodput = false;
@@ -93,16 +95,19 @@ std::unique_ptr<policy::NodePolicy> MakePolicy(const SimulateOptions& o,
                                                double factor) {
   if (o.policy == "smdp") {
     const sim::SimModel& model = models.front();
-    return sim::MakeSmdp(
-        sim::SolveSmdp({&model.service.curve(), model.max_batch, model.threads,
-                        model.arrivals->mean_rate_rps() * factor, model.objective, o.price}));
+    return sim::MakeSmdp(sim::SolveSmdp({&model.service.curve(), model.max_batch, model.threads,
+                                         model.arrivals->mean_rate_rps() * factor, model.objective,
+                                         o.price.value_or(0)}));
   }
-  auto made = policy::MakeNodePolicy(o.policy, {.ratio_threshold = o.mix.ratio_threshold});
+  auto made = policy::MakeNodePolicy(o.policy,
+                                     {.ratio_threshold = o.mix.ratio_threshold, .price = o.price});
   return std::move(*made);
 }
 
 void CheckOptions(const SimulateOptions& o, const std::vector<sim::SimModel>& models) {
   if (o.warm_up >= o.seconds) Fail(kExitUsage, "--warm-up: expected less than --seconds");
+  if (o.price && o.policy != "auto" && o.policy != "smdp")
+    Fail(kExitUsage, "--price: expected --policy auto or smdp, the others know no price");
   if (o.policy == "smdp") {
     if (models.size() != 1 || models.front().instances != 1 || models.front().rows != 1 ||
         models.front().device != DeviceClass::kCpu)
@@ -212,8 +217,10 @@ void RegisterSimulate(CLI::App& app) {
   verb->add_option("--device", o->mix.device,
                    "CORESc/MEMORY of the accelerator, which the instances share [as large as need "
                    "be]");
-  verb->add_option("--price", o->price, "policy smdp: of a core-second, in objectives [0]")
-      ->check(CLI::Range(0.0, 1e9));
+  verb->add_option(
+          "--price", o->price,
+          "of a core-second, in objectives; policy smdp [0], or auto [what the load gives]")
+      ->check(CLI::Range(0.0, 1e6));
   verb->add_option(
           "--ratio-threshold", o->mix.ratio_threshold,
           "policy method: Batchtime / NoBatchtime at which batching counts as worth it [0.8]")

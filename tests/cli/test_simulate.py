@@ -133,8 +133,19 @@ def test_batches_are_listed_as_they_started(simulate, tmp_path):
     assert [int(row[0]) for row in rows] == sorted(int(row[0]) for row in rows)
 
 
+def test_a_price_makes_auto_wait(simulate):
+    def run(*flags):
+        return document(simulate("--arrivals", "steep=poisson:3000", "--cores", "1", "-o", "json", *flags))["models"][0]
+
+    free, dear = run("--price", "0"), run("--price", "5000")
+    assert free["window"]["price"] == 0 and dear["window"]["price"] == 5000
+    assert dear["batches"]["mean_rows"] > 2 * free["batches"]["mean_rows"]
+    assert dear["core_us_per_row"] < 0.6 * free["core_us_per_row"]
+
+
 @pytest.mark.parametrize("arguments, said", [
     (["--arrivals", "steep=poisson:5", "--policy", "method", "--ratio-threshold", "0"], "--ratio-threshold"),
+    (["--arrivals", "steep=poisson:5", "--policy", "method", "--price", "5"], "--price"),
     (["--arrivals", "steep=poisson:0"], "rate"),
     (["--arrivals", "steep=often:5"], "poisson"),
     (["--arrivals", "other=poisson:5"], "no load table for 'other'"),

@@ -7,7 +7,7 @@
 
 namespace evenkeel::policy {
 
-std::unique_ptr<NodePolicy> MakeAuto();                                  // auto.cc
+std::unique_ptr<NodePolicy> MakeAuto(const PolicySettings& settings);    // auto.cc
 std::unique_ptr<NodePolicy> MakeMethod(const PolicySettings& settings);  // method.cc
 std::unique_ptr<NodePolicy> MakeOracle();                                // oracle.cc
 std::unique_ptr<NodePolicy> MakeCork();                                  // cork.cc

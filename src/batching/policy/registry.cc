@@ -19,7 +19,7 @@ std::unique_ptr<NodePolicy> Plain(const PolicySettings&) {
 }
 
 constexpr Entry kPolicies[] = {
-    {"auto", Plain<MakeAuto>},   {"method", MakeMethod},
+    {"auto", MakeAuto},          {"method", MakeMethod},
     {"none", Plain<MakeNone>},   {"greedy", Plain<MakeGreedy>},
     {"fixed", Plain<MakeFixed>}, {"gated-greedy", Plain<MakeGatedGreedy>},
     {"cork", Plain<MakeCork>},   {"oracle", Plain<MakeOracle>},
