@@ -166,7 +166,10 @@ def test_settings_that_a_race_had_no_time_for_are_a_doubt(monkeypatch):
 def test_a_cut_has_the_rate_and_length_that_were_asked_for(tmp_path, name):
     file = tmp_path / "cut.csv.gz"
     count = batching_tables.write_cut(file, name, rate_rps=2000, seconds=6, seed=1)
-    assert count == pytest.approx(12_000, rel=0.02)
+    assert count == pytest.approx(12_000, rel=0.05 if name == "ServeGen" else 0.02)  # its clients' gaps are drawn
+    times = [float(line) for line in batching_tables.gzip.decompress(file.read_bytes()).decode().split()[1:]]
+    assert 5.5 < max(times) <= 6 and min(times) >= 0
+    assert batching_tables.peak_over_mean(name, 6) >= 1
     same = tmp_path / "same.csv.gz"
     batching_tables.write_cut(same, name, rate_rps=2000, seconds=6, seed=1)
     assert batching_tables.gzip.decompress(file.read_bytes()) == batching_tables.gzip.decompress(same.read_bytes())
