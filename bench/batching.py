@@ -32,9 +32,10 @@ from serve_versions import machine  # noqa: E402
 RESULT = BUILD / "bench" / "batching.json"
 FIGURES = {**batching_simulated.FIGURES, **batching_single.FIGURES, **batching_mixes.FIGURES, **batching_peers.FIGURES}
 # Share of the whole time; what a figure does not need goes to those after it.
-WEIGHTS = {"decision": 0.5, "optimum": 1.5, "filetype_sim": 0.5, "traces_sim": 3, "against_none": 2, "two_cores": 2, "power": 1,
+WEIGHTS = {"decision": 0.5, "optimum": 3, "filetype_sim": 0.5, "traces_sim": 3, "against_none": 2, "two_cores": 2, "power": 1,
            "filetype_live": 1.5, "sim_vs_live": 1.5, "from_zero": 1, "traces_live": 4, "mix_a": 9, "mix_b": 10, "mix_c": 10, "overload": 2.5,
            "peers": 10}
+MORE_WEIGHTS = {"traces_live": 7}  # from 50 minutes on, when it has more to do
 
 
 def unmeasured(name, reason):
@@ -64,7 +65,8 @@ def measure_next(i, options):
             print(f"  no load tables: {error!r}", file=sys.stderr)
         print(f"  [load tables: {time.monotonic() - begin:.0f} s]", file=sys.stderr)
     now = time.monotonic()
-    share = WEIGHTS[options.names[i]] / sum(WEIGHTS[later] for later in options.names[i:])
+    weights = {**WEIGHTS, **(MORE_WEIGHTS if options.minutes >= 50 else {})}
+    share = weights[options.names[i]] / sum(weights[later] for later in options.names[i:])
     options.until = now + max(options.end - now, 0) * share
     return measure(options.names[i], options)
 

@@ -58,11 +58,13 @@ def begun(stack, mix, policy, options):
 
 
 def race(stack, mix, settings, guess, options, reserve_s):
-    """The best of several settings of `fixed`, live: one that misses what the best so far keeps is out after a run or two."""
-    best, notes = None, []
+    """The best of several settings of `fixed`, live: one that misses what the best so far keeps is out after a run or two. Also what was
+    noted, and the searches that time cut short: those of settings that were not even begun among them."""
+    best, notes, cut = None, [], []
     for number, (setting, _) in enumerate(settings):
         if best and left(options) < reserve_s:
             notes.append(f"no time for {len(settings) - number} of the {len(settings)} settings")
+            cut += [Search(f"fixed ({describe(skipped)})", None, guess) for skipped, _ in settings[number:]]
             break
         with contextlib.ExitStack() as own:
             prober = started(own, mix, "fixed", options, setting)
@@ -72,11 +74,19 @@ def race(stack, mix, settings, guess, options, reserve_s):
                 search.step()
                 if best and search.kept is None:
                     break
-            notes.append(f"{describe(setting)}: {f'{search.kept:.4g}' if search.kept else 'not above the best'}")
+            notes.append(f"{describe(setting)}: {outcome(search)}")
+            if search.error:
+                cut.append(Search(search.name, None, guess))
+            elif not search.settled and not (best and search.missed and search.kept is None):
+                cut.append(search)
             if search.kept and (best is None or search.kept > best.kept):
                 best = search
                 stack.push(own.pop_all())  # it stays up, to alternate with the others
-    return best, notes
+    return best, notes, cut
+
+
+def outcome(search):
+    return search.error or (f"{search.kept:.4g}" if search.kept else "not above the best")
 
 
 def describe(setting):
@@ -91,7 +101,7 @@ def mix_goodput(options, name):
         allotted = left(options)
         take_turns(searches, options, 0.45 * allotted)
         start = max((s.kept for s in searches if s.kept), default=max(s.guess for s in searches))
-        fixed, notes = race(stack, mix, settings, start * 0.9, options, 0.2 * allotted)
+        fixed, notes, cut = race(stack, mix, settings, start * 0.9, options, 0.2 * allotted)
         rounds = [searches + ([fixed] if fixed else [])]
         for seed in range(2, options.runs + 1):
             if left(options) < 12 * options.seconds:
@@ -99,10 +109,11 @@ def mix_goodput(options, name):
             more = [again(search, seed) for search in rounds[0] if not search.error]
             take_turns(more, options)
             rounds.append([search for search in more if search.settled])
-        return mix_figures(options, name, rounds, notes, settings)
+        return mix_figures(options, name, rounds, notes, settings, cut)
 
 
-def mix_figures(options, name, rounds, notes, settings):
+def mix_figures(options, name, rounds, notes, settings, cut):
+    """`cut`: searches of `fixed` that are not among the rounds' and might have kept more, had there been time."""
     found, texts = {}, []
     errors = {"fixed": "; ".join(notes)}
     for search in rounds[0]:
@@ -123,7 +134,10 @@ def mix_figures(options, name, rounds, notes, settings):
             reason = f"{other} kept no factor that was tried" if "auto" in found and other in found else errors.get("auto") or errors[other]
             note = f"not measured: {reason}; "
         result = figure(f"mix {name}: auto over {other}", value, "x", ">=", target, note + detail)
-        figures.append(with_doubt(result, rounds[0][0], [search for search in rounds[0] if search.name == other]))
+        rivals = [search for search in rounds[0] if search.name == other]
+        if other == "fixed":
+            rivals += [search for search in cut if search not in rivals]
+        figures.append(with_doubt(result, rounds[0][0], rivals))
         detail = f"the factors and the rest as of '{figures[0]['name']}'"
     return figures
 

@@ -1,8 +1,11 @@
 """Figures in virtual time, on this machine's load tables: traces, file type, distance from the optimum; and what a decision costs."""
 
+import csv
 import itertools
 import json
+import pathlib
 import subprocess
+import tempfile
 
 import batching_tables as sim
 from serve_figures import figure, spread
@@ -47,68 +50,95 @@ def traces_sim(options):
     return figures
 
 
+def batches_of(options, arrivals, policy, seconds, *more):
+    """[(start in ns, rows)] of all batches of one model, and its report."""
+    with tempfile.TemporaryDirectory(prefix="evenkeel-bench-") as folder:
+        file = pathlib.Path(folder) / "batches.csv"
+        model = sim.simulate(options, arrivals, policy, seconds, "--batches", file, *more)["models"][0]
+        with file.open() as lines:
+            return [(int(row["at_ns"]), int(row["rows"])) for row in csv.DictReader(lines)], model
+
+
 def filetype_sim(options):
-    """File type, simulated: batches of auto that differ from those of none"""
+    """File type, simulated: decisions (start and rows) of auto that differ from those of none"""
     worst, notes = 0, []
     for load in (0.3, 0.6, 0.9):
         rate = load * 1e6 / sim.rows_of(options, "filetype")[1]
         arrivals = [f"filetype=poisson:{rate:.3f}"]
-        auto, none = sim.in_parallel(lambda policy: sim.simulate(options, arrivals, policy, 300, "--cores", 1)["models"][0], ("auto", "none"))
-        sizes = [{int(rows): count for rows, count in each["batches"]["by_rows"].items()} for each in (auto, none)]
-        differ = sum(abs(sizes[0].get(rows, 0) - sizes[1].get(rows, 0)) for rows in set(sizes[0]) | set(sizes[1]))
+        (auto, ours), (none, theirs) = sim.in_parallel(lambda policy: batches_of(options, arrivals, policy, 300, "--cores", 1), ("auto", "none"))
+        differ = len(set(auto) ^ set(none))
         worst = max(worst, differ)
-        notes.append(f"load {load}: {sum(sizes[0].values())} batches of auto, {sum(sizes[1].values())} of none, mean latency "
-                     f"{auto['latency_ms']['mean']:.4g} and {none['latency_ms']['mean']:.4g} ms")
-    return [figure("file type, simulated: batches unlike none", worst, "batches", "<=", 0, "; ".join(notes))]
+        first = min(set(auto) ^ set(none), default=None)
+        notes.append(f"load {load}: {len(auto)} batches of auto, {len(none)} of none, {differ} in one list only"
+                     f"{f', the first at {first[0] / 1e9:.3f} s' if first else ''}, mean latency {ours['latency_ms']['mean']:.4g} and "
+                     f"{theirs['latency_ms']['mean']:.4g} ms")
+    return [figure("file type, simulated: decisions unlike none", worst, "batches", "<=", 0, f"start (ns) and rows compared; {'; '.join(notes)}")]
+
+
+DEAR = 0.05  # of the objective: what a row's core time at its best size costs in the optimum at a price
+
+
+def cost_of(report, objective_ms, price):
+    """Mean cost a row, as smdp has it: latency over the objective, and core time at its price."""
+    return report["latency_ms"]["mean"] / objective_ms + price * report["core_us_per_row"] * 1e-6
 
 
 def optimum(options):
-    """Mean latency over the optimum (smdp) at loads 0.1 to 0.9 of four models, simulated"""
+    """Mean cost over the optimum (smdp) at loads 0.1 to 0.9 of four models, without and with a price of core time, simulated"""
     document = json.loads(sim.tables(options).read_text())
+    loads = (0.1, 0.3, 0.5, 0.7, 0.9)
     figures = []
     for model in document["models"]:
-        name = model["name"]
-        usable = {size: us for size, us in sim.rows_of(options, name).items() if us <= 1e3 * model["objective_ms"]}
+        name, objective_ms = model["name"], model["objective_ms"]
+        usable = {size: us for size, us in sim.rows_of(options, name).items() if us <= 1e3 * objective_ms}
         if not usable:
             figures.append(figure(f"{name}: mean cost over the optimum", None, "x", "<=", 1.1, "not measured: no size fits the objective"))
             continue
         full = 1e6 / min(us / size for size, us in usable.items())
-        loads = (0.1, 0.3, 0.5, 0.7, 0.9)
+        for price in (0, DEAR * full):
+            def over(load, name=name, objective_ms=objective_ms, usable=usable, full=full, price=price):
+                more = ("--cores", 1, "--max-batch", f"{name}={max(usable)}", *(("--price", price) if price else ()))
+                costs = [cost_of(sim.simulate(options, [f"{name}=poisson:{load * full:.3f}"], policy, max(20, 20000 / (load * full)), *more)
+                                 ["models"][0], objective_ms, price) for policy in ("auto", "smdp")]
+                return costs[0] / costs[1]
 
-        def over(load, name=name, usable=usable, full=full):
-            more = ("--cores", 1, "--max-batch", f"{name}={max(usable)}")
-            means = [sim.simulate(options, [f"{name}=poisson:{load * full:.3f}"], policy, max(20, 20000 / (load * full)), *more)
-                     ["models"][0]["latency_ms"]["mean"] for policy in ("auto", "smdp")]
-            return means[0] / means[1]
-
-        ratios = sim.in_parallel(over, loads)
-        figures.append(figure(f"{name}: mean cost over the optimum", max(ratios), "x", "<=", 1.1,
-                              f"at loads {'/'.join(map(str, loads))}: {spread(ratios)}; the worst counts; Poisson arrivals, one core"))
+            ratios = sim.in_parallel(over, loads)
+            at = f" at price {price:.3g}" if price else ""
+            figures.append(figure(f"{name}: mean cost over the optimum{at}", max(ratios), "x", "<=", 1.1,
+                                  f"at loads {'/'.join(map(str, loads))}: {spread(ratios)}; the worst counts; Poisson arrivals, one core; "
+                                  + (f"a core-second costs {price:.3g} objectives, so a row at its best size {DEAR:.0%} of one" if price
+                                     else "no price: the mean cost is the mean latency")))
     return figures
 
 
 def decision(options):
-    """What a decision, a forecast update and a model's memory cost"""
+    """What a decision, a forecast update and a model's memory cost; how fast the simulator is"""
     program = FLOORS / "batching_policy"
     if not program.exists():
         raise BenchError(f"{program} is not built")
     repeats = max(options.runs, 3)
     run = subprocess.run([str(program), "--benchmark_format=json", "--benchmark_min_time=0.2", f"--benchmark_repetitions={repeats}",
-                          "--benchmark_filter=Decide/auto|ForecastUpdate|Memory"], capture_output=True, text=True, check=False, timeout=120)
+                          "--benchmark_filter=Decide/auto|DecideHeld/auto|ForecastUpdate|Memory|Simulate"], capture_output=True, text=True, check=False, timeout=180)
     if run.returncode != 0:
         raise BenchError(f"batching_policy: {run.stderr.strip()[-300:]}")
     rows = [row for row in json.loads(run.stdout)["benchmarks"] if row.get("run_type") == "iteration"]
     to_us = {"ns": 1e-3, "us": 1, "ms": 1e3, "s": 1e6}
 
     def times(start):
-        found = [row["cpu_time"] * to_us[row["time_unit"]] for row in rows if row["name"].startswith(start)]
-        if not found:
-            raise BenchError(f"batching_policy has no {start}")
-        return found
+        found = [row for row in rows if row["name"].startswith(start)]
+        wrong = next((row["error_message"] for row in found if row.get("error_occurred")), None)
+        if not found or wrong:
+            raise BenchError(f"batching_policy: {start}: {wrong or 'not there'}")
+        return [row["cpu_time"] * to_us[row["time_unit"]] for row in found]
 
-    decide, forecast = times("Decide/auto"), times("ForecastUpdate")
+    decide, held, forecast = times("Decide/auto"), times("DecideHeld/auto"), times("ForecastUpdate")
     memory = [row["bytes_per_model"] / 2**20 for row in rows if row["name"].startswith("Memory")]
-    return [figure("gate and window decision", median(decide), "us", "<=", 2, f"runs {spread(decide)}; CPU time, 1,000 rows in 10 models"),
+    speed = [row["requests_per_second"] for row in rows if row["name"].startswith("Simulate")]
+    return [figure("gate and window decision", max(median(decide), median(held)), "us", "<=", 2,
+                   f"CPU time, 1,000 rows in 10 models, the worse of: no arrivals, price 0, a full batch ready, runs {spread(decide)}; an arrival and "
+                   f"the decision after it, at a price, ten windows held open, the guard's shadows at work, runs {spread(held)}"),
+            figure("simulator's speed", median(speed) if speed else None, "requests/s", ">=", 300_000,
+                   f"runs {spread(speed)}; wall time, one core, auto, three models of 8,000 a second on two simulated cores"),
             figure("forecast update", median(forecast), "us", "<=", 1, f"runs {spread(forecast)}; CPU time, all forecasters of one resolution"),
             figure("policy's memory a model", median(memory) if memory else None, "MiB", "<=", 1, f"runs {spread(memory)}; 10 minutes of arrivals")]
 

@@ -15,6 +15,7 @@ from serve_processes import BenchError, bench, median
 
 TRACE_OBJECTIVE_MS = 50
 LIVE_TRACES = ("World Cup", "Azure code")
+MORE_TRACES = ("ServeGen", "steps")  # where there is time
 
 
 def values_of(rounds, name):
@@ -54,12 +55,13 @@ def trace_probe(daemon, shape, seconds, folder):
 
 
 def traces_live(options):
-    """LSTM on cuts of two traces, live: auto over the fixed settings that the simulator found best"""
+    """LSTM on cuts of two traces (four in 50 minutes), live: auto over the fixed settings that the simulator found best"""
     seconds = max(options.seconds * 2, 6)
     mix = live.single("lstm", TRACE_OBJECTIVE_MS)
     figures = []
-    for number, shape in enumerate(LIVE_TRACES):
-        reserve = left(options) * (0.5 if number == 0 else 0)
+    shapes = LIVE_TRACES + (MORE_TRACES if options.minutes >= 50 else ())
+    for number, shape in enumerate(shapes):
+        reserve = left(options) * (1 - 1 / (len(shapes) - number))
         settings = tuned_for(options, "lstm", shape)[:2 if options.minutes >= 40 else 1]
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="evenkeel-bench-"))

@@ -108,41 +108,86 @@ SHAPES = {
     "ServeGen": (f"clients:{TRACES}/servegen_m-small_busiest_hour.csv.gz,speed=60,rate=1000", 60),
     "Azure code": (f"counts:{TRACES}/azure_code_2023_seconds.csv.gz,bin=50ms,rate=1000", 60),
 }
-# Cuts for live runs: file and width of a bin.
-CUTS = {"World Cup": ("wc98_two_days.csv.gz", 0.2), "Azure code": ("azure_code_2023_seconds.csv.gz", 0.05)}
+# Cuts for live runs: how their counts a bin come about, and the width of a bin in seconds.
+CUTS = {"World Cup": ("wc98_two_days.csv.gz", 0.2), "Azure code": ("azure_code_2023_seconds.csv.gz", 0.05),
+        "ServeGen": ("servegen_m-small_busiest_hour.csv.gz", 0.5), "steps": (((300, 3), (1500, 3), (300, 3)), 0.5)}
+SERVEGEN_SPEED = 60
 
 
-def cut_of(name, seconds):
-    """Counts a bin of the stretch of `seconds` with the most requests, and the bin's width."""
-    file, width = CUTS[name]
+def clients_of(file):
+    """Clients of a trace by window: (start, end, requests a second, coefficient of variation of the gaps), as played."""
     with gzip.open(TRACES / file, "rt") as f:
-        counts = [float(line[-1]) for line in list(csv.reader(f))[1:]]
+        rows = [(float(r["t_s"]), float(r["rate_rps"]), float(r["iat_cv"])) for r in csv.DictReader(f)]
+    starts = sorted({start for start, _, _ in rows})
+    window = min(later - start for start, later in zip(starts, starts[1:]))
+    return [((start - starts[0]) / SERVEGEN_SPEED, (start - starts[0] + window) / SERVEGEN_SPEED, rate, cv) for start, rate, cv in rows if rate > 0]
+
+
+def counts_of(name):
+    """Requests a bin of the whole trace, up to a factor."""
+    source, width = CUTS[name]
+    if name == "steps":
+        return [rate * width for rate, seconds in source for _ in range(round(seconds / width))]
+    if name == "ServeGen":
+        clients = clients_of(source)
+        bins = round(max(end for _, end, _, _ in clients) / width)
+        return [sum(rate * width for start, end, rate, _ in clients if start <= (i + 0.5) * width < end) for i in range(bins)]
+    with gzip.open(TRACES / source, "rt") as f:
+        return [float(line[-1]) for line in list(csv.reader(f))[1:]]
+
+
+def cut_at(name, seconds):
+    """Where the stretch of `seconds` with the most requests begins (its first bin), its counts a bin, and a bin's width."""
+    width = CUTS[name][1]
+    counts = counts_of(name)
     length = min(max(1, round(seconds / width)), len(counts))
     sums = [0.0]
     for count in counts:
         sums.append(sums[-1] + count)
     begin = max(range(len(counts) - length + 1), key=lambda i: sums[i + length] - sums[i])
-    return counts[begin:begin + length], width
+    return begin, counts[begin:begin + length], width
 
 
 def peak_over_mean(name, seconds):
     """How much the busiest half second of a cut exceeds its mean: what bounds the factor that can be kept."""
-    counts, width = cut_of(name, seconds)
+    _, counts, width = cut_at(name, seconds)
     span = max(1, round(0.5 / width))
     busiest = max(sum(counts[i:i + span]) / span for i in range(max(1, len(counts) - span + 1)))
     return max(busiest / max(sum(counts) / len(counts), 1e-9), 1.0)
 
 
-def write_cut(path, name, rate_rps, seconds, seed):
-    """A file of arrival times: the cut at a mean of `rate_rps`, arrivals inside a bin drawn evenly."""
-    counts, width = cut_of(name, seconds)
-    rng = random.Random(seed)
-    scale = rate_rps * width * len(counts) / max(sum(counts), 1)
+def drawn_in_bins(counts, width, scale, rng):
+    """Arrivals inside a bin drawn evenly."""
     times = []
     for i, count in enumerate(counts):
         expected = count * scale
         number = int(expected) + (rng.random() < expected % 1)
         times += [(i + rng.random()) * width for _ in range(number)]
+    return times
+
+
+def drawn_by_clients(clients, begin, end, scale, rng):
+    """Each client's gaps are gamma distributed, as the simulator draws them."""
+    times = []
+    for start, stop, rate, cv in clients:
+        gap = 1 / (rate * scale)
+        shape = 1 / max(cv, 1e-3) ** 2
+        at = max(start, begin) + rng.random() * rng.gammavariate(shape, gap / shape)
+        while at < min(stop, end):
+            times.append(at - begin)
+            at += rng.gammavariate(shape, gap / shape)
+    return times
+
+
+def write_cut(path, name, rate_rps, seconds, seed):
+    """A file of arrival times: the cut at a mean of `rate_rps`."""
+    first, counts, width = cut_at(name, seconds)
+    rng = random.Random(seed)
+    scale = rate_rps * width * len(counts) / max(sum(counts), 1e-9)
+    if name == "ServeGen":
+        times = drawn_by_clients(clients_of(CUTS[name][0]), first * width, (first + len(counts)) * width, scale, rng)
+    else:
+        times = drawn_in_bins(counts, width, scale, rng)
     if not times:
         raise BenchError(f"no arrivals in the cut of {name} at {rate_rps:.3g} a second")
     with gzip.open(path, "wt", compresslevel=1) as f:

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "api.h"
 #include "batching/policy/node_policy.h"
@@ -41,11 +42,13 @@ struct SimulateOptions {
   Format format = Format::kTable;
   SimulateFlags mix;
   std::string policy = "auto";
-  double seconds = 30, warm_up = 2, factor = 1, price = 0, overhead_us = 0;
+  double seconds = 30, warm_up = 2, factor = 1, overhead_us = 0;
+  std::optional<double> price;
   int cores = 2;
   uint64_t seed = 1;
   bool deadlines = false, save_power = false, goodput = false;
-  std::string html;  // file; empty: no page
+  std::string html;     // file; empty: no page
+  std::string batches;  // file; empty: they are not listed
 };
 
 sim::SimOptions OptionsOf(const SimulateOptions& o) {
@@ -92,16 +95,19 @@ std::unique_ptr<policy::NodePolicy> MakePolicy(const SimulateOptions& o,
                                                double factor) {
   if (o.policy == "smdp") {
     const sim::SimModel& model = models.front();
-    return sim::MakeSmdp(
-        sim::SolveSmdp({&model.service.curve(), model.max_batch, model.threads,
-                        model.arrivals->mean_rate_rps() * factor, model.objective, o.price}));
+    return sim::MakeSmdp(sim::SolveSmdp({&model.service.curve(), model.max_batch, model.threads,
+                                         model.arrivals->mean_rate_rps() * factor, model.objective,
+                                         o.price.value_or(0)}));
   }
-  auto made = policy::MakeNodePolicy(o.policy);
+  auto made = policy::MakeNodePolicy(o.policy,
+                                     {.ratio_threshold = o.mix.ratio_threshold, .price = o.price});
   return std::move(*made);
 }
 
 void CheckOptions(const SimulateOptions& o, const std::vector<sim::SimModel>& models) {
   if (o.warm_up >= o.seconds) Fail(kExitUsage, "--warm-up: expected less than --seconds");
+  if (o.price && o.policy != "auto" && o.policy != "smdp")
+    Fail(kExitUsage, "--price: expected --policy auto or smdp, the others know no price");
   if (o.policy == "smdp") {
     if (models.size() != 1 || models.front().instances != 1 || models.front().rows != 1 ||
         models.front().device != DeviceClass::kCpu)
@@ -122,6 +128,18 @@ void WritePage(const SimulateOptions& o, const sim::SimReport& report) {
   if (!file) Fail(kExitFailed, "cannot write '" + o.html + "'");
 }
 
+void WriteBatches(const SimulateOptions& o, const sim::SimReport& report) {
+  std::ofstream file(o.batches);
+  file << "at_ns,model,rows,reason\n";
+  for (const sim::SimBatch& batch : report.batches) {
+    const auto& model = report.models[static_cast<size_t>(batch.model)];
+    file << fmt::format("{},{},{},{}\n", batch.at.time_since_epoch().count(), model.name,
+                        batch.rows, NameOf(batch.reason));
+  }
+  file.close();
+  if (!file) Fail(kExitFailed, "cannot write '" + o.batches + "'");
+}
+
 void Simulate(const SimulateOptions& o) {
   SimulateFlags flags = o.mix;
   flags.policy = o.policy;
@@ -138,11 +156,13 @@ void Simulate(const SimulateOptions& o) {
     std::fprintf(stderr, "factor %.4g, found in %d runs\n", found.factor, found.runs);
   }
   if (!o.html.empty()) options.plot_bins = kPlotBins;
+  options.list_batches = !o.batches.empty();
   const auto policy = MakePolicy(o, *models, factor);
   const sim::SimReport report = sim::Simulate(*models, *policy, options);
   Json document = sim::ToJson(report);
   document["factor"] = factor;
   if (!o.html.empty()) WritePage(o, report);
+  if (!o.batches.empty()) WriteBatches(o, report);
   Print(o.format, TableOf(document), document);
 }
 
@@ -197,8 +217,15 @@ void RegisterSimulate(CLI::App& app) {
   verb->add_option("--device", o->mix.device,
                    "CORESc/MEMORY of the accelerator, which the instances share [as large as need "
                    "be]");
-  verb->add_option("--price", o->price, "policy smdp: of a core-second, in objectives [0]")
-      ->check(CLI::Range(0.0, 1e9));
+  verb->add_option(
+          "--price", o->price,
+          "of a core-second, in objectives; policy smdp [0], or auto [what the load gives]")
+      ->check(CLI::Range(0.0, 1e6));
+  verb->add_option(
+          "--ratio-threshold", o->mix.ratio_threshold,
+          "policy method: Batchtime / NoBatchtime at which batching counts as worth it [0.8]")
+      ->check(CLI::Range(1e-6, 1.0));
+  verb->add_option("--batches", o->batches, "also write every batch to this file: CSV, as started");
   verb->add_option("--overhead-us", o->overhead_us,
                    "microseconds that a batch holds its cores for beyond its service time [0]")
       ->check(CLI::Range(0.0, 1e6));

@@ -8,7 +8,7 @@
 #include "core/device_size.h"
 #include "core/format.h"
 #include "core/parse.h"
-#include "profiling/policy/select_method.h"
+#include "simulate_method.h"
 
 namespace evenkeel {
 namespace {
@@ -32,29 +32,6 @@ Result<DeviceClass> ClassOf(const SimulateFlags& flags, const ModelTable& table,
   if (found->second != DeviceClass::kCpu && !gpu)
     return NotFound("--class {}: its table has no rows of an accelerator", name);
   return found->second;
-}
-
-// A6 over the rows that the curves were made of.
-const GpuKey& ByMethod(const ModelTable& table, Duration objective, int* batch) {
-  LoadRows rows;
-  std::vector<const GpuKey*> keys;
-  for (const auto& [key, service] : table.by_gpu) {
-    for (const auto& point : service.curve().points()) {
-      LoadRow& row = rows.emplace_back();
-      row.cell.shape.gpu_cores = key.cores;
-      row.cell.shape.gpu_memory_bytes = key.memory_bytes;
-      row.cell.batch = point.rows;
-      row.batch_us = point.mean_ns / 1e3;
-      keys.push_back(&key);
-    }
-  }
-  GpuThresholds thresholds;
-  thresholds.latency_us = Seconds(objective) * 1e6;
-  const Choice choice = SelectGpuByMethod(rows, thresholds, Precision::kF32);
-  // None keeps the threshold: the largest shape, one by one.
-  if (!choice.row) return table.by_gpu.rbegin()->first;
-  *batch = rows[*choice.row].cell.batch;
-  return *keys[*choice.row];
 }
 
 const GpuKey& Fastest(const ModelTable& table, Duration objective) {
@@ -101,8 +78,9 @@ Status SetClass(const SimulateFlags& flags, const ModelTable& table, sim::SimMod
   }
   int most = 64;
   if (shape->empty()) {
-    model->device_share = flags.policy == "method" ? ByMethod(table, model->objective, &most)
-                                                   : Fastest(table, model->objective);
+    model->device_share = flags.policy == "method"
+                              ? GpuShapeByMethod(table, model->objective, &most)
+                              : Fastest(table, model->objective);
   } else {
     const auto size = ParseDeviceSize(*shape);
     if (!size.ok()) return size.status().Annotate(fmt::format("--gpu {}", model->name));

@@ -9,6 +9,7 @@
 #include "sim/arrivals.h"
 #include "sim/load_table.h"
 #include "simulate_device.h"
+#include "simulate_method.h"
 
 namespace evenkeel {
 namespace {
@@ -112,6 +113,9 @@ Result<sim::SimModel> ParseModel(const std::string& entry, const SimulateFlags& 
   if (model.device == DeviceClass::kGpu) model.max_batch = model.device_max_batch;
   EK_RETURN_IF_ERROR(SetInt("--rows", flags.rows, model.name, model.max_batch, &model.rows));
   EK_RETURN_IF_ERROR(SetDuration("--delay", flags.delays, model.name, &model.max_delay));
+  if (flags.policy == "method" && model.device == DeviceClass::kCpu)
+    model.best_batch =
+        BestBatchByMethod(model.service.curve(), model.max_batch, flags.ratio_threshold);
   int preferred = 0;
   EK_RETURN_IF_ERROR(
       SetInt("--preferred", flags.preferred, model.name, model.max_batch, &preferred));

@@ -17,8 +17,9 @@ struct SimulateFlags {
   std::vector<std::string> arrivals;  // NAME[@TABLE][;KEY=VALUE...]=SPEC
   std::vector<std::string> objectives, threads, instances, rows, max_batch, delays, preferred,
       classes, gpu_shapes, gpu_instances;  // NAME=VALUE
-  std::string policy;                      // decides how a GPU shape is chosen (A6 for `method`)
-  std::string device;                      // CORESc/MEMORY: the accelerator; empty: any size
+  std::string policy;  // `method` has Y_batch (A5) and a GPU shape (A6) from the tables
+  double ratio_threshold = evenkeel::policy::kRatioThreshold;  // A5's
+  std::string device;  // CORESc/MEMORY: the accelerator; empty: any size
 };
 
 Result<std::vector<sim::SimModel>> ParseMix(const SimulateFlags& flags);

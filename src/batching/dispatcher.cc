@@ -19,13 +19,20 @@ constexpr int64_t kDefaultQueueBytes = 256ll << 20;
 
 double Milliseconds(Duration d) { return Seconds(d) * 1e3; }
 
+// As the window wants them.
+DispatcherOptions WithSortedSizes(DispatcherOptions options) {
+  std::ranges::sort(options.batching.preferred_sizes);
+  return options;
+}
+
 }  // namespace
 
 Dispatcher::Dispatcher(DispatcherOptions options, EventLoop& loop, const Clock& clock)
-    : options_(std::move(options)),
+    : options_(WithSortedSizes(std::move(options))),
       loop_(loop),
       clock_(clock),
-      window_(MakeWindow(options_.batching)),
+      window_{options_.batching.policy, options_.batching.max_delay,
+              options_.batching.preferred_sizes},
       gated_(options_.node != nullptr && options_.batching.policy == BatchingPolicy::kAuto),
       node_id_(options_.node != nullptr ? options_.node->Join(this) : -1),
       max_batch_(options_.signature.batched ? std::max(1, options_.signature.max_batch) : 1),

@@ -30,8 +30,8 @@
 #include "batching/model_stats.h"
 #include "batching/node_scheduler.h"
 #include "batching/policy/admission.h"
+#include "batching/policy/window.h"
 #include "batching/queue.h"
-#include "batching/window.h"
 #include "core/event_loop.h"
 #include "core/infer.h"
 #include "core/model_config.h"
@@ -103,9 +103,7 @@ class Dispatcher final : private NodeScheduler::Member {
   // As loaded, or corrected by warming: a model whose outputs do not follow the batch axis is served unbatched.
   // Stable once on_warm was called.
   const Signature& signature() const { return options_.signature; }
-  std::string_view policy() const {
-    return gated_ ? options_.node->policy_name() : window_->name();
-  }
+  std::string_view policy() const { return gated_ ? options_.node->policy_name() : window_.name(); }
   // nullopt: no node decides for this model.
   std::optional<NodeScheduler::Outlook> Outlook() const;
   Duration objective() const;
@@ -150,6 +148,7 @@ class Dispatcher final : private NodeScheduler::Member {
   bool StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake);
   bool StartLane(Instance& instance, Lane& lane, int64_t rows, CloseReason reason, Time now,
                  Actions* actions);
+  policy::SlotView SlotOf(const Instance& instance, const policy::LaneView& lane) const;
   bool MayLieReady(const Instance& instance) const;
   bool AnotherCouldStart() const;
   int64_t FitToWarm(const Instance& instance, int rows, int64_t waiting_rows) const;
@@ -208,7 +207,7 @@ class Dispatcher final : private NodeScheduler::Member {
   DispatcherOptions options_;  // signature may be corrected until the first on_warm
   EventLoop& loop_;
   const Clock& clock_;
-  const std::unique_ptr<Window> window_;
+  const policy::Window window_;
   const bool gated_;     // the node decides what starts
   const int node_id_;    // -1: there is no node
   const int max_batch_;  // as the signature said at first

@@ -10,7 +10,7 @@ Duration Dispatcher::OldestWait(Time now) const {
   const std::lock_guard lock(mutex_);
   Duration oldest{};
   for (const Lane* lane : queue_.lanes()) {
-    const LaneView view = queue_.View(*lane);
+    const policy::LaneView view = queue_.View(*lane);
     if (view.waiting_rows > 0) oldest = std::max(oldest, now - view.oldest_arrival);
   }
   return oldest;

@@ -79,14 +79,7 @@ void Dispatcher::PublishToNode(Time now) {
     if (!gated_ || !retries_.empty()) return;
     for (const Lane* lane : queue_.lanes()) {
       if (snapshot.lanes.size() == kLanesPublished) break;
-      const LaneView waits = queue_.View(*lane);
-      policy::LaneView view;
-      view.waiting_rows = waits.waiting_rows;
-      view.head_rows = waits.head_rows;
-      view.oldest_arrival = waits.oldest_arrival;
-      view.newest_arrival = waits.newest_arrival;
-      view.earliest_deadline = waits.earliest_deadline;
-      view.priority = lane->priority();
+      policy::LaneView view = queue_.View(*lane);
       view.max_rows = RowsWithin(*lane->head()->request->call, most_rows);
       snapshot.lanes.push_back(view);
     }

@@ -125,38 +125,50 @@ bool Dispatcher::StartRetry(Instance& instance, Time now, Actions* actions) {
   return true;
 }
 
+policy::SlotView Dispatcher::SlotOf(const Instance& instance, const policy::LaneView& lane) const {
+  policy::SlotView slot;
+  slot.idle = instance.inflight.empty();
+  slot.draining = draining_;
+  slot.others_wait = queue_.lanes().size() > 1;
+  if (gated_ || lane.earliest_deadline == kNever) return slot;  // T is asked for by deadlines alone
+  const int rows = static_cast<int>(std::min<int64_t>(lane.waiting_rows, lane.max_rows));
+  if (node_id_ >= 0) {
+    const auto time = options_.node->TimeOf(node_id_, instance.device, rows);
+    slot.mean_time = time.mean;
+    slot.p99_time = time.p99;
+  } else {
+    slot.mean_time = TimesOf(instance).Estimate(rows);
+  }
+  return slot;
+}
+
 bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake) {
-  InstanceView view;
-  view.idle = instance.inflight.empty();
-  view.draining = draining_;
   Lane* best = nullptr;
-  LaneView best_view;
-  Decision best_decision;
+  policy::LaneView best_view;
+  policy::Closing best_closing;
   int considered = 0;
   for (Lane* lane : queue_.lanes()) {
     if (++considered > kLanesConsidered) break;
-    const LaneView lane_view = queue_.View(*lane);
-    view.max_batch = RowsWithin(*lane->head()->request->call, MaxRows(instance));
+    policy::LaneView view = queue_.View(*lane);
+    view.max_rows = RowsWithin(*lane->head()->request->call, MaxRows(instance));
     if (gated_) {
       const int full = RunRows(instance, FullSize(instance));
-      view.max_batch = std::min(view.max_batch, full);
+      view.max_rows = std::min(view.max_rows, full);
     }
-    const int rows = static_cast<int>(std::min<int64_t>(lane_view.waiting_rows, view.max_batch));
-    view.batch_time = TimesOf(instance).Estimate(rows);
-    const Decision decision = window_->Decide(lane_view, view, now);
-    *wake = std::min(*wake, decision.wake_at);
-    if (decision.take_rows <= 0) continue;
-    if (best == nullptr || std::pair(lane->priority(), lane_view.oldest_arrival) <
-                               std::pair(best->priority(), best_view.oldest_arrival)) {
+    const policy::Closing closing = window_.Decide(view, SlotOf(instance, view), now);
+    *wake = std::min(*wake, closing.wake_at);
+    if (closing.rows <= 0) continue;
+    if (best == nullptr || std::pair(view.priority, view.oldest_arrival) <
+                               std::pair(best_view.priority, best_view.oldest_arrival)) {
       best = lane;
-      best_view = lane_view;
-      best_decision = decision;
+      best_view = view;
+      best_closing = closing;
     }
   }
   if (best == nullptr) return false;
-  int64_t rows = best_decision.take_rows;
+  int64_t rows = best_closing.rows;
   if (gated_) rows = FitToWarm(instance, static_cast<int>(rows), best_view.waiting_rows);
-  return StartLane(instance, *best, rows, best_decision.reason, now, actions);
+  return StartLane(instance, *best, rows, best_closing.reason, now, actions);
 }
 
 // True: a batch was started, or all of its rows were too late and are gone; look again.

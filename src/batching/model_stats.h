@@ -9,7 +9,7 @@
 #include <map>
 
 #include "batching/batch_times.h"
-#include "batching/window.h"
+#include "batching/policy/close_reason.h"
 #include "core/clock.h"
 #include "core/histogram.h"
 #include "core/model_config.h"

@@ -160,6 +160,13 @@ void NodeScheduler::Held(int id, Duration overhead) {
   slot.curve.SetOverhead(mean + (sample - mean) / over);
 }
 
+policy::BatchCurve::Timed NodeScheduler::TimeOf(int id, DeviceClass device, int rows) const {
+  const std::lock_guard lock(mutex_);
+  const Slot& slot = *slots_[static_cast<size_t>(id)];
+  const policy::BatchCurve& curve = device == DeviceClass::kGpu ? slot.device_curve : slot.curve;
+  return {rows, curve.Mean(rows), curve.P99(rows)};
+}
+
 void NodeScheduler::Seed(int id, std::span<const policy::BatchCurve::Timed> times) {
   const std::lock_guard lock(mutex_);
   policy::BatchCurve& live = slots_[static_cast<size_t>(id)]->curve;

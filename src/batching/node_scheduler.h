@@ -73,6 +73,8 @@ class NodeScheduler {
   void Ran(int id, DeviceClass device, int rows, Duration compute, Time now);
   // A batch held its core for so long beyond the time that the engine took for it.
   void Held(int id, Duration overhead);
+  // T of a batch of `rows` rows on the class, with its overhead; 0: nothing is known of it.
+  policy::BatchCurve::Timed TimeOf(int id, DeviceClass device, int rows) const;
   // The model's instances are of another form: T(n) is what `times` say from now on, until batches tell more.
   void Seed(int id, std::span<const policy::BatchCurve::Timed> times);
   // Y_batch and T_batch of the row that the model was given from its load table, for policies that go by them.

@@ -88,9 +88,9 @@ int64_t RowQueue::RowsAhead(int priority) const {
   return rows;
 }
 
-LaneView RowQueue::View(const Lane& lane) const {
+policy::LaneView RowQueue::View(const Lane& lane) const {
   const Part* head = lane.head();
-  LaneView view;
+  policy::LaneView view;
   view.waiting_rows = lane.waiting_rows;
   view.head_rows = head->rows;
   view.oldest_arrival = head->request->call->arrived;
@@ -103,7 +103,7 @@ LaneView RowQueue::View(const Lane& lane) const {
     view.oldest_arrival = std::min(view.oldest_arrival, other->request->call->arrived);
   }
   view.earliest_deadline = lane.deadlines.empty() ? kNever : *lane.deadlines.begin();
-  view.others_wait = active_.size() > 1;
+  view.priority = lane.priority();
   return view;
 }
 

@@ -17,7 +17,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "batching/window.h"
+#include "batching/policy/node_policy.h"
 #include "core/clock.h"
 #include "core/infer.h"
 #include "core/status.h"
@@ -107,7 +107,8 @@ class RowQueue {
   bool empty() const { return active_.empty(); }
   // Lanes with something waiting, oldest creation first.
   const std::list<Lane*>& lanes() const { return active_; }
-  LaneView View(const Lane& lane) const;
+  // Without `max_rows`, which depends on the instance.
+  policy::LaneView View(const Lane& lane) const;
 
   // Waiting requests that have a deadline, earliest first.
   Time earliest_deadline() const { return deadlines_.empty() ? kNever : deadlines_.begin()->first; }

@@ -182,7 +182,8 @@ Status Server::Start() {
   const int cores = options_.worker_cpus.empty()
                         ? static_cast<int>(std::thread::hardware_concurrency())
                         : static_cast<int>(options_.worker_cpus.size());
-  auto policy = policy::MakeNodePolicy(options_.batching);
+  auto policy =
+      policy::MakeNodePolicy(options_.batching, {.ratio_threshold = options_.ratio_threshold});
   if (!policy.ok()) return policy.status();
   node_ =
       std::make_unique<NodeScheduler>(std::move(*policy), std::max(1, cores), options_.save_power,

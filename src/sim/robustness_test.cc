@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "batching/policy/auto_policy.h"
+#include "batching/policy/method_policy.h"
 #include "core/format.h"
 #include "sim/simulation.h"
 
@@ -23,6 +24,20 @@ class WrongForecast final : public policy::AutoPolicy {
  protected:
   double RateOf(const policy::ModelView& model, Time now) const override {
     return factor_ * policy::AutoPolicy::RateOf(model, now);
+  }
+
+ private:
+  double factor_;
+};
+
+// The same of `method`.
+class WrongMethod final : public policy::MethodPolicy {
+ public:
+  explicit WrongMethod(double factor) : factor_(factor) {}
+
+ protected:
+  double ForecastOf(const policy::ModelView& model) const override {
+    return factor_ * policy::MethodPolicy::ForecastOf(model);
   }
 
  private:
@@ -91,6 +106,39 @@ TEST_P(ForecastOff, DeadlinesHold) {
       for (const ModelOutcome& model : off.models)
         EXPECT_GE(model.Goodput(), 0.95) << where << ", " << Outcome(model);
     }
+  }
+}
+
+// `method` has no gate: at the loads of the mix its batches share the cores with others, whatever the forecast.
+TEST_P(ForecastOff, DeadlinesHoldUnderTheMethodToo) {
+  for (const double load : {0.3, 0.7}) {
+    SimOptions options;
+    options.length = 20s;
+    options.deadlines = true;
+    WrongMethod right(1), wrong(GetParam());
+    const SimReport as_is = Simulate(Mix(load), right, options);
+    const SimReport off = Simulate(Mix(load), wrong, options);
+    const std::string where = fmt::format("x {}, load {}", GetParam(), load);
+    EXPECT_GE(Share(off, &ModelOutcome::within), Share(as_is, &ModelOutcome::within) - 0.005)
+        << where;
+    EXPECT_LE(Share(off, &ModelOutcome::late), 0.005) << where;
+    EXPECT_LE(Share(off, &ModelOutcome::expired), 0.005) << where;
+    for (const ModelOutcome& model : off.models)
+      EXPECT_GE(model.Goodput(), 0.95) << where << ", " << Outcome(model);
+  }
+}
+
+// T(64) is 12.4 ms, and so is the interval; a batch of what comes in one takes 6 to 7. A row that came early in an interval cannot wait for
+// its end.
+TEST(MethodTest, IntervalsAsLongAsTheObjectiveCostNoObjective) {
+  for (const double factor : {0.01, 1.0, 100.0}) {
+    SimModel model = Model("long", "poisson:400", 6ms, 100us, 16ms);
+    model.best_batch = 64;
+    SimOptions options;
+    options.length = 20s;
+    WrongMethod policy(factor);
+    const ModelOutcome out = Simulate({model}, policy, options).models[0];
+    EXPECT_GE(out.Goodput(), 0.97) << factor << ", " << Outcome(out);
   }
 }
 

@@ -6,10 +6,13 @@
 //   - The daemon pads a batch to a warm size, and fills the padding with rows that wait. Here every size is warm.
 //   - While a model is alone, the daemon may have a full batch lie ready behind the one that runs; the simulator has no such thing. Here
 //     a third member of the node always has something waiting and nothing to run it on, so that no model is alone.
+//   - A dispatcher applies a model's own rule (`fixed`) itself, and a full batch lies ready behind the one that runs, whoever else
+//     works: it has the same rows as the one that the simulator starts when that ends, which is also when it comes to run.
 //   - Scatter of service times, expiry, and refusals: the table has no scatter, and neither side refuses anything at this load.
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -73,6 +76,8 @@ class Recorder final : public policy::NodePolicy {
 struct TestModel {
   Duration fixed, per_row, objective;
   std::string recorded;  // trace file: seconds, one a line
+  int best_batch = 0;    // Y_batch of its load table; 0: it has none
+  BatchingConfig batching = {};
 };
 
 // T(n) = fixed + n x per_row, at every size.
@@ -91,6 +96,10 @@ std::shared_ptr<const ArrivalProcess> ArrivalsOf(const TestModel& model) {
       .value();
 }
 
+int MaxBatch(const TestModel& model) {
+  return model.batching.max_batch > 0 ? model.batching.max_batch : kMaxBatch;
+}
+
 std::vector<SimModel> SimModels(const std::vector<TestModel>& models, int threads) {
   std::vector<SimModel> all;
   for (const TestModel& model : models) {
@@ -100,7 +109,10 @@ std::vector<SimModel> SimModels(const std::vector<TestModel>& models, int thread
     one.arrivals = ArrivalsOf(model);
     one.objective = model.objective;
     one.threads = threads;
-    one.max_batch = kMaxBatch;
+    one.max_batch = MaxBatch(model);
+    one.best_batch = model.best_batch;
+    one.max_delay = model.batching.max_delay;
+    one.preferred_sizes = model.batching.preferred_sizes;
   }
   return all;
 }
@@ -138,11 +150,12 @@ class Waiter final : public NodeScheduler::Member {
 // Dispatchers of one worker each on one node, at time 0 on.
 class Daemon {
  public:
-  Daemon(const std::vector<TestModel>& models, std::string_view policy, int threads) {
+  Daemon(const std::vector<TestModel>& models, std::string_view policy, int threads,
+         bool save_power = false) {
     clock_.Advance(Time{} - clock_.Now());
     auto recorder = std::make_unique<Recorder>(policy);
     recorder_ = recorder.get();
-    node_ = std::make_unique<NodeScheduler>(std::move(recorder), kCores, false, loop_, clock_);
+    node_ = std::make_unique<NodeScheduler>(std::move(recorder), kCores, save_power, loop_, clock_);
     for (const TestModel& model : models) Load(model, threads);
     waiter_ = std::make_unique<Waiter>(*node_);
     recorder_->Begin();
@@ -185,6 +198,9 @@ class Daemon {
   }
 
   const std::vector<Batch>& started() const { return recorder_->started; }
+  uint64_t ClosedFor(size_t model, CloseReason reason) const {
+    return models_.at(model)->dispatcher->Stats().batches[static_cast<size_t>(reason)];
+  }
   const std::vector<Batch>& run() const { return run_; }  // as the workers got them
   size_t refused() const {
     return static_cast<size_t>(
@@ -212,7 +228,8 @@ class Daemon {
     options.signature.inputs = {{"x", DataType::kFp32, Shape{kDynamic, 1}, {}, {}}};
     options.signature.outputs = {{"y", DataType::kFp32, Shape{kDynamic, 1}, {}, {}}};
     options.signature.batched = true;
-    options.signature.max_batch = kMaxBatch;
+    options.signature.max_batch = MaxBatch(description);
+    options.batching = description.batching;
     options.objective = description.objective;
     options.hang_timeout = 1h;  // an alarm that rings asks the policy once more
     options.input_capacity = 1 << 16;
@@ -220,6 +237,10 @@ class Daemon {
     model.dispatcher = std::make_unique<Dispatcher>(std::move(options), loop_, clock_);
     model.dispatcher->Attach(0, &model.channel, threads);
     while (!model.channel.submitted.empty()) Finish(model);  // every size, until it is warm
+    if (description.best_batch > 0) {
+      model.dispatcher->SetBestBatch(description.best_batch,
+                                     model.service.curve().Mean(description.best_batch));
+    }
   }
 
   Duration TimeOf(const Model& model) const {
@@ -243,7 +264,9 @@ class Daemon {
     for (size_t m = 0; m < models_.size(); ++m) {
       Model& model = *models_[m];
       if (model.ends != kNever || model.channel.submitted.empty()) continue;
-      ASSERT_EQ(model.channel.submitted.size(), 1u) << "a batch lies ready behind another";
+      const bool own_rule = model.dispatcher->policy() == "fixed";
+      ASSERT_TRUE(own_rule || model.channel.submitted.size() == 1)
+          << "a batch lies ready behind another";
       model.ends = clock_.Now() + TimeOf(model);
       run_.push_back({clock_.Now(), static_cast<int>(m), model.channel.submitted.front().rows(),
                       CloseReason::kIdle});
@@ -275,21 +298,27 @@ std::string Recorded(const std::string& spec, uint64_t seed, Duration length) {
   return text;
 }
 
+// One model that batching helps, and one that it hardly does; together they need most of two cores when run one by one, and
+// their bursts more than that. T of a full batch is above the least interval: arrivals are binned anew on the way.
+std::vector<TestModel> TwoModels(Duration length) {
+  return {{140'003ns, 13'007ns, 20ms, Recorded("gamma:4500,cv=2", 11, length)},
+          {51'011ns, 400'013ns, 50ms, Recorded("steps:300@1/1100@1/100@1", 12, length)}};
+}
+
 struct Case {
   const char* policy;
   int threads;  // of an instance: with 2, the two models share both cores
+  bool save_power = false;
+  std::array<int, 2> best_batch = {0, 0};  // of the models' load tables
 };
 
 class SameDecisions : public testing::TestWithParam<Case> {};
 
 TEST_P(SameDecisions, InDaemonAndSimulator) {
-  const auto [policy, threads] = GetParam();
+  const auto [policy, threads, save_power, best_batch] = GetParam();
   const Duration length = 4s;
-  // One model that batching helps, and one that it hardly does; together they need most of two cores when run one by one, and
-  // their bursts more than that. T of a full batch is above the least interval: arrivals are binned anew on the way.
-  const std::vector<TestModel> models{
-      {140'003ns, 13'007ns, 20ms, Recorded("gamma:4500,cv=2", 11, length)},
-      {51'011ns, 400'013ns, 50ms, Recorded("steps:300@1/1100@1/100@1", 12, length)}};
+  std::vector<TestModel> models = TwoModels(length);
+  for (size_t m = 0; m < models.size(); ++m) models[m].best_batch = best_batch[m];
 
   Recorder simulated(policy);
   simulated.Begin();
@@ -297,10 +326,11 @@ TEST_P(SameDecisions, InDaemonAndSimulator) {
   options.cores = kCores;
   options.length = length + 1s;
   options.warm_up = 0ns;
+  options.save_power = save_power;
   const SimReport report = Simulate(SimModels(models, threads), simulated, options);
   for (const ModelOutcome& model : report.models) ASSERT_EQ(model.shed + model.expired, 0u);
 
-  Daemon daemon(models, policy, threads);
+  Daemon daemon(models, policy, threads, save_power);
   daemon.Play();
   ASSERT_EQ(daemon.refused(), 0u);
 
@@ -321,9 +351,7 @@ TEST_P(SameDecisions, InDaemonAndSimulator) {
 
 // The trace must be one on which the policies have something to decide, or equality means little.
 TEST(SameDecisionsTrace, HasBatchesOfManySizesClosedForManyReasons) {
-  const std::vector<TestModel> models{
-      {140'003ns, 13'007ns, 20ms, Recorded("gamma:4500,cv=2", 11, 4s)},
-      {51'011ns, 400'013ns, 50ms, Recorded("steps:300@1/1100@1/100@1", 12, 4s)}};
+  const std::vector<TestModel> models = TwoModels(4s);
   Recorder simulated("auto");
   simulated.Begin();
   SimOptions options;
@@ -339,18 +367,63 @@ TEST(SameDecisionsTrace, HasBatchesOfManySizesClosedForManyReasons) {
   }
 }
 
+// What a model's own rule decides in the dispatcher, and the policy of the same name in the simulator.
+TEST(SameDecisionsOfOwnRules, FixedInDaemonAndSimulator) {
+  std::vector<TestModel> models = TwoModels(4s);
+  for (TestModel& model : models) model.batching.policy = BatchingPolicy::kFixed;
+  models[0].batching.max_delay = 3ms;
+  models[0].batching.max_batch = 12;
+  models[1].batching.max_delay = 7ms;
+  models[1].batching.max_batch = 24;
+  models[1].batching.preferred_sizes = {4, 6};
+  Recorder simulated("fixed");
+  simulated.Begin();
+  SimOptions options;
+  options.cores = kCores;
+  options.length = 5s;
+  options.warm_up = 0ns;
+  options.list_batches = true;
+  const SimReport report = Simulate(SimModels(models, 1), simulated, options);
+  for (const ModelOutcome& model : report.models) ASSERT_EQ(model.shed + model.expired, 0u);
+
+  Daemon daemon(models, "auto", 1);
+  daemon.Play();
+  ASSERT_EQ(daemon.refused(), 0u);
+  EXPECT_TRUE(daemon.started().empty());  // the node has no say
+  ASSERT_EQ(daemon.run().size(), report.batches.size());
+  EXPECT_GT(report.batches.size(), 800u);
+  for (size_t i = 0; i < report.batches.size(); ++i) {
+    const SimBatch& batch = report.batches[i];
+    ASSERT_EQ(ToString(daemon.run()[i]),
+              ToString({batch.at, batch.model, batch.rows, CloseReason::kIdle}))
+        << "batch " << i;
+  }
+  for (size_t m = 0; m < models.size(); ++m) {
+    for (const CloseReason reason : {CloseReason::kFull, CloseReason::kDeadline}) {
+      const uint64_t closed = report.models[m].reasons[static_cast<size_t>(reason)];
+      EXPECT_EQ(daemon.ClosedFor(m, reason), closed) << NameOf(reason);
+      EXPECT_GT(closed, 5u) << NameOf(reason);
+    }
+  }
+}
+
+std::string NameOfCase(const testing::TestParamInfo<Case>& one) {
+  std::string name = fmt::format("{}{}", one.param.policy, one.param.threads);
+  if (one.param.save_power) name += "Saving";
+  if (one.param.best_batch[0] > 0) name += "ByTable";
+  std::erase(name, '-');
+  return name;
+}
+
 // At-will policies have both cores to themselves with one thread each; with two they would share them, and whose batch runs how
 // fast then is the machine's doing, not the policy's.
 INSTANTIATE_TEST_SUITE_P(Policies, SameDecisions,
-                         testing::Values(Case{"auto", 2}, Case{"auto", 1}, Case{"gated-greedy", 2},
+                         testing::Values(Case{"auto", 2}, Case{"auto", 1}, Case{"auto", 2, true},
+                                         Case{"auto", 1, true}, Case{"gated-greedy", 2},
                                          Case{"gated-greedy", 1}, Case{"method", 1},
-                                         Case{"none", 1}, Case{"greedy", 1}),
-                         [](const auto& one) {
-                           std::string name =
-                               fmt::format("{}{}", one.param.policy, one.param.threads);
-                           std::erase(name, '-');
-                           return name;
-                         });
+                                         Case{"method", 1, false, {24, 1}}, Case{"none", 1},
+                                         Case{"greedy", 1}),
+                         NameOfCase);
 
 }  // namespace
 }  // namespace evenkeel::sim

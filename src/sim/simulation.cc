@@ -70,6 +70,7 @@ struct Model {
       Ran(/*on_device=*/false, rows, m.service.Draw(rows, random), {}, Time{});
     for (int rows = 1; m.device != DeviceClass::kCpu && rows <= m.device_max_batch; ++rows)
       Ran(/*on_device=*/true, rows, m.device_service.Draw(rows, random), {}, Time{});
+    if (m.best_batch > 0) traffic.SetBatchTime(m.service.curve().Mean(m.best_batch), Time{});
     curve.SetOverhead(options.overhead);
     lane.head_rows = m.rows;
   }
@@ -155,6 +156,7 @@ class Simulation {
       view.max_batch = std::min(MaxRows(m), m.spec.max_batch);
       view.max_delay = m.spec.max_delay;
       view.preferred_sizes = m.spec.preferred_sizes;
+      view.best_batch = m.spec.best_batch;
       views_.push_back(view);
     }
     node_.models = views_;
@@ -192,6 +194,7 @@ class Simulation {
   policy::NodeView node_;
   std::vector<Running> running_;
   std::vector<std::vector<Time>> spare_;  // vectors of batches that ended
+  std::vector<SimBatch> batches_;         // if they are to be listed
   Time now_{}, wake_ = kNever;
   Time freed_ = kNever;  // when a batch ended last
   double speed_ = 1;
@@ -352,6 +355,7 @@ void Simulation::Start(const Decision& decision) {
   batch.work_left_ns = static_cast<double>(took.count());
   instance.in_flight = 1;
   instance.busy_until = now_ + m.CurveOf(instance).Mean(batch.rows);
+  if (options_.list_batches) batches_.push_back({now_, batch.model, batch.rows, decision.reason});
   if (Measured(now_)) {
     ++m.out.batches[batch.rows];
     ++m.out.reasons[static_cast<size_t>(decision.reason)];
@@ -442,6 +446,7 @@ SimReport Simulation::Report() {
   report.mean_cores = busy_core_s_ / report.measured_s;
   report.requests = requests_;
   report.decisions = static_cast<double>(decisions_);
+  report.batches = std::move(batches_);
   for (size_t i = 0; i < models_.size(); ++i) {
     Model& m = models_[i];
     // What still waits is there because the policy never took it: that would be a wrong policy, and counts as late.

@@ -10,7 +10,7 @@
 //   shares of the device are apart. Not modelled: network, copying, the daemon's own CPU time, deaths of workers; padding to warm
 //   sizes; a full batch that lies ready behind a running one while no other model has work.
 // Contract: deterministic by (models, options). Requests that arrive in [warm_up, length) are counted; those still open at the
-//   end are played to their end. At least 300,000 requests a second of wall time (bench/batching_simulate.cc).
+//   end are played to their end. At least 300,000 requests a second of wall time (bench/batching_policy.cc).
 // Units: virtual Time from Time{} on. Thread-safety: thread-compatible. Blocks while it computes.
 // Source: requirements A8 to A11; docs/batching_policy.md.
 #pragma once
@@ -47,6 +47,8 @@ struct SimModel {
   int rows = 1;                      // of a request; <= max_batch
   Duration max_delay{};              // `fixed` only
   std::vector<int> preferred_sizes;  // `fixed` only, ascending
+  int best_batch =
+      0;  // `method` only: Y_batch of the load table, whose T_batch is `service`'s; 0: there is none
 };
 
 struct SimOptions {
@@ -59,7 +61,8 @@ struct SimOptions {
   bool save_power = false;
   Duration overhead{};  // that each batch holds its cores for beyond its service time
   int64_t max_queue_rows = 10'000;
-  int plot_bins = 0;  // points of a series; 0: none
+  int plot_bins = 0;          // points of a series; 0: none
+  bool list_batches = false;  // in the report
 };
 
 struct SeriesPoint {
@@ -95,13 +98,22 @@ struct ModelOutcome {
   }
 };
 
+// A batch as it was started, warm-up included.
+struct SimBatch {
+  Time at{};
+  int model = 0;
+  int rows = 0;
+  CloseReason reason = CloseReason::kIdle;
+};
+
 struct SimReport {
   std::string policy;
   std::vector<ModelOutcome> models;
   double measured_s = 0;
-  double mean_cores = 0;  // busy, over the measured time
-  uint64_t requests = 0;  // played, warm-up included
-  double decisions = 0;   // calls of Decide()
+  double mean_cores = 0;          // busy, over the measured time
+  uint64_t requests = 0;          // played, warm-up included
+  double decisions = 0;           // calls of Decide()
+  std::vector<SimBatch> batches;  // if they were to be listed
 };
 
 // REQUIRES: at least one model; `policy` fresh.

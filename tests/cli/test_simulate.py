@@ -104,7 +104,48 @@ def test_fixed_waits_for_its_delay(simulate):
     assert waited == pytest.approx(7, rel=0.02)
 
 
+def test_the_method_has_its_batch_from_the_table(cli, tmp_path):
+    # Of the sizes of the table 48 is the largest whose ratio passes, and no power of two, which is what live times are asked for.
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps({"schema": "evenkeel.load-tables/v1", "models": [{"name": "m", "objective_ms": 50, "noise": "none", "rows": [
+        {"cores": 1, "batch": n, "batchtime_us": us, "p99_us": us} for n, us in ((1, 150), (6, 300), (48, 3600), (64, 9000))]}]}))
+
+    def knee(*flags):
+        return document(cli("simulate", "--models", str(path), "--seconds", "2", "--warm-up", "0", "--arrivals", "m=poisson:4000", "--policy",
+                            "method", "-o", "json", *flags))["models"][0]["window"]["knee"]
+
+    assert knee() == 48                               # 3,600 of 7,200 us; 64 takes 9,000 of 9,600
+    assert knee("--ratio-threshold", "0.95") == 64
+    assert knee("--ratio-threshold", "0.4") == 6      # 300 of 900
+    assert knee("--ratio-threshold", "0.1") == 1      # do not batch
+    assert knee("--max-batch", "m=24") == 6
+
+
+def test_batches_are_listed_as_they_started(simulate, tmp_path):
+    file = tmp_path / "batches.csv"
+    report = document(simulate("--arrivals", "steep=poisson:3000", "--arrivals", "flat=poisson:50", "-o", "json",
+                               "--batches", str(file)))
+    header, *rows = [line.split(",") for line in file.read_text().splitlines()]
+    assert header == ["at_ns", "model", "rows", "reason"]
+    for model in report["models"]:
+        mine = [row for row in rows if row[1] == model["name"] and 1e9 <= int(row[0]) < 4e9]  # what the report counts
+        assert sum(int(row[2]) for row in mine) == sum(int(n) * count for n, count in model["batches"]["by_rows"].items())
+    assert [int(row[0]) for row in rows] == sorted(int(row[0]) for row in rows)
+
+
+def test_a_price_makes_auto_wait(simulate):
+    def run(*flags):
+        return document(simulate("--arrivals", "steep=poisson:3000", "--cores", "1", "-o", "json", *flags))["models"][0]
+
+    free, dear = run("--price", "0"), run("--price", "5000")
+    assert free["window"]["price"] == 0 and dear["window"]["price"] == 5000
+    assert dear["batches"]["mean_rows"] > 2 * free["batches"]["mean_rows"]
+    assert dear["core_us_per_row"] < 0.6 * free["core_us_per_row"]
+
+
 @pytest.mark.parametrize("arguments, said", [
+    (["--arrivals", "steep=poisson:5", "--policy", "method", "--ratio-threshold", "0"], "--ratio-threshold"),
+    (["--arrivals", "steep=poisson:5", "--policy", "method", "--price", "5"], "--price"),
     (["--arrivals", "steep=poisson:0"], "rate"),
     (["--arrivals", "steep=often:5"], "poisson"),
     (["--arrivals", "other=poisson:5"], "no load table for 'other'"),

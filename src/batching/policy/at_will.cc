@@ -1,96 +1,87 @@
 // Policies without a gate: every instance starts what it likes, whatever else runs on the cores.
 //
-// none: the request at the head, alone. greedy: all that waits once an instance is free. fixed: waits for max_rows (or a
-// preferred size), at most max_delay after the oldest arrival.
+// none, greedy, fixed: as window.h has them, which a dispatcher applies itself where a model's settings name one of them. Of the
+// lanes that are to be closed the one of the best priority is next, then the one with the oldest row.
 #include <algorithm>
+#include <utility>
 
 #include "batching/policy/gate.h"
 #include "batching/policy/policies.h"
+#include "batching/policy/window.h"
 
 namespace evenkeel::policy {
 namespace {
 
-class AtWill : public NodePolicy {
+class AtWill final : public NodePolicy {
  public:
-  Decision Decide(const NodeView& node, Time now) final {
+  explicit AtWill(BatchingPolicy rule) : rule_(rule) {}
+
+  Decision Decide(const NodeView& node, Time now) override {
     Decision waits;
     for (size_t m = 0; m < node.models.size(); ++m) {
       const ModelView& model = node.models[m];
       const int instance = IdleInstance(model);
-      const int lane = instance < 0 ? -1 : NextLane(model);
-      if (lane < 0) continue;
-      Decision decision = Take(model, model.lanes[static_cast<size_t>(lane)], now);
+      if (instance < 0) continue;
+      Decision decision = CloseLane(model, instance, now);
       waits.wake_at = std::min(waits.wake_at, decision.wake_at);
-      if (decision.rows <= 0) continue;
-      decision.start = true;
+      if (!decision.start) continue;
       decision.model = static_cast<int>(m);
-      decision.lane = lane;
       decision.instance = instance;
       return decision;
     }
     return waits;
   }
+  std::string_view name() const override { return Window{rule_, {}, {}}.name(); }
 
- protected:
-  // `rows` and `reason`, or 0 rows and wake_at.
-  virtual Decision Take(const ModelView& model, const LaneView& lane, Time now) const = 0;
-  static Decision Rows(int64_t rows, CloseReason reason) {
-    Decision decision;
-    decision.rows = rows;
-    decision.reason = reason;
-    return decision;
-  }
-};
-
-class NoBatching final : public AtWill {
- public:
-  std::string_view name() const override { return "none"; }
-
- protected:
-  Decision Take(const ModelView&, const LaneView& lane, Time) const override {
-    return Rows(std::min<int64_t>(lane.head_rows, lane.max_rows), CloseReason::kFull);
-  }
-};
-
-class Greedy final : public AtWill {
- public:
-  std::string_view name() const override { return "greedy"; }
-
- protected:
-  Decision Take(const ModelView& model, const LaneView& lane, Time) const override {
-    if (lane.waiting_rows >= lane.max_rows) return Rows(lane.max_rows, CloseReason::kFull);
-    return Rows(lane.waiting_rows, model.draining ? CloseReason::kDrain : CloseReason::kIdle);
-  }
-};
-
-class Fixed final : public AtWill {
- public:
-  std::string_view name() const override { return "fixed"; }
-
- protected:
-  Decision Take(const ModelView& model, const LaneView& lane, Time now) const override {
-    if (lane.waiting_rows >= lane.max_rows) return Rows(lane.max_rows, CloseReason::kFull);
-    const auto above = std::ranges::upper_bound(model.preferred_sizes, lane.waiting_rows);
-    if (above != model.preferred_sizes.begin()) return Rows(*(above - 1), CloseReason::kFull);
-    if (model.draining) return Rows(lane.waiting_rows, CloseReason::kDrain);
-    Time close = lane.oldest_arrival + model.max_delay;
-    const BatchCurve* curve = KnownCurve(model);
-    if (lane.earliest_deadline != kNever && curve != nullptr) {
-      // Twice the expected batch time: the answer has to arrive too, and T varies.
-      const int rows = static_cast<int>(lane.waiting_rows);
-      close = std::min(close, lane.earliest_deadline - 2 * curve->Mean(rows));
+ private:
+  // Lane, rows and reason of the lane that is next; or, as wake_at, when to look again.
+  Decision CloseLane(const ModelView& model, int instance, Time now) const {
+    const Window window{rule_, model.max_delay, model.preferred_sizes};
+    SlotView slot;
+    slot.draining = model.draining;
+    slot.others_wait = std::ranges::count_if(model.lanes, [](const LaneView& lane) {
+                         return lane.waiting_rows > 0;
+                       }) > 1;
+    Decision best;
+    for (size_t i = 0; i < model.lanes.size(); ++i) {
+      const LaneView& lane = model.lanes[i];
+      if (lane.waiting_rows <= 0) continue;
+      if (lane.earliest_deadline != kNever) SetTimes(model, instance, lane, &slot);
+      const Closing closing = window.Decide(lane, slot, now);
+      best.wake_at = std::min(best.wake_at, closing.wake_at);
+      if (closing.rows <= 0) continue;
+      if (best.start) {
+        const LaneView& other = model.lanes[static_cast<size_t>(best.lane)];
+        if (std::pair(other.priority, other.oldest_arrival) <=
+            std::pair(lane.priority, lane.oldest_arrival))
+          continue;
+      }
+      best.start = true;
+      best.lane = static_cast<int>(i);
+      best.rows = std::min<int64_t>(closing.rows, lane.max_rows);
+      best.reason = closing.reason;
     }
-    if (now >= close) return Rows(lane.waiting_rows, CloseReason::kDeadline);
-    Decision waits;
-    waits.wake_at = close;
-    return waits;
+    return best;
   }
+
+  static void SetTimes(const ModelView& model, int instance, const LaneView& lane, SlotView* slot) {
+    const bool gpu = model.instances[static_cast<size_t>(instance)].device == DeviceClass::kGpu;
+    const BatchCurve* curve = gpu ? model.device_curve : model.curve;
+    if (curve == nullptr) return;
+    const int rows = static_cast<int>(std::min<int64_t>(lane.waiting_rows, lane.max_rows));
+    slot->mean_time = curve->Mean(rows);
+    slot->p99_time = curve->P99(rows);
+  }
+
+  const BatchingPolicy rule_;
 };
 
 }  // namespace
 
-std::unique_ptr<NodePolicy> MakeNone() { return std::make_unique<NoBatching>(); }
-std::unique_ptr<NodePolicy> MakeGreedy() { return std::make_unique<Greedy>(); }
-std::unique_ptr<NodePolicy> MakeFixed() { return std::make_unique<Fixed>(); }
+std::unique_ptr<NodePolicy> MakeNone() { return std::make_unique<AtWill>(BatchingPolicy::kNone); }
+std::unique_ptr<NodePolicy> MakeGreedy() {
+  return std::make_unique<AtWill>(BatchingPolicy::kGreedy);
+}
+std::unique_ptr<NodePolicy> MakeFixed() { return std::make_unique<AtWill>(BatchingPolicy::kFixed); }
 
 }  // namespace evenkeel::policy

@@ -49,7 +49,7 @@ constexpr double kSaving = 3;  // mean times to fill that are waited for under `
 
 Decision AutoPolicy::Decide(const NodeView& node, Time now) {
   if (now >= refresh_at_ || models_.size() != node.models.size()) Refresh(node, now);
-  if (price_ > 0 && !node.save_power && guard_.Tick(node, steering_, now)) {
+  if (price_ > 0 && !node.save_power && !given_price_ && guard_.Tick(node, steering_, now)) {
     guarded_ = true;
     SetPrice(node, 0);
   }
@@ -237,9 +237,10 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
   save_power_ = node.save_power;
   // Where every instance has a core of its own, none gains by waiting for others.
   shared_ = threads > node.cores;
-  const double price = node.save_power ? kPriceMax
-                       : shared_       ? LeastPrice(targets_, node.cores * kFill)
-                                       : 0;
+  const double price = given_price_      ? *given_price_
+                       : node.save_power ? kPriceMax
+                       : shared_         ? LeastPrice(targets_, node.cores * kFill)
+                                         : 0;
   ShareOut(node);
   guarded_ = price_ <= 0 && guard_.Idle(now);
   SetPrice(node, guarded_ && !node.save_power ? 0 : price);
@@ -323,6 +324,8 @@ Duration AutoPolicy::LongestOther(const NodeView& node, size_t i) const {
   return longest;
 }
 
-std::unique_ptr<NodePolicy> MakeAuto() { return std::make_unique<AutoPolicy>(); }
+std::unique_ptr<NodePolicy> MakeAuto(const PolicySettings& settings) {
+  return std::make_unique<AutoPolicy>(settings.price);
+}
 
 }  // namespace evenkeel::policy

@@ -3,6 +3,7 @@
 // Not for use outside auto.cc and oracle.cc. Thread-safety: thread-compatible.
 #pragma once
 
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -16,6 +17,8 @@ namespace evenkeel::policy {
 
 class AutoPolicy : public NodePolicy {
  public:
+  // `price`: of core time, in place of the one that the load gives; the guard does not watch over it. REQUIRES: >= 0.
+  explicit AutoPolicy(std::optional<double> price = {}) : given_price_(price) {}
   Decision Decide(const NodeView& node, Time now) override;
   std::string_view name() const override { return "auto"; }
   void Forget(int index) override;
@@ -64,6 +67,7 @@ class AutoPolicy : public NodePolicy {
   void ShareOut(const NodeView& node);
   Duration Behind(const NodeView& node, size_t i) const;
 
+  const std::optional<double> given_price_;
   std::vector<State> models_;
   std::vector<Steering> steering_;  // the same, as the guard's shadows need it
   Guard guard_;

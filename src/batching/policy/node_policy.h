@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -118,8 +119,18 @@ class NodePolicy {
   virtual ModelOutlook Outlook(int /*index*/) const { return {}; }
 };
 
+inline constexpr double kRatioThreshold = 0.8;
+
+// What the operator sets for all models of a node.
+struct PolicySettings {
+  double ratio_threshold = kRatioThreshold;  // A5's delta: `method` only; above 0, at most 1
+  // `auto` only, for simulation: the price of core time, in objectives a core-second, in place of the one that the load gives.
+  std::optional<double> price = {};
+};
+
 // `auto`, `method`, `none`, `greedy`, `fixed`, `gated-greedy`, `cork`, `oracle`; kInvalidArgument names them.
-Result<std::unique_ptr<NodePolicy>> MakeNodePolicy(std::string_view name);
+Result<std::unique_ptr<NodePolicy>> MakeNodePolicy(std::string_view name,
+                                                   const PolicySettings& settings = {});
 std::span<const std::string_view> NodePolicyNames();
 
 }  // namespace evenkeel::policy

@@ -4,76 +4,17 @@
 #include <rapidcheck/gtest.h>
 
 #include <algorithm>
-#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "batching/policy/fake_node.h"
 #include "batching/policy/gate.h"
 
 namespace evenkeel::policy {
 namespace {
 
 using namespace std::chrono_literals;
-
-const Time kStart = Time(10s);
-
-// A node that a test puts together; views point into it.
-struct Node {
-  struct Model {
-    std::vector<LaneView> lanes;
-    std::vector<InstanceView> instances;
-    BatchCurve curve, device_curve;
-    Traffic traffic{kStart};
-    std::vector<Time> later;
-  };
-  std::deque<Model> models;
-  std::vector<ModelView> views;
-  NodeView view;
-
-  // T(n) = a + c n. One instance.
-  Model& Add(Duration a, Duration c, Duration objective) {
-    Model& model = models.emplace_back();
-    for (int n = 1; n <= 64; n *= 2) model.curve.Set(n, a + n * c, a + n * c);
-    model.instances.emplace_back();
-    model.lanes.emplace_back();
-    ModelView mv;
-    mv.curve = &model.curve;
-    mv.device_curve = &model.device_curve;
-    mv.traffic = &model.traffic;
-    mv.objective = objective;
-    views.push_back(mv);
-    return model;
-  }
-  // Instances on an accelerator, T(n) = a + c n there.
-  void AddOnDevice(Model& model, int count, Duration a, Duration c) {
-    for (int n = 1; n <= 64; n *= 2) model.device_curve.Set(n, a + n * c, a + n * c);
-    for (int i = 0; i < count; ++i) {
-      model.instances.push_back({.threads = 0, .device = DeviceClass::kGpu});
-    }
-  }
-  void Wait(size_t model, int64_t rows, Time oldest) {
-    LaneView& lane = models[model].lanes.front();
-    lane.waiting_rows = rows;
-    lane.oldest_arrival = lane.newest_arrival = oldest;
-  }
-  const NodeView& View(int cores) {
-    for (size_t i = 0; i < models.size(); ++i) {
-      views[i].lanes = models[i].lanes;
-      views[i].instances = models[i].instances;
-      views[i].later_arrivals = models[i].later;
-    }
-    view.models = views;
-    view.cores = cores;
-    return view;
-  }
-};
-
-std::unique_ptr<NodePolicy> Make(std::string_view name) {
-  auto policy = MakeNodePolicy(name);
-  EXPECT_TRUE(policy.ok());
-  return std::move(*policy);
-}
 
 bool IsGated(std::string_view name) {
   return name == "auto" || name == "gated-greedy" || name == "oracle";
@@ -299,113 +240,6 @@ TEST(AutoTest, StartsWithWhatWaitsWhileNothingIsKnownOfT) {
   node.Add(1ms, 1ms, 50ms).curve = BatchCurve();
   node.Wait(0, 7, kStart);
   EXPECT_EQ(Make("auto")->Decide(node.View(2), kStart).rows, 7);
-}
-
-// A10 to the letter: T(n) = 8 ms + n ms, so that the interval is what the test sets and Y = 64.
-class MethodTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    model_ = &node_.Add(8ms, 1ms, 500ms);
-    model_->traffic.SetBatchTime(10ms, kStart);
-  }
-  // `rate` items an interval for a while.
-  void Feed(int rate, int intervals) {
-    for (int i = 0; i < intervals * rate; ++i) {
-      model_->traffic.OnArrival(1, now_);
-      now_ += Duration(10ms) / rate;
-    }
-    model_->traffic.AdvanceTo(now_);
-  }
-  Node node_;
-  Node::Model* model_ = nullptr;
-  Time now_ = kStart;
-  std::unique_ptr<NodePolicy> policy_ = Make("method");
-};
-
-TEST_F(MethodTest, TheWindowReachesWhatWaitsPlusTheForecast) {
-  Feed(20, 50);
-  node_.Wait(0, 3, now_);
-  const Decision d = policy_->Decide(node_.View(1), now_);
-  EXPECT_FALSE(d.start);
-  EXPECT_EQ(policy_->Outlook(0).right_rows, 23);
-  EXPECT_EQ(policy_->Outlook(0).left, node_.models[0].lanes[0].oldest_arrival);
-  EXPECT_EQ(policy_->Outlook(0).right, d.wake_at);
-  EXPECT_EQ(d.wake_at, Time(now_.time_since_epoch() / 10ms * 10ms + 10ms));
-}
-
-TEST_F(MethodTest, AChangedForecastMovesTheRightBound) {
-  Feed(20, 50);
-  node_.Wait(0, 3, now_);
-  policy_->Decide(node_.View(1), now_);
-  const int64_t before = policy_->Outlook(0).right_rows;
-  Feed(40, 1);
-  const Decision d = policy_->Decide(node_.View(1), now_ - 10ms);  // the same rows wait
-  EXPECT_FALSE(d.start && d.rows > 3);
-  EXPECT_GT(policy_->Outlook(0).right_rows, before);
-}
-
-TEST_F(MethodTest, ClosesWhenTheRightBoundIsReached) {
-  Feed(20, 50);
-  node_.Wait(0, 3, now_);
-  EXPECT_FALSE(policy_->Decide(node_.View(1), now_).start);
-  node_.models[0].lanes[0].waiting_rows = 23;
-  const Decision d = policy_->Decide(node_.View(1), now_ + 1ms);
-  EXPECT_TRUE(d.start);
-  EXPECT_EQ(d.rows, 23);
-  EXPECT_EQ(d.reason, CloseReason::kFull);
-}
-
-TEST_F(MethodTest, ClosesAtTheIntervalsEndAtTheLatest) {
-  Feed(20, 50);
-  node_.Wait(0, 3, now_);
-  const Decision waits = policy_->Decide(node_.View(1), now_);
-  Feed(20, 1);  // as forecast, but of another model's rows, as it were: three wait still
-  const Decision d = policy_->Decide(node_.View(1), waits.wake_at);
-  EXPECT_TRUE(d.start);
-  EXPECT_EQ(d.rows, 3);
-  EXPECT_EQ(d.reason, CloseReason::kDeadline);
-}
-
-TEST_F(MethodTest, NeverTakesMoreThanTheBestBatch) {
-  node_.models[0].lanes[0].max_rows = 16;
-  Feed(40, 50);
-  node_.Wait(0, 100, now_);
-  EXPECT_EQ(policy_->Decide(node_.View(1), now_).rows, 16);
-}
-
-TEST_F(MethodTest, DoesNotBatchWhereTheRatioStaysAboveTheThreshold) {
-  Node flat;
-  flat.Add(100us, 1ms, 500ms);
-  flat.Wait(0, 10, kStart);
-  EXPECT_EQ(policy_->Decide(flat.View(1), kStart).rows, 1);
-}
-
-TEST_F(MethodTest, YOfTheLoadTableTakesThePlaceOfLiveTimes) {
-  Feed(40, 50);
-  node_.Wait(0, 100, now_);
-  node_.views[0].best_batch = 8;
-  EXPECT_EQ(policy_->Decide(node_.View(1), now_).rows, 8);
-  node_.views[0].best_batch = 1;  // do not batch
-  node_.Wait(0, 90, now_ + 1ms);
-  EXPECT_EQ(policy_->Decide(node_.View(1), now_ + 1ms).rows, 1);
-}
-
-// A2 and A6 under `method`: the class is fixed, and Y the largest batch within the objective.
-TEST(MethodClassTest, AModelOfBothClassesIsAGpuTypeTaskAndStaysOne) {
-  Node node;
-  auto& model = node.Add(1ms, 1ms, 20ms);
-  node.AddOnDevice(model, 1, 4ms, 500us);
-  node.views[0].device = DeviceClass::kAuto;
-  node.Wait(0, 1000, kStart);
-  const auto policy = Make("method");
-  const Decision d = policy->Decide(node.View(2), kStart);
-  ASSERT_TRUE(d.start);
-  EXPECT_EQ(d.instance, 1);
-  EXPECT_EQ(d.rows, 32);  // 4 + 16 = 20 ms; 64 rows take 36
-  model.instances[1].in_flight = 1;
-  EXPECT_FALSE(policy->Decide(node.View(2), kStart).start);
-  model.instances.pop_back();  // it died: what waits waits for its successor
-  EXPECT_FALSE(policy->Decide(node.View(2), kStart).start);
 }
 
 TEST(AutoTest, AnAcceleratorStartsWhateverRunsOnTheCores) {

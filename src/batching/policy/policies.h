@@ -7,13 +7,13 @@
 
 namespace evenkeel::policy {
 
-std::unique_ptr<NodePolicy> MakeAuto();         // auto.cc
-std::unique_ptr<NodePolicy> MakeMethod();       // method.cc
-std::unique_ptr<NodePolicy> MakeOracle();       // oracle.cc
-std::unique_ptr<NodePolicy> MakeCork();         // cork.cc
-std::unique_ptr<NodePolicy> MakeNone();         // at_will.cc
-std::unique_ptr<NodePolicy> MakeGreedy();       // at_will.cc
-std::unique_ptr<NodePolicy> MakeFixed();        // at_will.cc
-std::unique_ptr<NodePolicy> MakeGatedGreedy();  // gated_greedy.cc
+std::unique_ptr<NodePolicy> MakeAuto(const PolicySettings& settings);    // auto.cc
+std::unique_ptr<NodePolicy> MakeMethod(const PolicySettings& settings);  // method.cc
+std::unique_ptr<NodePolicy> MakeOracle();                                // oracle.cc
+std::unique_ptr<NodePolicy> MakeCork();                                  // cork.cc
+std::unique_ptr<NodePolicy> MakeNone();                                  // at_will.cc
+std::unique_ptr<NodePolicy> MakeGreedy();                                // at_will.cc
+std::unique_ptr<NodePolicy> MakeFixed();                                 // at_will.cc
+std::unique_ptr<NodePolicy> MakeGatedGreedy();                           // gated_greedy.cc
 
 }  // namespace evenkeel::policy
