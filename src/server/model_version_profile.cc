@@ -31,6 +31,14 @@ std::vector<LiveSize> ModelVersion::LiveTimes() const {
   return live;
 }
 
+DeviceSize ModelVersion::HeldShare() const {
+  for (const InstanceSet::Info& instance : Instances()) {
+    const auto& share = instance.device.share;
+    if (share && instance.state == "ready") return {share->cores, share->memory_bytes};
+  }
+  return {};
+}
+
 std::optional<int64_t> ModelVersion::OutOfMemoryAt() const {
   for (const InstanceSet::Info& instance : Instances()) {
     const bool killed = instance.last_end.find("out of memory") != std::string::npos;
@@ -43,6 +51,12 @@ void ModelVersion::AdoptForm(InstanceForm form, std::function<void(Status)> done
   context_.loop.Post([weak = weak_from_this(), form = std::move(form), done = std::move(done)] {
     if (const auto self = weak.lock()) return self->Adopt(form, done);
     done(Unavailable("the model is gone"));
+  });
+}
+
+void ModelVersion::HoldClasses(bool cpu, bool gpu) {
+  context_.loop.Post([weak = weak_from_this(), cpu, gpu] {
+    if (const auto self = weak.lock()) self->Hold(cpu, gpu);
   });
 }
 
