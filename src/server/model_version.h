@@ -91,7 +91,7 @@ class ModelVersion final : public ServedModel,
 
   std::vector<InstanceSet::Info> Instances() const;
   // See ClassToServe().
-  DeviceClass device_class() const { return device_class_; }
+  DeviceClass device_class() const override { return device_class_; }
   std::string device_label() const;  // of its accelerator; "GPU" while that is not known
   struct InstancesState {
     int wanted = 0, up = 0;
@@ -109,12 +109,12 @@ class ModelVersion final : public ServedModel,
   // ProfiledModel (model_version_profile.cc); REQUIRES the same.
   ServingState Serving(Time now) const override;
   double RowsPerSecond(Time now) const override;
-  DeviceSize HeldShare() const;
-  std::vector<LiveSize> LiveTimes() const override;
+  DeviceSize HeldShare() const override;
+  std::vector<LiveSize> LiveTimes(DeviceClass device) const override;
   bool SharesCores() const override { return dispatcher_->SharesCores(); }
   std::optional<int64_t> OutOfMemoryAt() const override;
   void AdoptForm(InstanceForm form, std::function<void(Status)> done) override;
-  void HoldClasses(bool cpu, bool gpu);
+  void HoldClasses(bool cpu, bool gpu) override;
   void SetBestBatch(int rows, Duration batch_time) override {
     dispatcher_->SetBestBatch(rows, batch_time);
   }

@@ -23,9 +23,9 @@ double ModelVersion::RowsPerSecond(Time /*now*/) const {
   return dispatcher_->RowsPerSecond(kForecastSpan);
 }
 
-std::vector<LiveSize> ModelVersion::LiveTimes() const {
+std::vector<LiveSize> ModelVersion::LiveTimes(DeviceClass device) const {
   std::vector<LiveSize> live;
-  const BatchTimes times = dispatcher_->Times();
+  const BatchTimes times = dispatcher_->Times(device);
   for (const auto& [rows, entry] : times.entries())
     live.push_back({rows, Duration(static_cast<int64_t>(entry.mean_ns)), entry.count});
   return live;
