@@ -162,8 +162,7 @@ void AddDevice(const ProfileOptions& options, const ModelConfig& model, HostSize
 std::string DeviceText(const ProfileOptions& options, const HostSize& host,
                        const CellRunnerOptions& runner) {
   if (host.gpu_cores == 0) return "CPU";
-  if (options.emulated) return "CPU+EMULATED " + FormatEmulatedGpu(*options.emulated);
-  return "CPU+" + runner.gpu_device;
+  return TableDevice(options.emulated, runner.gpu_device);
 }
 
 struct Sweeping {

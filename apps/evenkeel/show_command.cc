@@ -88,6 +88,23 @@ void PrintProfile(const Json& profile) {
   if (const auto adopted = profile.find("adopted"); adopted != profile.end()) {
     std::printf("  %-10s %s\n", "Runs on", Printable(TextAt(*adopted, "why")).c_str());
   }
+  const Json device = profile.value("on_device", Json::object());
+  // Until an instance has started on what was chosen, it is a choice only.
+  for (const char* key : {device.contains("adopted") ? "adopted" : "choice", "adoption_failure"}) {
+    const Json said = device.value(key, Json());
+    const std::string text = said.is_object() ? TextAt(said, "why") : TextAt(device, key);
+    if (!text.empty()) std::printf("  %-10s %s\n", "On device", Printable(text).c_str());
+  }
+  if (const auto held = profile.find("class"); held != profile.end()) {
+    std::string classes;
+    for (const Json& one : held->value("holds", Json::array()))
+      classes += (classes.empty() ? "" : " and ") + one.get<std::string>();
+    std::printf("  %-10s %s: %s\n", "Holds", classes.c_str(),
+                Printable(TextAt(*held, "why")).c_str());
+  }
+  if (const std::string left = TextAt(profile, "left_out"); !left.empty())
+    std::printf("  %-10s %s: the accelerator has no room for them now\n", "Left out",
+                Printable(left).c_str());
   if (const auto precision = profile.find("precision"); precision != profile.end()) {
     std::printf("  %-10s %s: %s\n", "Chosen", Printable(TextAt(*precision, "chosen")).c_str(),
                 Printable(TextAt(*precision, "why")).c_str());

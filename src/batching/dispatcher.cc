@@ -220,6 +220,12 @@ Duration Dispatcher::Estimate(int rows) const {
   if (stats_.device_times.entries().empty()) return stats_.times.Estimate(rows);
   const Duration on_device = stats_.device_times.Estimate(rows);
   if (stats_.times.entries().empty()) return on_device;
+  // A class without instances serves nobody, however fast it was.
+  bool device = false, host = false;
+  for (const auto& instance : instances_) {
+    if (instance->usable) (instance->device == DeviceClass::kGpu ? device : host) = true;
+  }
+  if (device != host) return device ? on_device : stats_.times.Estimate(rows);
   return std::min(on_device, stats_.times.Estimate(rows));
 }
 
@@ -271,12 +277,13 @@ void Dispatcher::Close() {
   alarm.swap(alarm_);
 }
 
-void Dispatcher::Seed(std::span<const policy::BatchCurve::Timed> times) {
+void Dispatcher::Seed(std::span<const policy::BatchCurve::Timed> times, DeviceClass device) {
   if (times.empty()) return;
   const std::lock_guard lock(mutex_);
-  stats_.times = BatchTimes();
-  for (const auto& timed : times) stats_.times.Set(timed.rows, timed.mean);
-  if (node_id_ >= 0) options_.node->Seed(node_id_, times);
+  BatchTimes& live = device == DeviceClass::kGpu ? stats_.device_times : stats_.times;
+  live = BatchTimes();
+  for (const auto& timed : times) live.Set(timed.rows, timed.mean);
+  if (node_id_ >= 0) options_.node->Seed(node_id_, device, times);
 }
 
 std::optional<NodeScheduler::Outlook> Dispatcher::Outlook() const {

@@ -88,9 +88,10 @@ class Dispatcher final : private NodeScheduler::Member {
   // The channel's done_fd is readable. On the loop.
   void OnChannelReadable(int instance);
 
-  // T(n) as a load table has it takes the place of what was measured live: the instances are of another form from now on.
-  // Nothing changes if `times` is empty. Thread-safe.
-  void Seed(std::span<const policy::BatchCurve::Timed> times);
+  // T(n) as a load table has it takes the place of what was measured live: the instances of that class (kCpu, kGpu) are of another form
+  // from now on. Nothing changes if `times` is empty. Thread-safe.
+  void Seed(std::span<const policy::BatchCurve::Timed> times,
+            DeviceClass device = DeviceClass::kCpu);
 
   // While set, calls are answered with it and what waits too (kUnavailable: the model's workers crash again and again).
   void SetUnavailable(Status why);
@@ -121,7 +122,7 @@ class Dispatcher final : private NodeScheduler::Member {
   }
   // How long the item that waits longest has waited; 0: none does.
   Duration OldestWait(Time now) const;
-  BatchTimes Times() const;
+  BatchTimes Times(DeviceClass device = DeviceClass::kCpu) const;  // kCpu or kGpu
   double RowsPerSecond(Duration span) const;  // forecast; 0 where no node counts
   bool SharesCores() const;
   void SetBestBatch(int rows, Duration batch_time);

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "batching/dispatcher.h"
@@ -36,7 +37,7 @@ class DispatcherInstancesTest : public ::testing::Test {
     DispatcherOptions options;
     options.model = "m";
     options.signature = FakeCall::ModelSignature(8);
-    options.objective = 50ms;
+    options.objective = objective();
     options.input_capacity = 1 << 16;
     options.on_warm = [this](int id, const Status&) { warmed.push_back(id); };
     options.on_starved = [this] { ++starved; };
@@ -45,6 +46,7 @@ class DispatcherInstancesTest : public ::testing::Test {
     dispatcher = std::make_unique<Dispatcher>(std::move(options), loop, clock);
   }
   virtual NodeScheduler* shared_node() { return nullptr; }
+  virtual std::optional<Duration> objective() const { return 50ms; }
   void TearDown() override {
     bool drained = false;
     dispatcher->Drain([&] { drained = true; });
@@ -55,9 +57,9 @@ class DispatcherInstancesTest : public ::testing::Test {
   }
 
   // A worker that has loaded; and warmed.
-  void Attach(int id, int threads = 1, int max_rows = 0) {
+  void Attach(int id, int threads = 1, int max_rows = 0, DeviceClass device = DeviceClass::kCpu) {
     channels[id] = std::make_unique<FakeChannel>();
-    dispatcher->Attach(id, channels[id].get(), threads, max_rows);
+    dispatcher->Attach(id, channels[id].get(), threads, max_rows, device);
   }
   void Up(int id, int threads = 1, int max_rows = 0) {
     Attach(id, threads, max_rows);
@@ -225,6 +227,27 @@ TEST_F(DispatcherInstancesTest, ASeedTakesThePlaceOfLiveTimes) {
   dispatcher->Seed(times);
   EXPECT_EQ(dispatcher->Stats().times.Estimate(4), 6ms);
   EXPECT_EQ(dispatcher->Stats().times.Estimate(8), 12ms);  // what was live of other sizes is gone
+}
+
+// A model that names no objective has ten times what a row takes.
+class DispatcherClassesTest : public DispatcherInstancesTest {
+  std::optional<Duration> objective() const override { return std::nullopt; }
+};
+
+TEST_F(DispatcherClassesTest, EachClassHasItsOwnTimesAndOneWithoutInstancesTellsNothing) {
+  Up(0);
+  const std::vector<policy::BatchCurve::Timed> slow = {{1, 20ms, 20ms}}, fast = {{1, 8ms, 8ms}};
+  dispatcher->Seed(slow);
+  dispatcher->Seed(fast, DeviceClass::kGpu);
+  EXPECT_EQ(dispatcher->Times().Estimate(1), 20ms);
+  EXPECT_EQ(dispatcher->Times(DeviceClass::kGpu).Estimate(1), 8ms);
+  EXPECT_EQ(dispatcher->objective(), 200ms);
+  Attach(1, 0, 0, DeviceClass::kGpu);
+  while (!channels[1]->submitted.empty()) Finish(1);
+  dispatcher->Seed(fast, DeviceClass::kGpu);
+  EXPECT_EQ(dispatcher->objective(), 80ms);
+  Gone(1);
+  EXPECT_EQ(dispatcher->objective(), 200ms);
 }
 
 TEST_F(DispatcherInstancesTest,

@@ -16,9 +16,9 @@ Duration Dispatcher::OldestWait(Time now) const {
   return oldest;
 }
 
-BatchTimes Dispatcher::Times() const {
+BatchTimes Dispatcher::Times(DeviceClass device) const {
   const std::lock_guard lock(mutex_);
-  return stats_.times;
+  return device == DeviceClass::kGpu ? stats_.device_times : stats_.times;
 }
 
 double Dispatcher::RowsPerSecond(Duration span) const {

@@ -167,9 +167,11 @@ policy::BatchCurve::Timed NodeScheduler::TimeOf(int id, DeviceClass device, int 
   return {rows, curve.Mean(rows), curve.P99(rows)};
 }
 
-void NodeScheduler::Seed(int id, std::span<const policy::BatchCurve::Timed> times) {
+void NodeScheduler::Seed(int id, DeviceClass device,
+                         std::span<const policy::BatchCurve::Timed> times) {
   const std::lock_guard lock(mutex_);
-  policy::BatchCurve& live = slots_[static_cast<size_t>(id)]->curve;
+  Slot& slot = *slots_[static_cast<size_t>(id)];
+  policy::BatchCurve& live = device == DeviceClass::kGpu ? slot.device_curve : slot.curve;
   policy::BatchCurve curve;
   curve.SetOverhead(live.overhead());
   for (const auto& timed : times) curve.Set(timed.rows, timed.mean, timed.p99);

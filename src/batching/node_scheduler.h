@@ -75,8 +75,8 @@ class NodeScheduler {
   void Held(int id, Duration overhead);
   // T of a batch of `rows` rows on the class, with its overhead; 0: nothing is known of it.
   policy::BatchCurve::Timed TimeOf(int id, DeviceClass device, int rows) const;
-  // The model's instances are of another form: T(n) is what `times` say from now on, until batches tell more.
-  void Seed(int id, std::span<const policy::BatchCurve::Timed> times);
+  // The model's instances of that class are of another form: T(n) is what `times` say from now on, until batches tell more.
+  void Seed(int id, DeviceClass device, std::span<const policy::BatchCurve::Timed> times);
   // Y_batch and T_batch of the row that the model was given from its load table, for policies that go by them.
   void SetBest(int id, int rows, Duration batch_time);
   // `fill` writes the snapshot, whose vectors come empty. It is called at once, under this object's mutex.

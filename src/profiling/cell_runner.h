@@ -68,6 +68,9 @@ class ContainerCells final : public CellRunner {
   // Largest batch whose input fits into a slot's arena. REQUIRES: SetRows().
   int LargestBatch() const;
 
+  // Ends the worker that is kept for the next cell, if there is one: what it holds of a device is free when this returns.
+  void LetGo() { Retire(std::move(worker_)); }
+
   // REQUIRES: Probe() or Assume(), SetRows(). bf16 rows carry the output difference from f32.
   Result<LoadRow> Run(const Cell& cell) override;
 

@@ -104,6 +104,35 @@ Result<std::vector<CellShape>> ShapesToSweep(const std::optional<std::string>& t
   return shapes;
 }
 
+Result<std::vector<CellShape>> ShapesOfClasses(const std::optional<std::string>& text, Rung rung,
+                                               const HostSize& host, DeviceClass device) {
+  std::optional<std::string> cpu, gpu;
+  for (const std::string& word : text ? Words(*text) : std::vector<std::string>()) {
+    const auto shape = ParseWorkerShape(word);
+    if (!shape.ok()) return shape.status();
+    std::optional<std::string>& list = shape->gpu ? gpu : cpu;
+    list = list ? *list + "," + word : word;
+  }
+  std::vector<CellShape> shapes;
+  if (device != DeviceClass::kGpu) {
+    auto found = ShapesToSweep(cpu, rung, host, DeviceClass::kCpu);
+    if (!found.ok()) return found;
+    shapes = std::move(*found);
+  }
+  if (device == DeviceClass::kCpu || (host.gpu_cores == 0 && device == DeviceClass::kAuto))
+    return shapes;
+  const auto found = ShapesToSweep(gpu, rung, host, DeviceClass::kGpu);
+  // A device whose driver tells no memory has no shapes.
+  if (!found.ok() && (gpu || shapes.empty())) return found.status();
+  if (found.ok()) shapes.insert(shapes.end(), found->begin(), found->end());
+  return shapes;
+}
+
+std::string TableDevice(const std::optional<EmulatedGpu>& emulated, std::string_view gpu_device) {
+  if (emulated) return "CPU+EMULATED " + FormatEmulatedGpu(*emulated);
+  return fmt::format("CPU+{}", gpu_device);
+}
+
 Result<std::vector<int>> BatchesToSweep(const std::optional<std::string>& text,
                                         const Signature& signature, int most) {
   const int largest = signature.batched ? std::min(signature.max_batch, most) : 1;

@@ -41,6 +41,15 @@ Result<std::vector<CellShape>> ShapesToSweep(const std::optional<std::string>& t
                                              const HostSize& host,
                                              DeviceClass device = DeviceClass::kCpu);
 
+// The same for one of several models that share the list: shapes of a class that this model does not use are another's, and where the list
+// has none of a class that it uses, that class is swept as without a list. An accelerator that `host` lacks is passed over, unless the
+// model runs nowhere else.
+Result<std::vector<CellShape>> ShapesOfClasses(const std::optional<std::string>& text, Rung rung,
+                                               const HostSize& host, DeviceClass device);
+
+// The accelerator beside the processor as tables name it: an emulated one, else the engine's name of it.
+std::string TableDevice(const std::optional<EmulatedGpu>& emulated, std::string_view gpu_device);
+
 // The batch sizes to sweep: those that `text` lists ("1,8,64"); nullopt: 1, 2, 4 ... up to the model's largest. `most`: rows that fit
 // into a worker's buffer. Error kInvalidArgument.
 Result<std::vector<int>> BatchesToSweep(const std::optional<std::string>& text,

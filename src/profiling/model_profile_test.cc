@@ -38,6 +38,33 @@ TEST(ModelProfileTest, PartsOfACoreAreMeasuredOnlyWhereTheyAreHeld) {
   EXPECT_THAT(*ShapesToSweep("1c/256MiB,1c/256MiB", Rung::kProcess, Host()), testing::SizeIs(1));
 }
 
+TEST(ModelProfileTest, OfAListThatModelsShareEachTakesItsOwnClasses) {
+  HostSize host = Host();
+  host.gpu_cores = 16;
+  host.gpu_memory_bytes = 4 * kGiB;
+  const auto count = [&](const std::optional<std::string>& text, DeviceClass device,
+                         const HostSize& of) {
+    const auto shapes = ShapesOfClasses(text, Rung::kProcess, of, device);
+    EXPECT_TRUE(shapes.ok()) << shapes.status().message();
+    const auto gpu = std::ranges::count_if(*shapes, &CellShape::gpu);
+    return std::pair<size_t, size_t>(shapes->size() - static_cast<size_t>(gpu), gpu);
+  };
+  const std::string both = "1c/256MiB,2c/256MiB,1c/512MiB+gpu0:4c/1GiB", cpu = "1c/256MiB";
+  using Counts = std::pair<size_t, size_t>;
+  EXPECT_EQ(count(both, DeviceClass::kCpu, host), Counts(2, 0));
+  EXPECT_EQ(count(both, DeviceClass::kGpu, host), Counts(0, 1));
+  EXPECT_EQ(count(both, DeviceClass::kAuto, host), Counts(2, 1));
+  // A quarter, half and all of the cores x 1, 2 and 4 GiB.
+  EXPECT_EQ(count(cpu, DeviceClass::kAuto, host), Counts(1, 9));
+  EXPECT_EQ(count(std::nullopt, DeviceClass::kGpu, host), Counts(0, 9));
+  EXPECT_EQ(count(both, DeviceClass::kAuto, Host()), Counts(2, 0)) << "no accelerator";
+  EXPECT_FALSE(ShapesOfClasses(both, Rung::kProcess, Host(), DeviceClass::kGpu).ok());
+  EXPECT_THAT(ShapesOfClasses("1c/256MiB+gpu0:17c/1GiB", Rung::kProcess, host, DeviceClass::kAuto)
+                  .status()
+                  .message(),
+              HasSubstr("the accelerator is gpu0:16c/4GiB"));
+}
+
 TEST(ModelProfileTest, BatchesEndWithTheModelsLargest) {
   EXPECT_THAT(*BatchesToSweep(std::nullopt, Batched(64), 1 << 16),
               ElementsAre(1, 2, 4, 8, 16, 32, 64));

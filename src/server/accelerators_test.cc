@@ -36,6 +36,58 @@ TEST(AcceleratorsTest, WithoutASizeAnEmulatedOneGivesQuarters) {
   EXPECT_TRUE(all.Take(Gpu().size).ok());
 }
 
+TEST(AcceleratorsTest, WhatIsLentGoesBackWhenAnInstanceNeedsIt) {
+  Accelerators all(Gpu(), "/nowhere");
+  all.Find();
+  EXPECT_EQ(all.first()->size, Gpu().size);
+  const auto held = all.Take({4, kGiB});
+  ASSERT_TRUE(held.ok());
+  int recalled = 0;
+  auto loan = all.Lend({8, kGiB}, [&] { ++recalled; });
+  ASSERT_TRUE(loan.ok()) << loan.status().message();
+  EXPECT_EQ((*loan)->size(), (DeviceSize{8, kGiB}));
+  EXPECT_EQ(all.Uses().front().taken, (DeviceSize{12, 2 * kGiB}));
+  EXPECT_EQ(all.Room(), (DeviceSize{12, 3 * kGiB})) << "what is lent is there for instances";
+  EXPECT_EQ(all.Lend({8, kGiB}, [] {}).status().code(), Code::kUnavailable);
+  // There is room beside it; and what would not fit without it does not take it.
+  auto beside = all.Take({4, kGiB});
+  ASSERT_TRUE(beside.ok());
+  EXPECT_EQ(all.Take({12, kGiB}).status().code(), Code::kUnavailable);
+  EXPECT_EQ(recalled, 0);
+  const auto needs = all.Take({8, kGiB});
+  ASSERT_TRUE(needs.ok()) << needs.status().message();
+  EXPECT_EQ(recalled, 1);
+  EXPECT_EQ(all.Uses().front().taken, (DeviceSize{16, 3 * kGiB}));
+  loan->reset();  // it went back before
+  EXPECT_EQ(all.Uses().front().taken, (DeviceSize{16, 3 * kGiB}));
+}
+
+TEST(AcceleratorsTest, ALoanEndsWithItsHolder) {
+  Accelerators all(Gpu(), "/nowhere");
+  all.Find();
+  {
+    const auto loan = all.Lend(Gpu().size, [] { FAIL() << "nobody needed it"; });
+  }
+  EXPECT_TRUE(all.Take(Gpu().size).ok());
+}
+
+TEST(AcceleratorsTest, TheClassIsTheManifestsUnlessItLeavesItOpen) {
+  Accelerators all(Gpu(), "/nowhere"), none(std::nullopt, "/nowhere");
+  all.Find();
+  none.Find();
+  ModelConfig model;
+  for (const DeviceClass said : {DeviceClass::kCpu, DeviceClass::kGpu}) {
+    model.device = said;
+    EXPECT_EQ(ClassToServe(model, &all, false), said);
+    EXPECT_EQ(ClassToServe(model, &all, true), said);
+  }
+  model.device = DeviceClass::kAuto;
+  EXPECT_EQ(ClassToServe(model, &all, false), DeviceClass::kAuto);
+  EXPECT_EQ(ClassToServe(model, &all, true), DeviceClass::kGpu);
+  EXPECT_EQ(ClassToServe(model, &none, true), DeviceClass::kCpu);
+  EXPECT_EQ(ClassToServe(model, nullptr, false), DeviceClass::kCpu);
+}
+
 TEST(AcceleratorsTest, WithNoneItSaysSo) {
   Accelerators all(std::nullopt, "/nowhere/worker");
   all.Find();

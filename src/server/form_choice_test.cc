@@ -130,6 +130,113 @@ TEST(FormChoiceTest, ATableWithoutAFigureDecidesNothing) {
   EXPECT_FALSE(decision.adoption.why.empty());
 }
 
+LoadRow OnDevice(int cores, int64_t mib, int batch, double batch_us) {
+  LoadRow row = Row(1000, batch, batch_us);
+  row.cell.shape = {1000, 1024 * kMiB, cores, mib * kMiB};
+  return row;
+}
+
+// 8 ms + 0.4 ms n on a quarter of 16 cores, twice as fast on half; batch 8 takes 2 GiB.
+LoadRows Shares() {
+  LoadRows rows = Pays();
+  for (const int batch : {1, 2, 4, 8}) {
+    for (const int64_t mib : {1024, 2048}) {
+      for (const int cores : {4, 8}) {
+        rows.push_back(OnDevice(cores, mib, batch, (8000 + 400 * batch) * 4.0 / cores));
+        if (batch == 8 && mib == 1024) rows.back().outcome = CellOutcome::kOom;
+      }
+    }
+  }
+  return rows;
+}
+
+FormQuery DeviceQuery() {
+  FormQuery query = Query();
+  query.device = DeviceClass::kGpu;
+  query.host.gpu_cores = 16;
+  query.host.gpu_memory_bytes = 4096 * kMiB;
+  query.room = {16, 4096 * kMiB};
+  return query;
+}
+
+TEST(FormChoiceTest, OnADeviceTheMethodTakesTheLargestBatchThenMemoryThenCores) {
+  FormQuery query = DeviceQuery();
+  query.by_method = true;
+  const auto all = DecideForm({}, Shares(), query);
+  ASSERT_TRUE(all.cell);
+  EXPECT_EQ(all.rule, "method");
+  EXPECT_EQ(all.batch, 8);
+  EXPECT_EQ(DeviceShareOf(all.cell->shape), (DeviceSize{4, 2048 * kMiB}));
+  // A quarter keeps that with 2 rows (8.8 ms), half of the cores with 8 (5.6 ms).
+  query.objective = 9ms;
+  EXPECT_EQ(DeviceShareOf(DecideForm({}, Shares(), query).cell->shape),
+            (DeviceSize{8, 2048 * kMiB}));
+  query.objective = 1ms;
+  EXPECT_FALSE(DecideForm({}, Shares(), query).cell);
+}
+
+TEST(FormChoiceTest, OnADeviceTheObjectiveTakesTheCheapestShare) {
+  const auto decision = DecideForm({}, Shares(), DeviceQuery());
+  ASSERT_TRUE(decision.cell);
+  EXPECT_EQ(decision.rule, "objective");
+  ObjectiveQuery reference;
+  reference.objective_us = 50'000;
+  reference.rate_per_s = 500;
+  reference.host = DeviceQuery().host;
+  reference.gpu = true;
+  const auto chosen = SelectByObjective(Shares(), reference);
+  ASSERT_TRUE(chosen.row);
+  EXPECT_EQ(decision.cell, Shares()[*chosen.row].cell);
+  EXPECT_THAT(decision.asked, HasSubstr("16c/4GiB of the device free"));
+}
+
+TEST(FormChoiceTest, OnlySharesThatTheDeviceHasRoomFor) {
+  FormQuery query = DeviceQuery();
+  query.by_method = true;
+  query.room = {4, 1024 * kMiB};
+  const auto decision = DecideForm({}, Shares(), query);
+  ASSERT_TRUE(decision.cell);
+  EXPECT_EQ(decision.cell->shape, (CellShape{1000, 1024 * kMiB, 4, 1024 * kMiB}));
+  EXPECT_EQ(decision.batch, 4);
+  // What it has needs no room.
+  query.room = {0, 0};
+  EXPECT_FALSE(DecideForm({}, Shares(), query).cell);
+  query.held = {4, 1024 * kMiB};
+  EXPECT_EQ(DecideForm({}, Shares(), query).cell, decision.cell);
+  query.current = OnDevice(8, 2048, 8, 0).cell;
+  query.room = {0, 0};
+  EXPECT_EQ(DecideForm({}, Shares(), query).cell, query.current);
+}
+
+TEST(FormChoiceTest, InstancesAreExchangedOneByOne) {
+  const auto share = [](int cores) { return DeviceSize{cores, 1}; };
+  EXPECT_TRUE(FitsRoom(share(8), share(4), {8, 9}, 1));
+  EXPECT_FALSE(FitsRoom(share(8), share(4), {7, 9}, 1));
+  EXPECT_FALSE(FitsRoom(share(8), share(4), {9, 0}, 1));
+  // Two of 8 in the place of two of 4: the second when 8 + 4 are held, of 16.
+  EXPECT_FALSE(FitsRoom(share(8), share(4), {8, 9}, 2));
+  EXPECT_TRUE(FitsRoom(share(8), share(4), {12, 9}, 2));
+  EXPECT_TRUE(FitsRoom(share(4), share(8), {4, 9}, 2));
+}
+
+TEST(FormChoiceTest, AShareThatTheManifestNamesIsTheOnlyOne) {
+  ModelConfig model;
+  model.gpu_shape = {8, 1024 * kMiB};
+  FormQuery query = DeviceQuery();
+  query.by_method = true;
+  query.room = {};
+  const auto decision = DecideForm(model, Shares(), query);
+  ASSERT_TRUE(decision.cell);
+  EXPECT_EQ(DeviceShareOf(decision.cell->shape), model.gpu_shape);
+  EXPECT_EQ(decision.batch, 4);
+}
+
+TEST(FormChoiceTest, TheProcessorsChoiceHeedsNoRowOfADevice) {
+  const auto with = DecideForm({}, Shares(), Query()), without = DecideForm({}, Pays(), Query());
+  EXPECT_EQ(with.cell, without.cell);
+  EXPECT_EQ(with.rows.size(), Pays().size());
+}
+
 TEST(FormChoiceTest, TimesAreOfTheCellsShapeAndPrecision) {
   LoadRows rows = Pays();
   rows.push_back(Row(1000, 2, 1, Precision::kBf16));

@@ -111,7 +111,8 @@ void InstanceSet::OnWarm(int id) {
   if (slot->form == form_) {
     const Duration took = slot->ready_since - slot->started;
     start_up_ = start_up_ == Duration::zero() ? took : (start_up_ + took) / 2;
-    if (std::exchange(old_form_, nullptr) != nullptr) dispatcher_->Seed(form_->times);
+    if (std::exchange(old_form_, nullptr) != nullptr)
+      dispatcher_->Seed(form_->times, form_->device);
   }
   Publish();
   owner_.OnReady(id);
@@ -185,7 +186,7 @@ bool InstanceSet::GiveUpForm(const InstanceTrouble& trouble) {
   }
   for (Slot* const slot : slots) Remove(*slot);
   start_up_ = {};
-  dispatcher_->Seed(form_->times);
+  dispatcher_->Seed(form_->times, form_->device);
   TellAdopted(why);
   Balance();
   owner_.OnChange();
@@ -214,7 +215,7 @@ void InstanceSet::Adopt(std::shared_ptr<const InstanceForm> form,
   if (old_form_ == nullptr) old_form_ = form_;
   form_ = std::move(form);
   start_up_ = {};
-  if (slots_.empty() && dispatcher_ != nullptr) dispatcher_->Seed(form_->times);
+  if (slots_.empty() && dispatcher_ != nullptr) dispatcher_->Seed(form_->times, form_->device);
   Balance();
 }
 

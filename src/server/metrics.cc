@@ -394,7 +394,7 @@ void AddProfiles(const std::vector<ModelMetrics>& models, double core_s, Familie
       families->Add("evenkeel_profile_drift_ratio",
                     "Live time of batches over that of the load table", MetricType::Gauge);
   for (const auto& model : models)
-    Families::Value(drift, LabelsOf(model), model.profile.drift_ratio);
+    Families::Value(drift, LabelsOf(model), model.profile.chosen.drift_ratio);
   auto& cpu = families->Add("evenkeel_profile_core_seconds_total",
                             "Core time that measuring has taken", MetricType::Counter);
   Families::Value(cpu, {}, core_s);

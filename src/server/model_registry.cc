@@ -23,7 +23,7 @@ struct ModelRegistry::Operation {
   std::function<void(Status)> done;
   bool listed = true;                                   // the folder has a model of that name
   std::vector<ModelConfig> configs;                     // what the files said
-  std::vector<std::optional<InstanceForm>> forms;       // what each ran on before
+  std::vector<std::vector<InstanceForm>> forms;         // what each ran on before
   std::vector<std::shared_ptr<ModelVersion>> versions;  // being loaded
   size_t pending = 0;
   Status failure;
@@ -128,8 +128,8 @@ void ModelRegistry::Read(const std::string& name, std::shared_ptr<Operation> ope
       }
       if (operation->failure.ok()) operation->failure = CheckModelFile(config);
       operation->forms.push_back(operation->failure.ok() && context_.profile != nullptr
-                                     ? context_.profile->StartForm(config)
-                                     : std::nullopt);
+                                     ? context_.profile->StartForms(config)
+                                     : std::vector<InstanceForm>());
     }
     context_.loop.Post([this, name, operation] { StartVersions(name, operation); });
   });
@@ -147,7 +147,7 @@ void ModelRegistry::StartVersions(const std::string& name, std::shared_ptr<Opera
   operation->pending = operation->configs.size();
   for (size_t i = 0; i < operation->configs.size(); ++i) {
     operation->versions.push_back(std::make_shared<ModelVersion>(context_, operation->configs[i]));
-    if (operation->forms[i]) operation->versions.back()->Adopt(*operation->forms[i]);
+    for (const InstanceForm& form : operation->forms[i]) operation->versions.back()->Adopt(form);
   }
   starting_.insert(starting_.end(), operation->versions.begin(), operation->versions.end());
   for (size_t i = 0; i < operation->configs.size(); ++i) StartVersion(name, operation, i);
@@ -158,13 +158,13 @@ void ModelRegistry::StartVersion(const std::string& name, std::shared_ptr<Operat
   ModelVersion& version = *operation->versions[i];
   version.Start([this, name, operation, i](const Status& status) {
     std::erase(starting_, operation->versions[i]);
-    if (!status.ok() && operation->forms[i] && !shutting_down_) {
+    if (!status.ok() && !operation->forms[i].empty() && !shutting_down_) {
       // What it ran on before may be what it does not load on.
       LogWarning("model '{}' does not load on {} ({}): it is tried as its settings say", name,
-                 operation->forms[i]->Name(), status.message());
-      operation->forms[i].reset();
+                 operation->forms[i].front().Name(), status.message());
+      operation->forms[i].clear();
       const ModelConfig& config = operation->configs[i];
-      files_.Post([profile = context_.profile, config] { profile->ForgetForm(config); });
+      files_.Post([profile = context_.profile, config] { profile->ForgetForms(config); });
       operation->versions[i] = std::make_shared<ModelVersion>(context_, config);
       starting_.push_back(operation->versions[i]);
       return StartVersion(name, operation, i);

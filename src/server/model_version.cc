@@ -24,14 +24,9 @@ ipc::Layout LayoutFor(const ServingContext& context) {
   return layout;
 }
 
-constexpr int kDeviceIds = 1'000'000;  // ids of instances on an accelerator, where there are both
-
-// `method` fixes the class before anything runs: a model that leaves it open is a GPU-type task where there is an accelerator.
 DeviceClass ClassOf(const ModelConfig& config, const ServingContext& context) {
-  if (config.device != DeviceClass::kAuto) return config.device;
-  if (context.accelerators == nullptr || !context.accelerators->any()) return DeviceClass::kCpu;
   const bool method = context.node != nullptr && context.node->policy_name() == "method";
-  return method ? DeviceClass::kGpu : DeviceClass::kAuto;
+  return ClassToServe(config, context.accelerators, method);
 }
 
 // A worker with its share of an accelerator, which goes back with it.
@@ -88,15 +83,17 @@ void ModelVersion::Adopt(InstanceForm form, std::function<void(Status)> done) {
     return;
   }
   auto adopted = std::make_shared<const InstanceForm>(std::move(form));
-  if (instances_.form() == nullptr) {
-    first_form_ = std::move(adopted);
+  const bool beside = on_device_ != nullptr && adopted->device == DeviceClass::kGpu;
+  InstanceSet& set = beside ? *on_device_ : instances_;
+  if (set.form() == nullptr) {
+    (beside ? first_on_device_ : first_form_) = std::move(adopted);
     if (done) done(Status::Ok());
     return;
   }
   LogInfo("model '{}': instances are of {} from now on: {}", config_.name, adopted->Name(),
           adopted->why);
-  held_by_one_ = 0;
-  instances_.Adopt(std::move(adopted), std::move(done));
+  if (&set == &Leading()) held_by_one_ = 0;
+  set.Adopt(std::move(adopted), std::move(done));
   OnChange();
 }
 
@@ -123,13 +120,6 @@ std::shared_ptr<const InstanceForm> ModelVersion::DeviceForm() const {
                  ? "gpu_shape as the model's settings say"
                  : "a quarter of the device; the settings name no gpu_shape";
   return std::make_shared<const InstanceForm>(std::move(form));
-}
-
-InstanceSet& ModelVersion::SetOf(int id) { return id >= kDeviceIds ? *on_device_ : instances_; }
-
-// The others start once an instance on the processor has shown that the model can be served.
-void ModelVersion::StartOnDevice() {
-  if (on_device_ && on_device_->form() == nullptr && !stopping_) on_device_->Start(DeviceForm());
 }
 
 Result<std::unique_ptr<InstanceWorker>> ModelVersion::StartWorker(int id, const InstanceForm& form,
@@ -211,28 +201,28 @@ Dispatcher* ModelVersion::OnLoaded(LoadedModel loaded) {
 }
 
 void ModelVersion::OnReady(int id) {
-  if (id >= kDeviceIds) on_device_->SetWanted(config_.gpu_instances);
   no_room_ = false;
   at_rest_ = false;
+  (id >= kDeviceIds ? device_fails_ : host_fails_) = false;
   dispatcher_->SetUnavailable(Status::Ok());
   if (serves_since_ == Time{}) {
     serves_since_ = context_.clock.Now();
     if (!stopping_ && context_.keeper != nullptr) {
       context_.keeper->Join(this);
     } else if (!stopping_) {
-      instances_.SetWanted(std::max(1, config_.instances));
+      planned_ = std::max(1, config_.instances);
     }
   }
-  StartOnDevice();
+  if (!stopping_) Spread();
   Ready(Status::Ok());
 }
 
 void ModelVersion::OnChange() {
   {
     const std::lock_guard lock(info_mutex_);
-    state_.form = instances_.form();
-    state_.start_up = instances_.start_up();
-    state_.wanted = instances_.wanted();
+    state_.form = Leading().form();
+    state_.start_up = Leading().start_up();
+    state_.wanted = Leading().wanted();
   }
   if (context_.keeper != nullptr) context_.keeper->Ask();
 }
@@ -240,7 +230,10 @@ void ModelVersion::OnChange() {
 // Something waits, and no instance is there that could run it.
 void ModelVersion::OnStarved() {
   if (!stopping_ && context_.keeper != nullptr) return context_.keeper->Ask();
-  if (instances_.count() == 0) instances_.SetWanted(1);
+  if (instances_.count() == 0) {
+    planned_ = std::max(1, planned_);
+    Spread();
+  }
 }
 
 int ModelVersion::LeastInstances() const {
@@ -255,36 +248,41 @@ Duration ModelVersion::KeepAlive() const {
 
 int64_t ModelVersion::HeldByOne() const {
   int64_t most = held_by_one_;
-  for (const auto& info : instances_.Infos()) {
-    if (info.form == instances_.form() && info.state == "ready")
+  const InstanceSet& set = Leading();
+  for (const auto& info : set.Infos()) {
+    if (info.form == set.form() && info.state == "ready")
       most = std::max(most, HeldMemory(info.pid));
   }
-  const auto& shape = instances_.form()->shape;
+  const auto& shape = set.form()->shape;
   return most > 0 || !shape ? most : shape->memory_bytes;
 }
 
 policy::InstancesView ModelVersion::Look(Time /*now*/) {
-  const Dispatcher::Demand demand = dispatcher_->DemandNow(instances_.start_up(), kRecent);
+  const InstanceSet& set = Leading();
+  const Dispatcher::Demand demand = dispatcher_->DemandNow(set.start_up(), kRecent);
   held_by_one_ = HeldByOne();
   policy::InstancesView view;
   view.rate_rps = demand.load.rate_rps;
   view.peak_rps = demand.load.peak_rps;
   view.batch_rows = demand.load.batch_rows;
   view.batch_time = demand.load.batch_time;
-  view.start_up = instances_.start_up();
+  view.start_up = set.start_up();
   constexpr double kNextToNone = 0.01;
-  view.cores = std::max<double>(kNextToNone, instances_.form()->busy_threads());  // as the gate
+  view.cores = std::max<double>(kNextToNone, set.form()->busy_threads());  // as the gate
   view.memory_bytes = held_by_one_;
-  view.up = instances_.up();
-  view.starting = instances_.starting();
-  view.successors = std::max(0, instances_.count() - instances_.wanted());
-  view.ending = instances_.ending();
+  view.up = set.up();
+  view.starting = set.starting();
+  view.successors = std::max(0, set.count() - set.wanted());
+  view.ending = set.ending();
   view.last_request = demand.load.last_arrival;
   view.since = serves_since_;
   view.waits = demand.has_work;
   // Nobody plans how a device is shared out: there are as many on it as the settings say.
-  if (config_.instances > 0 || device_class_ == DeviceClass::kGpu)
+  if (&set == on_device_.get()) {
+    view.fixed = config_.gpu_instances;
+  } else if (config_.instances > 0 || device_class_ == DeviceClass::kGpu) {
     view.fixed = std::max(1, config_.instances);
+  }
   view.min_instances = LeastInstances();
   view.min_pinned = config_.min_instances.has_value();
   view.keep_alive = KeepAlive();
@@ -293,13 +291,12 @@ policy::InstancesView ModelVersion::Look(Time /*now*/) {
 
 void ModelVersion::Follow(const policy::InstancesPlan& plan) {
   if (stopping_) return;
-  if (const int before = instances_.wanted(); before != plan.wanted) {
+  if (const int before = planned_; before != plan.wanted) {
     LogInfo("model '{}': {} instances instead of {}: {}", config_.name, plan.wanted, before,
             plan.why);
   }
-  instances_.SetWanted(plan.wanted);
-  if (on_device_ && on_device_->form() != nullptr)
-    on_device_->SetWanted(plan.wanted == 0 ? 0 : config_.gpu_instances);
+  planned_ = plan.wanted;
+  Spread();
   if (plan.no_room && up() == 0) {
     // Nobody is made to wait for what may never come.
     no_room_ = true;
@@ -313,8 +310,8 @@ void ModelVersion::Follow(const policy::InstancesPlan& plan) {
   const std::lock_guard lock(info_mutex_);
   state_.wanted = plan.wanted;
   state_.why = plan.why;
-  state_.form = instances_.form();
-  state_.start_up = instances_.start_up();
+  state_.form = Leading().form();
+  state_.start_up = Leading().start_up();
   state_.memory_bytes = held_by_one_;
 }
 
@@ -327,13 +324,8 @@ void ModelVersion::Ready(const Status& status) {
 
 void ModelVersion::OnTrouble(const InstanceTrouble& trouble) {
   using Kind = InstanceTrouble::Kind;
-  if (trouble.id >= kDeviceIds) {
-    // Calls wait for instances on the processor.
-    if (trouble.kind == Kind::kNotStarted)
-      LogWarning("model '{}': no instance on an accelerator: {}", config_.name,
-                 trouble.why.message());
-    return;
-  }
+  const bool other_comes = NoteTrouble(trouble);
+  if (trouble.id >= kDeviceIds) return;  // calls wait for instances on the processor
   if (on_ready_) {
     if (trouble.kind != Kind::kEnded) return Ready(trouble.why);
     if (trouble.useless_ends >= RestartPolicy::kLoadAttempts) {
@@ -346,7 +338,8 @@ void ModelVersion::OnTrouble(const InstanceTrouble& trouble) {
   }
   if (up() > 0 || trouble.pause < RestartPolicy::kTooLong) return;
   // Another may come up: it loads, or is started in this turn.
-  const bool comes = instances_.loading() > 0 || (on_device_ && on_device_->loading() > 0);
+  const bool comes =
+      other_comes || instances_.loading() > 0 || (on_device_ && on_device_->loading() > 0);
   if (comes || instances_.count() < instances_.wanted()) return;
   at_rest_ = false;
   dispatcher_->SetUnavailable(
@@ -369,7 +362,8 @@ void ModelVersion::Stop(std::function<void()> on_stopped) {
   };
   if (context_.keeper != nullptr) context_.keeper->Leave(this);
   if (dispatcher_ == nullptr) return finish();
-  if (instances_.count() == 0 && dispatcher_->DemandNow({}, {}).has_work) instances_.SetWanted(1);
+  const bool none = instances_.count() == 0 && (!on_device_ || on_device_->count() == 0);
+  if (none && dispatcher_->DemandNow({}, {}).has_work) instances_.SetWanted(1);
   // A worker that is being restarted is waited for: accepted requests are not lost.
   dispatcher_->Drain(std::move(finish));
 }

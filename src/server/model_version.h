@@ -68,10 +68,13 @@ class ModelVersion final : public ServedModel,
   void Start(std::function<void(Status)> on_ready);
   // Answers what was accepted, then ends the workers. `on_stopped` is called once, on the loop. Call once.
   void Stop(std::function<void()> on_stopped);
-  // Its instances are to be of `form` from now on: those are started and warmed, then those of the former form end one after the
+  // Its instances of the form's class are to be of `form` from now on: those are started and warmed, then those of the former form end one after the
   // other; no request is dropped. At rest, or before Start(), the next start uses it. `done` (may be empty) is called once, on the loop: ok (at rest: once that start has shown it), or why
   // the former form stays (no such instance could be had, or the model was stopped). On the loop.
   void Adopt(InstanceForm form, std::function<void(Status)> done = {});
+  // Of a model of both classes: of which it holds instances, at least one; before, of both. Those of a class that is not held any more go
+  // once one of the other serves. Where the held class's instances cannot be had, the other's stand in until they can. On the loop.
+  void Hold(bool cpu, bool gpu);
   // Hastens Stop(): what still waits is answered kUnavailable.
   void Abandon();
 
@@ -93,8 +96,8 @@ class ModelVersion final : public ServedModel,
   bool at_rest() const { return at_rest_.load(std::memory_order_relaxed); }
 
   std::vector<InstanceSet::Info> Instances() const;
-  // Where its batches may run: what the manifest says, but kCpu for `auto` without an accelerator, and under `method` one class.
-  DeviceClass device_class() const { return device_class_; }
+  // See ClassToServe().
+  DeviceClass device_class() const override { return device_class_; }
   std::string device_label() const;  // of its accelerator; "GPU" while that is not known
   struct InstancesState {
     int wanted = 0, up = 0;
@@ -113,15 +116,19 @@ class ModelVersion final : public ServedModel,
   // ProfiledModel (model_version_profile.cc); REQUIRES the same.
   ServingState Serving(Time now) const override;
   double RowsPerSecond(Time now) const override;
-  std::vector<LiveSize> LiveTimes() const override;
+  DeviceSize HeldShare() const override;
+  std::vector<LiveSize> LiveTimes(DeviceClass device) const override;
   bool SharesCores() const override { return dispatcher_->SharesCores(); }
   std::optional<int64_t> OutOfMemoryAt() const override;
   void AdoptForm(InstanceForm form, std::function<void(Status)> done) override;
+  void HoldClasses(bool cpu, bool gpu) override;
   void SetBestBatch(int rows, Duration batch_time) override {
     dispatcher_->SetBestBatch(rows, batch_time);
   }
 
  private:
+  static constexpr int kDeviceIds = 1'000'000;  // first id of instances in on_device_
+
   // InstanceSet::Owner
   Result<std::unique_ptr<InstanceWorker>> StartWorker(int id, const InstanceForm& form,
                                                       WorkerEvents events) override;
@@ -135,8 +142,14 @@ class ModelVersion final : public ServedModel,
 
   std::shared_ptr<const InstanceForm> FirstForm() const;
   std::shared_ptr<const InstanceForm> DeviceForm() const;
+  // Instances by class (model_version_classes.cc).
   InstanceSet& SetOf(int id);
-  void StartOnDevice();
+  const InstanceSet& Leading() const;
+  int WantedOnHost() const;
+  int WantedOnDevice() const;
+  void Spread();
+  bool NoteTrouble(const InstanceTrouble& trouble);
+
   int up() const { return instances_.up() + (on_device_ ? on_device_->up() : 0); }
   void Ready(const Status& status);
   void OnStarved();
@@ -153,8 +166,13 @@ class ModelVersion final : public ServedModel,
   std::shared_ptr<SampleStream> samples_;
   const DeviceClass device_class_;
   InstanceSet instances_;  // goes before the dispatcher; with kGpu on an accelerator
-  const std::unique_ptr<InstanceSet> on_device_;    // kAuto: those on an accelerator; else null
-  std::shared_ptr<const InstanceForm> first_form_;  // adopted before Start()
+  const std::unique_ptr<InstanceSet> on_device_;  // kAuto: those on an accelerator; else null
+  // Adopted before the first instance; of those on_device_.
+  std::shared_ptr<const InstanceForm> first_form_, first_on_device_;
+  int planned_ = 1;                           // instances, as the keeper says
+  bool holds_cpu_ = true, holds_gpu_ = true;  // kAuto: by Hold()
+  bool host_fails_ = false,
+       device_fails_ = false;  // the class that is held can't be had: the other stands in
   Time serves_since_{};
   int64_t held_by_one_ = 0;  // bytes, the most seen of an instance of the current form
   bool no_room_ = false;     // calls are refused since there is no memory for an instance

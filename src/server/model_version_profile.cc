@@ -24,12 +24,20 @@ double ModelVersion::RowsPerSecond(Time /*now*/) const {
   return dispatcher_->RowsPerSecond(kForecastSpan);
 }
 
-std::vector<LiveSize> ModelVersion::LiveTimes() const {
+std::vector<LiveSize> ModelVersion::LiveTimes(DeviceClass device) const {
   std::vector<LiveSize> live;
-  const BatchTimes times = dispatcher_->Times();
+  const BatchTimes times = dispatcher_->Times(device);
   for (const auto& [rows, entry] : times.entries())
     live.push_back({rows, Duration(static_cast<int64_t>(entry.mean_ns)), entry.count});
   return live;
+}
+
+DeviceSize ModelVersion::HeldShare() const {
+  for (const InstanceSet::Info& instance : Instances()) {
+    const auto& share = instance.device.share;
+    if (share && instance.state == "ready") return {share->cores, share->memory_bytes};
+  }
+  return {};
 }
 
 std::optional<int64_t> ModelVersion::OutOfMemoryAt() const {
@@ -44,6 +52,12 @@ void ModelVersion::AdoptForm(InstanceForm form, std::function<void(Status)> done
   context_.loop.Post([weak = weak_from_this(), form = std::move(form), done = std::move(done)] {
     if (const auto self = weak.lock()) return self->Adopt(form, done);
     done(Unavailable("the model is gone"));
+  });
+}
+
+void ModelVersion::HoldClasses(bool cpu, bool gpu) {
+  context_.loop.Post([weak = weak_from_this(), cpu, gpu] {
+    if (const auto self = weak.lock()) self->Hold(cpu, gpu);
   });
 }
 

@@ -312,5 +312,99 @@ TEST_F(ModelVersionTest, AnAcceleratorThatOthersHaveKeepsNobodyFromTheProcessor)
   }
 }
 
+class ModelVersionClassesTest : public ModelVersionTest {
+ protected:
+  void ServeBoth(const std::string& device) {
+    accelerators = std::make_unique<Accelerators>(ParseEmulatedGpu(device).value(), "");
+    accelerators->Find();
+    context->accelerators = accelerators.get();
+    config.device = DeviceClass::kAuto;
+    ServeFake(kEcho);
+  }
+  void Hold(bool cpu, bool gpu) { version->HoldClasses(cpu, gpu); }
+  // Of those that stay, by class.
+  std::string Slots() const {
+    int cpu = 0, gpu = 0;
+    for (const auto& info : version->Instances()) {
+      if (info.state == "ending") continue;
+      ++(info.form->device == DeviceClass::kGpu ? gpu : cpu);
+    }
+    return fmt::format("{}+{}", cpu, gpu);
+  }
+  bool AwaitSlots(const std::string& slots) {
+    return Await([&] { return Slots() == slots; });
+  }
+  std::future<Status> AdoptShare(const DeviceSize& share) {
+    auto told = std::make_shared<std::promise<Status>>();
+    InstanceForm form;
+    form.device = DeviceClass::kGpu;
+    form.device_share = share;
+    form.why = "the test says so";
+    version->AdoptForm(form, [told](const Status& status) { told->set_value(status); });
+    return told->get_future();
+  }
+  DeviceSize Taken() const { return accelerators->Uses().front().taken; }
+};
+
+constexpr const char* kDevice = "16c/4GiB,a=500us,c=50us,m0=1MiB,serial=0";
+constexpr int64_t kGiB = int64_t{1} << 30;
+
+TEST_F(ModelVersionClassesTest, TheClassesChangeUnderLoadAndEveryCallIsAnsweredOnce) {
+  ServeBoth(kDevice);
+  ASSERT_TRUE(AwaitSlots("1+1"));
+  auto load = Start(4, 4, [](const Call& call) { return call.got == call.values; });
+  for (int round = 0; round < 2; ++round) {
+    Hold(false, true);
+    ASSERT_TRUE(AwaitSlots("0+1")) << Slots();
+    Hold(true, false);
+    ASSERT_TRUE(AwaitSlots("1+0")) << Slots();
+    Hold(true, true);
+    ASSERT_TRUE(AwaitSlots("1+1")) << Slots();
+    const int before = load->sent;
+    ASSERT_TRUE(Await([&] { return load->sent > before + 50; }));
+  }
+  load->stop = true;
+  load->threads.clear();
+  EXPECT_EQ(load->wrong, 0);
+  EXPECT_EQ(version->InstancesNow().restarts, 0u);
+}
+
+TEST_F(ModelVersionClassesTest, AnotherShareIsAdoptedUnderLoadWhereThereIsRoomForBoth) {
+  ServeBoth(kDevice);
+  ASSERT_TRUE(Await([&] { return Taken() == DeviceSize{4, kGiB}; }));
+  Hold(false, true);
+  ASSERT_TRUE(AwaitSlots("0+1"));
+  auto load = Start(4, 4, [](const Call& call) { return call.got == call.values; });
+  auto told = AdoptShare({8, 2 * kGiB});
+  ASSERT_EQ(told.wait_for(60s), std::future_status::ready);
+  EXPECT_TRUE(told.get().ok());
+  ASSERT_TRUE(Await([&] { return Taken() == DeviceSize{8, 2 * kGiB}; })) << "the old one is kept";
+  told = AdoptShare({12, kGiB});  // 8 are free
+  ASSERT_EQ(told.wait_for(60s), std::future_status::ready);
+  EXPECT_EQ(told.get().code(), Code::kUnavailable);
+  EXPECT_EQ(Taken(), (DeviceSize{8, 2 * kGiB}));
+  const int before = load->sent;
+  ASSERT_TRUE(Await([&] { return load->sent > before + 50; }));
+  load->stop = true;
+  load->threads.clear();
+  EXPECT_EQ(load->wrong, 0);
+}
+
+TEST_F(ModelVersionClassesTest, TheProcessorStandsInWhileTheDeviceCannotBeHad) {
+  keep_alive = 50ms;
+  ServeBoth("4c/1GiB,a=500us,c=50us,m0=1MiB,serial=0");
+  Hold(false, true);
+  ASSERT_TRUE(Await([&] { return version->at_rest() && version->Instances().empty(); }));
+  {
+    const auto taken = accelerators->Take({4, kGiB});
+    ASSERT_TRUE(taken.ok());
+    Call call({1, 2, 3, 4});
+    version->Infer(&call);
+    call.Wait();
+    EXPECT_EQ(call.got, call.values) << call.status.ToString();
+    EXPECT_EQ(version->Stats().by_device[0].batches, 1u);
+  }
+}
+
 }  // namespace
 }  // namespace evenkeel

@@ -61,6 +61,22 @@ void AddDecision(const FormDecision& decision, bool details, Json* json) {
                           {"why", decision.precision.why}};
 }
 
+void AddChosen(const SelfProfile::View::Chosen& chosen, bool details, Json* json) {
+  if (chosen.decision) AddDecision(*chosen.decision, details, json);
+  if (chosen.adopted) {
+    (*json)["adopted"] = CellJson(*chosen.adopted);
+    (*json)["adopted"]["why"] = chosen.adopted_why;
+  }
+  if (!chosen.adoption_failure.empty()) (*json)["adoption_failure"] = chosen.adoption_failure;
+}
+
+Json ClassesJson(const HeldClasses& held) {
+  Json classes = Json::array();
+  if (held.cpu) classes.push_back("cpu");
+  if (held.gpu) classes.push_back("gpu");
+  return {{"holds", std::move(classes)}, {"why", held.why}};
+}
+
 }  // namespace
 
 Json DescribeProfile(const SelfProfile::View& view, bool details) {
@@ -73,14 +89,16 @@ Json DescribeProfile(const SelfProfile::View& view, bool details) {
   if (!view.paused.empty()) json["paused"] = view.paused;
   if (!view.inputs.empty()) json["inputs"] = view.inputs;
   if (!view.advice.empty()) json["advice"] = view.advice;
-  if (view.decision) AddDecision(*view.decision, details, &json);
-  if (view.adopted) {
-    json["adopted"] = CellJson(*view.adopted);
-    json["adopted"]["why"] = view.adopted_why;
+  if (!view.left_out.empty()) json["left_out"] = view.left_out;
+  AddChosen(view.chosen, details, &json);
+  if (view.on_device) {
+    Json device = Json::object();
+    AddChosen(*view.on_device, details, &device);
+    json["on_device"] = std::move(device);
   }
-  if (!view.adoption_failure.empty()) json["adoption_failure"] = view.adoption_failure;
-  json["drift"] = {{"ratio", std::round(view.drift_ratio * 1e3) / 1e3},
-                   {"away_s", std::round(Seconds(view.away_for))},
+  if (view.held) json["class"] = ClassesJson(*view.held);
+  json["drift"] = {{"ratio", std::round(view.chosen.drift_ratio * 1e3) / 1e3},
+                   {"away_s", std::round(Seconds(view.chosen.away_for))},
                    {"times_measured", view.times_measured}};
   if (!details) return json;
   Json& table = json["table"] = Json::array();

@@ -9,8 +9,9 @@
 
 namespace evenkeel {
 
-// state, why, paused, cells, inputs, kept, chosen, rule, asked, met, why, adopted, precision, drift, advice; with `details` also the table's
-// rows and what each rule dropped.
+// state, why, paused, cells, left_out, inputs, kept, choice, adopted, precision, drift, advice; of a model that may run on both classes also
+// `class` (which it holds instances of, why) and `on_device` (choice and adopted there); with `details` also the table's rows and what each
+// rule dropped.
 nlohmann::json DescribeProfile(const SelfProfile::View& view, bool details);
 
 }  // namespace evenkeel

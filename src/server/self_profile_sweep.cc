@@ -24,6 +24,9 @@ using namespace std::chrono_literals;
 
 constexpr Duration kLookForWork = 1s;
 constexpr Duration kLookForHand = 200ms;
+constexpr Duration kLookForRoom = 10s;  // on the device, for what was left out
+constexpr int64_t kBesideDevice = int64_t{1}
+                                  << 30;  // of the host, as the ladder of GPU shapes has it
 
 // `evenkeel profile` holds this file's lock while it measures. What it asks for goes first.
 bool ProfileByHandRuns(const std::string& state) {
@@ -32,6 +35,18 @@ bool ProfileByHandRuns(const std::string& state) {
 }
 
 }  // namespace
+
+// One sweep of one model.
+struct SelfProfile::Job {
+  ModelConfig config;
+  Signature signature;
+  DeviceClass device = DeviceClass::kCpu;  // what it may run on
+  HostSize host;
+  int most = 1;  // rows that fit into a worker's buffer
+  std::vector<CellShape> left_out;
+  std::unique_ptr<DeviceLoan> loan;  // outlives the worker that runs on it
+  std::unique_ptr<ContainerCells> cells;
+};
 
 class SelfProfile::Gate final : public StintGate {
  public:
@@ -46,13 +61,15 @@ class SelfProfile::Gate final : public StintGate {
         verdict = {false, now + kLookForHand, "`evenkeel profile` is running"};
       std::unique_lock lock(profile_.mutex_);
       if (profile_.stopping_ || entry_.gone) return Cancelled("the model is not served any more");
+      if (profile_.recalled_) return Cancelled("an instance needs the share of the device");
       profile_.paused_ = verdict.why;
       if (verdict.run) {
         profile_.pace_.Began(now);
         return Status::Ok();
       }
-      profile_.changed_.wait_for(lock, verdict.look_again - now,
-                                 [this] { return profile_.stopping_ || entry_.gone; });
+      profile_.changed_.wait_for(lock, verdict.look_again - now, [this] {
+        return profile_.stopping_ || entry_.gone || profile_.recalled_;
+      });
     }
   }
 
@@ -130,7 +147,8 @@ SelfProfile::EntryPtr SelfProfile::NextToSweep() {
   const std::lock_guard lock(mutex_);
   if (stopping_) return nullptr;
   for (const auto& [model, entry] : entries_) {
-    const bool waits = entry->phase == Phase::kWaiting || entry->phase == Phase::kFailed;
+    const bool waits = entry->phase == Phase::kWaiting || entry->phase == Phase::kFailed ||
+                       (entry->phase == Phase::kComplete && HasRoomFor(*entry));
     if (!waits || now < entry->try_at) continue;
     sweeping_ = entry;
     uint64_t ignored = 0;
@@ -141,17 +159,17 @@ SelfProfile::EntryPtr SelfProfile::NextToSweep() {
 }
 
 void SelfProfile::Sweep(Entry& entry) {
-  ModelConfig config;
-  Signature signature;
+  Job job;
   std::string engine;
   if (const auto model = entry.model.lock()) {
-    config = model->config();
-    signature = model->signature();
+    job.config = model->config();
+    job.signature = model->signature();
+    job.device = model->device_class();
     engine = model->EngineInfo();
   } else {
     return;
   }
-  const Status status = SweepCells(entry, config, signature, engine);
+  const Status status = SweepCells(entry, job, engine);
   if (status.ok()) return;
   const std::lock_guard lock(mutex_);
   if (status.code() == Code::kCancelled || entry.gone) {
@@ -202,32 +220,44 @@ void SelfProfile::Publish(Entry& entry, const SweepPlan& plan) {
   if (!entry.complete) entry.rows = std::move(table);
 }
 
-Status SelfProfile::SweepCells(Entry& entry, const ModelConfig& config, const Signature& signature,
-                               const std::string& engine) {
-  auto key = TableKeyOf(config, host_, options_.rung, engine);
+Status SelfProfile::SweepCells(Entry& entry, Job& job, const std::string& engine) {
+  job.host = host_;
+  Gate gate(*this, entry);
+  CellRunnerOptions options = CellsOf(job.config, options_.libexec, options_.cache);
+  std::string device = "CPU";
+  if (job.device != DeviceClass::kCpu) {
+    const auto first = options_.accelerators->first();
+    if (!first) return Unsupported("{}", options_.accelerators->Say());
+    job.host.gpu_cores = first->size.cores;
+    job.host.gpu_memory_bytes = first->size.memory_bytes;
+    options.emulated = options_.accelerators->emulated();
+    options.gpu_device = first->engine_device;
+    device = TableDevice(options.emulated, first->engine_device);
+  }
+  auto key = TableKeyOf(job.config, host_, options_.rung, engine, device);
   if (!key.ok()) return key.status();
-  const auto stamp = ModelStamp(config);
+  const auto stamp = ModelStamp(job.config);
   if (!stamp.ok()) return stamp.status();
   std::string inputs;
-  auto pool = RowsFor(config, signature, &inputs);
+  auto pool = RowsFor(job.config, job.signature, &inputs);
   if (!pool.ok()) return pool.status();
 
-  Gate gate(*this, entry);
-  CellRunnerOptions options = CellsOf(config, options_.libexec, options_.cache);
   options.cpus = options_.worker_cpus;
   options.cancel_fd = cancel_.get();
   options.gate = &gate;
   options.background = true;
-  ContainerCells cells(std::move(options), *runtime_);
-  cells.Assume(signature);
-  cells.SetRows(std::move(*pool));
+  job.cells = std::make_unique<ContainerCells>(std::move(options), *runtime_);
+  job.cells->Assume(job.signature);
+  job.cells->SetRows(std::move(*pool));
+  job.most = job.cells->LargestBatch();
 
-  auto plan = PlanFor(config, signature, cells.LargestBatch());
+  auto plan = PlanFor(job);
   if (!plan.ok()) return plan.status();
   bool fresh = false;
   {
     const std::lock_guard lock(mutex_);
     entry.key = *key;
+    entry.host = job.host;
     entry.stamp = *stamp;
     entry.inputs = inputs;
     fresh = std::exchange(entry.fresh, false);
@@ -237,21 +267,81 @@ Status SelfProfile::SweepCells(Entry& entry, const ModelConfig& config, const Si
     if (const Status removed = store_->Remove(*key); !removed.ok())
       LogWarning("{}", removed.message());
   }
-  return RunCells(entry, *plan, cells);
+  const Status status = RunCells(entry, job, *plan);
+  job.cells.reset();  // before the gate
+  return status;
 }
 
-Result<SweepPlan> SelfProfile::PlanFor(const ModelConfig& config, const Signature& signature,
-                                       int most) const {
+Result<SweepPlan> SelfProfile::PlanFor(const Job& job) const {
   SweepPlan::Grid grid;
-  auto shapes = ShapesToSweep(options_.shapes, options_.rung, host_);
+  auto shapes = ShapesOfClasses(options_.shapes, options_.rung, job.host, job.device);
   if (!shapes.ok()) return shapes.status();
   grid.shapes = std::move(*shapes);
-  grid.batches = BatchesFor(signature, most);
-  grid.precisions = PrecisionsToSweep(config, ThisMachine(host_));
+  if (const DeviceSize& given = job.config.gpu_shape; given.cores > 0) {
+    // The manifest has chosen.
+    CellShape one{1000, kBesideDevice, given.cores, given.memory_bytes};
+    if (std::erase_if(grid.shapes, [](const CellShape& shape) { return shape.gpu(); }) > 0)
+      grid.shapes.push_back(one);
+  }
+  std::erase_if(grid.shapes, [&job](const CellShape& shape) {
+    return std::ranges::find(job.left_out, shape) != job.left_out.end();
+  });
+  if (grid.shapes.empty())
+    return Unavailable("the accelerator has no room for any of its shapes: {}",
+                       options_.accelerators->Say());
+  grid.batches = BatchesFor(job.signature, job.most);
+  grid.precisions = PrecisionsToSweep(job.config, ThisMachine(host_));
   return SweepPlan(std::move(grid));
 }
 
-Status SelfProfile::RunCells(Entry& entry, SweepPlan& plan, CellRunner& cells) {
+// A share of the device for cells of the shape, if they need one. Error kUnavailable: there is no room for it.
+Status SelfProfile::HoldShare(const Entry& entry, Job& job, const CellShape& shape) {
+  const DeviceSize size = DeviceShareOf(shape);
+  if (job.loan ? job.loan->size() == size : !shape.gpu()) return Status::Ok();
+  job.cells->LetGo();
+  job.loan.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    recalled_ = false;
+  }
+  if (!shape.gpu()) return Status::Ok();
+  auto loan = options_.accelerators->Lend(size, [this] {
+    {
+      const std::lock_guard lock(mutex_);
+      recalled_ = true;
+      const uint64_t one = 1;
+      if (::write(cancel_.get(), &one, sizeof one) < 0) LogDebug("the sweep was cancelled before");
+    }
+    changed_.notify_all();
+  });
+  if (loan.ok()) {
+    job.loan = std::move(*loan);
+    return Status::Ok();
+  }
+  LogDebug("model '{}': {} is measured later: {}", entry.label, ShapeText(shape),
+           loan.status().message());
+  return loan.status();
+}
+
+// Its cells ended because an instance needs their share of the device, and for no other reason.
+bool SelfProfile::WasRecalled(const Entry& entry) {
+  const std::lock_guard lock(mutex_);
+  if (!std::exchange(recalled_, false)) return false;
+  uint64_t ignored = 0;
+  if (::read(cancel_.get(), &ignored, sizeof ignored) < 0) ignored = 0;
+  return !stopping_ && !entry.gone;
+}
+
+// REQUIRES: mutex_ held.
+bool SelfProfile::HasRoomFor(const Entry& entry) const {
+  if (entry.left_out.empty()) return false;
+  const DeviceSize room = options_.accelerators->Room();
+  return std::ranges::any_of(entry.left_out, [&room](const CellShape& shape) {
+    return FitsRoom(DeviceShareOf(shape), {}, room, 1);
+  });
+}
+
+Status SelfProfile::RunCells(Entry& entry, Job& job, SweepPlan& plan) {
   const Time begin = clock_.Now();
   bool told = false;
   for (;;) {
@@ -271,10 +361,31 @@ Status SelfProfile::RunCells(Entry& entry, SweepPlan& plan, CellRunner& cells) {
             entry.label, entry.cells_expected, entry.cells, entry.cells_run, entry.inputs);
       }
     }
-    const auto row = cells.Run(*cell);
-    if (!row.ok()) return row.status();
-    plan.Record(*row);
-    Keep(entry.key, entry.inputs, *row);
+    const Status share = HoldShare(entry, job, cell->shape);
+    const auto row = share.ok() ? job.cells->Run(*cell) : share;
+    if (row.ok()) {
+      plan.Record(*row);
+      Keep(entry.key, entry.inputs, *row);
+      continue;
+    }
+    if (share.ok() && (row.status().code() != Code::kCancelled || !WasRecalled(entry)))
+      return row.status();
+    if (!cell->shape.gpu()) continue;  // a recall that came late
+    // Serving comes first: what there is no room for is left out, until there is.
+    job.cells->LetGo();
+    job.loan.reset();
+    job.left_out.push_back(cell->shape);
+    auto rest = PlanFor(job);
+    if (!rest.ok()) return rest.status();
+    plan = std::move(*rest);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (told && !job.left_out.empty())
+      LogInfo("model '{}': {} shapes are measured later: the accelerator has no room for them",
+              entry.label, job.left_out.size());
+    entry.left_out = job.left_out;
+    entry.try_at = clock_.Now() + kLookForRoom;
   }
   return Complete(entry, plan, told, Seconds(clock_.Now() - begin));
 }
@@ -312,7 +423,7 @@ Status SelfProfile::Complete(Entry& entry, const SweepPlan& plan, bool swept, do
   entry.phase = Phase::kComplete;
   entry.why.clear();
   entry.advice = advice.value_or("");
-  entry.redecide = true;
+  entry.cpu.redecide = entry.gpu.redecide = true;
   ExpectTimes(entry);
   if (swept) {
     entry.measured = clock_.Now();

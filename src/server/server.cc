@@ -234,6 +234,7 @@ Status Server::MakeProfile(const std::string& libexec) {
   profile.drift = options_.profile_drift;
   profile.by_method = options_.batching == "method";
   profile.ratio_threshold = options_.ratio_threshold;
+  profile.accelerators = accelerators_.get();
   auto made = SelfProfile::Create(std::move(profile), *sampler_, context_->clock);
   if (!made.ok()) return made.status();
   profile_ = std::move(*made);
