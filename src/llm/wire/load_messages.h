@@ -13,12 +13,11 @@
 namespace evenkeel {
 
 struct LlmLoad {
-  std::string path;  // of the GGUF file
-  int threads = 1;   // 1 to 512
-  int slots = 16;    // sequences that run side by side, 1 to 256
-  int64_t kv_bytes =
-      0;            // for the cache of all sequences; a context of one always fits, up to `context`
-  int context = 0;  // tokens of one sequence at most; 0: as the model was trained
+  std::string path;              // of the GGUF file
+  int threads = 1;               // 1 to 512
+  int slots = 16;                // sequences that run side by side, 1 to 256
+  int64_t cells = 0;             // tokens of all sequences together; 0: what the worker finds fit
+  int context = 0;               // tokens of one sequence at most; 0: as the model was trained
   Duration inter_token{};        // objective: prompts take no more of a step than fits into it
   bool vocabulary_only = false;  // for the prompt process: no weights
 };
