@@ -326,6 +326,7 @@ void LlmModel::OnToken(SequenceToken token) {
   const auto [id, index] = at->second;
   Call& call = *calls_.at(id);
   Choice& choice = call.choices[index];
+  CountToken(call, choice);
   const std::string text = Clean(token.text);
   if (choice.parts != nullptr) {
     choice.parts->Add(text);
@@ -338,6 +339,17 @@ void LlmModel::OnToken(SequenceToken token) {
   delta.text = text;
   if (token.logprob) delta.logprobs.push_back(std::move(*token.logprob));
   call.call->OnDelta(delta);
+}
+
+void LlmModel::CountToken(const Call& call, Choice& choice) {
+  const Time now = context_.clock.Now();
+  const bool first = choice.last == Time{};
+  const Time since =
+      first ? (call.call->arrived != Time{} ? call.call->arrived : call.begun) : choice.last;
+  choice.last = now;
+  const std::lock_guard lock(mutex_);
+  LlmFigures& figures = view_.figures;
+  (first ? figures.first_token : figures.inter_token).Observe(Seconds(now - since));
 }
 
 void LlmModel::OnEnd(SequenceEnd end) {
@@ -409,7 +421,6 @@ void LlmModel::OnParsed(uint64_t id, size_t index, Result<ParsedAnswer> parsed) 
 
 void LlmModel::EndChoice(Call& call, size_t index, const SequenceEnd& end) {
   Choice& choice = call.choices[index];
-  choice.ended = true;
   const bool tools = choice.parts != nullptr && choice.parts->has_tool_calls();
   FinishReason reason = FinishReason::kLength;
   if (end.reason == SequenceEnd::Reason::kStop)
@@ -422,6 +433,10 @@ void LlmModel::EndChoice(Call& call, size_t index, const SequenceEnd& end) {
     usage.prompt = end.prompt;
   }
   usage.decode = std::max(usage.decode, end.decode);
+  {
+    const std::lock_guard lock(mutex_);
+    view_.figures.cached_tokens += static_cast<uint64_t>(end.cached_tokens);
+  }
   const double took = Seconds(end.prompt + end.decode);
   answer_s_ = answer_s_ <= 0 ? took : 0.9 * answer_s_ + 0.1 * took;
   call.call->OnFinish(static_cast<int>(index), reason);
@@ -441,8 +456,7 @@ void LlmModel::Finish(Call& call, const Status& status) {
   {
     const std::lock_guard lock(mutex_);
     ids_.erase(done->call);
-    ++view_.calls;
-    view_.errors += status.ok() ? 0 : 1;
+    ++view_.figures.ends[static_cast<size_t>(status.code())];
   }
   Publish();
   SetDeadline();

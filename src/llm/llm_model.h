@@ -6,6 +6,7 @@
 // Thread-safety: LanguageModel's methods and Look() are thread-safe; the rest belongs to the loop, where all callbacks come.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -16,12 +17,21 @@
 #include <vector>
 
 #include "core/generation.h"
+#include "core/histogram.h"
 #include "llm/answer_parts.h"
 #include "llm/llm_context.h"
 #include "llm/prompt_service.h"
 #include "llm/sequence_engine.h"
 
 namespace evenkeel {
+
+// Counted since the model was loaded.
+struct LlmFigures {
+  std::array<uint64_t, kCodeCount> ends{};  // of calls, by code
+  uint64_t cached_tokens = 0;
+  Histogram first_token{kLatencyBounds};  // seconds from arrival, each choice
+  Histogram inter_token{kLatencyBounds};  // seconds
+};
 
 class LlmModel final : public LanguageModel,
                        public std::enable_shared_from_this<LlmModel>,
@@ -48,9 +58,9 @@ class LlmModel final : public LanguageModel,
     pid_t prompt_pid = 0;
     uint64_t prompt_restarts = 0;
     LlmLoaded loaded;
-    uint64_t calls = 0, errors = 0;  // ended
-    int open = 0;                    // calls
-    double answer_s = 0;             // of a sequence, lately
+    LlmFigures figures;
+    int open = 0;         // calls
+    double answer_s = 0;  // of a sequence, lately
   };
   View Look() const;       // on any thread
   bool available() const;  // the worker is up, or about to be again
@@ -58,7 +68,7 @@ class LlmModel final : public LanguageModel,
  private:
   struct Choice {
     uint64_t sequence = 0;
-    bool ended = false;
+    Time last{};                         // token
     std::unique_ptr<AnswerParts> parts;  // where answers are taken apart; else null
     std::vector<TokenLogprob> logprobs;  // not told yet, while parts are worked out
     bool parsing = false;                // an answer of the prompt process is on its way
@@ -76,6 +86,7 @@ class LlmModel final : public LanguageModel,
   void StartChoices(Call& call, PreparedPrompt prompt);
   void OnToken(SequenceToken token) override;
   void OnEnd(SequenceEnd end) override;
+  void CountToken(const Call& call, Choice& choice);
   void Parse(Call& call, size_t choice);
   void OnParsed(uint64_t id, size_t choice, Result<ParsedAnswer> parsed);
   void EndChoice(Call& call, size_t choice, const SequenceEnd& end);

@@ -10,6 +10,8 @@ nlohmann::json DescribeLanguage(const LlmModel& model) {
   const LlmModel::View view = model.Look();
   const LlmOptions& options = model.options();
   const auto& engine = view.engine;
+  uint64_t calls = 0;
+  for (const uint64_t count : view.figures.ends) calls += count;
   const auto process = [&](pid_t pid, const std::string& state, uint64_t restarts,
                            const std::string& last_end, const char* device) {
     return nlohmann::json{{"pid", pid},
@@ -33,8 +35,8 @@ nlohmann::json DescribeLanguage(const LlmModel& model) {
                          {"policy", "steps"},
                          {"objective_ms", Seconds(options.inter_token) * 1e3},
                          {"queue_rows", engine.step.waiting},
-                         {"requests", view.calls},
-                         {"errors", view.errors},
+                         {"requests", calls},
+                         {"errors", calls - view.figures.ends[static_cast<size_t>(Code::kOk)]},
                          {"at_rest", false},
                          {"batch_time_ms", nlohmann::json::object()},
                          {"inputs", nlohmann::json::array()},

@@ -23,7 +23,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 std::string ModelPath() {
-  const char* folder = std::getenv("EVENKEEL_DEMO_MODELS");
+  const char* folder = std::getenv("EVENKEEL_MODELS");
   return (folder != nullptr ? std::string(folder)
                             : std::string(EVENKEEL_SOURCE_DIR) + "/build/demo-models") +
          "/smollm2/model.gguf";
@@ -58,8 +58,7 @@ class TestCall final : public GenerationCall {
   }
   void WaitForText(int count) {
     std::unique_lock lock(mutex_);
-    EXPECT_TRUE(
-        changed_.wait_for(lock, seconds(60), [&] { return done_ || deltas >= count; }));
+    EXPECT_TRUE(changed_.wait_for(lock, seconds(60), [&] { return done_ || deltas >= count; }));
   }
 
   std::map<int, std::string> texts;
@@ -97,8 +96,11 @@ class LanguageModelTest : public testing::Test {
   Status Load(LlmOptions options = {}) {
     options.name = "smollm2";
     if (options.path.empty()) options.path = ModelPath();
-    LlmContext context{*loop_, SteadyClock::Instance(), *runtime_,
-                       std::string(EVENKEEL_BINARY_DIR) + "/libexec/evenkeel", {}};
+    LlmContext context{*loop_,
+                       SteadyClock::Instance(),
+                       *runtime_,
+                       std::string(EVENKEEL_BINARY_DIR) + "/libexec/evenkeel",
+                       {}};
     auto model = std::make_shared<LlmModel>(context, options);
     std::promise<Status> ready;
     loop_->Post([&] { model->Start([&](const Status& status) { ready.set_value(status); }); });

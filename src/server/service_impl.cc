@@ -9,6 +9,7 @@
 #include "server/describe.h"
 #include "server/describe_language.h"
 #include "server/metrics.h"
+#include "server/metrics_language.h"
 #include "server/profile_report.h"
 
 namespace evenkeel {
@@ -197,7 +198,8 @@ std::string ServiceImpl::MetricsText() const {
     }
   }
   return RenderMetrics(models, registry_.context().cores, profile_.core_seconds(),
-                       accelerators_.Uses());
+                       accelerators_.Uses()) +
+         RenderLanguageMetrics(registry_.Languages());
 }
 
 }  // namespace evenkeel
