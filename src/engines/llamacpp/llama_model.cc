@@ -51,7 +51,9 @@ Result<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlmLoad& load) {
       return InvalidArgument("llama.cpp does not load it; its reason is in the log");
     made->vocab_ = llama_model_get_vocab(made->model_);
     made->vocabulary_ = llama_vocab_n_tokens(made->vocab_);
-    const int trained = llama_model_n_ctx_train(made->model_);
+    // Without weights the engine does not look at what is said of them.
+    const int trained =
+        load.vocabulary_only ? std::max(1, load.context) : llama_model_n_ctx_train(made->model_);
     if (made->vocabulary_ <= 0) return InvalidArgument("the model has no vocabulary");
     if (trained <= 0)
       return InvalidArgument("the model says that its context is {} tokens", trained);
