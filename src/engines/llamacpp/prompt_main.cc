@@ -22,8 +22,10 @@ constexpr int kExitClosed = 0;
 constexpr int kExitUsage = 2;
 constexpr int kExitProtocol = 3;
 
-// Beyond the vocabulary: what a template or a grammar may take.
+// The vocabulary, and what a template or a grammar may take.
 constexpr rlim_t kMemory = rlim_t{1} << 30;
+// Half of what the worker has: a grammar that is too deep for that one ends here.
+constexpr rlim_t kStack = rlim_t{4} << 20;
 
 void LimitMemory() {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they map terabytes
@@ -109,6 +111,8 @@ int PromptProcess::Serve() {
 int Main(int argc, char** argv) {
   const rlimit none{0, 0};
   ::setrlimit(RLIMIT_CORE, &none);
+  const rlimit stack{kStack, kStack};
+  ::setrlimit(RLIMIT_STACK, &stack);
   auto fds = ipc::ParseWorkerFds(argc, argv);
   if (!fds.ok()) {
     std::fprintf(stderr, "%s\n", fds.status().message().c_str());

@@ -121,13 +121,7 @@ std::optional<SlotTable::Place> SlotTable::Acquire(std::span<const int32_t> toke
     }
   }
   const bool room = MakeRoom(book, best);
-  if (!room) {
-    // Only the source itself still holds cells that are needed.
-    EK_CHECK(place.copy_from >= 0 && at(best).use == Use::kKept);
-    booked_ -= at(best).booked;
-    at(best).booked = 0;
-    place = {best, -1, shared};
-  }
+  EK_CHECK(room);
   Slot& slot = at(place.slot);
   slot.use = Use::kRunning;
   slot.booked = book;
