@@ -67,7 +67,7 @@ nlohmann::json Measure(LlamaModel& model, int sequences) {
     sink.last[one.id] = clock.Now();
     loop.Start(std::move(one));
   };
-  const int rounds = std::max(4 * sequences, 8);
+  const int rounds = std::max(2 * sequences, 6);
   const Time begin = clock.Now();
   for (int i = 0; i < sequences; ++i) start();
   int started = sequences;
@@ -100,7 +100,7 @@ int Main(int argc, char** argv) {
     return 1;
   }
   nlohmann::json rows = nlohmann::json::array();
-  static_cast<void>(Measure(**model, 1));  // warms up
+  static_cast<void>(Measure(**model, 4));  // warms up
   for (const int sequences : {1, 4, 8, 16}) rows.push_back(Measure(**model, sequences));
   std::printf("%s\n", nlohmann::json{{"threads", load.threads}, {"rows", rows}}.dump(2).c_str());
   return 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <nlohmann/json.hpp>
 
@@ -41,6 +42,8 @@ int64_t BytesOfCell(const llama_model* model) {
 Result<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlmLoad& load) {
   static bool printing = false;
   llama_log_set(Log, &printing);
+  // An abort must not run a debugger first: the daemon waits to start the next worker.
+  ::setenv("GGML_NO_BACKTRACE", "1", 1);
   llama_backend_init();
   std::unique_ptr<LlamaModel> made(new LlamaModel());
   try {
@@ -131,26 +134,29 @@ LlmLoaded LlamaModel::Describe() const {
   loaded.vocabulary = vocabulary_;
   loaded.chat = llama_model_chat_template(model_, nullptr) != nullptr;
   loaded.architecture = MetaText(model_, "general.architecture");
-  std::array<char, 256> description{};
-  llama_model_desc(model_, description.data(), description.size());
-  const nlohmann::json facts = {{"engine", "llama.cpp"},
-                                {"version", llama_version()},
-                                {"device", "CPU"},
-                                {"model", description.data()},
-                                {"architecture", loaded.architecture},
-                                {"quantisation", llama_ftype_name(llama_model_ftype(model_))},
-                                {"parameters", llama_model_n_params(model_)},
-                                {"weight_bytes", llama_model_size(model_)},
-                                {"trained_context", llama_model_n_ctx_train(model_)},
-                                {"context", loaded.context},
-                                {"cells", cells_},
-                                {"cell_bytes", BytesOfCell(model_)},
-                                {"slots", slots_},
-                                {"threads", thread_count_},
-                                {"vocabulary", vocabulary_},
-                                {"layers", llama_model_n_layer(model_)},
-                                {"license", MetaText(model_, "general.license")},
-                                {"chat_template", loaded.chat}};
+  nlohmann::json facts = {{"engine", "llama.cpp"},
+                          {"version", llama_version()},
+                          {"architecture", loaded.architecture},
+                          {"vocabulary", vocabulary_},
+                          {"license", MetaText(model_, "general.license")},
+                          {"chat_template", loaded.chat}};
+  if (context_ != nullptr) {
+    // Without weights the engine aborts when it is asked for these.
+    std::array<char, 256> description{};
+    llama_model_desc(model_, description.data(), description.size());
+    facts["device"] = "CPU";
+    facts["model"] = description.data();
+    facts["quantisation"] = llama_ftype_name(llama_model_ftype(model_));
+    facts["parameters"] = llama_model_n_params(model_);
+    facts["weight_bytes"] = llama_model_size(model_);
+    facts["trained_context"] = llama_model_n_ctx_train(model_);
+    facts["context"] = loaded.context;
+    facts["cells"] = cells_;
+    facts["cell_bytes"] = BytesOfCell(model_);
+    facts["slots"] = slots_;
+    facts["threads"] = thread_count_;
+    facts["layers"] = llama_model_n_layer(model_);
+  }
   loaded.facts = facts.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return loaded;
 }

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/format.h"
+#include "engines/llamacpp/plain_tools.h"
 #include "llm/wire/messages.h"
 
 namespace evenkeel {
@@ -82,23 +83,62 @@ void TakeTriggers(const common_chat_params& chat, const llama_vocab* vocab,
   }
 }
 
-Prompt FromChat(const common_chat_templates* templates, const llama_vocab* vocab,
-                const Json& message) {
-  const common_chat_templates_inputs inputs = InputsOf(message);
+// The template knows nothing of tools: they are put into plain words, and a call is JSON.
+Prompt WithPlainTools(const common_chat_templates* templates, const llama_vocab* vocab,
+                      common_chat_templates_inputs inputs) {
+  const PlainTools tools(inputs.tools);
+  common_chat_msg words;
+  words.role = "system";
+  words.content = tools.Words();
+  if (!inputs.messages.empty() && inputs.messages.front().role == "system") {
+    inputs.messages.front().content += "\n\n" + words.content;
+  } else {
+    inputs.messages.insert(inputs.messages.begin(), words);
+  }
+  inputs.tools.clear();
+  const bool must = inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED;
+  inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_NONE;
   const common_chat_params chat = common_chat_templates_apply(templates, inputs);
   Prompt prompt;
   prompt.tokens = common_tokenize(vocab, chat.prompt, true, true);
   prompt.stop = chat.additional_stops;
+  if (must) {
+    prompt.grammar.kind = AnswerGrammar::Kind::kUser;
+    prompt.grammar.gbnf = json_schema_to_grammar(common_json::parse(tools.Schema()));
+  }
+  prompt.parser = tools.Parser();
+  return prompt;
+}
+
+Prompt FromChat(const common_chat_templates* templates, const llama_vocab* vocab,
+                const Json& message) {
+  const common_chat_templates_inputs inputs = InputsOf(message);
+  const bool tools = !inputs.tools.empty() && inputs.tool_choice != COMMON_CHAT_TOOL_CHOICE_NONE;
+  const auto abilities = common_chat_templates_get_caps(templates);
+  const auto can = [&](const char* what) {
+    const auto at = abilities.find(what);
+    return at != abilities.end() && at->second;
+  };
+  if (tools && !can("supports_tools")) return WithPlainTools(templates, vocab, inputs);
+  const common_chat_params chat = common_chat_templates_apply(templates, inputs);
+  Prompt prompt;
+  prompt.tokens = common_tokenize(vocab, chat.prompt, true, true);
+  prompt.stop = chat.additional_stops;
+  const bool parts = !chat.parser.empty() && (tools || chat.supports_thinking);
+  if (!inputs.json_schema.empty() && !parts) {
+    // The template's own grammar would allow a fence around the JSON, and want it taken off.
+    prompt.grammar.kind = AnswerGrammar::Kind::kUser;
+    prompt.grammar.gbnf = json_schema_to_grammar(common_json::parse(inputs.json_schema));
+    return prompt;
+  }
   if (!chat.grammar.empty()) {
-    prompt.grammar.kind =
-        inputs.tools.empty() ? AnswerGrammar::Kind::kFormat : AnswerGrammar::Kind::kTools;
+    prompt.grammar.kind = tools ? AnswerGrammar::Kind::kTools : AnswerGrammar::Kind::kFormat;
     prompt.grammar.gbnf = chat.grammar;
     prompt.grammar.lazy = chat.grammar_lazy;
   }
   prompt.grammar.begun = chat.generation_prompt;
   TakeTriggers(chat, vocab, &prompt.grammar);
-  const bool tools = !inputs.tools.empty() && inputs.tool_choice != COMMON_CHAT_TOOL_CHOICE_NONE;
-  if (!chat.parser.empty() && (tools || chat.supports_thinking)) {
+  if (parts) {
     const Json parser = {{"format", static_cast<int>(chat.format)},
                          {"begun", chat.generation_prompt},
                          {"peg", chat.parser}};
@@ -195,6 +235,10 @@ Result<std::string> PromptMaker::Parse(const std::string& text) const {
   try {
     const Json message = Json::parse(text);
     const Json parser = Json::parse(message.at("parser").get<std::string>());
+    if (parser.contains("plain_tools")) {
+      return ParsePlainTools(parser, message.at("id"), message.at("text").get<std::string>(),
+                             message.at("partial").get<bool>());
+    }
     common_chat_parser_params params;
     params.format = static_cast<common_chat_format>(parser.at("format").get<int>());
     params.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;

@@ -14,11 +14,19 @@ std::string StopMatcher::Feed(std::string_view text) {
   if (stopped_) return {};
   if (words_.empty()) return std::string(text);
   held_ += text;
-  size_t first = std::string::npos;
-  for (const std::string& word : words_) first = std::min(first, held_.find(word));
-  if (first != std::string::npos) {
+  size_t begin = std::string::npos;
+  size_t end = std::string::npos;
+  for (const std::string& word : words_) {
+    const size_t at = held_.find(word);
+    if (at == std::string::npos) continue;
+    const size_t word_end = at + word.size();
+    if (word_end > end || (word_end == end && at >= begin)) continue;
+    begin = at;
+    end = word_end;
+  }
+  if (begin != std::string::npos) {
     stopped_ = true;
-    held_.resize(first);
+    held_.resize(begin);
     return std::exchange(held_, {});
   }
   // The earliest place from which all that is there is the beginning of a word.

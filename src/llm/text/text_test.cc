@@ -26,9 +26,13 @@ TEST(StopMatcherTest, EndsWhereTheWholeTextWouldHoweverItIsCut) {
     const auto text = *rc::gen::container<std::string>(letters);
     const auto words =
         *rc::gen::container<std::vector<std::string>>(rc::gen::container<std::string>(letters));
+    // The first place at which a word ends, looked for letter by letter.
     size_t first = std::string::npos;
-    for (const auto& word : words) {
-      if (!word.empty()) first = std::min(first, text.find(word));
+    for (size_t end = 1; end <= text.size() && first == std::string::npos; ++end) {
+      for (const auto& word : words) {
+        if (!word.empty() && text.substr(0, end).ends_with(word))
+          first = std::min(first, end - word.size());
+      }
     }
     StopMatcher matcher(words);
     std::string told;
