@@ -268,25 +268,25 @@ TEST_F(LanguageModelTest, RefusesWhatDoesNotFitWithItsSizes) {
 // The cache holds the beginnings of all three, but not their ends: one is put off, and ends with the same answer as alone.
 TEST_F(LanguageModelTest, NoneIsDroppedForLackOfCells) {
   LlmOptions options;
-  options.context = 1024;
-  options.cells = 1100;
+  options.context = 448;
+  options.cells = 450;
   options.slots = 3;
   ASSERT_TRUE(Load(options).ok());
-  auto alone = Greedy(kPrompts[2], 400);
+  auto alone = Greedy(kPrompts[2], 200);
   alone->request.ignore_eos = true;
   alone->request.top_logprobs = 2;
   model_->Generate(alone.get());
   ASSERT_TRUE(alone->Wait().ok());
   std::vector<std::unique_ptr<TestCall>> many;
   for (int i = 0; i < 3; ++i) {
-    many.push_back(Greedy(kPrompts[2], 400));
+    many.push_back(Greedy(kPrompts[2], 200));
     many.back()->request.ignore_eos = true;
     many.back()->request.top_logprobs = 2;
     model_->Generate(many.back().get());
   }
   for (auto& call : many) {
     ASSERT_TRUE(call->Wait().ok()) << call->status.ToString();
-    EXPECT_EQ(call->usage.completion_tokens, 400);
+    EXPECT_EQ(call->usage.completion_tokens, 200);
     ExpectSame(*alone, *call, kPrompts[2]);
   }
 }

@@ -13,7 +13,7 @@ namespace evenkeel {
 namespace {
 
 // Answers up to this length have all their cells from the start; longer ones grow by it.
-constexpr int kBookedAhead = 256;
+constexpr int kBookedAhead = 128;
 
 }  // namespace
 
