@@ -85,7 +85,7 @@ def test_its_worker_comes_back(serve):
 def test_a_file_that_is_none_is_refused_and_the_others_serve(serve):
     whole = (SMOLLM2 / "model.gguf").read_bytes()[: 1 << 20]
     daemon = serve(models={"cut/model.gguf": whole, "none/model.gguf": b"GGUF" + b"\x7f" * 100, "smollm2": SMOLLM2})
-    states = {m["name"]: (m["state"], m["reason"]) for m in daemon.json("POST", "/v2/repository/index")}
+    states = {m["name"]: (m["state"], m.get("reason", "")) for m in daemon.json("POST", "/v2/repository/index")}
     assert states["smollm2"][0] == "READY"
     for name in ("cut", "none"):
         assert states[name][0] == "UNAVAILABLE" and states[name][1], states
