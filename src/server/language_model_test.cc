@@ -190,7 +190,8 @@ TEST_F(LanguageModelTest, ChatsByTheModelsTemplate) {
   model_->Generate(&call);
   ASSERT_TRUE(call.Wait().ok()) << call.status.ToString();
   EXPECT_FALSE(call.texts[0].empty());
-  EXPECT_EQ(call.prompt_tokens, 37);  // as the template puts it, with the model's own system message
+  EXPECT_EQ(call.prompt_tokens,
+            37);  // as the template puts it, with the model's own system message
   // The same again: all but the last token of the prompt are there.
   TestCall again;
   again.request = call.request;
