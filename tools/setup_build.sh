@@ -21,13 +21,15 @@ export CCACHE_DIR=${CCACHE_DIR:-$cache/ccache} CCACHE_BASEDIR=$PWD CCACHE_NOHASH
 export CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-3G}
 
 openvino=$(tools/fetch_openvino.sh)
+llamacpp=
+if [ "$preset" != fuzz ]; then llamacpp=$(tools/setup_llamacpp.sh); fi # fuzz targets link no engine
 mkdir -p "$folder"
 exec 9>"$folder/.build.lock" # two builds in one folder would spoil each other
 flock 9
-wanted="$openvino $(sha256sum <CMakePresets.json)"
+wanted="$openvino $llamacpp $(sha256sum <CMakePresets.json)"
 if [ ! -f "$folder/build.ninja" ] || [ "$(cat "$folder/.configured" 2>/dev/null)" != "$wanted" ]; then
   rm -f "$folder/.configured"
-  cmake --preset "$preset" -DOpenVINO_DIR="$openvino"
+  cmake --preset "$preset" -DOpenVINO_DIR="$openvino" -DLLAMACPP_ROOT="$llamacpp"
   echo "$wanted" >"$folder/.configured"
 fi
 targets=()

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/generation.h"
 #include "core/infer.h"
 #include "core/status.h"
 #include "core/tensor.h"
@@ -77,6 +78,14 @@ class Service {
   // The ready model; version "" means the newest. Errors: kNotFound (unknown name or version), kUnavailable (known, not ready).
   virtual Result<std::shared_ptr<ServedModel>> Find(std::string_view name,
                                                     std::string_view version) = 0;
+
+  // The ready language model. Errors: kNotFound (unknown, or no language model), kUnavailable (known, not ready).
+  virtual Result<std::shared_ptr<LanguageModel>> FindLanguageModel(std::string_view name) {
+    static_cast<void>(name);
+    return Status(Code::kNotFound, "this server has no language models");
+  }
+  // Those that are ready, by name.
+  virtual std::vector<LanguageModelInfo> LanguageModels() const { return {}; }
 
   virtual bool Live() const = 0;
   // Start-up is over and every model that serves has a worker up (a broken one does not count). `why`

@@ -17,14 +17,16 @@ enum class FileFormat : uint8_t {
   kTflite,
   kTfGraph,       // frozen TensorFlow graph: .pb, .graphdef
   kTfSavedModel,  // folder with saved_model.pb
-  kPaddle,  // x.pdmodel and x.pdiparams; the newer inference.json is read by no engine of ours
-  kFake,    // scripted engine for tests
+  kPaddle,        // x.pdmodel and x.pdiparams; the newer inference.json is read by no engine of ours
+  kGguf,          // language model
+  kFake,          // scripted engine for tests
 };
 
 struct FormatInfo {
   std::string_view what;      // for messages
   std::string_view engine;    // ModelConfig::engine
   std::string_view platform;  // ModelConfig::platform
+  bool is_language = false;   // answers texts, not tensors
 };
 
 // Never fails: every FileFormat has a row.

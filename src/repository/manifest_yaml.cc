@@ -159,8 +159,8 @@ class ManifestReader {
   }
 
   Status Engine(const YamlNode& v, const std::string& key) {
-    constexpr std::array<Choice<std::string_view>, 2> kEngines = {
-        {{"openvino", "openvino"}, {"fake", "fake"}}};
+    constexpr std::array<Choice<std::string_view>, 3> kEngines = {
+        {{"openvino", "openvino"}, {"llamacpp", "llamacpp"}, {"fake", "fake"}}};
     std::string_view engine;
     EK_RETURN_IF_ERROR(reader_.ReadChoice<std::string_view>(v, key, kEngines, &engine));
     config_.engine = engine;

@@ -101,6 +101,14 @@ Status CheckFake(const std::string& path) {
   return Status::Ok();
 }
 
+Status CheckGgufMagic(const std::string& path) {
+  Result<ByteSource> source = ByteSource::OpenFile(path);
+  if (!source.ok()) return source.status();
+  if (source->size() < 24 || source->Text(0, 4, 4) != "GGUF")
+    return InvalidArgument("no GGUF model: 'GGUF' is missing at its beginning");
+  return Status::Ok();
+}
+
 Status CheckFormat(FileFormat format, const ModelConfig& config) {
   switch (format) {
     case FileFormat::kOnnx: return CheckOnnxFile(config.path, config.folder);
@@ -113,6 +121,7 @@ Status CheckFormat(FileFormat format, const ModelConfig& config) {
     case FileFormat::kPaddle:
       EK_RETURN_IF_ERROR(CheckSibling(config, ".pdiparams", true));
       return CheckMessage(config.path, 1, 15, "Paddle model");
+    case FileFormat::kGguf: return CheckGgufMagic(config.path);
     case FileFormat::kFake: return CheckFake(config.path);
   }
   return Status::Ok();

@@ -14,15 +14,6 @@ namespace {
 
 double Milliseconds(Duration d) { return Seconds(d) * 1e3; }
 
-// Resident bytes of a process, shared memory included; 0 when it is gone.
-uint64_t ResidentBytes(pid_t pid) {
-  std::ifstream statm(fmt::format("/proc/{}/statm", pid));
-  uint64_t size = 0;
-  uint64_t resident = 0;
-  if (!(statm >> size >> resident)) return 0;
-  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
 const char* ClassName(DeviceClass device) {
   if (device == DeviceClass::kAuto) return "auto";
   return device == DeviceClass::kGpu ? "gpu" : "cpu";
@@ -157,6 +148,14 @@ std::string ShapeOf(const InstanceSet::Info& instance) {
 }
 
 }  // namespace
+
+uint64_t ResidentBytes(pid_t pid) {
+  std::ifstream statm(fmt::format("/proc/{}/statm", pid));
+  uint64_t size = 0;
+  uint64_t resident = 0;
+  if (!(statm >> size >> resident)) return 0;
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
 
 nlohmann::json DescribeNode(const ServingContext& context) {
   nlohmann::json node = {{"cores", CoresOfBatches(context)}};

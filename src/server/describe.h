@@ -3,6 +3,9 @@
 // Thread-safety: thread-safe.
 #pragma once
 
+#include <sys/types.h>
+
+#include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 
 namespace evenkeel {
@@ -18,6 +21,8 @@ nlohmann::json DescribeNode(const ServingContext& context);
 nlohmann::json DescribeVersion(const ModelVersion& version);
 // How batches are formed: parameters, measured times, price, forecast beside actual, why batches closed, the last of them.
 nlohmann::json DescribeBatching(const ModelVersion& version);
+// Resident bytes of a process, shared memory included; 0 when it is gone.
+uint64_t ResidentBytes(pid_t pid);
 // Adds inputs, outputs, source of the settings, and the last batches with the reason each was closed for.
 void AddDetails(const ModelVersion& version, nlohmann::json* model);
 

@@ -22,10 +22,10 @@
 #include <vector>
 
 #include "batching/dispatcher.h"
+#include "containers/restart_policy.h"
 #include "core/clock.h"
 #include "core/event_loop.h"
 #include "server/instance_form.h"
-#include "server/restart_policy.h"
 #include "server/worker.h"
 
 namespace evenkeel {

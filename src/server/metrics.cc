@@ -1,7 +1,5 @@
 #include "server/metrics.h"
 
-#include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
 #include <sys/resource.h>
 
 #include <functional>
@@ -12,14 +10,15 @@
 #include <utility>
 
 #include "containers/node_memory.h"
+#include "server/metric_families.h"
 
 namespace evenkeel {
 namespace {
 
-using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
-using Labels = std::vector<ClientMetric::Label>;
+using Families = MetricFamilies;
+using Labels = MetricLabels;
 
 Labels LabelsOf(const ModelMetrics& model) {
   return {{"model", model.name}, {"version", model.version}};
@@ -29,41 +28,6 @@ Labels With(Labels labels, std::string name, std::string_view value) {
   labels.push_back({std::move(name), std::string(value)});
   return labels;
 }
-
-class Families {
- public:
-  MetricFamily& Add(std::string name, std::string help, MetricType type) {
-    families_.push_back({std::move(name), std::move(help), type, {}});
-    return families_.back();
-  }
-
-  static void Value(MetricFamily& family, Labels labels, double value) {
-    ClientMetric metric;
-    metric.label = std::move(labels);
-    (family.type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
-    family.metric.push_back(std::move(metric));
-  }
-
-  static void Value(MetricFamily& family, Labels labels, const Histogram& histogram) {
-    ClientMetric metric;
-    metric.label = std::move(labels);
-    metric.histogram.sample_count = histogram.total();
-    metric.histogram.sample_sum = histogram.sum();
-    uint64_t below = 0;
-    for (size_t i = 0; i < histogram.counts().size(); ++i) {
-      below += histogram.counts()[i];
-      const double bound = i < histogram.bounds().size() ? histogram.bounds()[i]
-                                                         : std::numeric_limits<double>::infinity();
-      metric.histogram.bucket.push_back({below, bound});
-    }
-    family.metric.push_back(std::move(metric));
-  }
-
-  std::string Render() const { return prometheus::TextSerializer().Serialize(families_); }
-
- private:
-  std::vector<MetricFamily> families_;
-};
 
 struct HistogramRow {
   const char* name;

@@ -12,22 +12,10 @@
 #include "repository/model_check.h"
 #include "repository/scan.h"
 #include "repository/triton_config.h"
+#include "server/registry_operation.h"
 #include "server/self_profile.h"
 
 namespace evenkeel {
-
-// One load or unload on its way.
-struct ModelRegistry::Operation {
-  bool load = true;
-  std::string config_override;
-  std::function<void(Status)> done;
-  bool listed = true;                                   // the folder has a model of that name
-  std::vector<ModelConfig> configs;                     // what the files said
-  std::vector<std::vector<InstanceForm>> forms;         // what each ran on before
-  std::vector<std::shared_ptr<ModelVersion>> versions;  // being loaded
-  size_t pending = 0;
-  Status failure;
-};
 
 ModelRegistry::ModelRegistry(ServingContext& context, std::string models_folder)
     : context_(context), folder_(std::move(models_folder)) {}
@@ -103,10 +91,10 @@ void ModelRegistry::Read(const std::string& name, std::shared_ptr<Operation> ope
   {
     const std::unique_lock lock(mutex_);
     Entry& entry = entries_.find(name)->second;
-    if (entry.serving.empty()) entry.state = "LOADING";
+    if (!Serves(entry)) entry.state = "LOADING";
     entry.reason.clear();
     // A model that is added later does not make a serving server unready.
-    entry.wanted = !started() || !entry.serving.empty();
+    entry.wanted = !started() || Serves(entry);
   }
   files_.Post([this, name, operation] {
     auto found = FindModel(folder_, name);
@@ -127,7 +115,8 @@ void ModelRegistry::Read(const std::string& name, std::shared_ptr<Operation> ope
           operation->failure = changed.status().Annotate(fmt::format("model '{}'", name));
       }
       if (operation->failure.ok()) operation->failure = CheckModelFile(config);
-      operation->forms.push_back(operation->failure.ok() && context_.profile != nullptr
+      operation->forms.push_back(operation->failure.ok() && context_.profile != nullptr &&
+                                         config.engine != kLanguageEngine
                                      ? context_.profile->StartForms(config)
                                      : std::vector<InstanceForm>());
     }
@@ -144,6 +133,7 @@ void ModelRegistry::StartVersions(const std::string& name, std::shared_ptr<Opera
     // A model that was only asked for, and is not there, leaves no trace.
     return Finish(name, *operation, operation->failure);
   }
+  if (operation->configs.front().engine == kLanguageEngine) return StartLanguage(name, operation);
   operation->pending = operation->configs.size();
   for (size_t i = 0; i < operation->configs.size(); ++i) {
     operation->versions.push_back(std::make_shared<ModelVersion>(context_, operation->configs[i]));
@@ -187,12 +177,15 @@ void ModelRegistry::StartVersion(const std::string& name, std::shared_ptr<Operat
 
 void ModelRegistry::Swap(const std::string& name, Operation& operation) {
   ServedByNumber old;
+  ServedLanguage old_language;
   {
     const std::unique_lock lock(mutex_);
     Entry& entry = entries_.find(name)->second;
     old.swap(entry.serving);
+    old_language = std::exchange(entry.language, {});
     for (auto& version : operation.versions)
       entry.serving[version->config().version] = Serve(version);
+    if (operation.language) entry.language = ServeLanguage(operation.language);
   }
   for (auto& version : operation.versions) {
     LogInfo("model '{}' version {} serves", name, version->version());
@@ -200,6 +193,7 @@ void ModelRegistry::Swap(const std::string& name, Operation& operation) {
   operation.versions.clear();
   // Their tenures end with the last call that found one of them: at the earliest here.
   for (const auto& [number, served] : old) replaced_.push_back(served.version);
+  if (old_language.model) replaced_languages_.push_back(old_language.model);
 }
 
 ModelRegistry::Served ModelRegistry::Serve(std::shared_ptr<ModelVersion> version) {
@@ -224,15 +218,17 @@ void ModelRegistry::Retire(std::shared_ptr<ModelVersion> version, std::function<
 
 void ModelRegistry::Unload(const std::string& name, std::shared_ptr<Operation> operation) {
   ServedByNumber old;
+  ServedLanguage old_language;
   {
     const std::unique_lock lock(mutex_);
     Entry& entry = entries_.find(name)->second;
+    entry.state = Serves(entry) ? "UNLOADING" : "UNAVAILABLE";
     old.swap(entry.serving);
-    entry.state = old.empty() ? "UNAVAILABLE" : "UNLOADING";
+    old_language = std::exchange(entry.language, {});
     entry.reason = "unloaded";
     entry.wanted = false;
   }
-  auto left = std::make_shared<size_t>(old.size() + 1);
+  auto left = std::make_shared<size_t>(old.size() + (old_language.model ? 1 : 0) + 1);
   const auto one_less = [this, name, operation, left] {
     if (--*left > 0) return;
     Note(name, "UNAVAILABLE", "unloaded");
@@ -240,6 +236,7 @@ void ModelRegistry::Unload(const std::string& name, std::shared_ptr<Operation> o
     Finish(name, *operation, Status::Ok());
   };
   for (const auto& [number, served] : old) Retire(served.version, one_less);
+  if (old_language.model) RetireLanguage(old_language.model, one_less);
   // Not at once: many unloads in a row of a model that is gone would nest.
   context_.loop.Post(one_less);
 }
@@ -251,8 +248,8 @@ void ModelRegistry::Finish(const std::string& name, Operation& operation, const 
     Entry& entry = entries_.find(name)->second;
     if (!status.ok()) entry.reason = status.message();
     // A broken model is shown, and does not make the others' server unready.
-    entry.wanted = !entry.serving.empty();
-    entry.state = entry.serving.empty() ? "UNAVAILABLE" : "READY";
+    entry.wanted = Serves(entry);
+    entry.state = Serves(entry) ? "READY" : "UNAVAILABLE";
   }
   if (!status.ok() && shutting_down_) {
     LogInfo("model '{}' is given up: {}", name, status.message());
@@ -266,7 +263,7 @@ void ModelRegistry::Finish(const std::string& name, Operation& operation, const 
     Entry& entry = entries_.find(name)->second;
     entry.busy = false;
     // Names that were asked for but never existed must not pile up. One that lacks a version or a file is there, and says so.
-    forget = operation.load && !operation.listed && entry.serving.empty() && entry.waiting.empty();
+    forget = operation.load && !operation.listed && !Serves(entry) && entry.waiting.empty();
     if (forget) entries_.erase(name);
   }
   if (!forget) RunNext(name);
@@ -287,12 +284,16 @@ void ModelRegistry::Shutdown(std::function<void()> done) {
   shutting_down_ = true;
   shut_down_ = std::move(done);
   std::vector<std::shared_ptr<ModelVersion>> serving = std::exchange(replaced_, {});
+  std::vector<std::shared_ptr<LlmModel>> languages = std::exchange(replaced_languages_, {});
   std::vector<ServedByNumber> let_go;  // after the mutex
+  std::vector<ServedLanguage> let_go_languages;
   {
     const std::unique_lock lock(mutex_);
     for (auto& [name, entry] : entries_) {
       for (const auto& [number, served] : entry.serving) serving.push_back(served.version);
+      if (entry.language.model) languages.push_back(entry.language.model);
       let_go.push_back(std::exchange(entry.serving, {}));
+      let_go_languages.push_back(std::exchange(entry.language, {}));
       entry.wanted = false;
       entry.state = "UNAVAILABLE";
       entry.reason = "the server is shutting down";
@@ -300,16 +301,21 @@ void ModelRegistry::Shutdown(std::function<void()> done) {
   }
   for (auto& version : serving) Retire(std::move(version), [] {});
   for (auto& version : std::vector(starting_)) Retire(std::move(version), [] {});
+  for (auto& language : languages) RetireLanguage(std::move(language), [] {});
+  for (auto& language : std::vector(starting_languages_))
+    RetireLanguage(std::move(language), [] {});
   MaybeShutDown();
 }
 
 void ModelRegistry::MaybeShutDown() {
-  if (shut_down_ && loading_ == 0 && replaced_.empty() && retiring_.empty())
-    std::exchange(shut_down_, nullptr)();
+  const bool gone = replaced_.empty() && retiring_.empty() && replaced_languages_.empty() &&
+                    retiring_languages_.empty();
+  if (shut_down_ && loading_ == 0 && gone) std::exchange(shut_down_, nullptr)();
 }
 
 void ModelRegistry::AbandonAll() {
   for (const auto& version : std::vector(retiring_)) version->Abandon();
+  for (const auto& language : std::vector(retiring_languages_)) language->Abandon();
 }
 
 Result<std::shared_ptr<ModelVersion>> ModelRegistry::Find(std::string_view name,
@@ -332,6 +338,8 @@ Result<ModelRegistry::Served> ModelRegistry::Look(std::string_view name,
   const std::shared_lock lock(mutex_);
   const auto at = entries_.find(name);
   if (at == entries_.end()) return NotFound("unknown model '{}'", name);
+  if (at->second.language.model)
+    return InvalidArgument("model '{}' is a language model: it takes texts under /v1", name);
   const auto& serving = at->second.serving;
   if (version.empty()) {
     if (!serving.empty()) return serving.rbegin()->second;
@@ -375,7 +383,12 @@ std::vector<RepositoryEntry> ModelRegistry::Index(bool ready_only) const {
       index.push_back({name, served.version->version(), available ? "READY" : "UNAVAILABLE",
                        available ? entry.reason : "no worker is up"});
     }
-    if (entry.serving.empty()) index.push_back({name, "", entry.state, entry.reason});
+    if (entry.language.model) {
+      const bool available = entry.language.model->available();
+      index.push_back({name, "1", available ? "READY" : "UNAVAILABLE",
+                       available ? entry.reason : "no worker is up"});
+    }
+    if (!Serves(entry)) index.push_back({name, "", entry.state, entry.reason});
   }
   if (ready_only) std::erase_if(index, [](const RepositoryEntry& e) { return e.state != "READY"; });
   return index;
@@ -391,9 +404,11 @@ bool ModelRegistry::Ready(std::vector<std::string>* why) const {
         why->push_back(fmt::format("model '{}': {}", name, entry.reason));
       continue;
     }
-    const bool serves = std::ranges::any_of(
-        entry.serving, [](const auto& v) { return v.second.version->available(); });
-    const bool rests = serves && std::ranges::all_of(entry.serving, [](const auto& v) {
+    const bool language = entry.language.model && entry.language.model->available();
+    const bool serves = language || std::ranges::any_of(entry.serving, [](const auto& v) {
+                          return v.second.version->available();
+                        });
+    const bool rests = serves && !language && std::ranges::all_of(entry.serving, [](const auto& v) {
                          return v.second.version->at_rest();
                        });
     if (rests && why) why->push_back(fmt::format("model '{}': idle (0 instances), ready", name));

@@ -17,8 +17,10 @@
 #include <string_view>
 #include <vector>
 
+#include "core/generation.h"
 #include "core/status.h"
 #include "frontends/service.h"
+#include "llm/llm_model.h"
 #include "server/lease.h"
 #include "server/model_version.h"
 #include "server/task_thread.h"
@@ -46,6 +48,9 @@ class ModelRegistry {
   // Serving versions of a model, or of all (name ""), by name and ascending version. Error kNotFound.
   Result<std::vector<std::shared_ptr<ModelVersion>>> Serving(std::string_view name,
                                                              std::string_view version) const;
+  // Errors: kNotFound (unknown, or no language model), kUnavailable (known, not ready). Whoever holds it can hand it calls.
+  Result<std::shared_ptr<LanguageModel>> FindLanguage(std::string_view name) const;
+  std::vector<std::shared_ptr<LlmModel>> Languages() const;  // that serve, by name
   std::vector<RepositoryEntry> Index(bool ready_only) const;
   // The models found at start were loaded or given up, and those that serve have a worker up. A broken
   // model does not make the others' server unready. `why` gets a line a model that does not serve.
@@ -63,8 +68,13 @@ class ModelRegistry {
     std::shared_ptr<const Tenure> tenure;  // ends after it was replaced: then it drains
   };
   using ServedByNumber = std::map<int64_t, Served>;
+  struct ServedLanguage {
+    std::shared_ptr<LlmModel> model;
+    std::shared_ptr<const Tenure> tenure;
+  };
   struct Entry {
     ServedByNumber serving;
+    ServedLanguage language;  // a model has versions that serve, or this, or neither
     std::string state = "UNAVAILABLE";
     std::string reason = "unloaded";
     bool wanted = false;          // should serve: counts for readiness
@@ -78,6 +88,11 @@ class ModelRegistry {
   void RunNext(const std::string& name);
   void StartLoads();
   void MaybeShutDown();
+  static bool Serves(const Entry& entry) { return !entry.serving.empty() || entry.language.model; }
+  // model_registry_language.cc
+  void StartLanguage(const std::string& name, std::shared_ptr<Operation> operation);
+  ServedLanguage ServeLanguage(std::shared_ptr<LlmModel> model);
+  void RetireLanguage(std::shared_ptr<LlmModel> model, std::function<void()> done);
   void Read(const std::string& name, std::shared_ptr<Operation> operation);
   void StartVersions(const std::string& name, std::shared_ptr<Operation> operation);
   void StartVersion(const std::string& name, std::shared_ptr<Operation> operation, size_t i);
@@ -100,6 +115,8 @@ class ModelRegistry {
   std::vector<std::shared_ptr<ModelVersion>> starting_;
   std::vector<std::shared_ptr<ModelVersion>> replaced_;  // their tenures have not ended yet
   std::vector<std::shared_ptr<ModelVersion>> retiring_;
+  std::vector<std::shared_ptr<LlmModel>> starting_languages_, replaced_languages_,
+      retiring_languages_;
   bool shutting_down_ = false;
   std::function<void()> shut_down_;
   TaskThread files_;  // last: it ends before what its tasks use

@@ -7,7 +7,9 @@
 #include "core/log.h"
 #include "repository/triton_config.h"
 #include "server/describe.h"
+#include "server/describe_language.h"
 #include "server/metrics.h"
+#include "server/metrics_language.h"
 #include "server/profile_report.h"
 
 namespace evenkeel {
@@ -55,7 +57,21 @@ Result<std::shared_ptr<ServedModel>> ServiceImpl::Find(std::string_view name,
   return registry_.FindForCall(name, version);
 }
 
+std::shared_ptr<LlmModel> ServiceImpl::Language(std::string_view name) const {
+  for (const auto& model : registry_.Languages()) {
+    if (model->options().name == name) return model;
+  }
+  return nullptr;
+}
+
+std::vector<LanguageModelInfo> ServiceImpl::LanguageModels() const {
+  std::vector<LanguageModelInfo> models;
+  for (const auto& model : registry_.Languages()) models.push_back(model->Info());
+  return models;
+}
+
 Result<bool> ServiceImpl::ModelReady(std::string_view name, std::string_view version) const {
+  if (const auto language = Language(name)) return language->available();
   const auto found = registry_.Find(name, version);
   if (found.ok()) return (*found)->available();
   if (found.status().code() == Code::kUnavailable) return false;
@@ -63,6 +79,13 @@ Result<bool> ServiceImpl::ModelReady(std::string_view name, std::string_view ver
 }
 
 Result<ModelMetadata> ServiceImpl::Metadata(std::string_view name, std::string_view version) const {
+  if (Language(name)) {
+    ModelMetadata language;
+    language.name = name;
+    language.platform = "llamacpp";
+    language.versions = {"1"};
+    return language;
+  }
   const auto found = registry_.Find(name, version);
   if (!found.ok()) return found.status();
   ModelMetadata metadata;
@@ -109,8 +132,10 @@ nlohmann::json ServiceImpl::Describe() const {
     const auto found = entry.version.empty()
                            ? Result<std::shared_ptr<ModelVersion>>(Status(Code::kNotFound, ""))
                            : registry_.Find(entry.name, entry.version);
-    nlohmann::json model =
-        found.ok() ? DescribeVersion(**found) : nlohmann::json{{"name", entry.name}};
+    const auto language = found.ok() ? nullptr : Language(entry.name);
+    nlohmann::json model = language     ? DescribeLanguage(*language)
+                           : found.ok() ? DescribeVersion(**found)
+                                        : nlohmann::json{{"name", entry.name}};
     model["version"] = entry.version;
     model["state"] = entry.state;
     model["reason"] = entry.reason;
@@ -122,6 +147,11 @@ nlohmann::json ServiceImpl::Describe() const {
 }
 
 Result<nlohmann::json> ServiceImpl::DescribeModel(std::string_view name) const {
+  if (const auto language = Language(name)) {
+    nlohmann::json model = DescribeLanguage(*language);
+    model["schema"] = "evenkeel.model/v1";
+    return model;
+  }
   const auto found = registry_.Find(name, "");
   if (!found.ok()) return found.status();
   nlohmann::json model = DescribeVersion(**found);
@@ -173,7 +203,8 @@ std::string ServiceImpl::MetricsText() const {
   if (context.node != nullptr) node.load = context.node->LoadNow();
   node.memory = memory_.Read();
   node.profile_core_s = profile_.core_seconds();
-  return RenderMetrics(models, node, accelerators_.Uses());
+  return RenderMetrics(models, node, accelerators_.Uses()) +
+         RenderLanguageMetrics(registry_.Languages());
 }
 
 }  // namespace evenkeel

@@ -23,6 +23,10 @@ class ServiceImpl final : public Service {
 
   Result<std::shared_ptr<ServedModel>> Find(std::string_view name,
                                             std::string_view version) override;
+  Result<std::shared_ptr<LanguageModel>> FindLanguageModel(std::string_view name) override {
+    return registry_.FindLanguage(name);
+  }
+  std::vector<LanguageModelInfo> LanguageModels() const override;
   bool Live() const override { return true; }
   bool Ready(std::vector<std::string>* why) const override { return registry_.Ready(why); }
   Result<bool> ModelReady(std::string_view name, std::string_view version) const override;
@@ -46,6 +50,9 @@ class ServiceImpl final : public Service {
   std::string MetricsText() const override;
 
  private:
+  // The language model of that name that serves; null: there is none.
+  std::shared_ptr<LlmModel> Language(std::string_view name) const;
+
   ModelRegistry& registry_;
   Sampler& sampler_;
   const SelfProfile& profile_;

@@ -1,4 +1,4 @@
-#include "server/restart_policy.h"
+#include "containers/restart_policy.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,164 @@
+#include "engines/llamacpp/llama_model.h"
+
+#include <llama.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <nlohmann/json.hpp>
+
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+constexpr int kBatch = 512;  // the rate of prompts falls beyond it
+constexpr int64_t kDefaultCacheBytes = int64_t{256} << 20;
+
+void Log(ggml_log_level level, const char* text, void* last) {
+  // A line may come in pieces, the rest marked "go on".
+  auto& printing = *static_cast<bool*>(last);
+  if (level != GGML_LOG_LEVEL_CONT) printing = level >= GGML_LOG_LEVEL_WARN;
+  if (printing) std::fputs(text, stderr);
+}
+
+std::string MetaText(const llama_model* model, const char* key) {
+  std::array<char, 256> text{};
+  const int size = llama_model_meta_val_str(model, key, text.data(), text.size());
+  return size < 0 ? std::string() : std::string(text.data());
+}
+
+// Bytes that one token takes in the cache, keys and values in 16 bits.
+int64_t BytesOfCell(const llama_model* model) {
+  const int64_t heads = std::max(1, llama_model_n_head(model));
+  const int64_t width = int64_t{llama_model_n_embd(model)} / heads * llama_model_n_head_kv(model);
+  return std::max<int64_t>(1, 2 * 2 * width * llama_model_n_layer(model));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlmLoad& load) {
+  static bool printing = false;
+  llama_log_set(Log, &printing);
+  // An abort must not run a debugger first: the daemon waits to start the next worker.
+  ::setenv("GGML_NO_BACKTRACE", "1", 1);
+  llama_backend_init();
+  std::unique_ptr<LlamaModel> made(new LlamaModel());
+  try {
+    llama_model_params params = llama_model_default_params();
+    params.vocab_only = load.vocabulary_only;
+    made->model_ = llama_model_load_from_file(load.path.c_str(), params);
+    if (made->model_ == nullptr)
+      return InvalidArgument("llama.cpp does not load it; its reason is in the log");
+    made->vocab_ = llama_model_get_vocab(made->model_);
+    made->vocabulary_ = llama_vocab_n_tokens(made->vocab_);
+    // Without weights the engine does not look at what is said of them.
+    const int trained =
+        load.vocabulary_only ? std::max(1, load.context) : llama_model_n_ctx_train(made->model_);
+    if (made->vocabulary_ <= 0) return InvalidArgument("the model has no vocabulary");
+    if (trained <= 0)
+      return InvalidArgument("the model says that its context is {} tokens", trained);
+    made->context_tokens_ = load.context > 0 ? std::min(load.context, trained) : trained;
+    for (int32_t token = 0; token < made->vocabulary_; ++token)
+      made->ends_.push_back(llama_vocab_is_eog(made->vocab_, token));
+    if (!load.vocabulary_only) EK_RETURN_IF_ERROR(made->MakeContext(load));
+  } catch (const std::bad_alloc&) {
+    return Unavailable("not enough memory to load it");
+  } catch (const std::exception& e) {
+    return InvalidArgument("llama.cpp does not load it: {}", e.what());
+  }
+  return made;
+}
+
+Status LlamaModel::MakeContext(const LlmLoad& load) {
+  if (llama_model_has_encoder(model_) || !llama_model_has_decoder(model_))
+    return Unsupported("only models that continue a text are served, and this one has an encoder");
+  const int64_t fit = load.cells > 0 ? load.cells : kDefaultCacheBytes / BytesOfCell(model_);
+  slots_ = std::clamp(load.slots, 1, static_cast<int>(llama_max_parallel_sequences()));
+  // One sequence may always fill its context; all together share what there is.
+  const int64_t most = int64_t{slots_} * context_tokens_;
+  cells_ = static_cast<int>(std::clamp<int64_t>(fit, context_tokens_, std::max<int64_t>(most, 1)));
+  batch_ = std::max(kBatch, slots_);
+
+  llama_context_params params = llama_context_default_params();
+  params.n_ctx = static_cast<uint32_t>(cells_);
+  params.n_batch = static_cast<uint32_t>(batch_);
+  params.n_ubatch = static_cast<uint32_t>(batch_);
+  params.n_seq_max = static_cast<uint32_t>(slots_);
+  params.n_outputs_max = static_cast<uint32_t>(slots_);
+  params.kv_unified = true;
+  params.n_threads = load.threads;
+  params.n_threads_batch = load.threads;
+  params.no_perf = true;
+  context_ = llama_init_from_model(model_, params);
+  if (context_ == nullptr)
+    return Unavailable("no context of {} tokens could be made; the reason is in the log", cells_);
+  cells_ = std::min(cells_, static_cast<int>(llama_n_ctx(context_)));
+  thread_count_ = load.threads;
+  ggml_threadpool_params pool = ggml_threadpool_params_default(load.threads);
+  pool.poll = 0;
+  threads_ = ggml_threadpool_new(&pool);
+  if (threads_ == nullptr) return Unavailable("{} threads could not be started", load.threads);
+  llama_attach_threadpool(context_, threads_, threads_);
+  shares_beginnings_ = !llama_model_is_recurrent(model_) && !llama_model_is_hybrid(model_) &&
+                       llama_model_n_swa(model_) == 0;
+  return Status::Ok();
+}
+
+LlamaModel::~LlamaModel() {
+  if (context_ != nullptr) llama_free(context_);
+  if (threads_ != nullptr) ggml_threadpool_free(threads_);
+  if (model_ != nullptr) llama_model_free(model_);
+}
+
+std::string LlamaModel::Piece(int32_t token, bool special) const {
+  std::string piece(32, '\0');
+  int size = llama_token_to_piece(vocab_, token, piece.data(), static_cast<int32_t>(piece.size()),
+                                  0, special);
+  if (size < 0) {
+    piece.resize(static_cast<size_t>(-size));
+    size = llama_token_to_piece(vocab_, token, piece.data(), static_cast<int32_t>(piece.size()), 0,
+                                special);
+  }
+  piece.resize(static_cast<size_t>(std::max(size, 0)));
+  return piece;
+}
+
+LlmLoaded LlamaModel::Describe() const {
+  LlmLoaded loaded;
+  loaded.context = std::min(context_tokens_, cells_ > 0 ? cells_ : context_tokens_);
+  loaded.cells = cells_;
+  loaded.slots = slots_;
+  loaded.vocabulary = vocabulary_;
+  loaded.chat = llama_model_chat_template(model_, nullptr) != nullptr;
+  loaded.architecture = MetaText(model_, "general.architecture");
+  nlohmann::json facts = {{"engine", "llama.cpp"},
+                          {"version", llama_version()},
+                          {"architecture", loaded.architecture},
+                          {"vocabulary", vocabulary_},
+                          {"license", MetaText(model_, "general.license")},
+                          {"chat_template", loaded.chat}};
+  if (context_ != nullptr) {
+    // Without weights the engine aborts when it is asked for these.
+    std::array<char, 256> description{};
+    llama_model_desc(model_, description.data(), description.size());
+    facts["device"] = "CPU";
+    facts["model"] = description.data();
+    facts["quantisation"] = llama_ftype_name(llama_model_ftype(model_));
+    facts["parameters"] = llama_model_n_params(model_);
+    facts["weight_bytes"] = llama_model_size(model_);
+    facts["trained_context"] = llama_model_n_ctx_train(model_);
+    facts["context"] = loaded.context;
+    facts["cells"] = cells_;
+    facts["cell_bytes"] = BytesOfCell(model_);
+    facts["slots"] = slots_;
+    facts["threads"] = thread_count_;
+    facts["layers"] = llama_model_n_layer(model_);
+  }
+  loaded.facts = facts.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return loaded;
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,59 @@
+// A GGUF model in llama.cpp: weights, vocabulary, one context with a cache that all sequences share, and the threads of its steps.
+//
+// Contract: Load() once; what it returns stays valid as long as the object. Threads that wait for each other within a step sleep after some
+//   microseconds (tools/patch_llamacpp.py), and between steps at once: a core that is taken by others costs its share, not all.
+// Thread-safety: single-owner, but for vocabulary look-ups.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "llm/wire/load_messages.h"
+
+struct llama_context;
+struct llama_model;
+struct llama_vocab;
+struct ggml_threadpool;
+
+namespace evenkeel {
+
+class LlamaModel {
+ public:
+  // Errors: kInvalidArgument (no model that this engine reads), kUnavailable (not enough memory).
+  static Result<std::unique_ptr<LlamaModel>> Load(const LlmLoad& load);
+  ~LlamaModel();
+
+  llama_model* model() const { return model_; }
+  llama_context* context() const { return context_; }  // null with `vocabulary_only`
+  const llama_vocab* vocab() const { return vocab_; }
+  int vocabulary() const { return vocabulary_; }
+  int context_tokens() const { return context_tokens_; }
+  int cells() const { return cells_; }
+  int slots() const { return slots_; }
+  int batch() const { return batch_; }  // tokens of a step at most
+  // Parts of a sequence's cache can be copied and cut off, so beginnings may be used again.
+  bool shares_beginnings() const { return shares_beginnings_; }
+  bool is_end(int32_t token) const { return ends_[static_cast<size_t>(token)]; }
+  // The bytes of a token; a control token has none unless `special`.
+  std::string Piece(int32_t token, bool special) const;
+
+  LlmLoaded Describe() const;
+
+ private:
+  LlamaModel() = default;
+  Status MakeContext(const LlmLoad& load);
+
+  llama_model* model_ = nullptr;
+  llama_context* context_ = nullptr;
+  ggml_threadpool* threads_ = nullptr;
+  const llama_vocab* vocab_ = nullptr;
+  int vocabulary_ = 0, context_tokens_ = 0, cells_ = 0, slots_ = 0, batch_ = 0;
+  bool shares_beginnings_ = false;
+  int thread_count_ = 1;
+  std::vector<bool> ends_;  // by token: ends an answer
+};
+
+}  // namespace evenkeel

@@ -1,0 +1,79 @@
+// The loop of a language model's worker: sequences come, each step computes one token of every answer and pieces of prompts.
+//
+// Contract: Start() queues a sequence; Step() admits what fits, computes one step and tells its results to the sink; Cancel() takes a sequence
+//   out at once. Every started sequence ends with exactly one End(), but cancelled ones, which end without. A sequence is admitted
+//   once its cells are booked: for its whole answer where that is short, else for a part, which grows. One that can't grow is put off, the
+//   youngest first, and goes on from its tokens when there is room: none is dropped for lack of cells. What each step holds is
+//   decided by policy::PlanStep, cells by policy::SlotTable.
+// Thread-safety: single-owner.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <vector>
+
+#include "core/clock.h"
+#include "engines/llamacpp/answer.h"
+#include "engines/llamacpp/llama_model.h"
+#include "llm/policy/chunk_budget.h"
+#include "llm/policy/slot_table.h"
+#include "llm/policy/step_plan.h"
+#include "llm/wire/messages.h"
+
+namespace evenkeel {
+
+class StepSink {
+ public:
+  virtual ~StepSink() = default;
+  virtual void Token(const SequenceToken& token) = 0;
+  virtual void End(const SequenceEnd& end) = 0;
+  virtual void Stepped(const StepReport& report) = 0;
+};
+
+class StepLoop {
+ public:
+  StepLoop(LlamaModel& model, Duration inter_token, const Clock& clock, StepSink& sink);
+  ~StepLoop();
+
+  void Start(SequenceStart start);
+  void Cancel(uint64_t id);
+  bool idle() const { return sequences_.empty(); }
+  // REQUIRES: !idle().
+  void Step();
+
+ private:
+  struct Sequence;
+  using Sequences = std::list<std::unique_ptr<Sequence>>;
+  struct Output {
+    Sequence* sequence;
+    int row;
+  };
+
+  void Admit();
+  bool TryAdmit(Sequence& sequence);
+  bool LeaderIsBehind(const Sequence& sequence) const;
+  void PutOff(Sequence& sequence);
+  void BookGrowth();
+  std::vector<Output> FillBatch(const std::vector<policy::StepShare>& plan,
+                                const std::vector<Sequence*>& running);
+  Status Compute();
+  void Draw(const Output& output, Time now);
+  void Finish(Sequence& sequence, SequenceEnd::Reason reason, std::string text,
+              Status status = Status::Ok());
+  void Remove(const Sequence& sequence);
+  void Report(int answers, int prompt_tokens, Duration took);
+  int Length(const Sequence& sequence) const;
+
+  LlamaModel& model_;
+  const Clock& clock_;
+  StepSink& sink_;
+  policy::SlotTable table_;
+  policy::ChunkBudget budget_;
+  Sequences sequences_;  // by priority, then age; waiting and running
+  struct Batch;
+  std::unique_ptr<Batch> batch_;
+};
+
+}  // namespace evenkeel

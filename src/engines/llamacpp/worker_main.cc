@@ -1,0 +1,153 @@
+// evenkeel-worker-llamacpp: one GGUF model, driven by the daemon over a stream of frames.
+#include <sys/resource.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <ctime>
+#include <string>
+
+#include "core/clock.h"
+#include "core/format.h"
+#include "engines/control_codec.h"
+#include "engines/llamacpp/step_loop.h"
+#include "ipc/stream_channel.h"
+#include "ipc/worker_end.h"
+#include "llm/wire/load_messages.h"
+#include "llm/wire/messages.h"
+
+namespace evenkeel {
+namespace {
+
+// As those of engines/worker.cc.
+constexpr int kExitClosed = 0;
+constexpr int kExitUsage = 2;
+constexpr int kExitProtocol = 3;
+
+class Worker final : public StepSink {
+ public:
+  explicit Worker(ipc::StreamChannel& channel) : channel_(channel) {}
+  int Serve();
+
+  void Token(const SequenceToken& token) override { Send(LlmFrame::kToken, Encode(token)); }
+  void End(const SequenceEnd& end) override { Send(LlmFrame::kEnd, Encode(end)); }
+  void Stepped(const StepReport& report) override { Send(LlmFrame::kStep, Encode(report)); }
+
+ private:
+  bool HandleControl();
+  Status HandleLoad(std::string_view message);
+  // False: the daemon broke the rules.
+  bool HandleFrames();
+  bool HandleFrame(uint32_t type, const std::string& payload);
+  void Send(LlmFrame type, const std::string& payload);
+
+  ipc::StreamChannel& channel_;
+  std::unique_ptr<LlamaModel> model_;
+  std::unique_ptr<StepLoop> loop_;
+  bool closed_ = false;
+};
+
+// The daemon takes frames as fast as they come, or it is in trouble: then the model waits for it.
+void Worker::Send(LlmFrame type, const std::string& payload) {
+  while (!closed_) {
+    const Status status = channel_.Send(static_cast<uint32_t>(type), payload);
+    if (status.ok()) return;
+    if (status.code() != Code::kOverloaded) {
+      std::fprintf(stderr, "%s\n", status.message().c_str());
+      closed_ = true;
+      return;
+    }
+    channel_.Wake();
+    const timespec pause{0, 1'000'000};
+    ::nanosleep(&pause, nullptr);
+    if (!channel_.Wait(0)) closed_ = true;
+  }
+}
+
+Status Worker::HandleLoad(std::string_view message) {
+  auto load = DecodeLlmLoad(message);
+  if (!load.ok()) return load.status();
+  if (model_ != nullptr) return Conflict("this worker has a model already");
+  auto model = LlamaModel::Load(*load);
+  if (!model.ok()) return model.status();
+  model_ = std::move(*model);
+  loop_ = std::make_unique<StepLoop>(*model_, load->inter_token, SteadyClock::Instance(), *this);
+  return channel_.control().Send(Encode(model_->Describe()), true);
+}
+
+bool Worker::HandleControl() {
+  for (;;) {
+    auto message = channel_.control().Receive();
+    if (!message.ok()) return false;
+    if (!message->has_value()) return true;
+    const Status status = HandleLoad(**message);
+    if (!status.ok() && !channel_.control().Send(EncodeFailed(status), true).ok()) return false;
+  }
+}
+
+bool Worker::HandleFrame(uint32_t type, const std::string& payload) {
+  if (loop_ == nullptr) return false;
+  switch (static_cast<LlmFrame>(type)) {
+    case LlmFrame::kStart: {
+      auto start = DecodeStart(payload);
+      if (!start.ok()) return false;
+      loop_->Start(std::move(*start));
+      return true;
+    }
+    case LlmFrame::kCancel: {
+      const auto id = DecodeCancel(payload);
+      if (!id.ok()) return false;
+      loop_->Cancel(*id);
+      return true;
+    }
+    default: return false;
+  }
+}
+
+bool Worker::HandleFrames() {
+  channel_.DrainWake();
+  uint32_t type = 0;
+  std::string payload;
+  for (;;) {
+    const auto got = channel_.Receive(&type, &payload);
+    if (!got.ok()) return false;
+    if (!*got) return true;
+    if (!HandleFrame(type, payload)) {
+      std::fprintf(stderr, "a frame of type %u that breaks the rules\n", type);
+      return false;
+    }
+  }
+}
+
+int Worker::Serve() {
+  while (!closed_) {
+    const bool busy = loop_ != nullptr && !loop_->idle();
+    if (!channel_.Wait(busy ? 0 : -1)) return kExitClosed;
+    if (!HandleControl()) return kExitClosed;
+    if (!HandleFrames()) return kExitProtocol;
+    if (loop_ != nullptr && !loop_->idle()) loop_->Step();
+    channel_.Wake();
+  }
+  return kExitClosed;
+}
+
+int Main(int argc, char** argv) {
+  // A crash must cost its answers only, not the seconds and the disk of a core dump with the clients' prompts in it.
+  const rlimit none{0, 0};
+  ::setrlimit(RLIMIT_CORE, &none);
+  auto fds = ipc::ParseWorkerFds(argc, argv);
+  if (!fds.ok()) {
+    std::fprintf(stderr, "%s\n", fds.status().message().c_str());
+    return kExitUsage;
+  }
+  auto channel = ipc::StreamChannel::Attach(*fds);
+  if (!channel.ok()) {
+    std::fprintf(stderr, "%s\n", channel.status().message().c_str());
+    return kExitProtocol;
+  }
+  return Worker(**channel).Serve();
+}
+
+}  // namespace
+}  // namespace evenkeel
+
+int main(int argc, char** argv) { return evenkeel::Main(argc, argv); }

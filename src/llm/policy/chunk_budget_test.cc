@@ -1,0 +1,44 @@
+#include "llm/policy/chunk_budget.h"
+
+#include <gtest/gtest.h>
+
+namespace evenkeel::policy {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+TEST(ChunkBudgetTest, WithoutAnswersAPromptMayFillTheStep) {
+  EXPECT_EQ(ChunkBudget(milliseconds(50)).Tokens(0), ChunkBudget::kMost);
+}
+
+TEST(ChunkBudgetTest, FitsWhatIsLeftOfTheObjective) {
+  ChunkBudget budget(milliseconds(50));
+  EXPECT_EQ(budget.Tokens(4), ChunkBudget::kUnknown);
+  for (int i = 0; i < 200; ++i) {
+    budget.Observe(4, 0, milliseconds(20));
+    budget.Observe(4, 100, milliseconds(20) + 100 * microseconds(300));
+  }
+  EXPECT_NEAR(budget.Tokens(4), 100, 1);  // (50 - 20) ms at 0.3 ms a token
+}
+
+TEST(ChunkBudgetTest, PromptsDoNotStarveWhereAnswersAloneTakeTooLong) {
+  ChunkBudget budget(milliseconds(10));
+  for (int i = 0; i < 200; ++i) {
+    budget.Observe(16, 0, milliseconds(60));
+    budget.Observe(16, 50, milliseconds(60) + 50 * milliseconds(1));
+  }
+  EXPECT_NEAR(budget.Tokens(16), 30, 1);
+}
+
+TEST(ChunkBudgetTest, StaysWithinItsBounds) {
+  ChunkBudget slow(milliseconds(10));
+  slow.Observe(0, 100, std::chrono::seconds(100));
+  EXPECT_EQ(slow.Tokens(1), ChunkBudget::kLeast);
+  ChunkBudget fast(std::chrono::seconds(10));
+  fast.Observe(0, 100, microseconds(1));
+  EXPECT_EQ(fast.Tokens(1), ChunkBudget::kMost);
+}
+
+}  // namespace
+}  // namespace evenkeel::policy

@@ -1,0 +1,83 @@
+// A language model's prompt process and what waits for it: messages into tokens, answers into their parts.
+//
+// What it is given comes from strangers, and may make it loop, abort or run out of memory. Then it is ended and started again, the request
+//   that it was at is answered kInvalidArgument, and the others are asked again. A death without time-out is blamed on a
+//   request only when it happens twice.
+// Contract: each Prepare() and Parse() calls back exactly once, on the loop, never inside the call, unless Forget() came first. After
+//   Stop() all that waits is answered kUnavailable.
+// Thread-safety: single-owner (the loop).
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "containers/restart_policy.h"
+#include "llm/engine_process.h"
+#include "llm/llm_context.h"
+#include "llm/wire/prompt_messages.h"
+
+namespace evenkeel {
+
+class PromptService {
+ public:
+  using OnPrepared = std::function<void(Result<PreparedPrompt>)>;
+  using OnParsed = std::function<void(Result<ParsedAnswer>)>;
+
+  PromptService(LlmContext& context, const LlmOptions& options);
+  ~PromptService();
+
+  // `ready` is called once: the first process loaded the vocabulary, or why it does not.
+  void Start(std::function<void(Result<LlmLoaded>)> ready);
+  void Stop();
+
+  // Ids for Forget().
+  uint64_t Prepare(const GenerationRequest& request, OnPrepared done);
+  uint64_t Parse(const std::string& parser, const std::string& text, bool partial, OnParsed done);
+  void Forget(uint64_t id);
+
+  pid_t pid() const { return process_ != nullptr ? process_->pid() : 0; }
+  uint64_t restarts() const { return restarts_; }
+  size_t waiting() const { return asked_.size(); }
+
+ private:
+  struct Asked {
+    uint64_t id = 0;
+    PromptFrame type = PromptFrame::kPrepare;
+    std::string message;
+    std::variant<OnPrepared, OnParsed> done;
+    bool sent = false;
+    bool forgotten = false;
+    int deaths = 0;
+  };
+
+  uint64_t Ask(PromptFrame type, uint64_t id, std::string message,
+               std::variant<OnPrepared, OnParsed> done);
+  void StartProcess();
+  void SendWaiting();
+  void WatchHead();
+  Status OnFrame(uint32_t type, const std::string& payload);
+  void OnEnded(const std::string& how);
+  // Answers the request at the head.
+  void AnswerHead(const Status& status);
+  void Fail(Asked& asked, const Status& status);
+
+  LlmContext& context_;
+  const LlmOptions& options_;
+  std::unique_ptr<EngineProcess> process_;
+  std::function<void(Result<LlmLoaded>)> ready_;
+  std::deque<Asked> asked_;  // in the order in which they are answered
+  std::unique_ptr<Alarm> limit_, restart_;
+  RestartPolicy policy_;
+  uint64_t next_id_ = 1;
+  uint64_t answers_ = 0;  // of the current process
+  uint64_t restarts_ = 0;
+  bool up_ = false;
+  bool timed_out_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace evenkeel

@@ -1,0 +1,249 @@
+#include "llm/sequence_engine.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "core/check.h"
+#include "core/format.h"
+#include "core/log.h"
+
+namespace evenkeel {
+namespace {
+
+constexpr Duration kRetry = std::chrono::milliseconds(5);  // of what found the channel full
+
+SequenceEnd Failure(uint64_t id, const Status& status) {
+  SequenceEnd end;
+  end.id = id;
+  end.reason = SequenceEnd::Reason::kFailed;
+  end.status = status;
+  return end;
+}
+
+}  // namespace
+
+SequenceEngine::SequenceEngine(LlmContext& context, const LlmOptions& options, Owner& owner)
+    : context_(context), options_(options), owner_(owner) {
+  restart_ = context_.loop.MakeAlarm([this] { StartWorker(); });
+  retry_ = context_.loop.MakeAlarm([this] { LetIn(); });
+}
+
+SequenceEngine::~SequenceEngine() = default;
+
+void SequenceEngine::Note(std::function<void(View&)> change) {
+  const std::lock_guard lock(mutex_);
+  change(view_);
+}
+
+SequenceEngine::View SequenceEngine::Look() const {
+  const std::lock_guard lock(mutex_);
+  return view_;
+}
+
+void SequenceEngine::Start(std::function<void(Result<LlmLoaded>)> ready) {
+  ready_ = std::move(ready);
+  StartWorker();
+}
+
+void SequenceEngine::StartWorker() {
+  if (stopped_) return;
+  EngineProcessOptions options;
+  options.spec.executable = context_.libexec + "/evenkeel-worker-llamacpp";
+  options.spec.cpus = context_.worker_cpus;
+  options.spec.log_name = options_.name;
+  options.spec.readable = {std::filesystem::path(options_.path).parent_path().string()};
+  options.load.path = options_.path;
+  options.load.threads = options_.threads;
+  options.load.slots = options_.slots;
+  options.load.cells = options_.cells;
+  options.load.context = options_.context;
+  options.load.inter_token = options_.inter_token;
+  EngineProcessEvents events;
+  events.loaded = [this](LlmLoaded loaded) {
+    up_ = true;
+    ends_ = 0;
+    vocabulary_ = loaded.vocabulary;
+    Note([](View& view) { view.state = "ready"; });
+    if (ready_) std::exchange(ready_, nullptr)(std::move(loaded));
+    LetIn();
+  };
+  events.failed = [this](const Status& status) {
+    if (ready_) std::exchange(ready_, nullptr)(status);
+    process_->Kill(status.message());
+  };
+  events.frame = [this](uint32_t type, const std::string& payload) {
+    return OnFrame(type, payload);
+  };
+  events.ended = [this](const std::string& how) { OnEnded(how); };
+  auto process = EngineProcess::Start(std::move(options), context_.runtime, context_.loop,
+                                      context_.clock, std::move(events));
+  if (process.ok()) {
+    process_ = std::move(*process);
+    Note([pid = process_->pid()](View& view) {
+      view.state = "starting";
+      view.pid = pid;
+    });
+    return;
+  }
+  LogError("model '{}': its worker does not start: {}", options_.name, process.status().message());
+  if (ready_) return std::exchange(ready_, nullptr)(process.status());
+  restart_->Set(context_.clock.Now() + policy_.OnEnd({}, 0));
+}
+
+void SequenceEngine::Stop() {
+  if (std::exchange(stopped_, true)) return;
+  up_ = false;
+  restart_->Set(kNever);
+  retry_->Set(kNever);
+  process_.reset();
+  Note([](View& view) {
+    view.state = "ended";
+    view.pid = 0;
+  });
+  auto sequences = std::exchange(sequences_, {});
+  for (const auto& [id, sequence] : sequences)
+    owner_.OnEnd(Failure(id, Unavailable("model '{}' is being unloaded", options_.name)));
+}
+
+void SequenceEngine::Add(SequenceStart start) {
+  const uint64_t id = start.id;
+  const bool added = sequences_.try_emplace(id, Sequence{std::move(start)}).second;
+  EK_CHECK(added);
+  if (stopped_) return FailLater(id, Unavailable("model '{}' is being unloaded", options_.name));
+  unsent_.push_back(id);
+  LetIn();
+}
+
+void SequenceEngine::FailLater(uint64_t id, const Status& status) {
+  context_.loop.Post([this, id, status] {
+    if (sequences_.erase(id) > 0) owner_.OnEnd(Failure(id, status));
+  });
+}
+
+void SequenceEngine::Remove(uint64_t id) {
+  const auto at = sequences_.find(id);
+  if (at == sequences_.end()) return;
+  const bool sent = at->second.sent;
+  sequences_.erase(at);
+  if (probe_ == id) probe_ = 0;
+  if (!sent) {
+    std::erase(unsent_, id);
+  } else if (up_) {
+    unsent_removals_.push_back(id);
+  }
+  LetIn();
+}
+
+void SequenceEngine::SendTo(Sequence& sequence) {
+  const Status status =
+      process_->Send(static_cast<uint32_t>(LlmFrame::kStart), Encode(sequence.start));
+  if (status.code() == Code::kOverloaded) return retry_->Set(context_.clock.Now() + kRetry);
+  std::erase(unsent_, sequence.start.id);
+  if (!status.ok()) return FailLater(sequence.start.id, status);
+  sequence.sent = true;
+}
+
+void SequenceEngine::LetIn() {
+  if (!up_) return;
+  while (!unsent_removals_.empty()) {
+    const Status status = process_->Send(static_cast<uint32_t>(LlmFrame::kCancel),
+                                         EncodeCancel(unsent_removals_.back()));
+    if (!status.ok()) return retry_->Set(context_.clock.Now() + kRetry);
+    unsent_removals_.pop_back();
+  }
+  while (!unsent_.empty() && probe_ == 0) {
+    const uint64_t id = unsent_.front();
+    const auto at = sequences_.find(id);
+    EK_CHECK(at != sequences_.end());
+    SendTo(at->second);
+    if (!unsent_.empty() && unsent_.front() == id) return;  // the channel is full
+    if (careful_) probe_ = id;
+  }
+  if (unsent_.empty() && probe_ == 0) careful_ = false;
+}
+
+void SequenceEngine::Heard(uint64_t id) {
+  if (probe_ != id) return;
+  probe_ = 0;
+  LetIn();
+}
+
+Status SequenceEngine::OnTokenFrame(const std::string& payload) {
+  auto token = DecodeToken(payload);
+  if (!token.ok()) return token.status();
+  if (token->token >= vocabulary_)
+    return Internal("token {} is not in the vocabulary of {}", token->token, vocabulary_);
+  const auto at = sequences_.find(token->id);
+  if (at == sequences_.end()) return Status::Ok();  // removed meanwhile
+  at->second.heard = true;
+  at->second.start.answered.push_back(token->token);
+  Note([](View& view) { ++view.answer_tokens; });
+  Heard(token->id);
+  owner_.OnToken(std::move(*token));
+  return Status::Ok();
+}
+
+Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
+  switch (static_cast<LlmFrame>(type)) {
+    case LlmFrame::kToken: return OnTokenFrame(payload);
+    case LlmFrame::kEnd: {
+      auto end = DecodeEnd(payload);
+      if (!end.ok()) return end.status();
+      ++ends_;
+      if (sequences_.erase(end->id) == 0) return Status::Ok();
+      Heard(end->id);
+      owner_.OnEnd(std::move(*end));
+      return Status::Ok();
+    }
+    case LlmFrame::kStep: {
+      auto step = DecodeStep(payload);
+      if (!step.ok()) return step.status();
+      Note([&](View& view) {
+        view.step = *step;
+        ++view.steps;
+        view.prompt_tokens += static_cast<uint64_t>(step->prompt_tokens);
+        view.busy += step->took;
+      });
+      return Status::Ok();
+    }
+    default: return Internal("a frame of type {}", type);
+  }
+}
+
+void SequenceEngine::OnEnded(const std::string& how) {
+  up_ = false;
+  unsent_removals_.clear();
+  retry_->Set(kNever);
+  const Duration life = context_.clock.Now() - process_->started();
+  context_.loop.Post([gone = std::shared_ptr<EngineProcess>(std::move(process_))] {});
+  if (ready_) return std::exchange(ready_, nullptr)(Unavailable("its worker ended: {}", how));
+  LogWarning("model '{}': its worker ended: {}; {} sequences go on in the next", options_.name, how,
+             sequences_.size());
+  Note([&](View& view) {
+    view.state = "waiting to restart";
+    view.pid = 0;
+    view.last_end = how;
+    ++view.restarts;
+    view.step = {};
+  });
+  restart_->Set(context_.clock.Now() + policy_.OnEnd(life, ends_));
+  // Those that were sent go first in the next worker, in their order.
+  std::vector<uint64_t> again;
+  for (auto& [id, sequence] : sequences_) {
+    if (!std::exchange(sequence.sent, false)) continue;
+    sequence.heard = false;
+    ++sequence.deaths;
+    if (id == probe_ || sequence.deaths >= kMostDeaths) {
+      FailLater(id, Internal("the engine's process ended while it computed this answer ({})", how));
+    } else {
+      again.push_back(id);
+    }
+  }
+  std::ranges::sort(again);
+  unsent_.insert(unsent_.begin(), again.begin(), again.end());
+  careful_ = true;
+  probe_ = 0;
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,99 @@
+// A language model's worker, seen as something that runs sequences and does not die.
+//
+// A worker that ends is started again (RestartPolicy); what ran goes on from its tokens. Who it died of is not known, so after a death
+//   sequences are let in one by one, each once the one before has come a step further: one that a worker dies of while it is being let in is
+//   failed (kInternal), and so is one that has seen kMostDeaths.
+// Contract: each added sequence ends with exactly one OnEnd(), unless it was removed. Events come on the loop, never inside Add().
+// Thread-safety: single-owner (the loop), but for Look().
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "containers/restart_policy.h"
+#include "llm/engine_process.h"
+#include "llm/llm_context.h"
+#include "llm/wire/messages.h"
+
+namespace evenkeel {
+
+class SequenceEngine {
+ public:
+  static constexpr int kMostDeaths = 4;
+
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    virtual void OnToken(SequenceToken token) = 0;
+    virtual void OnEnd(SequenceEnd end) = 0;
+  };
+
+  SequenceEngine(LlmContext& context, const LlmOptions& options, Owner& owner);
+  ~SequenceEngine();
+
+  // `ready` is called once: the first worker is up, or why the model can't be served.
+  void Start(std::function<void(Result<LlmLoaded>)> ready);
+  // Ends the worker; what runs is failed (kUnavailable).
+  void Stop();
+
+  // REQUIRES: an id that was never used.
+  void Add(SequenceStart start);
+  void Remove(uint64_t id);
+
+  struct View {
+    pid_t pid = 0;
+    std::string state;  // "starting", "ready", "waiting to restart", "ended"
+    uint64_t restarts = 0;
+    std::string last_end;
+    StepReport step;  // the latest
+    uint64_t steps = 0, prompt_tokens = 0, answer_tokens = 0;
+    Duration busy{};  // in steps
+  };
+  View Look() const;  // on any thread
+
+ private:
+  struct Sequence {
+    SequenceStart start;
+    bool sent = false;
+    bool heard = false;  // from the current worker
+    int deaths = 0;
+  };
+
+  void StartWorker();
+  void LetIn();
+  void SendTo(Sequence& sequence);
+  Status OnFrame(uint32_t type, const std::string& payload);
+  Status OnTokenFrame(const std::string& payload);
+  void Heard(uint64_t id);
+  void OnEnded(const std::string& how);
+  void FailLater(uint64_t id, const Status& status);
+  void Note(std::function<void(View&)> change);
+
+  LlmContext& context_;
+  const LlmOptions& options_;
+  Owner& owner_;
+  std::unique_ptr<EngineProcess> process_;
+  std::function<void(Result<LlmLoaded>)> ready_;
+  std::unique_ptr<Alarm> restart_, retry_;
+  RestartPolicy policy_;
+  std::unordered_map<uint64_t, Sequence> sequences_;
+  std::deque<uint64_t> unsent_;  // in the order of their coming
+  std::vector<uint64_t> unsent_removals_;
+  uint64_t probe_ = 0;    // the one being let in after a death; 0: none
+  bool careful_ = false;  // since a death, until all of its time were let in
+  uint64_t ends_ = 0;     // of the current worker
+  int vocabulary_ = 0;
+  bool up_ = false;
+  bool stopped_ = false;
+
+  mutable std::mutex mutex_;  // guards view_
+  View view_;
+};
+
+}  // namespace evenkeel

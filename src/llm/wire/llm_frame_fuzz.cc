@@ -1,0 +1,37 @@
+// Fuzzes what daemon and worker read of each other's frames: the first byte chooses the decoder, the rest is the frame.
+#include <cstdint>
+#include <string_view>
+
+#include "core/check.h"
+#include "llm/wire/messages.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace evenkeel;
+  if (size == 0) return 0;
+  const std::string_view bytes(reinterpret_cast<const char*>(data + 1), size - 1);
+  // What is accepted is written back as the same bytes, but for flags other than 1 and texts made printable.
+  switch (data[0] % 5) {
+    case 0: {
+      const auto start = DecodeStart(bytes);
+      if (start.ok()) EK_CHECK(Encode(*start).size() == bytes.size());
+      break;
+    }
+    case 1: {
+      const auto token = DecodeToken(bytes);
+      if (token.ok()) EK_CHECK(Encode(*token).size() == bytes.size());
+      break;
+    }
+    case 2: {
+      const auto end = DecodeEnd(bytes);
+      if (end.ok()) EK_CHECK(Encode(*end).size() <= bytes.size());
+      break;
+    }
+    case 3: {
+      const auto step = DecodeStep(bytes);
+      if (step.ok()) EK_CHECK(Encode(*step) == bytes);
+      break;
+    }
+    default: static_cast<void>(DecodeCancel(bytes));
+  }
+  return 0;
+}

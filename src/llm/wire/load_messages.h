@@ -1,0 +1,43 @@
+// The two messages of loading a language model, as JSON over the control socket.
+//
+// Contract: decoders take any bytes and check everything that is used; unknown fields are ignored. Thread-safety: thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/clock.h"
+#include "core/status.h"
+
+namespace evenkeel {
+
+struct LlmLoad {
+  std::string path;              // of the GGUF file
+  int threads = 1;               // 1 to 512
+  int slots = 16;                // sequences that run side by side, 1 to 256
+  int64_t cells = 0;             // tokens of all sequences together; 0: what the worker finds fit
+  int context = 0;               // tokens of one sequence at most; 0: as the model was trained
+  Duration inter_token{};        // objective: prompts take no more of a step than fits into it
+  bool vocabulary_only = false;  // for the prompt process: no weights
+};
+
+struct LlmLoaded {
+  int context = 0;  // tokens of one sequence
+  int cells = 0;    // of all together
+  int slots = 0;
+  int vocabulary = 0;  // token ids are below it
+  bool chat = false;
+  bool embeddings = false;
+  std::string architecture;
+  std::string facts;  // JSON object, for `show`
+};
+
+std::string Encode(const LlmLoad& load);
+std::string Encode(const LlmLoaded& loaded);
+// Errors: kInternal, as the contract says.
+Result<LlmLoad> DecodeLlmLoad(std::string_view message);
+// The status of a "failed" message (engines/control_codec.h) comes back as the error.
+Result<LlmLoaded> DecodeLlmLoaded(std::string_view message);
+
+}  // namespace evenkeel

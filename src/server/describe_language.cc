@@ -1,0 +1,77 @@
+#include "server/describe_language.h"
+
+#include <nlohmann/json.hpp>
+
+#include "server/describe.h"
+
+namespace evenkeel {
+
+nlohmann::json DescribeLanguage(const LlmModel& model) {
+  const LlmModel::View view = model.Look();
+  const LlmOptions& options = model.options();
+  const auto& engine = view.engine;
+  uint64_t calls = 0;
+  for (const uint64_t count : view.figures.ends) calls += count;
+  const auto process = [&](pid_t pid, const std::string& state, uint64_t restarts,
+                           const std::string& last_end, const char* device) {
+    return nlohmann::json{{"pid", pid},
+                          {"state", state},
+                          {"rss_bytes", pid > 0 ? ResidentBytes(pid) : 0},
+                          {"restarts", restarts},
+                          {"last_end", last_end},
+                          {"shape", ""},
+                          {"threads", options.threads},
+                          {"device", device}};
+  };
+  nlohmann::json json = {{"name", options.name},
+                         {"version", "1"},
+                         {"kind", "language"},
+                         {"engine", "llamacpp"},
+                         {"engine_info", nlohmann::json::parse(view.loaded.facts, nullptr, false)},
+                         {"class", "cpu"},
+                         {"device", "CPU"},
+                         {"precision", "as stored"},
+                         {"max_batch", options.slots},
+                         {"policy", "steps"},
+                         {"objective_ms", Seconds(options.inter_token) * 1e3},
+                         {"queue_rows", engine.step.waiting},
+                         {"requests", calls},
+                         {"errors", calls - view.figures.ends[static_cast<size_t>(Code::kOk)]},
+                         {"at_rest", false},
+                         {"batch_time_ms", nlohmann::json::object()},
+                         {"inputs", nlohmann::json::array()},
+                         {"outputs", nlohmann::json::array()},
+                         {"settings_from", ""},
+                         {"recent_batches", nlohmann::json::array()}};
+  json["instances"] = nlohmann::json::array();
+  json["instances"].push_back(
+      process(engine.pid, engine.state, engine.restarts, engine.last_end, "CPU"));
+  json["scale"] = {{"wanted", 1},
+                   {"up", engine.state == "ready" ? 1 : 0},
+                   {"why", "a language model has one worker"},
+                   {"min", 1},
+                   {"keep_alive_s", 0},
+                   {"starts", engine.restarts + 1},
+                   {"restarts", engine.restarts}};
+  json["language"] = {
+      {"context", view.loaded.context},
+      {"slots", view.loaded.slots},
+      {"cells", view.loaded.cells},
+      {"cells_booked", engine.step.cells_booked},
+      {"cells_held", engine.step.cells_held},
+      {"vocabulary", view.loaded.vocabulary},
+      {"architecture", view.loaded.architecture},
+      {"chat_template", view.loaded.chat},
+      {"running", engine.step.running},
+      {"waiting", engine.step.waiting},
+      {"open_calls", view.open},
+      {"steps", engine.steps},
+      {"prompt_tokens", engine.prompt_tokens},
+      {"answer_tokens", engine.answer_tokens},
+      {"busy_s", Seconds(engine.busy)},
+      {"answer_s", view.answer_s},
+      {"prompt_process", {{"pid", view.prompt_pid}, {"restarts", view.prompt_restarts}}}};
+  return json;
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,425 @@
+// The room llm against its real processes and a real model: SmolLM2-135M-Instruct, as models/make.sh makes it.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <condition_variable>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "containers/runtime.h"
+#include "llm/llm_model.h"
+#include "net/io_loop.h"
+
+namespace evenkeel {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+std::string ModelPath() {
+  const char* folder = std::getenv("EVENKEEL_MODELS");
+  return (folder != nullptr ? std::string(folder)
+                            : std::string(EVENKEEL_SOURCE_DIR) + "/build/demo-models") +
+         "/smollm2/model.gguf";
+}
+
+class TestCall final : public GenerationCall {
+ public:
+  TestCall() { arrived = SteadyClock::Instance().Now(); }
+
+  void OnStart(int tokens) override { prompt_tokens = tokens; }
+  void OnDelta(const GenerationDelta& delta) override {
+    const std::lock_guard lock(mutex_);
+    texts[delta.choice] += delta.text;
+    for (const auto& call : delta.tool_calls) tools.push_back(call);
+    for (const auto& one : delta.logprobs) logprobs.push_back(one);
+    if (!delta.text.empty()) ++deltas;
+    changed_.notify_all();
+  }
+  void OnFinish(int choice, FinishReason reason) override { reasons[choice] = reason; }
+  void Done(const Status& ended, const GenerationUsage& used) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_FALSE(done_) << "Done() came twice";
+    status = ended;
+    usage = used;
+    done_ = true;
+    changed_.notify_all();
+  }
+  const Status& Wait() {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(changed_.wait_for(lock, seconds(60), [this] { return done_; }));
+    return status;
+  }
+  void WaitForText(int count) {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(changed_.wait_for(lock, seconds(60), [&] { return done_ || deltas >= count; }));
+  }
+
+  std::map<int, std::string> texts;
+  std::map<int, FinishReason> reasons;
+  std::vector<ToolCallDelta> tools;
+  std::vector<TokenLogprob> logprobs;
+  int prompt_tokens = 0, deltas = 0;
+  Status status;
+  GenerationUsage usage;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+};
+
+class LanguageModelTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(ModelPath())) GTEST_SKIP() << "no " << ModelPath();
+    loop_ = IoLoop::Create("test").value();
+    loop_->Start();
+    runtime_ = MakeProcessRuntime();
+  }
+  void TearDown() override {
+    if (model_ != nullptr) {
+      std::promise<void> stopped;
+      loop_->Post([&] { model_->Stop([&] { stopped.set_value(); }); });
+      EXPECT_EQ(stopped.get_future().wait_for(seconds(30)), std::future_status::ready);
+    }
+    model_.reset();
+    if (loop_ != nullptr) loop_->Stop();
+  }
+
+  Status Load(LlmOptions options = {}) {
+    options.name = "smollm2";
+    if (options.path.empty()) options.path = ModelPath();
+    LlmContext context{*loop_,
+                       SteadyClock::Instance(),
+                       *runtime_,
+                       std::string(EVENKEEL_BINARY_DIR) + "/libexec/evenkeel",
+                       {}};
+    auto model = std::make_shared<LlmModel>(context, options);
+    std::promise<Status> ready;
+    loop_->Post([&] { model->Start([&](const Status& status) { ready.set_value(status); }); });
+    const Status status = ready.get_future().get();
+    if (status.ok()) model_ = model;
+    return status;
+  }
+
+  std::unique_ptr<TestCall> Greedy(const std::string& prompt, int tokens) {
+    auto call = std::make_unique<TestCall>();
+    call->request.prompt = prompt;
+    call->request.max_tokens = tokens;
+    call->request.sampling.temperature = 0;
+    return call;
+  }
+
+  std::unique_ptr<IoLoop> loop_;
+  std::unique_ptr<Runtime> runtime_;
+  std::shared_ptr<LlmModel> model_;
+};
+
+const char* const kPrompts[] = {"The capital of France is",
+                                "Water boils at a temperature of",
+                                "Once upon a time there was a little",
+                                "def fibonacci(n):\n",
+                                "The three primary colours are",
+                                "In 1969, humans first"};
+
+// Products of other shapes add up in another order: two answers may part where the two likeliest tokens were this close (in nats).
+constexpr float kClose = 0.5F;
+
+// Where `other` says something else than `alone`, it was a close call.
+void ExpectSame(const TestCall& alone, const TestCall& other, const char* prompt) {
+  const size_t both = std::min(alone.logprobs.size(), other.logprobs.size());
+  for (size_t i = 0; i < both; ++i) {
+    if (alone.logprobs[i].bytes == other.logprobs[i].bytes) continue;
+    const auto& top = alone.logprobs[i].top;
+    ASSERT_GE(top.size(), 2u);
+    EXPECT_LT(top[0].second - top[1].second, kClose)
+        << prompt << ": token " << i << " is '" << alone.logprobs[i].bytes << "' alone, '"
+        << other.logprobs[i].bytes << "' among others";
+    return;
+  }
+}
+
+TEST_F(LanguageModelTest, AnswersAreTheSameAloneAndAmongOthers) {
+  ASSERT_TRUE(Load().ok());
+  std::vector<std::unique_ptr<TestCall>> alone;
+  for (const char* prompt : kPrompts) {
+    alone.push_back(Greedy(prompt, 16));
+    TestCall& call = *alone.back();
+    call.request.top_logprobs = 2;
+    model_->Generate(&call);
+    ASSERT_TRUE(call.Wait().ok()) << call.status.ToString();
+    EXPECT_EQ(call.usage.completion_tokens, 16);
+    EXPECT_EQ(call.logprobs.size(), 16u);
+    EXPECT_EQ(call.reasons[0], FinishReason::kLength);
+    // A greedy answer's tokens are the likeliest.
+    for (const TokenLogprob& one : call.logprobs) EXPECT_EQ(one.bytes, one.top[0].first);
+  }
+  std::vector<std::unique_ptr<TestCall>> together;
+  for (int round = 0; round < 3; ++round) {
+    for (const char* prompt : kPrompts) {
+      together.push_back(Greedy(prompt, 16 + round));
+      together.back()->request.top_logprobs = 2;
+    }
+  }
+  for (auto& call : together) model_->Generate(call.get());
+  for (size_t i = 0; i < together.size(); ++i) {
+    ASSERT_TRUE(together[i]->Wait().ok()) << together[i]->status.ToString();
+    const size_t which = i % std::size(kPrompts);
+    ExpectSame(*alone[which], *together[i], kPrompts[which]);
+  }
+  // What ended is no longer booked, but for beginnings that are kept.
+  const auto step = model_->Look().engine.step;
+  EXPECT_EQ(step.running, 0);
+  EXPECT_EQ(step.cells_booked, step.cells_held);
+}
+
+TEST_F(LanguageModelTest, ChatsByTheModelsTemplate) {
+  ASSERT_TRUE(Load().ok());
+  TestCall call;
+  call.request.chat =
+      R"({"messages":[{"role":"user","content":"What is the capital of France?"}]})";
+  call.request.sampling.temperature = 0;
+  call.request.max_tokens = 40;
+  model_->Generate(&call);
+  ASSERT_TRUE(call.Wait().ok()) << call.status.ToString();
+  EXPECT_FALSE(call.texts[0].empty());
+  EXPECT_EQ(call.prompt_tokens,
+            37);  // as the template puts it, with the model's own system message
+  // The same again: all but the last token of the prompt are there.
+  TestCall again;
+  again.request = call.request;
+  model_->Generate(&again);
+  ASSERT_TRUE(again.Wait().ok());
+  EXPECT_EQ(again.texts[0], call.texts[0]);
+  EXPECT_EQ(again.usage.cached_tokens, call.prompt_tokens - 1);
+}
+
+TEST_F(LanguageModelTest, StopsBeforeAWordThatComesInPieces) {
+  ASSERT_TRUE(Load().ok());
+  auto whole = Greedy("Count: one, two, three,", 24);
+  model_->Generate(whole.get());
+  ASSERT_TRUE(whole->Wait().ok());
+  const std::string text = whole->texts[0];
+  ASSERT_GT(text.size(), 20u);
+  const std::string word = text.substr(9, 8);  // somewhere across tokens
+  auto stopped = Greedy("Count: one, two, three,", 24);
+  stopped->request.stop = {word};
+  model_->Generate(stopped.get());
+  ASSERT_TRUE(stopped->Wait().ok());
+  EXPECT_EQ(stopped->texts[0], text.substr(0, text.find(word)));
+  EXPECT_EQ(stopped->reasons[0], FinishReason::kStop);
+}
+
+TEST_F(LanguageModelTest, CancellingEndsTheSequenceAndFreesItsCells) {
+  ASSERT_TRUE(Load().ok());
+  auto call = Greedy(kPrompts[2], 4000);
+  call->request.ignore_eos = true;
+  model_->Generate(call.get());
+  call->WaitForText(3);
+  model_->Cancel(call.get());
+  EXPECT_EQ(call->Wait().code(), Code::kCancelled);
+  auto next = Greedy(kPrompts[0], 2);
+  model_->Generate(next.get());
+  ASSERT_TRUE(next->Wait().ok());
+  const auto step = model_->Look().engine.step;
+  EXPECT_EQ(step.running, 0);
+  EXPECT_LT(step.cells_booked, 200);
+}
+
+TEST_F(LanguageModelTest, RefusesWhatDoesNotFitWithItsSizes) {
+  LlmOptions options;
+  options.context = 64;
+  options.slots = 2;
+  options.max_waiting = 1;
+  ASSERT_TRUE(Load(options).ok());
+  auto long_prompt = Greedy(std::string(2000, 'x'), 1);
+  model_->Generate(long_prompt.get());
+  EXPECT_EQ(long_prompt->Wait().code(), Code::kInvalidArgument);
+  EXPECT_NE(long_prompt->status.message().find("64"), std::string::npos);
+  auto long_answer = Greedy(kPrompts[0], 64);
+  model_->Generate(long_answer.get());
+  EXPECT_EQ(long_answer->Wait().code(), Code::kInvalidArgument);
+  auto truncated = Greedy(std::string(2000, 'x'), 8);
+  truncated->request.truncate = true;
+  model_->Generate(truncated.get());
+  EXPECT_TRUE(truncated->Wait().ok()) << truncated->status.ToString();
+  EXPECT_EQ(truncated->prompt_tokens, 56);
+  TestCall foreign;
+  foreign.request.tokens = {1, 2, 4'000'000};
+  model_->Generate(&foreign);
+  EXPECT_EQ(foreign.Wait().code(), Code::kInvalidArgument);
+  std::vector<std::unique_ptr<TestCall>> many;
+  int refused = 0;
+  for (int i = 0; i < 8; ++i) {
+    many.push_back(Greedy(kPrompts[2], 40));
+    many.back()->request.ignore_eos = true;
+    model_->Generate(many.back().get());
+  }
+  for (auto& call : many) refused += call->Wait().code() == Code::kOverloaded ? 1 : 0;
+  EXPECT_EQ(refused, 5);
+}
+
+// The cache holds the beginnings of all three, but not their ends: one is put off, and ends with the same answer as alone.
+TEST_F(LanguageModelTest, NoneIsDroppedForLackOfCells) {
+  LlmOptions options;
+  options.context = 448;
+  options.cells = 450;
+  options.slots = 3;
+  ASSERT_TRUE(Load(options).ok());
+  auto alone = Greedy(kPrompts[2], 200);
+  alone->request.ignore_eos = true;
+  alone->request.top_logprobs = 2;
+  model_->Generate(alone.get());
+  ASSERT_TRUE(alone->Wait().ok());
+  std::vector<std::unique_ptr<TestCall>> many;
+  for (int i = 0; i < 3; ++i) {
+    many.push_back(Greedy(kPrompts[2], 200));
+    many.back()->request.ignore_eos = true;
+    many.back()->request.top_logprobs = 2;
+    model_->Generate(many.back().get());
+  }
+  for (auto& call : many) {
+    ASSERT_TRUE(call->Wait().ok()) << call->status.ToString();
+    EXPECT_EQ(call->usage.completion_tokens, 200);
+    ExpectSame(*alone, *call, kPrompts[2]);
+  }
+}
+
+TEST_F(LanguageModelTest, JsonSchemaIsKept) {
+  ASSERT_TRUE(Load().ok());
+  TestCall call;
+  call.request.chat = R"({"messages":[{"role":"user","content":"Describe a cat as JSON."}]})";
+  call.request.json_schema =
+      R"({"type":"object","properties":{"name":{"type":"string","maxLength":12},"age":{"type":"integer","maximum":30}},)"
+      R"("required":["name","age"],"additionalProperties":false})";
+  call.request.sampling.temperature = 1;
+  call.request.sampling.seed = 1;
+  call.request.max_tokens = 200;
+  model_->Generate(&call);
+  ASSERT_TRUE(call.Wait().ok()) << call.status.ToString();
+  const auto parsed = nlohmann::json::parse(call.texts[0], nullptr, false);
+  ASSERT_TRUE(parsed.is_object()) << call.texts[0];
+  EXPECT_TRUE(parsed.at("age").is_number_integer());
+}
+
+TEST_F(LanguageModelTest, AHostileGrammarEndsOnlyThePromptProcess) {
+  ASSERT_TRUE(Load().ok());
+  const auto before = model_->Look();
+  auto bystander = Greedy(kPrompts[2], 100);
+  bystander->request.ignore_eos = true;
+  model_->Generate(bystander.get());
+  bystander->WaitForText(1);
+  auto hostile = Greedy(kPrompts[0], 5);
+  hostile->request.grammar =
+      "root ::= " + std::string(20'000, '(') + "\"a\"" + std::string(20'000, ')');
+  model_->Generate(hostile.get());
+  EXPECT_EQ(hostile->Wait().code(), Code::kInvalidArgument) << hostile->status.ToString();
+  EXPECT_TRUE(bystander->Wait().ok());
+  EXPECT_EQ(bystander->usage.completion_tokens, 100);
+  auto next = Greedy(kPrompts[0], 5);
+  model_->Generate(next.get());
+  EXPECT_TRUE(next->Wait().ok()) << next->status.ToString();
+  EXPECT_EQ(model_->Look().engine.pid, before.engine.pid);
+  EXPECT_EQ(model_->Look().engine.restarts, 0u);
+}
+
+TEST_F(LanguageModelTest, AnswersGoOnInTheNextWorker) {
+  ASSERT_TRUE(Load().ok());
+  auto undisturbed = Greedy(kPrompts[2], 60);
+  model_->Generate(undisturbed.get());
+  ASSERT_TRUE(undisturbed->Wait().ok());
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (int i = 0; i < 3; ++i) {
+    calls.push_back(Greedy(kPrompts[2], 60));
+    model_->Generate(calls.back().get());
+  }
+  calls[0]->WaitForText(5);
+  ASSERT_EQ(::kill(model_->Look().engine.pid, SIGKILL), 0);
+  for (auto& call : calls) {
+    ASSERT_TRUE(call->Wait().ok()) << call->status.ToString();
+    EXPECT_EQ(call->texts[0], undisturbed->texts[0]);
+    EXPECT_EQ(call->usage.completion_tokens, 60);
+  }
+  EXPECT_EQ(model_->Look().engine.restarts, 1u);
+}
+
+TEST_F(LanguageModelTest, ADeadlineEndsACall) {
+  ASSERT_TRUE(Load().ok());
+  auto call = Greedy(kPrompts[2], 4000);
+  call->request.ignore_eos = true;
+  call->deadline = SteadyClock::Instance().Now() + milliseconds(300);
+  model_->Generate(call.get());
+  EXPECT_EQ(call->Wait().code(), Code::kDeadlineExceeded);
+}
+
+TEST_F(LanguageModelTest, ChoicesShareThePromptAndDiffer) {
+  ASSERT_TRUE(Load().ok());
+  auto call = Greedy(kPrompts[2], 12);
+  call->request.choices = 4;
+  call->request.sampling.temperature = 1.5F;
+  call->request.sampling.seed = 7;
+  call->request.top_logprobs = 3;
+  model_->Generate(call.get());
+  ASSERT_TRUE(call->Wait().ok()) << call->status.ToString();
+  EXPECT_EQ(call->texts.size(), 4u);
+  EXPECT_NE(call->texts[0], call->texts[1]);
+  EXPECT_EQ(call->logprobs.size(), static_cast<size_t>(call->usage.completion_tokens));
+  for (const TokenLogprob& one : call->logprobs) {
+    EXPECT_LE(one.logprob, 0);
+    ASSERT_EQ(one.top.size(), 3u);
+    EXPECT_GE(one.top[0].second, one.top[1].second);
+    EXPECT_GE(one.top[0].second, one.logprob);
+  }
+  // The prompt was computed once.
+  EXPECT_LT(model_->Look().engine.prompt_tokens, static_cast<uint64_t>(2 * call->prompt_tokens));
+  auto again = Greedy(kPrompts[2], 12);
+  again->request = call->request;
+  model_->Generate(again.get());
+  ASSERT_TRUE(again->Wait().ok());
+  // The same seed: the same beginning, at least, since the prompt comes out of the cache now.
+  int same = 0;
+  for (int i = 0; i < 4; ++i) same += again->texts[i].substr(0, 4) == call->texts[i].substr(0, 4);
+  EXPECT_GE(same, 3);
+}
+
+TEST_F(LanguageModelTest, ToolCallsAreTakenApart) {
+  ASSERT_TRUE(Load().ok());
+  TestCall call;
+  call.request.chat =
+      R"({"messages":[{"role":"user","content":"What is the weather in Paris?"}],"tool_choice":"required",)"
+      R"("tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object",)"
+      R"("properties":{"city":{"type":"string","maxLength":20}},"required":["city"]}}}]})";
+  call.request.sampling.temperature = 0;
+  call.request.max_tokens = 200;
+  model_->Generate(&call);
+  ASSERT_TRUE(call.Wait().ok()) << call.status.ToString();
+  ASSERT_FALSE(call.tools.empty()) << call.texts[0];
+  EXPECT_EQ(call.tools[0].name, "get_weather");
+  std::string arguments;
+  for (const auto& tool : call.tools) arguments += tool.arguments;
+  EXPECT_TRUE(nlohmann::json::parse(arguments, nullptr, false).contains("city")) << arguments;
+  EXPECT_EQ(call.reasons[0], FinishReason::kToolCalls);
+}
+
+TEST_F(LanguageModelTest, AFileThatIsNoModelIsRefused) {
+  const std::string path = testing::TempDir() + "/none.gguf";
+  std::filesystem::remove(path);
+  {
+    std::ofstream out(path);
+    out << "GGUF" << std::string(100, '\x7f');
+  }
+  LlmOptions options;
+  options.path = path;
+  const Status status = Load(options);
+  EXPECT_EQ(status.code(), Code::kInvalidArgument) << status.ToString();
+}
+
+}  // namespace
+}  // namespace evenkeel
