@@ -26,8 +26,8 @@ std::string SafeForTerminal(std::string_view text) {
   std::string safe;
   for (size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
-    const bool c1 = c == 0xc2 && i + 1 < text.size() &&
-                    static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    const bool c1 =
+        c == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
     if (c1) ++i;
     const bool control = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
     safe.push_back(c1 || control ? '?' : text[i]);
@@ -100,8 +100,7 @@ void Conversation::Take(std::string_view data) {
   if (const std::string reason = StringAt(choice, "finish_reason"); !reason.empty())
     finish_reason_ = reason;
   const Json delta = choice.is_object() ? choice.value("delta", Json()) : Json();
-  const std::string text =
-      options_.chat ? StringAt(delta, "content") : StringAt(choice, "text");
+  const std::string text = options_.chat ? StringAt(delta, "content") : StringAt(choice, "text");
   Print(StringAt(delta, "reasoning_content"), /*thought=*/true);
   Print(text, /*thought=*/false);
   answer_ += text;
@@ -138,7 +137,8 @@ void Conversation::PrintFigures() const {
   const double first_s = first_ == Time{} ? 0 : Seconds(first_ - asked_);
   const double rest_s = first_ == Time{} ? 0 : Seconds(SteadyClock::Instance().Now() - first_);
   const double tokens = count("completion_tokens");
-  std::fprintf(stderr, "%.0f prompt tokens, first token after %.0f ms, %.0f tokens, %.1f tokens/s\n",
+  std::fprintf(stderr,
+               "%.0f prompt tokens, first token after %.0f ms, %.0f tokens, %.1f tokens/s\n",
                count("prompt_tokens"), first_s * 1e3, tokens,
                rest_s > 0 && tokens > 1 ? (tokens - 1) / rest_s : 0.0);
 }

@@ -18,10 +18,10 @@ namespace evenkeel {
 
 struct ConversationOptions {
   std::string model;
-  std::string system;                // "": none
-  nlohmann::ordered_json sampling;   // fields of the request
-  bool chat = true;                  // false: the model has no chat template, and every prompt stands alone
-  bool verbose = false;              // figures to stderr
+  std::string system;               // "": none
+  nlohmann::ordered_json sampling;  // fields of the request
+  bool chat = true;      // false: the model has no chat template, and every prompt stands alone
+  bool verbose = false;  // figures to stderr
 };
 
 class Conversation {

@@ -21,7 +21,8 @@ class Interrupt {
   void Forget();
 
  private:
-  struct sigaction before_int_ {}, before_term_{};
+  struct sigaction before_int_ {
+  }, before_term_{};
 };
 
 }  // namespace evenkeel

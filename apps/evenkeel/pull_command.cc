@@ -110,10 +110,11 @@ class ProgressLine {
     drawn_ = true;
     const double rate = static_cast<double>(done) / Seconds(now - begin_);
     const double left = static_cast<double>(total_ - std::min(done, total_)) / rate;
-    std::fprintf(stderr, "\rcopying  %3.0f %%  %s of %s  %s/s  %.0f s left\033[K",
-                 100.0 * static_cast<double>(done) / static_cast<double>(std::max<uint64_t>(total_, 1)),
-                 HumanBytes(static_cast<double>(done)).c_str(),
-                 HumanBytes(static_cast<double>(total_)).c_str(), HumanBytes(rate).c_str(), left);
+    std::fprintf(
+        stderr, "\rcopying  %3.0f %%  %s of %s  %s/s  %.0f s left\033[K",
+        100.0 * static_cast<double>(done) / static_cast<double>(std::max<uint64_t>(total_, 1)),
+        HumanBytes(static_cast<double>(done)).c_str(),
+        HumanBytes(static_cast<double>(total_)).c_str(), HumanBytes(rate).c_str(), left);
   }
 
  private:
@@ -181,9 +182,10 @@ void Pull(const PullOptions& options) {
                            : is_folder           ? given.filename().string()
                                                  : given.stem().string();
   if (!IsModelName(name))
-    Fail(kExitUsage, fmt::format("'{}' cannot be a model's name: a letter or digit, then at most 127 "
-                                 "letters, digits, '.', '_' or '-'; choose one with --name",
-                                 name));
+    Fail(kExitUsage,
+         fmt::format("'{}' cannot be a model's name: a letter or digit, then at most 127 "
+                     "letters, digits, '.', '_' or '-'; choose one with --name",
+                     name));
   const std::string models = ModelsFolder(options);
   if (FindModel(models, name).status().code() != Code::kNotFound)
     Fail(kExitFailed, fmt::format("'{}' has a model '{}' already; choose another name with --name, "
@@ -191,8 +193,7 @@ void Pull(const PullOptions& options) {
                                   models, name));
   Require(kExitFailed, CheckSpace(models, plan->bytes));
   RemoveLeftovers(models);
-  const std::string entry =
-      plan->folder ? name : name + given.extension().string();
+  const std::string entry = plan->folder ? name : name + given.extension().string();
   const Interrupt interrupt;
   Staging staging(models);
   Require(kExitFailed, staging.Make());
@@ -203,8 +204,9 @@ void Pull(const PullOptions& options) {
   {
     ProgressLine line(plan->bytes);
     fs::create_directory(target, error);
-    digest = CopyPlan(copy, target.string(), {[&](uint64_t done) { line.Report(done); },
-                                              [&] { return interrupt.came(); }});
+    digest =
+        CopyPlan(copy, target.string(),
+                 {[&](uint64_t done) { line.Report(done); }, [&] { return interrupt.came(); }});
   }
   Require(kExitFailed, digest.status());
   if (const Status checked = CheckCopy(staging.path().string(), name, options.path); !checked.ok())
@@ -219,8 +221,7 @@ void Pull(const PullOptions& options) {
 }  // namespace
 
 void RegisterPull(CLI::App& app) {
-  CLI::App* pull =
-      app.add_subcommand("pull", "Copy a model file or folder into the models folder");
+  CLI::App* pull = app.add_subcommand("pull", "Copy a model file or folder into the models folder");
   pull->footer(kExamples);
   auto options = std::make_shared<PullOptions>();
   pull->add_option("PATH", options->path, "File or folder on this machine")->required();

@@ -26,7 +26,8 @@ constexpr const char* kExamples =
     "  evenkeel run smollm2 \"Name three primary colours.\"\n"
     "  evenkeel run smollm2                        a conversation; /bye ends it\n"
     "  evenkeel run smollm2 < letter.txt           the prompt from a file\n"
-    "  evenkeel run smollm2 --system \"Answer in one word.\" --temperature 0 \"Capital of France?\"";
+    "  evenkeel run smollm2 --system \"Answer in one word.\" --temperature 0 \"Capital of "
+    "France?\"";
 constexpr const char* kHelp =
     "  /bye      end (also Ctrl-D)\n"
     "  /clear    forget what was said\n"
@@ -170,8 +171,8 @@ void Run(const RunOptions& options) {
   Json sampling = SamplingOf(options);
   // What goes on with a text finds no end by itself, and the API's own limit is 16.
   if (!chat && options.max_tokens == 0) sampling["max_tokens"] = kContinuedTokens;
-  Conversation conversation(&options.api, {options.model, options.system, std::move(sampling), chat,
-                                           options.verbose});
+  Conversation conversation(
+      &options.api, {options.model, options.system, std::move(sampling), chat, options.verbose});
   Interrupt interrupt;
   talks ? Converse(&conversation, &interrupt) : Answer(&conversation, prompt, interrupt);
 }

@@ -95,9 +95,9 @@ void HandleGenerate(Service& service, std::string_view model, std::string_view v
   const std::string warning = IgnoredWarning(request.unknown);
   TextCallOptions options{stream, *deadline,
                           warning.empty() ? "" : "X-Evenkeel-Warning: " + warning + "\r\n"};
-  auto call = std::make_unique<TextCall>(
-      exchange, std::move(found), std::make_unique<GenerateWriter>(model, request.id),
-      std::move(options));
+  auto call = std::make_unique<TextCall>(exchange, std::move(found),
+                                         std::make_unique<GenerateWriter>(model, request.id),
+                                         std::move(options));
   TextCall* const raw = call.get();
   exchange.Own(std::move(call));
   raw->Start(std::move(request.prompts));

@@ -34,11 +34,11 @@ Status CheckContentType(const HttpExchange& exchange, std::string_view also) {
   const std::string_view full = exchange.Header("content-type");
   std::string_view type = full.substr(0, std::min(full.find(';'), full.size()));
   while (type.ends_with(' ')) type.remove_suffix(1);
-  for (const std::string_view fine : {std::string_view(""), std::string_view("application/json"),
-                                      std::string_view("application/vnd.api+json"),
-                                      std::string_view("application/x-www-form-urlencoded"),
-                                      std::string_view("text/json"), std::string_view("text/plain"),
-                                      also}) {
+  for (const std::string_view fine :
+       {std::string_view(""), std::string_view("application/json"),
+        std::string_view("application/vnd.api+json"),
+        std::string_view("application/x-www-form-urlencoded"), std::string_view("text/json"),
+        std::string_view("text/plain"), also}) {
     if (EqualsNoCase(type, fine)) return {};
   }
   return InvalidArgument("Content-Type: expected application/json{}{}, got '{}'",

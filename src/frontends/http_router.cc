@@ -28,8 +28,7 @@ void HttpRouter::Handle(HttpExchange& exchange) {
   ReplyError(exchange, NotFound("no such path: {}", exchange.head().path));
 }
 
-HttpResponse HttpRouter::Refusal(std::string_view path, int http_status,
-                                 std::string_view message) {
+HttpResponse HttpRouter::Refusal(std::string_view path, int http_status, std::string_view message) {
   return path.starts_with("/v1/") ? ApiErrorResponse(http_status, message)
                                   : JsonError(http_status, message);
 }

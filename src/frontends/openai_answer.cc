@@ -69,7 +69,9 @@ std::string AnswerHead(const AnswerIdentity& identity, std::string_view object) 
   std::string out = fmt::format(R"({{"id":"{}","object":"{}","created":{},"model":)", identity.id,
                                 object, identity.created_s);
   AppendJsonString(identity.model, &out);
-  return out.append(R"(,"system_fingerprint":"evenkeel-)").append(ServerVersion()).append(R"(","choices":[)");
+  return out.append(R"(,"system_fingerprint":"evenkeel-)")
+      .append(ServerVersion())
+      .append(R"(","choices":[)");
 }
 
 std::string Event(std::string_view json) { return fmt::format("data: {}\n\n", json); }

@@ -145,7 +145,8 @@ TEST(CompletionAnswerTest, StreamsAndWholeAnswersWithEcho) {
   // Four choices, two a prompt.
   EXPECT_EQ(Events(writer->Piece(2, TextDelta(2, "x")))[0]["choices"][0]["text"], "B:");
   EXPECT_EQ(Events(writer->Piece(2, TextDelta(2, "y")))[0]["choices"][0]["text"], "y");
-  EXPECT_EQ(Events(writer->Finish(2, FinishReason::kStop))[0]["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(Events(writer->Finish(2, FinishReason::kStop))[0]["choices"][0]["finish_reason"],
+            "stop");
   std::vector<GeneratedChoice> choices(4);
   for (size_t i = 0; i < 4; ++i) choices[i].Add(TextDelta(0, std::to_string(i)));
   const json answer = json::parse(writer->Whole(choices, FakeUsage(1, 4)));

@@ -127,8 +127,8 @@ class ChatWriter final : public AnswerWriter {
   std::string Chunk(int choice, std::string_view fields, const std::vector<TokenLogprob>* logprobs,
                     std::string_view reason) const {
     std::string json = chunk_head_;
-    fmt::format_to(std::back_inserter(json), "{{\"index\":{},\"delta\":{{{}}},\"logprobs\":", choice,
-                   fields);
+    fmt::format_to(std::back_inserter(json),
+                   "{{\"index\":{},\"delta\":{{{}}},\"logprobs\":", choice, fields);
     if (logprobs_ && logprobs != nullptr) {
       AppendLogprobs(*logprobs, &json);
     } else {

@@ -31,9 +31,10 @@ void AppendLogprobs(const std::vector<TokenLogprob>& tokens, size_t* offset, std
     offsets.append(std::to_string(*offset));
     *offset += Characters(tokens[i].bytes);
   }
-  fmt::format_to(std::back_inserter(*out),
-                 R"({{"tokens":[{}],"token_logprobs":[{}],"top_logprobs":[{}],"text_offset":[{}]}})",
-                 texts, values, tops, offsets);
+  fmt::format_to(
+      std::back_inserter(*out),
+      R"({{"tokens":[{}],"token_logprobs":[{}],"top_logprobs":[{}],"text_offset":[{}]}})", texts,
+      values, tops, offsets);
 }
 
 class CompletionWriter final : public AnswerWriter {
@@ -73,8 +74,9 @@ class CompletionWriter final : public AnswerWriter {
     for (size_t i = 0; i < choices.size(); ++i) {
       const GeneratedChoice& choice = choices[i];
       if (i > 0) out.push_back(',');
-      AppendChoice(static_cast<int>(i), EchoOf(static_cast<int>(i)) + choice.reasoning + choice.text,
-                   &choice.logprobs, fmt::format("\"{}\"", NameOf(choice.reason)), &out);
+      AppendChoice(static_cast<int>(i),
+                   EchoOf(static_cast<int>(i)) + choice.reasoning + choice.text, &choice.logprobs,
+                   fmt::format("\"{}\"", NameOf(choice.reason)), &out);
     }
     return out.append("],\"usage\":").append(UsageJson(usage)).append("}");
   }

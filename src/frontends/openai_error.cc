@@ -23,7 +23,8 @@ Kind KindOf(int http_status) {
     case 504: return {"server_error", "deadline_exceeded"};
     default: break;
   }
-  return http_status < 500 ? Kind{"invalid_request_error", ""} : Kind{"server_error", "internal_error"};
+  return http_status < 500 ? Kind{"invalid_request_error", ""}
+                           : Kind{"server_error", "internal_error"};
 }
 
 void AppendOrNull(std::string_view text, std::string* out) {

@@ -26,7 +26,8 @@ struct ApiError {
 // The field `param` is malformed, out of range or missing: "'temperature': expected ...".
 template <typename... Args>
 ApiError BadField(std::string param, fmt::format_string<Args...> format, Args&&... args) {
-  std::string text = fmt::format("'{}': {}", param, fmt::format(format, std::forward<Args>(args)...));
+  std::string text =
+      fmt::format("'{}': {}", param, fmt::format(format, std::forward<Args>(args)...));
   return {{Code::kInvalidArgument, std::move(text)}, std::move(param), ""};
 }
 
@@ -48,10 +49,10 @@ HttpResponse ApiErrorResponse(const ApiError& error);
 // The same for what never became a request, or has no Code.
 HttpResponse ApiErrorResponse(int http_status, std::string_view message);
 
-#define EK_RETURN_IF_API_ERROR(expr)             \
-  do {                                           \
-    ::evenkeel::ApiError ek_error_ = (expr);     \
-    if (!ek_error_.ok()) return ek_error_;       \
+#define EK_RETURN_IF_API_ERROR(expr)         \
+  do {                                       \
+    ::evenkeel::ApiError ek_error_ = (expr); \
+    if (!ek_error_.ok()) return ek_error_;   \
   } while (false)
 
 }  // namespace evenkeel

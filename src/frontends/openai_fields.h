@@ -38,11 +38,14 @@ std::string Describe(const JsonElement& value);
 
 ApiError ReadBool(const JsonElement& value, const std::string& path, bool* out);
 // Finite, lo <= value <= hi.
-ApiError ReadNumber(const JsonElement& value, const std::string& path, double lo, double hi, float* out);
+ApiError ReadNumber(const JsonElement& value, const std::string& path, double lo, double hi,
+                    float* out);
 // A whole number without a fraction, lo <= value <= hi.
-ApiError ReadInt(const JsonElement& value, const std::string& path, int64_t lo, int64_t hi, int* out);
+ApiError ReadInt(const JsonElement& value, const std::string& path, int64_t lo, int64_t hi,
+                 int* out);
 // At most `limit` bytes.
-ApiError ReadText(const JsonElement& value, const std::string& path, size_t limit, std::string_view* out);
+ApiError ReadText(const JsonElement& value, const std::string& path, size_t limit,
+                  std::string_view* out);
 ApiError ReadArray(const JsonElement& value, const std::string& path, size_t least, size_t most,
                    JsonArray* out);
 // An object without a key given twice.
@@ -57,7 +60,8 @@ ApiError AnyText(const JsonElement& value, const std::string& path, T*) {
 
 template <typename T>
 ApiError ReadFields(const JsonObject& object, const std::string& prefix,
-                    std::span<const JsonField<T>> fields, T* out, std::vector<std::string>* unknown) {
+                    std::span<const JsonField<T>> fields, T* out,
+                    std::vector<std::string>* unknown) {
   const Status keys = CheckJsonKeys(object);
   if (!keys.ok()) return {keys, prefix, ""};
   for (const auto field : object) {

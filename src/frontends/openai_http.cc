@@ -44,7 +44,8 @@ Result<std::shared_ptr<LanguageModel>> Find(Service& service, std::string_view n
   Result<std::shared_ptr<LanguageModel>> found = service.FindLanguageModel(name);
   if (found.ok()) return found;
   *error = {found.status(), "", ""};
-  if (found.status().code() == Code::kNotFound) *error = {found.status(), "model", "model_not_found"};
+  if (found.status().code() == Code::kNotFound)
+    *error = {found.status(), "model", "model_not_found"};
   return found;
 }
 
@@ -81,8 +82,7 @@ bool OpenAiHttp::Handle(const HttpPath& path, HttpExchange& exchange) {
   } else if (path[1] == "embeddings" && path.size() == 2) {
     Embeddings(exchange);
   } else {
-    exchange.Respond(
-        ApiErrorResponse(404, fmt::format("no such path: {}", exchange.head().path)));
+    exchange.Respond(ApiErrorResponse(404, fmt::format("no such path: {}", exchange.head().path)));
   }
   return true;
 }

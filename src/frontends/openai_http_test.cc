@@ -20,7 +20,8 @@ class OpenAiHttpTest : public testing::Test {
  protected:
   using Fields = std::vector<std::pair<std::string, std::string>>;
 
-  std::unique_ptr<TestExchange> Post(const std::string& path, const json& body, Fields fields = {}) {
+  std::unique_ptr<TestExchange> Post(const std::string& path, const json& body,
+                                     Fields fields = {}) {
     auto exchange =
         std::make_unique<TestExchange>(HttpMethod::kPost, path, body.dump(), std::move(fields));
     router_.Handle(*exchange);
@@ -112,7 +113,8 @@ TEST_F(OpenAiHttpTest, AChatIsStreamed) {
 }
 
 TEST_F(OpenAiHttpTest, CompletionsOfSeveralPromptsAreNumberedOn) {
-  const auto exchange = Post("/v1/completions", {{"model", "base"}, {"prompt", {"a", "b"}}, {"n", 2}});
+  const auto exchange =
+      Post("/v1/completions", {{"model", "base"}, {"prompt", {"a", "b"}}, {"n", 2}});
   const json answer = Body(*exchange);
   ASSERT_EQ(answer["choices"].size(), 4U) << answer;
   EXPECT_EQ(answer["choices"][3]["index"], 3);
@@ -192,10 +194,13 @@ TEST_F(OpenAiHttpTest, TheMetricsPortHasNoModels) {
 
 TEST_F(OpenAiHttpTest, EveryStatusOfTheModelBeforeItStarts) {
   for (const bool stream : {false, true}) {
-    for (const auto& [code, status] : std::vector<std::pair<Code, int>>{
-             {Code::kInvalidArgument, 400}, {Code::kTooLarge, 400}, {Code::kOverloaded, 429},
-             {Code::kInternal, 500},        {Code::kUnavailable, 503},
-             {Code::kDeadlineExceeded, 504}}) {
+    for (const auto& [code, status] :
+         std::vector<std::pair<Code, int>>{{Code::kInvalidArgument, 400},
+                                           {Code::kTooLarge, 400},
+                                           {Code::kOverloaded, 429},
+                                           {Code::kInternal, 500},
+                                           {Code::kUnavailable, 503},
+                                           {Code::kDeadlineExceeded, 504}}) {
       chatty().script = [c = code](GenerationCall* call) { call->Done({c, "why"}, {}); };
       const auto exchange = Chat({{"stream", stream}});
       EXPECT_EQ(exchange->response.status, status);
@@ -313,8 +318,8 @@ TEST_F(OpenAiHttpTest, OneFailedPromptCancelsTheOthers) {
   base.Hold(true);
   for (const bool stream : {false, true}) {
     const int before = base.cancels();
-    const auto exchange =
-        Post("/v1/completions", {{"model", "base"}, {"prompt", {"a", "b", "c"}}, {"stream", stream}});
+    const auto exchange = Post(
+        "/v1/completions", {{"model", "base"}, {"prompt", {"a", "b", "c"}}, {"stream", stream}});
     ASSERT_EQ(base.held_count(), 3U);
     base.held(0)->OnStart(1);
     base.Finish(base.held(1), {Code::kOverloaded, "full"}, {});
@@ -378,11 +383,11 @@ TEST_F(OpenAiHttpTest, GenerateSpeaksTheOpenInferenceProtocol) {
   for (const json& event : Events(*stream)) text += event["text_output"];
   EXPECT_EQ(text, "hello world");
   EXPECT_EQ(stream->answers, 1);
-  for (const auto& [path, status] : std::vector<std::pair<std::string, int>>{
-           {"/v2/models/nobody/generate", 404},
-           {"/v2/models/base/versions/2/generate", 404},
-           {"/v2/models/echo/generate", 501},
-           {"/v2/models/loading/generate", 503}}) {
+  for (const auto& [path, status] :
+       std::vector<std::pair<std::string, int>>{{"/v2/models/nobody/generate", 404},
+                                                {"/v2/models/base/versions/2/generate", 404},
+                                                {"/v2/models/echo/generate", 501},
+                                                {"/v2/models/loading/generate", 503}}) {
     const auto bad = Post(path, {{"text_input", "a"}});
     EXPECT_EQ(bad->response.status, status) << path;
     EXPECT_TRUE(Body(*bad)["error"].is_string()) << path;

@@ -73,7 +73,8 @@ ApiError ReadPart(const JsonElement& value, const std::string& path, std::string
   std::string_view name;
   EK_RETURN_IF_API_ERROR(ReadText(type, JsonPath(path, "type"), kMaxName, &name));
   if (name == "image_url" || name == "input_image" || name == "input_audio" || name == "file")
-    return UnsupportedField(path, "parts of type '{}' are not supported: models here read text", name);
+    return UnsupportedField(path, "parts of type '{}' are not supported: models here read text",
+                            name);
   if (name != "text" && !(name == "refusal" && role == "assistant"))
     return BadField(JsonPath(path, "type"), "expected 'text', got '{}'", name.substr(0, 64));
   JsonElement content;
@@ -121,12 +122,14 @@ ApiError ReadToolCall(const JsonElement& value, const std::string& path, ToolCal
                               type.substr(0, 64));
   }
   const std::string function_path = JsonPath(path, "function");
-  if (call["id"].get(field) != simdjson::SUCCESS) return BadField(JsonPath(path, "id"), "is missing");
+  if (call["id"].get(field) != simdjson::SUCCESS)
+    return BadField(JsonPath(path, "id"), "is missing");
   EK_RETURN_IF_API_ERROR(ReadText(field, JsonPath(path, "id"), kMaxName, &out->id));
-  if (call["function"].get(field) != simdjson::SUCCESS) return BadField(function_path, "is missing");
+  if (call["function"].get(field) != simdjson::SUCCESS)
+    return BadField(function_path, "is missing");
   EK_RETURN_IF_API_ERROR(ReadObject(field, function_path, &function));
-  for (const auto& [key, target, limit] :
-       {std::tuple("name", &out->name, kMaxName), std::tuple("arguments", &out->arguments, kMaxText)}) {
+  for (const auto& [key, target, limit] : {std::tuple("name", &out->name, kMaxName),
+                                           std::tuple("arguments", &out->arguments, kMaxText)}) {
     const std::string key_path = JsonPath(function_path, key);
     if (function[key].get(field) != simdjson::SUCCESS) return BadField(key_path, "is missing");
     EK_RETURN_IF_API_ERROR(ReadText(field, key_path, limit, target));
@@ -183,8 +186,7 @@ ApiError AppendMessage(const JsonElement& value, const std::string& path, std::s
   JsonObject object;
   EK_RETURN_IF_API_ERROR(ReadObject(value, path, &object));
   Message message;
-  EK_RETURN_IF_API_ERROR(
-      ReadFields<Message>(object, path, kMessageFields, &message, unknown));
+  EK_RETURN_IF_API_ERROR(ReadFields<Message>(object, path, kMessageFields, &message, unknown));
   EK_RETURN_IF_API_ERROR(CheckRole(message, path));
   out->append("{\"role\":");
   AppendJsonString(message.role == "developer" ? "system" : message.role, out);

@@ -36,7 +36,9 @@ ApiError Text(Value value, Path path, Draft*) {
   return ReadText(value, path, limit, &ignored);
 }
 
-ApiError NotSupported(Value, Path path, Draft*) { return UnsupportedField(path, "is not supported"); }
+ApiError NotSupported(Value, Path path, Draft*) {
+  return UnsupportedField(path, "is not supported");
+}
 
 ApiError ReplacedByTools(Value, Path path, Draft*) {
   return UnsupportedField(path, "is not supported, use 'tools' and 'tool_choice'");
@@ -118,7 +120,8 @@ constexpr JsonField<Draft> kChatFields[] = {
        d->logprobs = false;
        return ReadBool(v, p, &*d->logprobs);
      }},
-    {"top_logprobs", [](Value v, Path p, Draft* d) { return ReadInt(v, p, 0, 20, &d->top_logprobs); }},
+    {"top_logprobs",
+     [](Value v, Path p, Draft* d) { return ReadInt(v, p, 0, 20, &d->top_logprobs); }},
     {"tools", [](Value v, Path p, Draft* d) { return ReadTools(v, p, &d->tools); }},
     {"tool_choice", [](Value v, Path p, Draft* d) { return ReadToolChoice(v, p, &d->tools); }},
     {"parallel_tool_calls",
@@ -152,7 +155,8 @@ constexpr JsonField<Draft> kCompletionFields[] = {
      }},
     {"logprobs", [](Value v, Path p, Draft* d) { return ReadInt(v, p, 0, 5, &d->top_logprobs); }},
     {"echo", [](Value v, Path p, Draft* d) { return ReadBool(v, p, &d->request->echo); }},
-    {"best_of", [](Value v, Path p, Draft* d) { return ReadInt(v, p, 1, kMaxChoices, &d->best_of); }},
+    {"best_of",
+     [](Value v, Path p, Draft* d) { return ReadInt(v, p, 1, kMaxChoices, &d->best_of); }},
     {"suffix", NotSupported},
 };
 
@@ -301,7 +305,8 @@ ApiError ReadParameters(Value value, Path path, GenerateDraft* out) {
     // The path says whether it streams; some clients say it twice.
     if (field.key == "stream") continue;
     if (field.key == "n") return UnsupportedField(field_path, "one answer a request is supported");
-    EK_RETURN_IF_API_ERROR(ReadSamplingField(field.key, field.value, field_path, &out->text, &found));
+    EK_RETURN_IF_API_ERROR(
+        ReadSamplingField(field.key, field.value, field_path, &out->text, &found));
     if (!found) out->request->unknown.push_back(field_path);
   }
   return {};
@@ -354,8 +359,8 @@ ApiError ParseGenerateRequest(std::string_view body, TextRequest* out) {
   if (!status.ok()) return {status, "", ""};
   GenerateDraft draft;
   draft.request = out;
-  EK_RETURN_IF_API_ERROR(ReadFields<GenerateDraft>(document.root(), "", kGenerateFields, &draft,
-                                                   &out->unknown));
+  EK_RETURN_IF_API_ERROR(
+      ReadFields<GenerateDraft>(document.root(), "", kGenerateFields, &draft, &out->unknown));
   if (!draft.has_text) return BadField("text_input", "is missing");
   if (draft.text.max_tokens == 0) draft.text.max_tokens = kDefaultMaxTokens;
   out->prompts.push_back(std::move(draft.text));

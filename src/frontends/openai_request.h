@@ -16,8 +16,8 @@
 
 namespace evenkeel {
 
-inline constexpr size_t kMaxPrompts = 128;   // of one completion request
-inline constexpr size_t kMaxInputs = 2048;   // of one embedding request
+inline constexpr size_t kMaxPrompts = 128;    // of one completion request
+inline constexpr size_t kMaxInputs = 2048;    // of one embedding request
 inline constexpr int kDefaultMaxTokens = 16;  // of a completion, as OpenAI has it
 
 struct TextRequest {

@@ -108,13 +108,13 @@ TEST(OpenAiRequestTest, LittleIsNeededAndNullIsAbsent) {
 }
 
 TEST(OpenAiRequestTest, UnknownFieldsAreRememberedAndHarmless) {
-  const TextRequest request = ParsedChat(
-      {{"frobnicate", {{"deep", {1, 2}}}},
-       {"messages", {{{"role", "user"}, {"content", "hi"}, {"mood", "good"}}}},
-       {"stream", true},
-       {"stream_options", {{"colour", "red"}}}});
-  EXPECT_EQ(request.unknown, (std::vector<std::string>{"frobnicate", "stream_options.colour",
-                                                       "messages[0].mood"}));
+  const TextRequest request =
+      ParsedChat({{"frobnicate", {{"deep", {1, 2}}}},
+                  {"messages", {{{"role", "user"}, {"content", "hi"}, {"mood", "good"}}}},
+                  {"stream", true},
+                  {"stream_options", {{"colour", "red"}}}});
+  EXPECT_EQ(request.unknown,
+            (std::vector<std::string>{"frobnicate", "stream_options.colour", "messages[0].mood"}));
 }
 
 TEST(OpenAiRequestTest, MessagesOfEveryKindAreWrittenAnew) {
@@ -179,8 +179,7 @@ TEST(OpenAiRequestTest, SeedsOfAnySizeAreTaken) {
   EXPECT_EQ(ParsedChat({{"seed", 0}}).prompts[0].sampling.seed, 0U);
   EXPECT_EQ(ParsedChat({{"seed", 4294967295}}).prompts[0].sampling.seed, 4294967295U);
   EXPECT_TRUE(ParsedChat({{"seed", -1}}).prompts[0].sampling.seed.has_value());
-  EXPECT_TRUE(
-      ParsedChat({{"seed", 18446744073709551615U}}).prompts[0].sampling.seed.has_value());
+  EXPECT_TRUE(ParsedChat({{"seed", 18446744073709551615U}}).prompts[0].sampling.seed.has_value());
   EXPECT_NE(ParsedChat({{"seed", int64_t{1} << 40}}).prompts[0].sampling.seed, 0U);
 }
 
@@ -235,7 +234,8 @@ json Format(const json& format) { return {{"response_format", format}}; }
 INSTANTIATE_TEST_SUITE_P(
     Numbers, BadChatTest,
     testing::Values(
-        BadCase{{{"temperature", -0.1}}, "temperature", "a number from 0 to 2, got the number -0.1"},
+        BadCase{
+            {{"temperature", -0.1}}, "temperature", "a number from 0 to 2, got the number -0.1"},
         BadCase{{{"temperature", 2.1}}, "temperature", "from 0 to 2"},
         BadCase{{{"temperature", "1"}}, "temperature", "got a string"},
         BadCase{{{"temperature", true}}, "temperature", "got true"},
@@ -249,8 +249,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{{{"presence_penalty", 3}}, "presence_penalty", "from -2 to 2"},
         BadCase{{{"repeat_penalty", 0}}, "repeat_penalty", "to 10"},
         BadCase{{{"n", 0}}, "n", "from 1 to 128, got the number 0"},
-        BadCase{{{"n", 129}}, "n", "from 1 to 128"},
-        BadCase{{{"n", 1.0}}, "n", "whole number"},
+        BadCase{{{"n", 129}}, "n", "from 1 to 128"}, BadCase{{{"n", 1.0}}, "n", "whole number"},
         BadCase{{{"n", 18446744073709551615U}}, "n", "whole number"},
         BadCase{{{"max_tokens", 0}}, "max_tokens", "whole number from 1"},
         BadCase{{{"max_tokens", -1}}, "max_tokens", "whole number from 1"},
@@ -276,7 +275,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{{{"model", ""}}, "model", "is missing"},
         BadCase{{{"model", std::string(257, 'x')}}, "model", "at most 256 bytes"},
         BadCase{{{"stream", "yes"}}, "stream", "true or false"},
-        BadCase{{{"stream_options", {{"include_usage", true}}}}, "stream_options", "'stream': true"},
+        BadCase{
+            {{"stream_options", {{"include_usage", true}}}}, "stream_options", "'stream': true"},
         BadCase{{{"stream", true}, {"stream_options", 1}}, "stream_options", "expected an object"},
         BadCase{{{"stream", true}, {"stream_options", {{"include_usage", 1}}}},
                 "stream_options.include_usage",
@@ -310,11 +310,14 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{{{"messages", json::array()}}, "messages", "at least 1 items, got 0"},
         BadCase{{{"messages", {"hi"}}}, "messages[0]", "expected an object"},
         BadCase{Message({{"content", "hi"}}), "messages[0].role", "is missing"},
-        BadCase{Message({{"role", "wizard"}, {"content", "hi"}}), "messages[0].role", "got 'wizard'"},
+        BadCase{Message({{"role", "wizard"}, {"content", "hi"}}), "messages[0].role",
+                "got 'wizard'"},
         BadCase{Message({{"role", 5}, {"content", "hi"}}), "messages[0].role", "expected a string"},
-        BadCase{Message({{"role", "function"}, {"content", "hi"}}), "messages[0].role", "use 'tool'"},
+        BadCase{Message({{"role", "function"}, {"content", "hi"}}), "messages[0].role",
+                "use 'tool'"},
         BadCase{Message({{"role", "user"}}), "messages[0].content", "is missing"},
-        BadCase{Message({{"role", "user"}, {"content", nullptr}}), "messages[0].content", "is missing"},
+        BadCase{Message({{"role", "user"}, {"content", nullptr}}), "messages[0].content",
+                "is missing"},
         BadCase{Message({{"role", "assistant"}}), "messages[0].content", "is missing"},
         BadCase{Said(5), "messages[0].content", "a string or an array of parts"},
         BadCase{Said(json::array()), "messages[0].content", "at least 1"},
@@ -328,7 +331,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{Said({{{"type", "file"}}}), "messages[0].content[0]", "read text"},
         BadCase{Said({{{"type", "refusal"}, {"refusal", "no"}}}), "messages[0].content[0].type",
                 "expected 'text'"},
-        BadCase{Message({{"role", "tool"}, {"content", "x"}}), "messages[0].tool_call_id", "is missing"},
+        BadCase{Message({{"role", "tool"}, {"content", "x"}}), "messages[0].tool_call_id",
+                "is missing"},
         BadCase{Message({{"role", "user"}, {"content", "x"}, {"tool_call_id", "c"}}),
                 "messages[0].tool_call_id", "only a tool's"},
         BadCase{Message({{"role", "user"}, {"content", "x"}, {"tool_calls", json::array()}}),
@@ -338,8 +342,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{Message({{"role", "assistant"},
                          {"tool_calls", {{{"id", "a"}, {"function", {{"name", "f"}}}}}}}),
                 "messages[0].tool_calls[0].function.arguments", "is missing"},
-        BadCase{Message({{"role", "assistant"}, {"content", "x"}, {"function_call", json::object()}}),
-                "messages[0].function_call", "use tool_calls"}));
+        BadCase{
+            Message({{"role", "assistant"}, {"content", "x"}, {"function_call", json::object()}}),
+            "messages[0].function_call", "use tool_calls"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Tools, BadChatTest,
@@ -355,15 +360,18 @@ INSTANTIATE_TEST_SUITE_P(
                 "expected an object"},
         BadCase{Function({{"name", "f"}, {"description", 5}}), "tools[0].function.description",
                 "expected a string"},
-        BadCase{Function({{"name", "f"}, {"strict", 5}}), "tools[0].function.strict", "true or false"},
+        BadCase{Function({{"name", "f"}, {"strict", 5}}), "tools[0].function.strict",
+                "true or false"},
         BadCase{Function({{"name", "f"}, {"parameters", {{"x", std::string(300'000, 'x')}}}}),
                 "tools[0].function.parameters", "at most 262144 bytes"},
         BadCase{{{"tool_choice", "maybe"}}, "tool_choice", "none, auto, required or a function"},
         BadCase{{{"tool_choice", 5}}, "tool_choice", "none, auto, required or a function"},
         BadCase{{{"tool_choice", "required"}}, "tool_choice", "needs tools"},
         BadCase{{{"tool_choice", {{"type", "function"}, {"function", {{"name", "f"}}}}}},
-                "tool_choice", "no tool named 'f'"},
-        BadCase{{{"tool_choice", {{"type", "allowed_tools"}}}}, "tool_choice.type",
+                "tool_choice",
+                "no tool named 'f'"},
+        BadCase{{{"tool_choice", {{"type", "allowed_tools"}}}},
+                "tool_choice.type",
                 "expected 'function'"},
         BadCase{{{"parallel_tool_calls", "x"}}, "parallel_tool_calls", "true or false"},
         BadCase{Format("json"), "response_format", "expected an object"},
@@ -410,7 +418,8 @@ TEST(OpenAiRequestTest, TextThatIsNoStrictJsonIsRefused) {
   const std::string good = Chat({});
   for (const std::string& bad :
        {std::string(), std::string("   "), std::string("null"), std::string("[]"), good + "x",
-        good + good, good.substr(0, good.size() - 1), std::string("{\"model\":\"a\",\"model\":\"b\"}"),
+        good + good, good.substr(0, good.size() - 1),
+        std::string("{\"model\":\"a\",\"model\":\"b\"}"),
         std::string(R"({"model":"m","messages":[{"role":"user","role":"user","content":"x"}]})"),
         std::string(R"({"model":"m","messages":[{"role":"user","content":"\ud800"}]})"),
         std::string(R"({"model":"m","messages":[{"role":"user","content":"\udc00\ud800"}]})"),

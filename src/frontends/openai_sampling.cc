@@ -95,7 +95,8 @@ constexpr JsonField<Request> kFields[] = {
        if (r->sampling.top_k < 0) r->sampling.top_k = 0;  // -1: all, elsewhere
        return ApiError();
      }},
-    {"min_p", [](Value v, Path p, Request* r) { return ReadNumber(v, p, 0, 1, &r->sampling.min_p); }},
+    {"min_p",
+     [](Value v, Path p, Request* r) { return ReadNumber(v, p, 0, 1, &r->sampling.min_p); }},
     {"frequency_penalty",
      [](Value v, Path p, Request* r) {
        return ReadNumber(v, p, -2, 2, &r->sampling.frequency_penalty);

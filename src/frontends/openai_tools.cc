@@ -11,11 +11,10 @@ constexpr size_t kMaxFunctionName = 64;
 constexpr size_t kMaxDescription = 64 * 1024;
 
 bool IsFunctionName(std::string_view name) {
-  return !name.empty() && name.size() <= kMaxFunctionName &&
-         std::ranges::all_of(name, [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                  c == '_' || c == '-';
-         });
+  return !name.empty() && name.size() <= kMaxFunctionName && std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+  });
 }
 
 // A required name of a function or schema.

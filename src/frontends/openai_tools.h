@@ -28,6 +28,7 @@ ApiError ReadToolChoice(const JsonElement& value, const std::string& path, ChatT
 ApiError CheckToolChoice(const ChatTools& tools);
 
 // "response_format".
-ApiError ReadResponseFormat(const JsonElement& value, const std::string& path, GenerationRequest* out);
+ApiError ReadResponseFormat(const JsonElement& value, const std::string& path,
+                            GenerationRequest* out);
 
 }  // namespace evenkeel

@@ -68,8 +68,9 @@ class ServerExchange final : public HttpExchange {
   bool begun = false;      // the head is written
   std::string pieces;      // not yet written
   HttpHeartbeat heartbeat;
-  Time last_piece{};                   // when one was written
-  std::atomic<size_t> unsent_bytes{0};  // left the inbox, not the socket; read where pieces come from
+  Time last_piece{};  // when one was written
+  std::atomic<size_t> unsent_bytes{
+      0};  // left the inbox, not the socket; read where pieces come from
 
   // The same on its way to the loop; guarded by HttpLoop's mutex.
   struct Inbox {

@@ -134,8 +134,8 @@ void HttpConnection::AppendResponse(ServerExchange& call) {
                     !peer_ended_;
   if (!keep && queue_.empty()) last_request_ = true;
   std::array<char, 48> framing{};
-  const auto end =
-      fmt::format_to_n(framing.data(), framing.size(), "Content-Length: {}\r\n", response.body.size());
+  const auto end = fmt::format_to_n(framing.data(), framing.size(), "Content-Length: {}\r\n",
+                                    response.body.size());
   AppendHead(call, keep, {framing.data(), end.size});
   if (head.method == HttpMethod::kHead) return;
   out_bytes_ += response.body.size();

@@ -33,7 +33,7 @@ struct HttpLimits {
   int connections = 10'000;  // above: 503 and closed
   int pipelined = 64;        // requests of one connection in work; above, it is not read
   size_t unsent_bytes =
-      4 * 1024 * 1024;  // answers waiting for one connection; above, it is not read
+      4 * 1024 * 1024;                // answers waiting for one connection; above, it is not read
   size_t stream_bytes = 1024 * 1024;  // of a streamed answer, not yet sent: above, closed
   // From a request's first byte to its last, head and body: after it, 408. Not counted: time in
   // which the server itself does not read on.

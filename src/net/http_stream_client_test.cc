@@ -72,8 +72,8 @@ class HttpStreamClientTest : public testing::Test {
     call.server = "http://127.0.0.1:" + std::to_string(server_->port());
     call.target = path;
     call.timeout = milliseconds(400);
-    return StreamHttp(call, {[this](std::string_view piece) { got_.append(piece); },
-                             std::move(stopped)});
+    return StreamHttp(call,
+                      {[this](std::string_view piece) { got_.append(piece); }, std::move(stopped)});
   }
 
   Handler handler_;

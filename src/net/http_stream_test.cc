@@ -345,7 +345,8 @@ TEST_F(HttpStreamTest, StreamsFromManyThreadsAreWholeOrCancelled) {
   for (size_t t = 0; t < 4; ++t) {
     writers.emplace_back([&, t] {
       for (int piece = 0; piece < 50; ++piece) {
-        for (size_t i = t; i < kStreams; i += 4) handler_.Stream(i)->Send(fmt::format("{};", piece));
+        for (size_t i = t; i < kStreams; i += 4)
+          handler_.Stream(i)->Send(fmt::format("{};", piece));
       }
       for (size_t i = t; i < kStreams; i += 4) handler_.Stream(i)->EndStream();
     });

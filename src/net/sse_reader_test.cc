@@ -12,8 +12,7 @@ std::vector<std::string> ReadBy(size_t step, std::string_view text) {
   SseReader reader;
   while (!text.empty()) {
     const std::string_view piece = text.substr(0, step);
-    EXPECT_TRUE(
-        reader.Feed(piece, [&](std::string_view data) { events.emplace_back(data); }).ok());
+    EXPECT_TRUE(reader.Feed(piece, [&](std::string_view data) { events.emplace_back(data); }).ok());
     text.remove_prefix(piece.size());
   }
   return events;
