@@ -1,4 +1,4 @@
-// Any bytes as the JSON of a request for text or vectors: in each of the four forms.
+// Any bytes as the JSON of a request for text or vectors: in each of the five forms.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -54,6 +54,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const ApiError error = parse(text, &request);
     error.ok() ? CheckText(request) : CheckError(error);
   }
+  RerankRequest rerank;
+  const ApiError no_rerank = ParseRerankRequest(text, &rerank);
+  no_rerank.ok() ? Expect(rerank.inputs.texts.size() >= 2 && rerank.top_n >= 0)
+                 : CheckError(no_rerank);
   EmbeddingRequest request;
   const ApiError error = ParseEmbeddingRequest(text, &request);
   if (!error.ok()) {

@@ -6,6 +6,7 @@
 #include "frontends/http_request_checks.h"
 #include "frontends/openai_answer.h"
 #include "frontends/openai_request.h"
+#include "frontends/rerank_call.h"
 #include "frontends/text_call.h"
 
 namespace evenkeel {
@@ -81,6 +82,8 @@ bool OpenAiHttp::Handle(const HttpPath& path, HttpExchange& exchange) {
     Text(/*chat=*/false, exchange);
   } else if (path[1] == "embeddings" && path.size() == 2) {
     Embeddings(exchange);
+  } else if (path[1] == "rerank" && path.size() == 2) {
+    Rerank(exchange);
   } else {
     exchange.Respond(ApiErrorResponse(404, fmt::format("no such path: {}", exchange.head().path)));
   }
@@ -138,6 +141,25 @@ void OpenAiHttp::Embeddings(HttpExchange& exchange) {
   auto call = std::make_unique<HttpEmbeddingCall>(exchange, *std::move(model), std::move(request),
                                                   *deadline, WarningHeader(request.unknown));
   HttpEmbeddingCall* const raw = call.get();
+  exchange.Own(std::move(call));
+  raw->Start();
+}
+
+void OpenAiHttp::Rerank(HttpExchange& exchange) {
+  if (!IsPostedJson(exchange)) return;
+  const Result<Time> deadline = DeadlineOf(exchange);
+  if (!deadline.ok())
+    return exchange.Respond(ApiErrorResponse({deadline.status(), "X-Request-Timeout-Ms", ""}));
+  RerankRequest request;
+  ApiError error = ParseRerankRequest(TextOf(exchange.body()), &request);
+  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
+  auto model = Find(service_, request.inputs.model, &error);
+  if (error.ok()) error = CheckInputs((*model)->Info(), request.inputs);
+  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
+  const std::string warning = WarningHeader(request.inputs.unknown);
+  auto call = std::make_unique<HttpRerankCall>(exchange, *std::move(model), std::move(request),
+                                               *deadline, warning);
+  HttpRerankCall* const raw = call.get();
   exchange.Own(std::move(call));
   raw->Start();
 }

@@ -21,6 +21,7 @@ class OpenAiHttp {
   void Model(std::string_view name, HttpExchange& exchange);
   void Text(bool chat, HttpExchange& exchange);
   void Embeddings(HttpExchange& exchange);
+  void Rerank(HttpExchange& exchange);
 
   Service& service_;
 };

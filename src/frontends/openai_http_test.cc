@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -140,6 +141,42 @@ TEST_F(OpenAiHttpTest, EmbeddingsInBothForms) {
   const auto shed = Post("/v1/embeddings", body);
   EXPECT_EQ(shed->response.status, 429);
   EXPECT_EQ(shed->Field("Retry-After"), "1");
+}
+
+// The fake's vectors are (length, place): the query (4, 0) is nearest to what is long beside its place.
+TEST_F(OpenAiHttpTest, DocumentsAreRankedByTheirNearnessToTheQuery) {
+  const json body = {{"model", "vectors"},
+                     {"query", "four"},
+                     {"documents", {"a", {{"text", "bbbbbbbbbb"}}, "cccc"}},
+                     {"return_documents", true},
+                     {"top_n", 2}};
+  const json answer = Body(*Post("/v1/rerank", body));
+  ASSERT_EQ(answer["results"].size(), 2U) << answer;
+  EXPECT_EQ(answer["results"][0]["index"], 1);
+  EXPECT_NEAR(answer["results"][0]["relevance_score"].get<double>(), 10 / std::sqrt(104.0), 1e-5);
+  EXPECT_EQ(answer["results"][0]["document"]["text"], "bbbbbbbbbb");
+  EXPECT_EQ(answer["results"][1]["index"], 2);
+  EXPECT_EQ(answer["usage"]["total_tokens"], 7);
+  json plain = {{"model", "vectors"}, {"query", "q"}, {"documents", {"a", "b"}}};
+  const json all = Body(*Post("/v1/rerank", plain));
+  EXPECT_EQ(all["results"].size(), 2U);
+  EXPECT_FALSE(all["results"][0].contains("document"));
+  for (const auto& [field, value, param] : std::vector<std::tuple<std::string, json, std::string>>{
+           {"query", "", "query"},
+           {"query", nullptr, "query"},
+           {"documents", json::array(), "documents"},
+           {"documents", "a", "documents"},
+           {"documents", json::array({"a", ""}), "documents[1]"},
+           {"documents", json::array({json::object()}), "documents[0].text"},
+           {"top_n", 0, "top_n"},
+           {"model", "chatty", "model"},
+           {"rank_fields", json::array({"a"}), "rank_fields"}}) {
+    json bad = plain;
+    bad[field] = value;
+    const auto exchange = Post("/v1/rerank", bad);
+    EXPECT_EQ(exchange->response.status, 400) << bad;
+    EXPECT_EQ(Error(*exchange)["param"], param) << bad;
+  }
 }
 
 TEST_F(OpenAiHttpTest, UnknownFieldsAreNamedInAHeader) {

@@ -1,6 +1,6 @@
 // Requests for text and for vectors, from JSON to what a language model takes.
 //
-// Use for: /v1/chat/completions, /v1/completions, /v1/embeddings, and the generate extension of /v2.
+// Use for: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/rerank, and the generate extension of /v2.
 // Contract: read strictly (strict_json.h). Unknown fields are remembered in `unknown` and change nothing; fields that are known and not
 //   supported are an error. Nothing here knows a model; see CheckAgainst() and CheckPrompts().
 // Thread-safety: thread-safe; the requests are values.
@@ -51,5 +51,14 @@ struct EmbeddingRequest {
 
 ApiError ParseEmbeddingRequest(std::string_view body, EmbeddingRequest* out);
 ApiError CheckInputs(const LanguageModelInfo& model, const EmbeddingRequest& request);
+
+// Documents to be put in the order of their nearness to a query, in the form that Jina and Cohere share.
+struct RerankRequest {
+  EmbeddingRequest inputs;  // the texts: the query, then the documents
+  int top_n = 0;            // 0: all
+  bool return_documents = false;
+};
+
+ApiError ParseRerankRequest(std::string_view body, RerankRequest* out);
 
 }  // namespace evenkeel
