@@ -65,7 +65,7 @@ void ServerExchange::Reset() {
   unfolded_body.Reset();
   response = {};
   home = streaming = begun = false;
-  pieces.clear();
+  pieces = {};  // with its memory: there may be many of these
   heartbeat = {};
   unsent_bytes.store(0, std::memory_order_relaxed);
   inbox = {};
@@ -163,7 +163,8 @@ void HttpLoop::CollectInbox() {
   inbox_.clear();
 }
 
-void HttpLoop::CollectPieces() {
+// False: there were none.
+bool HttpLoop::CollectPieces() {
   struct Taken {
     ServerExchange* call;
     bool ended, stuck;
@@ -171,14 +172,18 @@ void HttpLoop::CollectPieces() {
   std::vector<Taken> taken;
   {
     const std::lock_guard lock(mutex_);
-    if (streams_.empty()) return;
+    if (streams_.empty()) return false;
     taken.reserve(streams_.size());
     for (ServerExchange* call : streams_) {
       ServerExchange::Inbox& in = call->inbox;
       taken.push_back({call, in.ended, in.stuck});
-      call->pieces.append(in.pieces);
       call->unsent_bytes.fetch_add(in.pieces.size(), std::memory_order_relaxed);
-      in.pieces.clear();
+      if (call->pieces.empty()) {
+        call->pieces.swap(in.pieces);
+      } else {
+        call->pieces.append(in.pieces);
+        in.pieces.clear();
+      }
       in.listed = false;
     }
     streams_.clear();
@@ -199,12 +204,14 @@ void HttpLoop::CollectPieces() {
       call->pieces.clear();
     }
   }
+  return true;
 }
 
 void HttpLoop::EndOfTurn() {
   CollectInbox();
-  CollectPieces();
   Settle();
+  // Sending may find a client gone, whose work ends its stream there and then.
+  while (CollectPieces()) Settle();
   unfolded_for_ = Duration::zero();
   for (HttpConnection* connection : dead_) delete connection;
   dead_.clear();

@@ -140,7 +140,7 @@ class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
   void UnfoldSome();
   void UnfoldLater();
   void CollectInbox();
-  void CollectPieces();
+  bool CollectPieces();
   void Tick();
   void ArmTick();
 
