@@ -74,7 +74,7 @@ std::string AnswerHead(const AnswerIdentity& identity, std::string_view object) 
       .append(R"(","choices":[)");
 }
 
-std::string Event(std::string_view json) { return fmt::format("data: {}\n\n", json); }
+std::string SseEvent(std::string_view json) { return fmt::format("data: {}\n\n", json); }
 
 std::string EmbeddingsJson(const std::vector<std::vector<float>>& rows, int prompt_tokens,
                            std::string_view model, bool base64) {

@@ -15,7 +15,7 @@ void AppendLogprob(float value, std::string* out);
 // {"id":...,"object":"<object>","created":...,"model":...,"system_fingerprint":...,"choices":[ without its end.
 std::string AnswerHead(const AnswerIdentity& identity, std::string_view object);
 // `json` as one event.
-std::string Event(std::string_view json);
+std::string SseEvent(std::string_view json);
 inline constexpr std::string_view kDoneEvent = "data: [DONE]\n\n";
 
 }  // namespace evenkeel

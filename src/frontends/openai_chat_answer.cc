@@ -99,11 +99,11 @@ class ChatWriter final : public AnswerWriter {
   std::string End(const GenerationUsage& usage) override {
     std::string out;
     if (include_usage_)
-      out = Event(fmt::format("{}],\"usage\":{}}}", chunk_head_, UsageJson(usage)));
+      out = SseEvent(fmt::format("{}],\"usage\":{}}}", chunk_head_, UsageJson(usage)));
     return out.append(kDoneEvent);
   }
 
-  std::string ErrorPiece(const ApiError& error) override { return Event(ApiErrorJson(error)); }
+  std::string ErrorPiece(const ApiError& error) override { return SseEvent(ApiErrorJson(error)); }
 
   std::string Whole(const std::vector<GeneratedChoice>& choices,
                     const GenerationUsage& usage) override {
@@ -136,7 +136,7 @@ class ChatWriter final : public AnswerWriter {
     }
     json.append(",\"finish_reason\":").append(reason).append("}]");
     json.append(include_usage_ ? ",\"usage\":null}" : "}");
-    return Event(json);
+    return SseEvent(json);
   }
 
   void AppendChoice(size_t index, const GeneratedChoice& choice, std::string* out) const {

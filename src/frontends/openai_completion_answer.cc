@@ -62,11 +62,11 @@ class CompletionWriter final : public AnswerWriter {
 
   std::string End(const GenerationUsage& usage) override {
     std::string out;
-    if (include_usage_) out = Event(fmt::format("{}],\"usage\":{}}}", head_, UsageJson(usage)));
+    if (include_usage_) out = SseEvent(fmt::format("{}],\"usage\":{}}}", head_, UsageJson(usage)));
     return out.append(kDoneEvent);
   }
 
-  std::string ErrorPiece(const ApiError& error) override { return Event(ApiErrorJson(error)); }
+  std::string ErrorPiece(const ApiError& error) override { return SseEvent(ApiErrorJson(error)); }
 
   std::string Whole(const std::vector<GeneratedChoice>& choices,
                     const GenerationUsage& usage) override {
@@ -109,7 +109,7 @@ class CompletionWriter final : public AnswerWriter {
     std::string json = head_;
     AppendChoice(choice, text, logprobs, reason, &json);
     json.append(include_usage_ ? "],\"usage\":null}" : "]}");
-    return Event(json);
+    return SseEvent(json);
   }
 
   void AppendChoice(int choice, std::string_view text, const std::vector<TokenLogprob>* logprobs,
