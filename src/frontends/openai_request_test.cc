@@ -18,12 +18,12 @@ const json kHello = {{{"role", "user"}, {"content", "hi"}}};
 // A chat request with `fields` added, or put in the place of what it has.
 std::string Chat(const json& fields) {
   json request = {{"model", "m"}, {"messages", kHello}};
-  request.update(fields);
+  if (!fields.is_null()) request.update(fields);
   return request.dump();
 }
 std::string Completion(const json& fields) {
   json request = {{"model", "m"}, {"prompt", "Once"}};
-  request.update(fields);
+  if (!fields.is_null()) request.update(fields);
   return request.dump();
 }
 
