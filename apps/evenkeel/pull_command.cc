@@ -87,9 +87,9 @@ std::string ModelsFolder(const PullOptions& options) {
   const Setting& models = settings->at("models");
   std::error_code error;
   if (models.origin == "default") fs::create_directories(models.text, error);
-  if (const Status status = CheckModelsFolder(models.text); !status.ok())
-    Fail(kExitUsage, status.message());
-  return models.text;
+  const Result<std::string> folder = CanonicalFolder(models.text);
+  if (!folder.ok()) Fail(kExitUsage, folder.status().message());
+  return *folder;
 }
 
 // Draws on a terminal, once it takes long enough to be worth it.
