@@ -50,6 +50,7 @@ class FakeLanguageModel final : public LanguageModel {
       const std::lock_guard lock(mutex_);
       requests_.push_back(call->request);
       last_deadline_ = call->deadline;
+      last_priority_ = call->priority;
       if (hold_) {
         held_.push_back(call);
         return;
@@ -126,6 +127,11 @@ class FakeLanguageModel final : public LanguageModel {
     return last_deadline_;
   }
 
+  int last_priority() const {
+    const std::lock_guard lock(mutex_);
+    return last_priority_;
+  }
+
  private:
   const LanguageModelInfo info_;
   Status error_;
@@ -133,6 +139,7 @@ class FakeLanguageModel final : public LanguageModel {
   std::vector<GenerationCall*> held_;  // guarded by mutex_, as all below
   std::vector<GenerationRequest> requests_;
   Time last_deadline_ = kNever;
+  int last_priority_ = 0;
   bool hold_ = false, keep_cancelled_ = false;
   int cancels_ = 0;
 };

@@ -1,5 +1,7 @@
 #include "frontends/generate_http.h"
 
+#include <algorithm>
+
 #include "core/format.h"
 #include "frontends/http_reply.h"
 #include "frontends/http_request_checks.h"
@@ -93,8 +95,13 @@ void HandleGenerate(Service& service, std::string_view model, std::string_view v
   const Status status = Prepare(service, model, version, stream, exchange, &request, &found);
   if (!status.ok()) return ReplyError(exchange, status);
   const std::string warning = IgnoredWarning(request.unknown);
-  TextCallOptions options{stream, *deadline,
-                          warning.empty() ? "" : "X-Evenkeel-Warning: " + warning + "\r\n"};
+  TextCallOptions options;
+  options.stream = stream;
+  options.deadline = *deadline;
+  options.priority = request.priority;
+  if (request.timeout > Duration::zero())
+    options.deadline = std::min<Time>(*deadline, exchange.received() + request.timeout);
+  if (!warning.empty()) options.headers = "X-Evenkeel-Warning: " + warning + "\r\n";
   auto call = std::make_unique<TextCall>(exchange, std::move(found),
                                          std::make_unique<GenerateWriter>(model, request.id),
                                          std::move(options));

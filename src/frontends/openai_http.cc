@@ -119,9 +119,12 @@ void OpenAiHttp::Text(bool chat, HttpExchange& exchange) {
   auto model = Find(service_, request.model, &error);
   if (error.ok()) error = CheckPrompts((*model)->Info(), request);
   if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
-  auto call = std::make_unique<TextCall>(
-      exchange, *std::move(model), WriterFor(request),
-      TextCallOptions{request.stream, *deadline, WarningHeader(request.unknown)});
+  TextCallOptions options;
+  options.stream = request.stream;
+  options.deadline = *deadline;
+  options.headers = WarningHeader(request.unknown);
+  auto call = std::make_unique<TextCall>(exchange, *std::move(model), WriterFor(request),
+                                         std::move(options));
   TextCall* const raw = call.get();
   exchange.Own(std::move(call));
   raw->Start(std::move(request.prompts));

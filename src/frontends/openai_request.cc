@@ -1,5 +1,6 @@
 #include "frontends/openai_request.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "frontends/openai_messages.h"
@@ -14,6 +15,7 @@ using Path = const std::string&;
 
 constexpr size_t kMaxModelName = 256;
 constexpr size_t kMaxPromptBytes = size_t{64} << 20;  // the body's limit is the one that counts
+constexpr uint64_t kLongestTimeoutUs = uint64_t{1000} * 3600 * 1'000'000;
 constexpr size_t kMaxPromptTokens = size_t{1} << 22;
 
 // A request while its fields are being read: what depends on several of them is decided at the end.
@@ -296,6 +298,14 @@ struct GenerateDraft {
   bool has_text = false;
 };
 
+ApiError ReadTimeout(Value value, Path path, Duration* out) {
+  uint64_t us = 0;
+  if (value.get_uint64().get(us) != simdjson::SUCCESS)
+    return BadField(path, "expected a whole number of microseconds, got {}", Describe(value));
+  *out = std::chrono::microseconds(std::min(us, kLongestTimeoutUs));
+  return {};
+}
+
 ApiError ReadParameters(Value value, Path path, GenerateDraft* out) {
   JsonObject object;
   EK_RETURN_IF_API_ERROR(ReadObject(value, path, &object));
@@ -304,6 +314,14 @@ ApiError ReadParameters(Value value, Path path, GenerateDraft* out) {
     bool found = false;
     // The path says whether it streams; some clients say it twice.
     if (field.key == "stream") continue;
+    if (field.key == "priority") {
+      EK_RETURN_IF_API_ERROR(ReadInt(field.value, field_path, 0, 16, &out->request->priority));
+      continue;
+    }
+    if (field.key == "timeout") {
+      EK_RETURN_IF_API_ERROR(ReadTimeout(field.value, field_path, &out->request->timeout));
+      continue;
+    }
     if (field.key == "n") return UnsupportedField(field_path, "one answer a request is supported");
     EK_RETURN_IF_API_ERROR(
         ReadSamplingField(field.key, field.value, field_path, &out->text, &found));

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/generation.h"
 #include "frontends/openai_error.h"
 #include "frontends/openai_tools.h"
@@ -27,7 +28,9 @@ struct TextRequest {
   bool stream = false;
   bool include_usage = false;  // a last piece with the usage
   bool echo = false;           // the answer begins with the prompt, which is a text then
-  std::string id;              // the generate extension's "id"
+  std::string id;              // the generate extension's, as are the next two
+  int priority = 0;            // 0: not given; else 1 (first) to 16 (last)
+  Duration timeout{};          // zero: not given
   std::vector<std::string> unknown;
 };
 

@@ -54,6 +54,7 @@ void TextCall::Start(std::vector<GenerationRequest> prompts) {
     part->request = std::move(prompt);
     part->arrived = exchange_.received();
     part->deadline = options_.deadline;
+    part->priority = options_.priority;
     parts_.push_back(std::move(part));
   }
   choices_.resize(static_cast<size_t>(choices));

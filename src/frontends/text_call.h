@@ -27,6 +27,7 @@ inline constexpr Duration kPingEvery = std::chrono::seconds(15);
 struct TextCallOptions {
   bool stream = false;
   Time deadline = kNever;
+  int priority = 0;     // as GenerationCall's
   std::string headers;  // of the answer, beside its own
 };
 
