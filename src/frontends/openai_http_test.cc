@@ -420,6 +420,12 @@ TEST_F(OpenAiHttpTest, GenerateSpeaksTheOpenInferenceProtocol) {
   for (const json& event : Events(*stream)) text += event["text_output"];
   EXPECT_EQ(text, "hello world");
   EXPECT_EQ(stream->answers, 1);
+  const auto urgent =
+      Post("/v2/models/base/generate",
+           {{"text_input", "a"}, {"parameters", {{"priority", 2}, {"timeout", 500}}}});
+  EXPECT_EQ(service_.language_model("base").last_priority(), 2);
+  EXPECT_EQ(service_.language_model("base").last_deadline(),
+            urgent->received() + std::chrono::microseconds(500));
   for (const auto& [path, status] :
        std::vector<std::pair<std::string, int>>{{"/v2/models/nobody/generate", 404},
                                                 {"/v2/models/base/versions/2/generate", 404},

@@ -313,7 +313,7 @@ ApiError ReadParameters(Value value, Path path, GenerateDraft* out) {
     const std::string field_path = JsonPath(path, field.key);
     bool found = false;
     // The path says whether it streams; some clients say it twice.
-    if (field.key == "stream") continue;
+    if (field.key == "stream" || field.value.is_null()) continue;
     if (field.key == "priority") {
       EK_RETURN_IF_API_ERROR(ReadInt(field.value, field_path, 0, 16, &out->request->priority));
       continue;

@@ -475,6 +475,8 @@ TEST(OpenAiRequestTest, GenerateHasItsOwnForm) {
            {R"({"text_input":"a","id":5})", "id"},
            {R"({"text_input":"a","parameters":[]})", "parameters"},
            {R"({"text_input":"a","parameters":{"temperature":9}})", "parameters.temperature"},
+           {R"({"text_input":"a","parameters":{"priority":17}})", "parameters.priority"},
+           {R"({"text_input":"a","parameters":{"timeout":-1}})", "parameters.timeout"},
            {R"({"text_input":"a","parameters":{"n":2}})", "parameters.n"}}) {
     TextRequest bad;
     EXPECT_EQ(ParseGenerateRequest(body, &bad).param, param) << body;
