@@ -17,8 +17,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr HttpHeartbeat kNoBeat{};
-
 // /stream begins a stream and leaves it to the test; /beat one that beats every 20 ms; /now streams three pieces at once; all else is echoed.
 class StreamHandler final : public HttpHandler {
  public:
@@ -79,7 +77,7 @@ class StreamHandler final : public HttpHandler {
     head.content_type = "text/plain";
     head.headers = "X-Tag: v\r\n";
     exchange.StartStream(std::move(head),
-                         beats ? HttpHeartbeat{"beat;", milliseconds(20)} : kNoBeat);
+                         beats ? HttpHeartbeat{"beat;", milliseconds(20)} : HttpHeartbeat{});
     const std::lock_guard lock(mutex_);
     streams_.push_back(&exchange);
     changed_.notify_all();
