@@ -62,7 +62,8 @@ class StreamExchange {
     if (!sink_.stopped) return;
     timer_.expires_after(kLookEvery);
     timer_.async_wait([this](error_code e) {
-      if (e) return;
+      // Cancelling comes too late for a timer that has just run out.
+      if (e || over_) return;
       if (sink_.stopped()) return Stop();
       Look();
     });
@@ -72,6 +73,7 @@ class StreamExchange {
     Over();
   }
   void Over() {
+    over_ = true;
     error_code ignored;
     stream_.socket().close(ignored);
     timer_.cancel();
@@ -146,6 +148,7 @@ class StreamExchange {
   const char* step_ = "connecting";
   error_code error_;
   bool stopped_ = false;
+  bool over_ = false;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <thread>
 
 #include "net/http_server.h"
 #include "net/io_loop.h"
@@ -109,6 +110,19 @@ TEST_F(HttpStreamClientTest, SilenceEndsAtTheTimeout) {
   const auto answer = Ask("/wait", [] { return false; });
   EXPECT_EQ(answer.status().code(), Code::kDeadlineExceeded);
   EXPECT_TRUE(handler_.WaitForCancel());
+}
+
+// The timeout falls on a look at `stopped`, which must not go on for ever.
+TEST_F(HttpStreamClientTest, TheTimeoutAndALookMayComeTogether) {
+  int looks = 0;
+  for (int i = 0; i < 8; ++i) {
+    const auto answer = Ask("/wait", [&looks] {
+      std::this_thread::sleep_for(milliseconds(2));
+      return ++looks > 1'000;
+    });
+    EXPECT_EQ(answer.status().code(), Code::kDeadlineExceeded);
+  }
+  EXPECT_LT(looks, 100);
 }
 
 TEST_F(HttpStreamClientTest, AStreamThatBreaksOffIsAnError) {

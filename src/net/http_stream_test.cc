@@ -298,7 +298,7 @@ TEST_F(HttpStreamTest, ASilentStreamBeats) {
   client.ReceiveUntil("\r\n\r\n");
   for (int i = 0; i < 3; ++i) EXPECT_EQ(client.ReceiveUntil("beat;\r\n"), "5\r\nbeat;\r\n");
   stream->EndStream();
-  const std::string rest = client.ReceiveUntil("\r\n0\r\n\r\n");
+  const std::string rest = client.ReceiveUntil("0\r\n\r\n");
   EXPECT_TRUE(rest.ends_with("0\r\n\r\n")) << rest;
 }
 
