@@ -10,6 +10,8 @@
 #include "core/parse.h"
 #include "core/settings.h"
 #include "net/http_client.h"
+#include "net/http_stream_client.h"
+#include "net/sse_reader.h"
 #include "output.h"
 
 namespace evenkeel {
@@ -20,11 +22,15 @@ constexpr Duration kDefaultTimeout =
     std::chrono::seconds(120);  // loading a large model takes its time
 constexpr std::chrono::milliseconds kTick{500};
 
-// The server's own words: {"error": "..."}; else the beginning of the body.
+// The server's own words: {"error": "..."} or {"error": {"message": "..."}}; else the beginning of the body.
 std::string ErrorText(const HttpAnswer& answer) {
   const Json body = Json::parse(answer.body, nullptr, /*allow_exceptions=*/false);
   if (body.is_object() && body.contains("error") && body["error"].is_string()) {
     return body["error"].get<std::string>();
+  }
+  if (const Json error = body.is_object() ? body.value("error", Json()) : Json();
+      error.is_object() && error.contains("message") && error["message"].is_string()) {
+    return error["message"].get<std::string>();
   }
   return answer.body.empty()
              ? fmt::format("HTTP status {}", answer.status)
@@ -68,15 +74,32 @@ std::string Api::server() const {
   return settings->text("server");
 }
 
-Result<HttpAnswer> Api::Ask(HttpCall call, Duration patience) const {
-  call.server = server();
-  call.timeout = patience;
+void Api::Address(HttpCall* call, Duration patience) const {
+  call->server = server();
+  call->timeout = patience;
   if (!timeout_flag_.empty()) {
     const Result<Duration> timeout = ParseDuration(timeout_flag_);
     if (!timeout.ok()) Fail(kExitUsage, "--timeout: " + timeout.status().message());
-    call.timeout = *timeout;
+    call->timeout = *timeout;
   }
+}
+
+Result<HttpAnswer> Api::Ask(HttpCall call, Duration patience) const {
+  Address(&call, patience);
   return CallHttp(call);
+}
+
+void Api::FailWith(const Status& status) {
+  const std::string& why = status.message();
+  switch (status.code()) {
+    case Code::kUnavailable:
+      Fail(kExitNoServer, fmt::format("no server answers ({})\nStart one with: evenkeel serve\n"
+                                      "Or name another: --server URL, EVENKEEL_SERVER",
+                                      why));
+    case Code::kInvalidArgument:
+    case Code::kUnsupported: Fail(kExitUsage, why);
+    default: Fail(kExitFailed, why);
+  }
 }
 
 std::string Api::Call(const std::string& method, const std::string& target, const std::string& body,
@@ -90,18 +113,7 @@ std::string Api::Call(const std::string& method, const std::string& target, cons
   while (on_wait && asked.wait_for(kTick) != std::future_status::ready) on_wait(true);
   if (on_wait) on_wait(false);
   const Result<HttpAnswer> answer = asked.get();
-  if (!answer.ok()) {
-    const std::string& why = answer.status().message();
-    switch (answer.status().code()) {
-      case Code::kUnavailable:
-        Fail(kExitNoServer, fmt::format("no server answers ({})\nStart one with: evenkeel serve\n"
-                                        "Or name another: --server URL, EVENKEEL_SERVER",
-                                        why));
-      case Code::kInvalidArgument:
-      case Code::kUnsupported: Fail(kExitUsage, why);
-      default: Fail(kExitFailed, why);
-    }
-  }
+  if (!answer.ok()) FailWith(answer.status());
   if (answer->status < 200 || answer->status > 299) Fail(kExitFailed, ErrorText(*answer));
   return answer->body;
 }
@@ -113,6 +125,32 @@ Result<std::string> Api::TryGetBytes(const std::string& target, Duration patienc
   if (!answer.ok()) return answer.status();
   if (answer->status < 200 || answer->status > 299) return Internal("{}", ErrorText(*answer));
   return std::move(answer->body);
+}
+
+Status Api::StreamEvents(const std::string& target, const Json& body,
+                         const std::function<void(std::string_view)>& on_data,
+                         const std::function<bool()>& stopped) const {
+  HttpCall call;
+  call.method = "POST";
+  call.target = target;
+  call.body = body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  Address(&call, kDefaultTimeout);
+  SseReader events;
+  Status broken;
+  bool began = false;
+  const auto piece = [&](std::string_view bytes) {
+    began = true;
+    if (broken.ok()) broken = events.Feed(bytes, on_data);
+  };
+  const auto over = [&] { return !broken.ok() || stopped(); };
+  const Result<HttpAnswer> answer = StreamHttp(call, {piece, over});
+  if (!broken.ok()) return broken;
+  // There is a server, and it has broken off.
+  if (!answer.ok() && began && answer.status().code() == Code::kUnavailable)
+    return Internal("{}", answer.status().message());
+  if (!answer.ok()) return answer.status();
+  if (answer->status < 200 || answer->status > 299) return Internal("{}", ErrorText(*answer));
+  return {};
 }
 
 Json Api::Get(const std::string& target) const {

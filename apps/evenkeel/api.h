@@ -9,6 +9,7 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 
 #include "core/clock.h"
 #include "core/status.h"
@@ -41,12 +42,21 @@ class Api {
   // `patience` is the time limit unless --timeout was given.
   Result<std::string> TryGetBytes(const std::string& target, Duration patience) const;
 
+  // Posts `body` and hands on the data of each server-sent event. `stopped` is asked often: once it says true, the call ends with kCancelled.
+  // --timeout bounds the silence between two events here. Errors: kUnavailable when nobody answers; what the server said as kInternal.
+  Status StreamEvents(const std::string& target, const nlohmann::ordered_json& body,
+                      const std::function<void(std::string_view)>& on_data,
+                      const std::function<bool()>& stopped) const;
+  // Ends the program with the message and the exit code for a call that failed.
+  [[noreturn]] static void FailWith(const Status& status);
+
   std::string server() const;  // "http://127.0.0.1:8000"
 
  private:
   std::string Call(const std::string& method, const std::string& target, const std::string& body,
                    const std::function<void(bool waiting)>& on_wait = {}) const;
 
+  void Address(HttpCall* call, Duration patience) const;  // fills in the server and the time limit
   Result<HttpAnswer> Ask(HttpCall call, Duration patience) const;
 
   std::string server_flag_;

@@ -23,6 +23,8 @@ void RegisterLs(CLI::App& app);
 void RegisterPs(CLI::App& app);
 void RegisterShow(CLI::App& app);
 void RegisterTop(CLI::App& app);
+void RegisterRun(CLI::App& app);
+void RegisterPull(CLI::App& app);
 void RegisterLoad(CLI::App& app);
 void RegisterUnload(CLI::App& app);
 void RegisterConfig(CLI::App& app);

@@ -14,11 +14,14 @@ namespace {
 constexpr const char* kExamples =
     "  evenkeel serve ./models                     serve every model in a folder\n"
     "  evenkeel ls                                 what is being served\n"
+    "  evenkeel run smollm2                        chat with a language model\n"
     "  evenkeel bench digits --concurrency 8       how fast it answers\n"
     "  evenkeel doctor                             is this machine ready";
 
 void RegisterAll(CLI::App& app) {
   RegisterServe(app);
+  RegisterRun(app);
+  RegisterPull(app);
   RegisterLs(app);
   RegisterPs(app);
   RegisterShow(app);

@@ -3,7 +3,9 @@
 //
 // Models: "echo" (x FP32 [-1,4] -> y, class names zero..three), "text" (s BYTES [-1,1] -> t), "ids"
 //   (ids INT64 [-1,3] -> out, ids 0..99), "types" (one input and output of each data type but
-//   BYTES, [2], no batch axis: "in_fp32" -> "out_fp32"). "loading" is known but not ready. Every
+//   BYTES, [2], no batch axis: "in_fp32" -> "out_fp32"). "loading" is known but not ready. Language
+//   models: "chatty" (chats, 1,000 tokens of context, ids below 100), "base" (no chat template),
+//   "vectors" (embeddings only). Every
 //   output is the input at the same index, given back from a buffer that is overwritten as soon as
 //   Done() returns, so that a front end that keeps a view is caught.
 // Thread-safety: thread-safe, but for the scripts, which a test sets before it calls.
@@ -17,6 +19,7 @@
 #include <utility>
 
 #include "core/format.h"
+#include "frontends/fake_language_model.h"
 #include "frontends/service.h"
 
 namespace evenkeel {
@@ -176,9 +179,16 @@ class FakeService final : public Service {
       types.outputs.push_back(Spec("out_" + suffix, type, {2}));
     }
     Add("types", std::move(types));
+
+    AddLanguageModel({"base", 1'700'000'001, 1'000, 100, false, false, "llama"});
+    AddLanguageModel({"chatty", 1'700'000'000, 1'000, 100, true, false, "llama"});
+    AddLanguageModel({"vectors", 1'700'000'002, 512, 100, false, true, "bert"});
   }
 
   FakeModel& model(std::string_view name) { return *models_.find(name)->second; }
+  FakeLanguageModel& language_model(std::string_view name) {
+    return *language_models_.find(name)->second;
+  }
   void SetReady(bool ready) { ready_ = ready; }
   void FailLoads(Status error) { load_error_ = std::move(error); }
   std::vector<std::string> actions() const {
@@ -191,6 +201,17 @@ class FakeService final : public Service {
     EK_RETURN_IF_ERROR(Known(name, version));
     if (name == "loading") return Unavailable("model 'loading' is not ready: it is being loaded");
     return std::shared_ptr<ServedModel>(models_.find(name)->second);
+  }
+  Result<std::shared_ptr<LanguageModel>> FindLanguageModel(std::string_view name) override {
+    if (name == "loading") return Unavailable("model 'loading' is not ready: it is being loaded");
+    const auto it = language_models_.find(name);
+    if (it == language_models_.end()) return NotFound("unknown language model '{}'", name);
+    return std::shared_ptr<LanguageModel>(it->second);
+  }
+  std::vector<LanguageModelInfo> LanguageModels() const override {
+    std::vector<LanguageModelInfo> all;
+    for (const auto& [name, model] : language_models_) all.push_back(model->Info());
+    return all;
   }
   bool Live() const override { return true; }
   bool Ready(std::vector<std::string>* why) const override {
@@ -295,7 +316,13 @@ class FakeService final : public Service {
     return Status::Ok();
   }
 
+  void AddLanguageModel(LanguageModelInfo info) {
+    const std::string name = info.name;
+    language_models_[name] = std::make_shared<FakeLanguageModel>(std::move(info));
+  }
+
   std::map<std::string, std::shared_ptr<FakeModel>, std::less<>> models_;
+  std::map<std::string, std::shared_ptr<FakeLanguageModel>, std::less<>> language_models_;
   mutable std::mutex mutex_;
   std::vector<std::string> actions_;  // guarded by mutex_: calls come on any thread
   Status load_error_;

@@ -1,10 +1,9 @@
 #include "frontends/http_infer.h"
 
-#include <charconv>
-
 #include "core/format.h"
 #include "frontends/client_gone.h"
 #include "frontends/http_reply.h"
+#include "frontends/http_request_checks.h"
 #include "frontends/kserve_json.h"
 #include "frontends/kserve_json_write.h"
 #include "frontends/server_timing.h"
@@ -12,34 +11,6 @@
 
 namespace evenkeel {
 namespace {
-
-constexpr uint64_t kLongestTimeoutMs = uint64_t{1000} * 3600 * 1000;
-
-// A header that holds one decimal number; nullopt when it is absent.
-Result<std::optional<uint64_t>> NumberHeader(const HttpExchange& exchange, std::string_view name) {
-  const std::string_view text = exchange.Header(name);
-  if (text.empty()) return std::optional<uint64_t>();
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    return InvalidArgument("{}: expected a whole number, got '{}'", name, text);
-  }
-  return std::optional<uint64_t>(value);
-}
-
-// What browsers and curl send by default is let through; what clearly is something else is not.
-Status CheckContentType(const HttpExchange& exchange) {
-  const std::string_view full = exchange.Header("content-type");
-  std::string_view type = full.substr(0, std::min(full.find(';'), full.size()));
-  while (type.ends_with(' ')) type.remove_suffix(1);
-  for (const std::string_view fine :
-       {"", "application/json", "application/octet-stream", "application/vnd.api+json",
-        "application/x-www-form-urlencoded", "text/json", "text/plain"}) {
-    if (EqualsNoCase(type, fine)) return {};
-  }
-  return InvalidArgument(
-      "Content-Type: expected application/json or application/octet-stream, got '{}'", type);
-}
 
 // One request on its way through the model. Owned by its exchange.
 class HttpInferCall final : public InferCall, public HttpWork {
@@ -51,19 +22,16 @@ class HttpInferCall final : public InferCall, public HttpWork {
     const Result<std::optional<uint64_t>> json_size =
         NumberHeader(exchange_, "Inference-Header-Content-Length");
     if (!json_size.ok()) return json_size.status();
-    const Result<std::optional<uint64_t>> timeout_ms =
-        NumberHeader(exchange_, "X-Request-Timeout-Ms");
-    if (!timeout_ms.ok()) return timeout_ms.status();
+    const Result<Time> latest = DeadlineOf(exchange_);
+    if (!latest.ok()) return latest.status();
     EK_RETURN_IF_ERROR(ParseInferRequest(exchange_.body(), *json_size, model_->name(),
                                          model_->signature(), &request_));
     inputs = std::move(request_.inputs);
     priority = request_.priority;
     arrived = exchange_.received();
-    if (request_.timeout > Duration::zero()) deadline = arrived + request_.timeout;
-    if (timeout_ms->value_or(0) > 0) {
-      deadline = std::min<Time>(
-          deadline, arrived + std::chrono::milliseconds(std::min(**timeout_ms, kLongestTimeoutMs)));
-    }
+    deadline = *latest;
+    if (request_.timeout > Duration::zero())
+      deadline = std::min<Time>(deadline, arrived + request_.timeout);
     const std::string_view accepted = exchange_.Header("accept-encoding");
     if (!accepted.empty()) coding_ = ChooseCoding(accepted);
     return {};
@@ -129,7 +97,7 @@ class HttpInferCall final : public InferCall, public HttpWork {
 
 void HandleInfer(Service& service, std::string_view model, std::string_view version,
                  HttpExchange& exchange) {
-  const Status type = CheckContentType(exchange);
+  const Status type = CheckContentType(exchange, "application/octet-stream");
   if (!type.ok()) {
     exchange.Respond(JsonError(415, type.message()));
     return;

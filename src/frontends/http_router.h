@@ -6,6 +6,7 @@
 
 #include "frontends/admin_http.h"
 #include "frontends/kserve_http.h"
+#include "frontends/openai_http.h"
 #include "frontends/service.h"
 #include "net/http_message.h"
 
@@ -21,12 +22,14 @@ class HttpRouter final : public HttpHandler {
  public:
   // `service` outlives the router.
   explicit HttpRouter(Service& service, HttpPages pages = HttpPages::kAll)
-      : pages_(pages), kserve_(service), admin_(service) {}
+      : pages_(pages), kserve_(service), openai_(service), admin_(service) {}
   void Handle(HttpExchange& exchange) override;
+  HttpResponse Refusal(std::string_view path, int http_status, std::string_view message) override;
 
  private:
   const HttpPages pages_;
   KServeHttp kserve_;
+  OpenAiHttp openai_;
   AdminHttp admin_;
 };
 

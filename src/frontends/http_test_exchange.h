@@ -32,6 +32,16 @@ class TestExchange final : public HttpExchange {
     response = std::move(r);
     ++answers;
   }
+  void StartStream(HttpResponse head, HttpHeartbeat beat) override {
+    response = std::move(head);
+    heartbeat = std::move(beat);
+    streamed = true;
+  }
+  bool Send(std::string_view piece) override {
+    response.body.append(piece);
+    return !cut;
+  }
+  void EndStream() override { ++answers; }
   bool gone() const override { return false; }
   void Cancel() {
     if (work_ != nullptr) work_->OnCancel();
@@ -45,8 +55,11 @@ class TestExchange final : public HttpExchange {
     return response.headers.substr(from, response.headers.find("\r\n", from) - from);
   }
 
-  HttpResponse response;
+  HttpResponse response;  // of a stream: all pieces together
+  HttpHeartbeat heartbeat;
   int answers = 0;
+  bool streamed = false;
+  bool cut = false;  // the client reads no more: Send() says so
 
  private:
   const std::string target_;

@@ -5,6 +5,7 @@
 #include "core/format.h"
 #include "core/log.h"
 #include "core/strict_json.h"
+#include "frontends/generate_http.h"
 #include "frontends/http_documents.h"
 #include "frontends/http_infer.h"
 #include "frontends/http_reply.h"
@@ -95,7 +96,7 @@ bool KServeHttp::HandleModel(std::string_view name, std::string_view version, st
     return true;
   }
   if (verb == "generate" || verb == "generate_stream") {
-    ReplyError(exchange, Unsupported("model '{}': '{}' is not supported, use infer", name, verb));
+    HandleGenerate(service_, name, version, verb == "generate_stream", exchange);
     return true;
   }
   if (verb.empty()) {

@@ -8,6 +8,7 @@
 #include "core/format.h"
 #include "frontends/kserve_json_data.h"
 #include "frontends/kserve_raw.h"
+#include "frontends/strict_json.h"
 
 namespace evenkeel {
 namespace {
@@ -16,96 +17,17 @@ using simdjson::dom::array;
 using simdjson::dom::element;
 using simdjson::dom::object;
 
-constexpr size_t kKeepParser = 4 * 1024 * 1024;  // a parser that has grown past this is not kept
-
-// A copy with the padding that simdjson asks for is made inside; it is small beside the parsing.
-class Document {
- public:
-  Status Parse(std::string_view text) {
-    auto& parser = Parser();
-    element root;
-    const auto error = parser.parse(text.data(), text.size(), true).get(root);
-    if (error == simdjson::EMPTY) return InvalidArgument("the request has no JSON");
-    if (error == simdjson::DEPTH_ERROR)
-      return InvalidArgument("the JSON is nested deeper than {}", kMaxJsonDepth);
-    if (error != simdjson::SUCCESS)
-      return InvalidArgument("malformed JSON: {}", simdjson::error_message(error));
-    if (root.get_object().get(root_) != simdjson::SUCCESS)
-      return InvalidArgument("expected a JSON object");
-    // Only an escape can smuggle half a character past the check of the text.
-    if (text.find("\\u") != std::string_view::npos && !StringsAreUtf8(root)) {
-      return InvalidArgument("malformed JSON: a string has half of a surrogate pair");
-    }
-    return {};
-  }
-  ~Document() {
-    if (Parser().capacity() > kKeepParser) Parser() = NewParser();
-  }
-  const object& root() const { return root_; }
-
- private:
-  static simdjson::dom::parser NewParser() {
-    simdjson::dom::parser parser;
-    [[maybe_unused]] const auto error = parser.allocate(4096, kMaxJsonDepth);
-    return parser;
-  }
-  static simdjson::dom::parser& Parser() {
-    thread_local simdjson::dom::parser parser = NewParser();
-    return parser;
-  }
-  static bool IsUtf8(std::string_view s) { return simdjson::validate_utf8(s.data(), s.size()); }
-  static bool StringsAreUtf8(const element& e) {
-    std::string_view text;
-    object fields;
-    array items;
-    if (e.get_string().get(text) == simdjson::SUCCESS) return IsUtf8(text);
-    if (e.get_array().get(items) == simdjson::SUCCESS) {
-      return std::all_of(items.begin(), items.end(),
-                         [](const element& i) { return StringsAreUtf8(i); });
-    }
-    if (e.get_object().get(fields) == simdjson::SUCCESS) {
-      return std::all_of(fields.begin(), fields.end(),
-                         [](const auto& f) { return IsUtf8(f.key) && StringsAreUtf8(f.value); });
-    }
-    return true;
-  }
-
-  object root_;
-};
-
-Status CheckKeys(const object& o) {
-  std::vector<std::string_view> keys;
-  keys.reserve(8);
-  for (const auto field : o) keys.push_back(field.key);
-  std::sort(keys.begin(), keys.end());
-  const auto twice = std::adjacent_find(keys.begin(), keys.end());
-  if (twice != keys.end()) return InvalidArgument("the key '{}' is given twice", *twice);
-  return {};
-}
-
 // What nobody reads: a field or parameter that is not known. Its objects may not repeat a key either. Ordinary requests have none, or one number
 // or string, so that they pay for nothing; its depth is bounded by the parser's.
-Status CheckUnread(const element& e) {
-  array items;
-  object fields;
-  if (e.get_array().get(items) == simdjson::SUCCESS) {
-    for (const element item : items) EK_RETURN_IF_ERROR(CheckUnread(item));
-  } else if (e.get_object().get(fields) == simdjson::SUCCESS) {
-    EK_RETURN_IF_ERROR(CheckKeys(fields));
-    for (const auto field : fields) EK_RETURN_IF_ERROR(CheckUnread(field.value));
-  }
-  return {};
-}
-
 Status CheckUnread(std::string_view key, const element& value) {
-  const Status status = CheckUnread(value);
+  const Status status = CheckJsonKeysBelow(value);
   return status.ok() ? status : status.Annotate(fmt::format("'{}'", key));
 }
 
 Status ExpectObject(const element& e, std::string_view what, object* out) {
   if (e.get_object().get(*out) != simdjson::SUCCESS)
     return InvalidArgument("{}: expected an object", what);
-  return CheckKeys(*out).Annotate(what);
+  return CheckJsonKeys(*out).Annotate(what);
 }
 
 Status ReadString(const element& e, std::string_view what, std::string_view* out) {
@@ -150,7 +72,7 @@ class RequestReader {
       : binary_(binary), signature_(signature), out_(out) {}
 
   Status Read(const object& root) {
-    EK_RETURN_IF_ERROR(CheckKeys(root));
+    EK_RETURN_IF_ERROR(CheckJsonKeys(root));
     element parameters, inputs, outputs;
     bool has_parameters = false, has_inputs = false, has_outputs = false;
     for (const auto field : root) {
@@ -427,7 +349,7 @@ Status Parse(std::span<const std::byte> body, std::optional<uint64_t> json_size,
   }
   if (json_size == 0U) return ReadRawRequest(body, signature, out);
   if (size == 0) return InvalidArgument("the request has no JSON");
-  Document document;
+  StrictJson document;
   EK_RETURN_IF_ERROR(document.Parse({reinterpret_cast<const char*>(body.data()), size}));
   return RequestReader(body.subspan(size), signature, out).Read(document.root());
 }

@@ -25,7 +25,6 @@
 namespace evenkeel {
 
 inline constexpr int kMaxTensors = 64;  // inputs or outputs of one request
-inline constexpr int kMaxJsonDepth = 64;
 
 struct RequestedOutput {
   uint32_t spec = 0;  // index into Signature::outputs

@@ -19,12 +19,9 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 using boost::system::error_code;
 
-struct HostPort {
-  std::string host, port;
-  std::string header;  // as the Host header has it
-};
+}  // namespace
 
-Result<HostPort> ParseServer(const std::string& url) {
+Result<ServerAddress> ParseServerUrl(const std::string& url) {
   constexpr std::string_view kScheme = "http://";
   if (url.starts_with("https://"))
     return Unsupported("{}: https is not supported, use http://", url);
@@ -35,7 +32,7 @@ Result<HostPort> ParseServer(const std::string& url) {
   if (rest.empty() || rest.find_first_of("/?#@ ") != std::string_view::npos) {
     return InvalidArgument("{}: expected http://HOST:PORT", url);
   }
-  HostPort to{"", "80", std::string(rest)};
+  ServerAddress to{"", "80", std::string(rest)};
   const size_t bracket = rest.starts_with('[') ? rest.find(']') : 0;
   if (bracket == std::string_view::npos)
     return InvalidArgument("{}: expected http://[ADDRESS]:PORT", url);
@@ -49,10 +46,12 @@ Result<HostPort> ParseServer(const std::string& url) {
   return to;
 }
 
+namespace {
+
 // One call, its steps chained by callbacks so that the stream's timer covers them all.
 class Exchange {
  public:
-  Exchange(const HttpCall& call, const HostPort& to) : call_(call), to_(to) {}
+  Exchange(const HttpCall& call, const ServerAddress& to) : call_(call), to_(to) {}
 
   Result<HttpAnswer> Run() {
     Fill();
@@ -111,7 +110,7 @@ class Exchange {
   }
 
   const HttpCall& call_;
-  const HostPort& to_;
+  const ServerAddress& to_;
   asio::io_context loop_{1};
   asio::ip::tcp::resolver resolver_{loop_};
   beast::tcp_stream stream_{loop_};
@@ -125,7 +124,7 @@ class Exchange {
 }  // namespace
 
 Result<HttpAnswer> CallHttp(const HttpCall& call) {
-  const Result<HostPort> to = ParseServer(call.server);
+  const Result<ServerAddress> to = ParseServerUrl(call.server);
   if (!to.ok()) return to.status();
   try {
     return Exchange(call, *to).Run();

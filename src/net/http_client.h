@@ -37,6 +37,13 @@ struct HttpAnswer {
 // there), kDeadlineExceeded, kInternal (what answered speaks no HTTP).
 Result<HttpAnswer> CallHttp(const HttpCall& call);
 
+// Where a URL leads: "http://[::1]:8000" to "::1", "8000", "[::1]:8000". Errors: kInvalidArgument, kUnsupported.
+struct ServerAddress {
+  std::string host, port;
+  std::string header;  // as the Host field has it
+};
+Result<ServerAddress> ParseServerUrl(const std::string& url);
+
 // `part` with everything but letters, digits and "-._~" percent-encoded.
 std::string EscapePathPart(std::string_view part);
 

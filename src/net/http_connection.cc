@@ -362,6 +362,7 @@ void HttpConnection::CheckTime(Time now) {
     Close();
     return;
   }
+  Beat(now);
   if (last_request_ || state_ == State::kDrain || state_ == State::kUnfold) return;
   if (continue_due_ || (state_ == State::kHead && Paused())) {
     if (continue_due_ || !phase_is_idle_) phase_start_ = now;

@@ -68,7 +68,12 @@ class HttpConnection final : public IoHandler {
   void Continue();  // says so, if it is due and its turn
   std::string& OpenSegment();
   void AppendText(std::string_view text);
+  void AppendHead(const ServerExchange& call, bool keep, std::string_view framing);
   void AppendResponse(ServerExchange& call);
+  void AppendStreamHead(ServerExchange& call);
+  bool AppendStream(ServerExchange& call);
+  void CountUnsent();
+  void Beat(Time now);
   void Send();
   void Sent(size_t n);
   void WatchWritable(bool on);
@@ -83,6 +88,7 @@ class HttpConnection final : public IoHandler {
   bool peer_ending_ = false;   // FIN announced; bytes may be before it
   bool peer_ended_ = false;    // FIN read
   bool last_request_ = false;  // no request is read after the one at the back
+  bool ends_answer_ = false;   // only the connection's end ends the answer that went out last
   bool linger_ = false;        // the client may still be sending: read on before closing
   bool lingering_ = false;
   bool watching_writable_ = false;
@@ -102,6 +108,7 @@ class HttpConnection final : public IoHandler {
   std::vector<std::string> out_;
   size_t out_sent_ = 0;        // of out_.front()
   size_t out_bytes_ = 0;       // not yet sent
+  size_t ahead_bytes_ = 0;     // of these, what lies before the stream at the front
   size_t answered_bytes_ = 0;  // of answers given since the last Flush()
   bool out_open_ = false;      // out_.back() may be appended to
 

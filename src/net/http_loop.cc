@@ -32,6 +32,24 @@ void ServerExchange::Respond(HttpResponse r) {
   loop_->TakeHome(this);
 }
 
+void ServerExchange::StartStream(HttpResponse head, HttpHeartbeat beat) {
+  EK_CHECK(!responded_.load(std::memory_order_relaxed));
+  const std::string first = std::exchange(head.body, {});
+  response = std::move(head);
+  heartbeat = std::move(beat);
+  loop_->TakePiece(this, first, false);
+}
+
+bool ServerExchange::Send(std::string_view piece) {
+  return loop_->TakePiece(this, piece, false) && !gone();
+}
+
+void ServerExchange::EndStream() {
+  EK_CHECK(!responded_.load(std::memory_order_relaxed));
+  responded_.store(true, std::memory_order_release);
+  loop_->TakePiece(this, {}, true);
+}
+
 void ServerExchange::Cancel() {
   if (responded()) return;
   gone_.store(true, std::memory_order_relaxed);
@@ -46,7 +64,11 @@ void ServerExchange::Reset() {
   chunked_body = {};
   unfolded_body.Reset();
   response = {};
-  home = false;
+  home = streaming = begun = false;
+  pieces = {};  // with its memory: there may be many of these
+  heartbeat = {};
+  unsent_bytes.store(0, std::memory_order_relaxed);
+  inbox = {};
   responded_.store(false, std::memory_order_relaxed);
   gone_.store(false, std::memory_order_relaxed);
 }
@@ -113,15 +135,83 @@ void HttpLoop::TakeHome(ServerExchange* call) {
   if (first) io_->Post([] {});
 }
 
+bool HttpLoop::TakePiece(ServerExchange* call, std::string_view piece, bool end) {
+  IoLoop* const io = io_;  // after a stream's end this object may go
+  bool fits = true;
+  bool first = false;
+  {
+    const std::lock_guard lock(mutex_);
+    ServerExchange::Inbox& in = call->inbox;
+    const size_t waiting = call->unsent_bytes.load(std::memory_order_relaxed) + in.pieces.size();
+    fits = !in.stuck && waiting + piece.size() <= limits().stream_bytes;
+    if (fits) in.pieces.append(piece);
+    in.stuck |= !fits;
+    in.ended |= end;
+    if (!std::exchange(in.listed, true)) {
+      first = streams_.empty();
+      streams_.push_back(call);
+    }
+  }
+  // On the loop's own thread the end of the turn is still to come.
+  if (first && !io->InLoopThread()) io->Post([] {});
+  return fits;
+}
+
 void HttpLoop::CollectInbox() {
   const std::lock_guard lock(mutex_);
   home_.insert(home_.end(), inbox_.begin(), inbox_.end());
   inbox_.clear();
 }
 
+// False: there were none.
+bool HttpLoop::CollectPieces() {
+  struct Taken {
+    ServerExchange* call;
+    bool ended, stuck;
+  };
+  std::vector<Taken> taken;
+  {
+    const std::lock_guard lock(mutex_);
+    if (streams_.empty()) return false;
+    taken.reserve(streams_.size());
+    for (ServerExchange* call : streams_) {
+      ServerExchange::Inbox& in = call->inbox;
+      taken.push_back({call, in.ended, in.stuck});
+      call->unsent_bytes.fetch_add(in.pieces.size(), std::memory_order_relaxed);
+      if (call->pieces.empty()) {
+        call->pieces.swap(in.pieces);
+      } else {
+        call->pieces.append(in.pieces);
+        in.pieces.clear();
+      }
+      in.listed = false;
+    }
+    streams_.clear();
+  }
+  for (const Taken& each : taken) {
+    ServerExchange* const call = each.call;
+    call->streaming = true;
+    if (each.stuck && call->connection != nullptr) call->connection->Close();
+    if (each.ended) {
+      call->home = true;
+      --out_;
+    }
+    if (call->connection != nullptr) {
+      Touch(call->connection);
+    } else if (call->home) {
+      Recycle(call);
+    } else {
+      call->pieces.clear();
+    }
+  }
+  return true;
+}
+
 void HttpLoop::EndOfTurn() {
   CollectInbox();
   Settle();
+  // Sending may find a client gone, whose work ends its stream there and then.
+  while (CollectPieces()) Settle();
   unfolded_for_ = Duration::zero();
   for (HttpConnection* connection : dead_) delete connection;
   dead_.clear();

@@ -4,7 +4,7 @@
 // Contract: answers given on the loop's thread are settled when the connection's input has been
 //   handled; those from other threads wake the loop once a burst. Calls and buffers are recycled
 //   here.
-// Thread-safety: TakeHome() and stats from any thread; the rest on the loop's thread.
+// Thread-safety: TakeHome(), TakePiece() and stats from any thread; the rest on the loop's thread.
 #pragma once
 
 #include <atomic>
@@ -40,6 +40,9 @@ class ServerExchange final : public HttpExchange {
  public:
   explicit ServerExchange(HttpLoop* loop) : loop_(loop) {}
   void Respond(HttpResponse response) override;
+  void StartStream(HttpResponse head, HttpHeartbeat beat) override;
+  bool Send(std::string_view piece) override;
+  void EndStream() override;
   bool gone() const override { return gone_.load(std::memory_order_relaxed); }
 
   // The request's side, filled by the connection.
@@ -58,7 +61,24 @@ class ServerExchange final : public HttpExchange {
   GrowingBytes unfolded_body;  // of a compressed one
   size_t held_bytes = 0;       // of the bodies above, counted in HttpShared
   HttpResponse response;
-  bool home = false;  // the response has reached the loop
+  bool home = false;  // the response, or the end of the stream, has reached the loop
+
+  // A streamed answer, on the loop's side.
+  bool streaming = false;  // it has reached the loop; its head is `response`
+  bool begun = false;      // the head is written
+  std::string pieces;      // not yet written
+  HttpHeartbeat heartbeat;
+  Time last_piece{};  // when one was written
+  std::atomic<size_t> unsent_bytes{
+      0};  // left the inbox, not the socket; read where pieces come from
+
+  // The same on its way to the loop; guarded by HttpLoop's mutex.
+  struct Inbox {
+    std::string pieces;
+    bool listed = false;  // in HttpLoop's list
+    bool ended = false;
+    bool stuck = false;  // more came than may wait
+  } inbox;
 
  private:
   HttpLoop* const loop_;
@@ -86,6 +106,8 @@ class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
   void Install();      // once, before everything else
   void Adopt(int fd);  // a connected socket, owned from here on
   void TakeHome(ServerExchange* call);
+  // A piece of a stream, or its end. False: too much waits already, and the piece was dropped.
+  bool TakePiece(ServerExchange* call, std::string_view piece, bool end);
   // Closes all connections, then returns when no call is out any more. Not on the loop's thread.
   void CloseAllAndWait();
   void Drain();
@@ -118,6 +140,7 @@ class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
   void UnfoldSome();
   void UnfoldLater();
   void CollectInbox();
+  bool CollectPieces();
   void Tick();
   void ArmTick();
 
@@ -146,6 +169,7 @@ class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
   std::mutex mutex_;  // guards what follows
   std::condition_variable closed_changed_;
   std::vector<ServerExchange*> inbox_;
+  std::vector<ServerExchange*> streams_;  // something is in their inboxes
   bool closed_ = false;
 };
 

@@ -1,9 +1,11 @@
 // One HTTP request being answered, as handlers see it, whatever server carries it.
 //
-// Contract: HttpHandler::Handle() must lead to exactly one Respond(), at once or later, on any
-//   thread. The call and everything it shows (fields, body) stay valid until Respond() is entered,
-//   and are not touched by the handler afterwards.
-// Thread-safety: Respond() and gone() from any thread; the rest on the thread that holds the call.
+// Contract: HttpHandler::Handle() must lead to exactly one answer, at once or later, on any thread: one
+//   Respond(), or one StartStream(), any number of Send() and one EndStream(). The call and everything
+//   it shows (fields, body) stay valid until Respond() or EndStream() is entered, and are not touched
+//   by the handler afterwards.
+// Thread-safety: the answer and gone() from any thread, but one call of a stream at a time; the rest on
+//   the thread that holds the call.
 #pragma once
 
 #include <cstddef>
@@ -61,6 +63,13 @@ struct HttpResponse {
   std::string body;
 };
 
+// What keeps a stream alive while nothing is to be said, and tells a client that has vanished from one
+// that waits.
+struct HttpHeartbeat {
+  std::string text;  // sent as a piece of its own
+  Duration every{};  // after so long without a piece; zero: never
+};
+
 // {"error":"..."} with the status's own code, and Retry-After where a retry may help.
 HttpResponse JsonError(int http_status, std::string_view message);
 
@@ -68,9 +77,9 @@ HttpResponse JsonError(int http_status, std::string_view message);
 class HttpWork {
  public:
   virtual ~HttpWork() = default;
-  // The client left before the answer. Respond() is still due (it is not sent). Runs on the
-  // connection's loop, never after the call's response was taken; Respond() may be running on
-  // another thread meanwhile.
+  // The client left before the answer, or does not read the stream that it gets. Respond() or
+  // EndStream() is still due (it is not sent). Runs on the connection's loop, never after the call's
+  // answer was taken; it may be on its way on another thread meanwhile.
   virtual void OnCancel() = 0;
 };
 
@@ -89,6 +98,16 @@ class HttpExchange {
 
   // Exactly once. Does not block.
   virtual void Respond(HttpResponse response) = 0;
+
+  // An answer in pieces: in chunks, or up to the connection's end for HTTP/1.0. None of these blocks.
+  // `head.body` is the first piece; nothing is sent of the pieces if the request was a HEAD.
+  virtual void StartStream(HttpResponse head, HttpHeartbeat heartbeat) = 0;
+  // False: this and what follows goes nowhere, for the client left, or more is unsent than
+  // HttpLimits::stream_bytes (then the connection is closed and the work cancelled). EndStream() is
+  // still due.
+  virtual bool Send(std::string_view piece) = 0;
+  virtual void EndStream() = 0;
+
   // The client has left: the answer will go nowhere.
   virtual bool gone() const = 0;
 
@@ -103,6 +122,12 @@ class HttpHandler {
  public:
   virtual ~HttpHandler() = default;
   virtual void Handle(HttpExchange& call) = 0;
+  // The answer to a request that never becomes one: malformed, too large, too slow. `path` is empty
+  // where it is not known. Any loop's thread.
+  virtual HttpResponse Refusal(std::string_view path, int http_status, std::string_view message) {
+    static_cast<void>(path);
+    return JsonError(http_status, message);
+  }
 };
 
 }  // namespace evenkeel

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <charconv>
 
+#include "core/format.h"
 #include "net/http_connection.h"
 
 // The output side of HttpConnection.
@@ -54,6 +55,7 @@ void AppendNumber(size_t n, std::string* out) {
 void HttpConnection::ForgetHead(HttpHead* head) {
   head->fields.clear();
   head->method = HttpMethod::kGet;
+  head->target = head->path = head->query = {};
 }
 
 // Answers the request being read (or the bytes that are none) after those before it, then ends the
@@ -65,7 +67,7 @@ void HttpConnection::Refuse(const HttpError& error) {
   if (!head_read) ForgetHead(&head);
   head.http11 = true;
   head.keep_alive = false;
-  call->response = JsonError(error.status, error.message);
+  call->response = loop_->shared().handler->Refusal(head.path, error.status, error.message);
   call->home = true;
   call->connection = this;
   queue_.push_back(call);
@@ -100,23 +102,19 @@ void HttpConnection::AppendText(std::string_view text) {
   out_bytes_ += text.size();
 }
 
-void HttpConnection::AppendResponse(ServerExchange& call) {
-  HttpResponse& response = call.response;
+// What every answer's head says. `framing` is the field that tells where the body ends, or nothing.
+void HttpConnection::AppendHead(const ServerExchange& call, bool keep, std::string_view framing) {
+  const HttpResponse& response = call.response;
   const HttpHead& head = call.head();
-  const bool keep = head.keep_alive &&
-                    !(loop_->shared().draining.load(std::memory_order_relaxed) && queue_.empty()) &&
-                    !peer_ended_;
-  if (!keep && queue_.empty()) last_request_ = true;
   if (out_bytes_ == 0) write_progress_ = loop_->io().turn_time();
   std::string& out = OpenSegment();
   const size_t before = out.size();
   out.append("HTTP/1.1 ");
   AppendNumber(static_cast<size_t>(response.status), &out);
-  out.append(" ").append(ReasonOf(response.status)).append("\r\nContent-Length: ");
-  AppendNumber(response.body.size(), &out);
+  out.append(" ").append(ReasonOf(response.status)).append("\r\n").append(framing);
   if (!response.content_type.empty())
-    out.append("\r\nContent-Type: ").append(response.content_type);
-  out.append("\r\n").append(loop_->date());
+    out.append("Content-Type: ").append(response.content_type).append("\r\n");
+  out.append(loop_->date());
   if (!keep) {
     out.append("Connection: close\r\n");
   } else if (!head.http11) {
@@ -126,29 +124,98 @@ void HttpConnection::AppendResponse(ServerExchange& call) {
   if (!id.empty()) out.append("X-Request-Id: ").append(id).append("\r\n");
   out.append(response.headers).append("\r\n");
   out_bytes_ += out.size() - before;
+}
+
+void HttpConnection::AppendResponse(ServerExchange& call) {
+  HttpResponse& response = call.response;
+  const HttpHead& head = call.head();
+  const bool keep = head.keep_alive &&
+                    !(loop_->shared().draining.load(std::memory_order_relaxed) && queue_.empty()) &&
+                    !peer_ended_;
+  if (!keep && queue_.empty()) last_request_ = true;
+  std::array<char, 48> framing{};
+  const auto end = fmt::format_to_n(framing.data(), framing.size(), "Content-Length: {}\r\n",
+                                    response.body.size());
+  AppendHead(call, keep, {framing.data(), end.size});
   if (head.method == HttpMethod::kHead) return;
   out_bytes_ += response.body.size();
   if (response.body.size() < kOwnSegment) {
-    out.append(response.body);
+    OpenSegment().append(response.body);
   } else {
     out_.push_back(std::move(response.body));
     out_open_ = false;
   }
 }
 
+void HttpConnection::AppendStreamHead(ServerExchange& call) {
+  call.begun = true;
+  call.last_piece = loop_->io().turn_time();
+  ahead_bytes_ = out_bytes_;
+  const HttpHead& head = call.head();
+  const bool drain = loop_->shared().draining.load(std::memory_order_relaxed) && queue_.size() == 1;
+  const bool chunked = head.http11;
+  const bool keep = head.keep_alive && chunked && !drain && !peer_ended_;
+  if (!keep && queue_.size() == 1) last_request_ = true;
+  if (!chunked) last_request_ = true;
+  AppendHead(call, keep, chunked ? "Transfer-Encoding: chunked\r\n" : "");
+}
+
+// Writes what has come of the stream at the front. True: that was all.
+bool HttpConnection::AppendStream(ServerExchange& call) {
+  if (!call.begun) AppendStreamHead(call);
+  const bool chunked = call.head().http11;
+  const bool silent = call.head().method == HttpMethod::kHead;
+  if (!call.pieces.empty() && !silent) {
+    call.last_piece = loop_->io().turn_time();
+    if (chunked) AppendText(fmt::format("{:x}\r\n", call.pieces.size()));
+    if (chunked) call.pieces.append("\r\n");
+    AppendText(call.pieces);
+  }
+  call.pieces.clear();
+  if (!call.home) return false;
+  if (chunked && !silent) AppendText("0\r\n\r\n");
+  if (!chunked) ends_answer_ = true;
+  if (loop_->shared().draining.load(std::memory_order_relaxed) && queue_.size() == 1)
+    last_request_ = true;
+  return true;
+}
+
+// A stream that says nothing shows that it is still there, and learns whether its client is.
+void HttpConnection::Beat(Time now) {
+  if (queue_.empty() || !queue_.front()->begun || out_bytes_ > 0) return;
+  ServerExchange& call = *queue_.front();
+  if (call.heartbeat.every <= Duration::zero() || now - call.last_piece < call.heartbeat.every)
+    return;
+  call.pieces.append(call.heartbeat.text);
+  loop_->Touch(this);
+}
+
+// Tells the sender of a stream how far behind its client is.
+void HttpConnection::CountUnsent() {
+  if (queue_.empty() || !queue_.front()->begun) return;
+  queue_.front()->unsent_bytes.store(out_bytes_ - ahead_bytes_, std::memory_order_relaxed);
+}
+
 void HttpConnection::Flush() {
   if (closed_) return;
   answered_bytes_ = 0;
-  while (!queue_.empty() && queue_.front()->home) {
+  while (!queue_.empty() && !ends_answer_) {
     ServerExchange* call = queue_.front();
-    queue_.pop_front();
-    AppendResponse(*call);
+    if (call->streaming) {
+      if (!AppendStream(*call)) break;
+      queue_.pop_front();
+    } else {
+      if (!call->home) break;
+      queue_.pop_front();
+      AppendResponse(*call);
+    }
     loop_->Recycle(call);
     if (phase_is_idle_) phase_start_ = loop_->io().turn_time();
   }
   Continue();
   Send();
   if (closed_) return;
+  CountUnsent();
   AfterSend();
   // Room again: go on with what waited.
   if (!closed_ && state_ == State::kHead && !Paused() && (readable_ || !Unread().empty()))
@@ -184,6 +251,7 @@ void HttpConnection::Send() {
 void HttpConnection::Sent(size_t n) {
   write_progress_ = loop_->io().turn_time();
   out_bytes_ -= n;
+  ahead_bytes_ -= std::min(ahead_bytes_, n);
   size_t done = 0;
   while (done < out_.size() && n >= out_[done].size() - out_sent_) {
     n -= out_[done].size() - out_sent_;
@@ -202,6 +270,7 @@ void HttpConnection::Sent(size_t n) {
 }
 
 void HttpConnection::AfterSend() {
+  if (ends_answer_ && out_bytes_ == 0) return Close();
   if (out_bytes_ > 0 || !queue_.empty() || incoming_ != nullptr || !last_request_) return;
   if (lingering_ && !peer_ended_) return;
   if (linger_ && !peer_ended_) {

@@ -140,6 +140,10 @@ class HttpServer::Acceptor : public std::enable_shared_from_this<Acceptor> {
     }
     const int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    // The kernel takes megabytes from us before it says that nobody reads them.
+    const auto patience = static_cast<unsigned>(
+        std::chrono::ceil<std::chrono::milliseconds>(shared_->options.limits.write_time).count());
+    ::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience, sizeof patience);
     loops_[next_]->Adopt(fd);
     next_ = (next_ + 1) % loops_.size();
   }

@@ -3,8 +3,8 @@
 //
 // Contract: every complete request reaches the handler once, on its connection's loop thread, and
 //   its answer goes out in the order of requests. Malformed, slow and oversized requests are
-//   answered here (400 403 408 413 415 431 501 503 505) as {"error":"..."}. gzip and deflate bodies
-//   are unfolded before the handler sees them. A connection that ends inside a request gets a 400;
+//   answered here (400 403 408 413 415 431 501 503 505) in the handler's words (Refusal). gzip and
+//   deflate bodies are unfolded before the handler sees them. A connection that ends inside a request gets a 400;
 //   one that ends after it has its requests in work cancelled (HttpWork::OnCancel). X-Request-Id is
 //   echoed.
 // Thread-safety: thread-safe; handlers run on the loops.
@@ -33,13 +33,15 @@ struct HttpLimits {
   int connections = 10'000;  // above: 503 and closed
   int pipelined = 64;        // requests of one connection in work; above, it is not read
   size_t unsent_bytes =
-      4 * 1024 * 1024;  // answers waiting for one connection; above, it is not read
+      4 * 1024 * 1024;                // answers waiting for one connection; above, it is not read
+  size_t stream_bytes = 1024 * 1024;  // of a streamed answer, not yet sent: above, closed
   // From a request's first byte to its last, head and body: after it, 408. Not counted: time in
   // which the server itself does not read on.
   Duration request_time = std::chrono::seconds(30);
   Duration idle_time =
       std::chrono::seconds(75);  // between requests: after it, closed without a word
-  Duration write_time = std::chrono::seconds(30);  // no progress in sending: closed
+  // No progress in sending, or no word from the client's machine about what was sent: closed.
+  Duration write_time = std::chrono::seconds(30);
   Duration linger_time =
       std::chrono::seconds(2);  // reading on after a refusal, so that the client sees it
 };
@@ -73,7 +75,7 @@ class HttpServer {
   uint16_t port() const { return port_; }
   const std::string& address() const { return address_; }
   // Stops listening, closes idle connections, and closes the others after the answers they wait
-  // for.
+  // for, streams too.
   void Drain();
   HttpServerStats stats() const;
 

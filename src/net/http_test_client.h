@@ -71,6 +71,17 @@ class RawClient {
     return Take(std::min(buffer_.size(), head + length));
   }
 
+  // Everything up to and including `mark`. What came, if the server closes before.
+  std::string ReceiveUntil(std::string_view mark) {
+    size_t from = 0;
+    for (;;) {
+      const size_t at = buffer_.find(mark, from);
+      if (at != std::string::npos) return Take(at + mark.size());
+      from = buffer_.size() > mark.size() ? buffer_.size() - mark.size() : 0;
+      if (!Fill()) return Take(buffer_.size());
+    }
+  }
+
   // Whether something can be read (or the server has closed) within `time`.
   bool Readable(std::chrono::milliseconds time) {
     pollfd p{fd_, POLLIN, 0};
@@ -101,6 +112,17 @@ class RawClient {
 
 inline int StatusOf(std::string_view response) {
   return response.starts_with("HTTP/1.1 ") ? std::stoi(std::string(response.substr(9, 3))) : 0;
+}
+// The bytes of a body in chunks, up to the first that is broken.
+inline std::string Unchunked(std::string_view body) {
+  std::string out;
+  for (size_t line = body.find("\r\n"); line != std::string_view::npos; line = body.find("\r\n")) {
+    const size_t size = std::stoul("0" + std::string(body.substr(0, line)), nullptr, 16);
+    if (size == 0 || body.size() < line + 2 + size + 2) break;
+    out.append(body.substr(line + 2, size));
+    body.remove_prefix(line + 2 + size + 2);
+  }
+  return out;
 }
 inline std::string BodyOf(std::string_view response) {
   const size_t at = response.find("\r\n\r\n");

@@ -1,0 +1,40 @@
+#include "frontends/embedding_call.h"
+
+#include "core/format.h"
+#include "frontends/openai_answer.h"
+
+namespace evenkeel {
+
+HttpEmbeddingCall::HttpEmbeddingCall(HttpExchange& exchange, std::shared_ptr<LanguageModel> model,
+                                     EmbeddingRequest request, Time latest, std::string headers)
+    : exchange_(exchange),
+      model_(std::move(model)),
+      model_name_(std::move(request.model)),
+      headers_(std::move(headers)),
+      base64_(request.base64) {
+  texts = std::move(request.texts);
+  tokens = std::move(request.tokens);
+  truncate = request.truncate;
+  arrived = exchange.received();
+  deadline = latest;
+}
+
+void HttpEmbeddingCall::Done(const Status& status, const std::vector<std::vector<float>>& rows,
+                             int prompt_tokens) {
+  const size_t inputs = texts.empty() ? tokens.size() : texts.size();
+  HttpResponse response;
+  if (!status.ok()) {
+    response = ApiErrorResponse(ModelError(status));
+  } else if (rows.size() != inputs) {
+    response = ApiErrorResponse(
+        {Internal("model '{}' gave {} vectors for {} inputs", model_name_, rows.size(), inputs), "",
+         ""});
+  } else {
+    response.body = EmbeddingsJson(rows, prompt_tokens, model_name_, base64_);
+  }
+  const double ms = Seconds(SteadyClock::Instance().Now() - arrived) * 1e3;
+  response.headers.append(fmt::format("Server-Timing: total;dur={:.3f}\r\n", ms)).append(headers_);
+  exchange_.Respond(std::move(response));  // may free this
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,170 @@
+#include "frontends/openai_http.h"
+
+#include "core/format.h"
+#include "frontends/embedding_call.h"
+#include "frontends/http_reply.h"
+#include "frontends/http_request_checks.h"
+#include "frontends/openai_answer.h"
+#include "frontends/openai_request.h"
+#include "frontends/rerank_call.h"
+#include "frontends/text_call.h"
+
+namespace evenkeel {
+namespace {
+
+std::string_view TextOf(std::span<const std::byte> body) {
+  return {reinterpret_cast<const char*>(body.data()), body.size()};
+}
+
+// False: answered with 405 or 415.
+bool IsPostedJson(HttpExchange& exchange) {
+  if (exchange.head().method != HttpMethod::kPost) {
+    HttpResponse response = ApiErrorResponse(
+        405, fmt::format("{} is not allowed here, expected POST", exchange.head().method_name));
+    response.headers = "Allow: POST\r\n";
+    exchange.Respond(std::move(response));
+    return false;
+  }
+  const Status type = CheckContentType(exchange, "");
+  if (!type.ok()) exchange.Respond(ApiErrorResponse(415, type.message()));
+  return type.ok();
+}
+
+bool IsGet(HttpExchange& exchange) {
+  const HttpMethod method = exchange.head().method;
+  if (method == HttpMethod::kGet || method == HttpMethod::kHead) return true;
+  HttpResponse response = ApiErrorResponse(
+      405, fmt::format("{} is not allowed here, expected GET", exchange.head().method_name));
+  response.headers = "Allow: GET, HEAD\r\n";
+  exchange.Respond(std::move(response));
+  return false;
+}
+
+Result<std::shared_ptr<LanguageModel>> Find(Service& service, std::string_view name,
+                                            ApiError* error) {
+  Result<std::shared_ptr<LanguageModel>> found = service.FindLanguageModel(name);
+  if (found.ok()) return found;
+  *error = {found.status(), "", ""};
+  if (found.status().code() == Code::kNotFound)
+    *error = {found.status(), "model", "model_not_found"};
+  return found;
+}
+
+std::string WarningHeader(const std::vector<std::string>& unknown) {
+  const std::string text = IgnoredWarning(unknown);
+  return text.empty() ? "" : "X-Evenkeel-Warning: " + text + "\r\n";
+}
+
+std::unique_ptr<AnswerWriter> WriterFor(const TextRequest& request) {
+  const GenerationRequest& first = request.prompts.front();
+  const bool logprobs = first.top_logprobs >= 0;
+  if (request.chat)
+    return NewChatWriter(NewIdentity("chatcmpl-", request.model), request.include_usage, logprobs);
+  std::vector<std::string> echo;
+  if (request.echo) {
+    for (const GenerationRequest& prompt : request.prompts) echo.push_back(prompt.prompt);
+  }
+  return NewCompletionWriter(NewIdentity("cmpl-", request.model), request.include_usage, logprobs,
+                             std::move(echo), first.choices);
+}
+
+}  // namespace
+
+bool OpenAiHttp::Handle(const HttpPath& path, HttpExchange& exchange) {
+  if (path[0] != "v1") return false;
+  if (path[1] == "models" && path.size() == 2) {
+    Models(exchange);
+  } else if (path[1] == "models" && path.size() == 3) {
+    Model(path[2], exchange);
+  } else if (path[1] == "chat" && path[2] == "completions" && path.size() == 3) {
+    Text(/*chat=*/true, exchange);
+  } else if (path[1] == "completions" && path.size() == 2) {
+    Text(/*chat=*/false, exchange);
+  } else if (path[1] == "embeddings" && path.size() == 2) {
+    Embeddings(exchange);
+  } else if (path[1] == "rerank" && path.size() == 2) {
+    Rerank(exchange);
+  } else {
+    exchange.Respond(ApiErrorResponse(404, fmt::format("no such path: {}", exchange.head().path)));
+  }
+  return true;
+}
+
+void OpenAiHttp::Models(HttpExchange& exchange) {
+  if (!IsGet(exchange)) return;
+  HttpResponse response;
+  response.body = ModelsJson(service_.LanguageModels());
+  exchange.Respond(std::move(response));
+}
+
+void OpenAiHttp::Model(std::string_view name, HttpExchange& exchange) {
+  if (!IsGet(exchange)) return;
+  ApiError error;
+  const auto model = Find(service_, name, &error);
+  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
+  HttpResponse response;
+  response.body = ModelJson((*model)->Info());
+  exchange.Respond(std::move(response));
+}
+
+void OpenAiHttp::Text(bool chat, HttpExchange& exchange) {
+  if (!IsPostedJson(exchange)) return;
+  const Result<Time> deadline = DeadlineOf(exchange);
+  if (!deadline.ok())
+    return exchange.Respond(ApiErrorResponse({deadline.status(), "X-Request-Timeout-Ms", ""}));
+  TextRequest request;
+  const std::string_view body = TextOf(exchange.body());
+  ApiError error = chat ? ParseChatRequest(body, &request) : ParseCompletionRequest(body, &request);
+  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
+  auto model = Find(service_, request.model, &error);
+  if (error.ok()) error = CheckPrompts((*model)->Info(), request);
+  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
+  TextCallOptions options;
+  options.stream = request.stream;
+  options.deadline = *deadline;
+  options.headers = WarningHeader(request.unknown);
+  auto call = std::make_unique<TextCall>(exchange, *std::move(model), WriterFor(request),
+                                         std::move(options));
+  TextCall* const raw = call.get();
+  exchange.Own(std::move(call));
+  raw->Start(std::move(request.prompts));
+}
+
+void OpenAiHttp::Embeddings(HttpExchange& exchange) {
+  if (!IsPostedJson(exchange)) return;
+  const Result<Time> deadline = DeadlineOf(exchange);
+  if (!deadline.ok())
+    return exchange.Respond(ApiErrorResponse({deadline.status(), "X-Request-Timeout-Ms", ""}));
+  EmbeddingRequest request;
+  ApiError error = ParseEmbeddingRequest(TextOf(exchange.body()), &request);
+  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
+  auto model = Find(service_, request.model, &error);
+  if (error.ok()) error = CheckInputs((*model)->Info(), request);
+  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
+  auto call = std::make_unique<HttpEmbeddingCall>(exchange, *std::move(model), std::move(request),
+                                                  *deadline, WarningHeader(request.unknown));
+  HttpEmbeddingCall* const raw = call.get();
+  exchange.Own(std::move(call));
+  raw->Start();
+}
+
+void OpenAiHttp::Rerank(HttpExchange& exchange) {
+  if (!IsPostedJson(exchange)) return;
+  const Result<Time> deadline = DeadlineOf(exchange);
+  if (!deadline.ok())
+    return exchange.Respond(ApiErrorResponse({deadline.status(), "X-Request-Timeout-Ms", ""}));
+  RerankRequest request;
+  ApiError error = ParseRerankRequest(TextOf(exchange.body()), &request);
+  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
+  auto model = Find(service_, request.inputs.model, &error);
+  if (error.ok()) error = CheckInputs((*model)->Info(), request.inputs);
+  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
+  const std::string warning = WarningHeader(request.inputs.unknown);
+  auto call = std::make_unique<HttpRerankCall>(exchange, *std::move(model), std::move(request),
+                                               *deadline, warning);
+  HttpRerankCall* const raw = call.get();
+  exchange.Own(std::move(call));
+  raw->Start();
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,149 @@
+#include "net/http_stream_client.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "net/http_server.h"
+#include "net/io_loop.h"
+
+namespace evenkeel {
+namespace {
+
+using std::chrono::milliseconds;
+
+// /whole streams three pieces; /wait streams one and leaves the rest to the test; all else is a 404 with a body.
+class Handler final : public HttpHandler {
+ public:
+  void Handle(HttpExchange& exchange) override {
+    if (exchange.head().path == "/whole" || exchange.head().path == "/wait") {
+      exchange.StartStream({200, "text/plain", "X-A: b\r\n", "one,"}, {});
+      if (exchange.head().path == "/whole") {
+        exchange.Send("two,");
+        exchange.Send("three");
+        exchange.EndStream();
+        return;
+      }
+      class Work final : public HttpWork {
+       public:
+        Work(Handler* handler, HttpExchange* call) : handler_(handler), call_(call) {}
+        void OnCancel() override {
+          call_->EndStream();
+          const std::lock_guard lock(handler_->mutex_);
+          handler_->cancelled_ = true;
+          handler_->changed_.notify_all();
+        }
+
+       private:
+        Handler* const handler_;
+        HttpExchange* const call_;
+      };
+      exchange.Own(std::make_unique<Work>(this, &exchange));
+      return;
+    }
+    exchange.Respond(JsonError(404, "no such path"));
+  }
+  bool WaitForCancel() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(10), [this] { return cancelled_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool cancelled_ = false;
+};
+
+class HttpStreamClientTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto loop = IoLoop::Create("http");
+    ASSERT_TRUE(loop.ok());
+    loop_ = std::move(*loop);
+    loop_->Start();
+    auto server = HttpServer::Listen({}, &handler_, {loop_.get()});
+    ASSERT_TRUE(server.ok());
+    server_ = std::move(*server);
+  }
+  Result<HttpAnswer> Ask(const std::string& path, std::function<bool()> stopped = {}) {
+    HttpCall call;
+    call.server = "http://127.0.0.1:" + std::to_string(server_->port());
+    call.target = path;
+    call.timeout = milliseconds(400);
+    return StreamHttp(call,
+                      {[this](std::string_view piece) { got_.append(piece); }, std::move(stopped)});
+  }
+
+  Handler handler_;
+  std::unique_ptr<IoLoop> loop_;
+  std::unique_ptr<HttpServer> server_;
+  std::string got_;
+};
+
+TEST_F(HttpStreamClientTest, PiecesAreHandedOn) {
+  const auto answer = Ask("/whole");
+  ASSERT_TRUE(answer.ok()) << answer.status().ToString();
+  EXPECT_EQ(answer->status, 200);
+  EXPECT_EQ(answer->body, "");
+  EXPECT_EQ(got_, "one,two,three");
+}
+
+TEST_F(HttpStreamClientTest, ARefusalComesBackWhole) {
+  const auto answer = Ask("/nothing");
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(answer->status, 404);
+  EXPECT_EQ(answer->body, R"({"error":"no such path"})");
+  EXPECT_EQ(got_, "");
+}
+
+TEST_F(HttpStreamClientTest, StoppingClosesTheConnection) {
+  const auto answer = Ask("/wait", [this] { return !got_.empty(); });
+  EXPECT_EQ(answer.status().code(), Code::kCancelled);
+  EXPECT_EQ(got_, "one,");
+  EXPECT_TRUE(handler_.WaitForCancel());
+}
+
+TEST_F(HttpStreamClientTest, SilenceEndsAtTheTimeout) {
+  const auto answer = Ask("/wait", [] { return false; });
+  EXPECT_EQ(answer.status().code(), Code::kDeadlineExceeded);
+  EXPECT_TRUE(handler_.WaitForCancel());
+}
+
+// The timeout falls on a look at `stopped`, which must not go on for ever.
+TEST_F(HttpStreamClientTest, TheTimeoutAndALookMayComeTogether) {
+  int looks = 0;
+  for (int i = 0; i < 8; ++i) {
+    const auto answer = Ask("/wait", [&looks] {
+      std::this_thread::sleep_for(milliseconds(2));
+      return ++looks > 1'000;
+    });
+    EXPECT_EQ(answer.status().code(), Code::kDeadlineExceeded);
+  }
+  EXPECT_LT(looks, 100);
+}
+
+TEST_F(HttpStreamClientTest, AStreamThatBreaksOffIsAnError) {
+  std::atomic<bool> ended{false};
+  const auto answer = Ask("/wait", [&] {
+    if (!got_.empty() && !ended.exchange(true)) server_.reset();
+    return false;
+  });
+  EXPECT_EQ(answer.status().code(), Code::kUnavailable) << answer.status().ToString();
+  EXPECT_EQ(got_, "one,");
+}
+
+TEST_F(HttpStreamClientTest, NobodyThereIsUnavailable) {
+  const uint16_t port = server_->port();
+  server_.reset();
+  HttpCall call;
+  call.server = "http://127.0.0.1:" + std::to_string(port);
+  EXPECT_EQ(StreamHttp(call, {[](std::string_view) {}, {}}).status().code(), Code::kUnavailable);
+  call.server = "https://x";
+  EXPECT_EQ(StreamHttp(call, {[](std::string_view) {}, {}}).status().code(), Code::kUnsupported);
+}
+
+}  // namespace
+}  // namespace evenkeel
