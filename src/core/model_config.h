@@ -41,10 +41,19 @@ struct TensorOverride {
   std::vector<std::string> labels;
 };
 
+// Settings that only language models have. Those that say 0 or nothing are chosen from the load table and the objectives.
+struct LanguageConfig {
+  int context_tokens = 0;    // of one sequence, prompt and answer; 0: the model's, or what fits
+  int sequences = 0;         // that run at once; 0: chosen
+  int64_t cache_tokens = 0;  // of all sequences together, kept between them too; 0: chosen
+  std::optional<Duration> time_to_first_token;  // p99 to aim at, from arrival
+  std::optional<Duration> inter_token;  // p99 to aim at, from one token of a sequence to the next
+};
+
 struct ModelConfig {
   std::string name;
   int64_t version = 1;
-  std::string engine;    // "openvino", "fake"; chosen by the file's suffix
+  std::string engine;    // "openvino", "llamacpp", "fake"; chosen by the file's suffix
   std::string path;      // absolute path of the model file, or folder where the format is a folder
   std::string folder;    // absolute folder that everything of the model must stay in
   std::string platform;  // Triton's word: "onnxruntime_onnx", "openvino", ...; shown in metadata
@@ -73,6 +82,7 @@ struct ModelConfig {
   int default_priority = 8;           // 1 (first) to 16 (last)
   std::vector<TensorOverride> inputs;
   std::vector<TensorOverride> outputs;
+  std::optional<LanguageConfig> language;  // unset: nothing was said; only with engine "llamacpp"
   std::string source;  // file that these settings were read from; empty for a bare model
 };
 

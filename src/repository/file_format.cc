@@ -9,7 +9,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<FormatInfo, 8> kInfos = {{
+constexpr std::array<FormatInfo, 9> kInfos = {{
     {"ONNX model", "openvino", "onnxruntime_onnx"},
     {"OpenVINO IR model", "openvino", "openvino"},
     {"TensorFlow Lite model", "openvino", "tflite"},
@@ -17,6 +17,7 @@ constexpr std::array<FormatInfo, 8> kInfos = {{
     {"TensorFlow saved model", "openvino", "tensorflow_savedmodel"},
     {"Paddle model", "openvino", "paddle"},
     {"Paddle model", "openvino", "paddle"},
+    {"GGUF language model", "llamacpp", "llama_cpp", true},
     {"model of the fake engine", "fake", "fake"},
 }};
 
@@ -24,13 +25,14 @@ struct Suffix {
   std::string_view text;
   FileFormat format;
 };
-constexpr std::array<Suffix, 7> kSuffixes = {{
+constexpr std::array<Suffix, 8> kSuffixes = {{
     {".onnx", FileFormat::kOnnx},
     {".xml", FileFormat::kIr},
     {".tflite", FileFormat::kTflite},
     {".pb", FileFormat::kTfGraph},
     {".graphdef", FileFormat::kTfGraph},
     {".pdmodel", FileFormat::kPaddle},
+    {".gguf", FileFormat::kGguf},
     {".fake", FileFormat::kFake},
 }};
 

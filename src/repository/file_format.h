@@ -19,6 +19,7 @@ enum class FileFormat : uint8_t {
   kTfSavedModel,  // folder with saved_model.pb
   kPaddle,        // x.pdmodel and x.pdiparams
   kPaddleJson,    // inference.json and inference.pdiparams
+  kGguf,          // language model
   kFake,          // scripted engine for tests
 };
 
@@ -26,6 +27,7 @@ struct FormatInfo {
   std::string_view what;      // for messages
   std::string_view engine;    // ModelConfig::engine
   std::string_view platform;  // ModelConfig::platform
+  bool is_language = false;   // answers texts, not tensors
 };
 
 // Never fails: every FileFormat has a row.

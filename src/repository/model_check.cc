@@ -10,6 +10,7 @@
 #include "core/parse.h"
 #include "repository/byte_source.h"
 #include "repository/file_format.h"
+#include "repository/gguf_check.h"
 #include "repository/ir_check.h"
 #include "repository/onnx_check.h"
 #include "repository/paths.h"
@@ -132,6 +133,7 @@ Status CheckFormat(FileFormat format, const ModelConfig& config) {
       EK_RETURN_IF_ERROR(CheckSibling(config, ".pdiparams", true));
       return CheckMessage(config.path, 1, 15, "Paddle model");
     case FileFormat::kPaddleJson: return CheckPaddleJson(config);
+    case FileFormat::kGguf: return CheckGgufFile(config.path).status();
     case FileFormat::kFake: return CheckFake(config.path);
   }
   return Status::Ok();
