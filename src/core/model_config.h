@@ -43,9 +43,8 @@ struct TensorOverride {
 
 // Settings that only language models have. Those that say 0 or nothing are chosen from the load table and the objectives.
 struct LanguageConfig {
-  int context_tokens =
-      0;              // of one sequence, prompt and answer; 0: as the model says and memory allows
-  int sequences = 0;  // that run at once; 0: chosen
+  int context_tokens = 0;    // of one sequence, prompt and answer; 0: the model's, or what fits
+  int sequences = 0;         // that run at once; 0: chosen
   int64_t cache_tokens = 0;  // of all sequences together, kept between them too; 0: chosen
   std::optional<Duration> time_to_first_token;  // p99 to aim at, from arrival
   std::optional<Duration> inter_token;  // p99 to aim at, from one token of a sequence to the next

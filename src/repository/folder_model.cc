@@ -5,6 +5,7 @@
 
 #include "core/format.h"
 #include "repository/file_format.h"
+#include "repository/manifest_fit.h"
 #include "repository/manifest_yaml.h"
 #include "repository/paths.h"
 #include "repository/triton_folder.h"
@@ -24,7 +25,7 @@ bool Exists(const std::string& dir, const char* file) {
 // from.
 Result<Manifest> ReadManifest(const std::string& root, const std::string& dir,
                               const ModelConfig& base) {
-  if (!Exists(dir, kManifestFile)) return Manifest{base, "", std::nullopt, false, 0};
+  if (!Exists(dir, kManifestFile)) return Manifest{base, "", std::nullopt, false, 0, {}};
   const Result<std::string> path = ResolveInside(root, (fs::path(dir) / kManifestFile).string());
   if (!path.ok()) return path.status();
   const Result<std::string> text = ReadSmallFile(*path, kMaxYamlBytes);
@@ -54,10 +55,16 @@ Result<std::string> ModelFileOf(const std::string& root, const std::string& dir,
   if (files.size() == 1) return files[0];
   if (files.empty()) {
     return NotFound(
-        "folder '{}' has no model file (.onnx, .xml, .tflite, .pb, .pdmodel, saved model)", dir);
+        "folder '{}' has no model file (.onnx, .xml, .tflite, .pb, .pdmodel, .gguf, saved model)",
+        dir);
   }
   return InvalidArgument("folder '{}' has {} model files ({}): say which with 'file:' in {}", dir,
                          files.size(), FileNames(files), kManifestFile);
+}
+
+bool IsLanguageModel(const ModelConfig& config) {
+  const std::optional<FileFormat> format = FormatOfPath(config.path);
+  return format && InfoOf(*format).is_language;
 }
 
 Result<std::vector<ModelConfig>> ReadTritonModel(const std::string& root, const std::string& dir,
@@ -66,6 +73,8 @@ Result<std::vector<ModelConfig>> ReadTritonModel(const std::string& root, const 
   if (!versions.ok()) return versions;
   for (ModelConfig& config : *versions) {
     const std::string engine = config.engine;
+    const bool is_language = IsLanguageModel(config);
+    EK_RETURN_IF_ERROR(CheckTritonFits(config, is_language));
     Result<Manifest> manifest = ReadManifest(root, dir, config);
     if (!manifest.ok()) return manifest.status();
     if (!manifest->file.empty() || manifest->version) {
@@ -73,6 +82,7 @@ Result<std::vector<ModelConfig>> ReadTritonModel(const std::string& root, const 
           "{}: 'file' and 'version' cannot be given for a folder with version folders",
           manifest->config.source);
     }
+    EK_RETURN_IF_ERROR(CheckKeysFit(*manifest, is_language));
     config = std::move(manifest->config);
     if (config.engine != engine) {
       return InvalidArgument("{}: engine: expected '{}', which reads '{}', got '{}'", config.source,
@@ -96,7 +106,7 @@ Status SetModelFile(const std::string& root, const std::string& dir, const std::
   const std::optional<FileFormat> format = FormatOfPath(path);
   if (!format) {
     return InvalidArgument(
-        "'{}' is no model file (.onnx, .xml, .tflite, .pb, .pdmodel, or a folder with "
+        "'{}' is no model file (.onnx, .xml, .tflite, .pb, .pdmodel, .gguf, or a folder with "
         "saved_model.pb)",
         path);
   }
@@ -136,6 +146,7 @@ Result<std::vector<ModelConfig>> ReadFolderModel(const std::string& root, const 
   const std::string source = manifest->config.source;
   const Status status = SetModelFile(root, dir, *path, &manifest->config);
   if (!status.ok()) return source.empty() ? status : status.Annotate(source);
+  EK_RETURN_IF_ERROR(CheckKeysFit(*manifest, IsLanguageModel(manifest->config)));
   return std::vector<ModelConfig>{std::move(manifest->config)};
 }
 

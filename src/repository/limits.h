@@ -30,4 +30,9 @@ inline constexpr size_t kMaxTensors = 1'024;     // inputs, and outputs, of a mo
 inline constexpr size_t kMaxTensorName = 1'024;  // bytes
 inline constexpr size_t kMaxLabels = 1'000'000;
 
+inline constexpr int kMinContextTokens = 16;
+inline constexpr int kMaxContextTokens = 1 << 24;
+inline constexpr int kMaxSequences = 256;
+inline constexpr int64_t kMaxCacheTokens = (int64_t{1} << 31) - 1;
+
 }  // namespace evenkeel

@@ -123,8 +123,12 @@ class ManifestReader {
            config_.samples = mode;
            return Status::Ok();
          }},
+        {"language", [this](const auto& v, const auto& k) { return Language(v, k); }},
     }};
     EK_RETURN_IF_ERROR(reader_.ReadMap(root, "", rules));
+    for (const YamlNode::Entry& entry : root.entries) {
+      manifest_.keys.push_back({entry.key, entry.line, entry.column});
+    }
     return CheckTogether(root);
   }
 
@@ -361,6 +365,44 @@ class ManifestReader {
     for (const YamlNode& item : *items) {
       EK_RETURN_IF_ERROR(reader_.ReadText(item, key, kMaxTensorName, &out->emplace_back()));
     }
+    return Status::Ok();
+  }
+
+  Status Language(const YamlNode& v, const std::string& key) {
+    LanguageConfig language = config_.language.value_or(LanguageConfig{});
+    const auto objective = [this](std::optional<Duration>* out) {
+      return [this, out](const auto& n, const auto& k) {
+        Duration time{};
+        EK_RETURN_IF_ERROR(reader_.ReadDuration(n, k, kMinObjective, kMaxObjective, &time));
+        *out = time;
+        return Status::Ok();
+      };
+    };
+    const std::array<Rule, 5> rules = {{
+        {"context",
+         [&](const auto& n, const auto& k) {
+           return reader_.ReadInt(n, k, kMinContextTokens, kMaxContextTokens,
+                                  &language.context_tokens);
+         }},
+        {"sequences",
+         [&](const auto& n, const auto& k) {
+           return reader_.ReadInt(n, k, 0, kMaxSequences, &language.sequences);
+         }},
+        {"cache_tokens",
+         [&](const auto& n, const auto& k) {
+           return reader_.ReadInt64(n, k, 0, kMaxCacheTokens, &language.cache_tokens);
+         }},
+        {"time_to_first_token", objective(&language.time_to_first_token)},
+        {"inter_token", objective(&language.inter_token)},
+    }};
+    EK_RETURN_IF_ERROR(reader_.ReadMap(v, key, rules));
+    if (language.cache_tokens > 0 && language.cache_tokens < language.context_tokens) {
+      return reader_.Error(v, key,
+                           fmt::format("'cache_tokens', {}, is below 'context', {}: not one "
+                                       "sequence would fit",
+                                       language.cache_tokens, language.context_tokens));
+    }
+    config_.language = language;
     return Status::Ok();
   }
 

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <string>
 
+#include "repository/manifest_fit.h"
 #include "repository/test_folder.h"
 
 namespace evenkeel {
@@ -234,7 +236,70 @@ TEST(ManifestTest, SettingsThatContradictAreRefused) {
   EXPECT_THAT(Bad("inputs: [{datatype: FP32}]"), HasSubstr("inputs[0]: 'name' is missing"));
   EXPECT_THAT(Bad("inputs: [{name: a, datatype: float}]"),
               HasSubstr("expected one of BOOL, UINT8"));
-  EXPECT_THAT(Bad("engine: triton"), HasSubstr("expected one of openvino, fake"));
+  EXPECT_THAT(Bad("engine: triton"), HasSubstr("expected one of openvino, llamacpp, fake"));
+}
+
+TEST(ManifestTest, LanguageModelsHaveASectionOfTheirOwn) {
+  const Manifest m = Good(R"(
+engine: llamacpp
+language:
+  context: 4096
+  sequences: 8
+  cache_tokens: 32768
+  time_to_first_token: 500ms
+  inter_token: 40ms
+)");
+  EXPECT_EQ(m.config.engine, "llamacpp");
+  ASSERT_TRUE(m.config.language.has_value());
+  EXPECT_EQ(m.config.language->context_tokens, 4096);
+  EXPECT_EQ(m.config.language->sequences, 8);
+  EXPECT_EQ(m.config.language->cache_tokens, 32'768);
+  EXPECT_EQ(m.config.language->time_to_first_token, milliseconds(500));
+  EXPECT_EQ(m.config.language->inter_token, milliseconds(40));
+  EXPECT_FALSE(Good("threads: 1").config.language.has_value());
+  const ModelConfig chosen = Good("language: {sequences: 0, cache_tokens: 0}").config;
+  ASSERT_TRUE(chosen.language.has_value());
+  EXPECT_EQ(chosen.language->context_tokens, 0);
+  EXPECT_EQ(chosen.language->time_to_first_token, std::nullopt);
+}
+
+TEST(ManifestTest, LanguageSettingsHaveRanges) {
+  for (const char* text :
+       {"language: {context: 15}", "language: {context: 0}", "language: {context: 16777217}",
+        "language: {context: -1}", "language: {context: 4k}", "language: {sequences: -1}",
+        "language: {sequences: 257}", "language: {cache_tokens: -1}",
+        "language: {cache_tokens: 2147483648}", "language: {time_to_first_token: 0s}",
+        "language: {time_to_first_token: 11m}", "language: {inter_token: 5}",
+        "language: {inter_token: -1ms}", "language: 3", "language: []"}) {
+    EXPECT_THAT(Bad(text), StartsWith("m.yaml:1:")) << text;
+  }
+  EXPECT_EQ(
+      Bad("language: {context: many}"),
+      "m.yaml:1:21: language.context: expected a whole number from 16 to 16777216, got 'many'");
+  EXPECT_EQ(Bad("language: {sequencs: 1}"),
+            "m.yaml:1:12: language.sequencs: unknown key; did you mean 'sequences'?");
+  EXPECT_EQ(
+      Bad("language: {context: 4096, cache_tokens: 4095}"),
+      "m.yaml:1:11: language: 'cache_tokens', 4095, is below 'context', 4096: not one sequence "
+      "would fit");
+}
+
+TEST(ManifestTest, SettingsOfTheOtherKindOfModelAreRefused) {
+  const auto fits = [](const std::string& text, bool is_language) {
+    return CheckKeysFit(Good(text), is_language);
+  };
+  for (const char* text : {"max_batch: 4", "batching: {policy: none}", "objective: 5ms",
+                           "precision: bf16", "inputs: [{name: a}]", "outputs: [{name: a}]",
+                           "samples: off", "precision: auto\ntolerance: 1"}) {
+    EXPECT_TRUE(fits(text, false).ok()) << text;
+    const std::string message = fits(std::string("threads: 1\n") + text, true).message();
+    EXPECT_THAT(message, StartsWith("m.yaml:2:1: " + std::string(text, strcspn(text, ":"))))
+        << text;
+    EXPECT_THAT(message, HasSubstr("means nothing for a language model: "));
+  }
+  EXPECT_TRUE(fits("threads: 2\nlanguage: {sequences: 4}\nkeep_alive: 1m", true).ok());
+  EXPECT_EQ(fits("threads: 2\nlanguage: {sequences: 4}", false).message(),
+            "m.yaml:2:1: language: has a meaning only for language models (.gguf)");
 }
 
 TEST(ManifestTest, SameTensorNameMayBeInputAndOutput) {

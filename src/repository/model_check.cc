@@ -10,6 +10,7 @@
 #include "core/parse.h"
 #include "repository/byte_source.h"
 #include "repository/file_format.h"
+#include "repository/gguf_check.h"
 #include "repository/ir_check.h"
 #include "repository/onnx_check.h"
 #include "repository/paths.h"
@@ -101,14 +102,6 @@ Status CheckFake(const std::string& path) {
   return Status::Ok();
 }
 
-Status CheckGgufMagic(const std::string& path) {
-  Result<ByteSource> source = ByteSource::OpenFile(path);
-  if (!source.ok()) return source.status();
-  if (source->size() < 24 || source->Text(0, 4, 4) != "GGUF")
-    return InvalidArgument("no GGUF model: 'GGUF' is missing at its beginning");
-  return Status::Ok();
-}
-
 Status CheckFormat(FileFormat format, const ModelConfig& config) {
   switch (format) {
     case FileFormat::kOnnx: return CheckOnnxFile(config.path, config.folder);
@@ -121,7 +114,7 @@ Status CheckFormat(FileFormat format, const ModelConfig& config) {
     case FileFormat::kPaddle:
       EK_RETURN_IF_ERROR(CheckSibling(config, ".pdiparams", true));
       return CheckMessage(config.path, 1, 15, "Paddle model");
-    case FileFormat::kGguf: return CheckGgufMagic(config.path);
+    case FileFormat::kGguf: return CheckGgufFile(config.path).status();
     case FileFormat::kFake: return CheckFake(config.path);
   }
   return Status::Ok();

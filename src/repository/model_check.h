@@ -9,7 +9,7 @@
 namespace evenkeel {
 
 // Ok when config.path holds what its suffix says, whole as far as its structure tells, with everything that belongs to it
-// inside config.folder. ONNX files are walked (see onnx_check.h); the others are looked at more lightly. The engine judges
+// inside config.folder. ONNX and GGUF files are walked (see onnx_check.h, gguf_check.h); the others are looked at more lightly. The engine judges
 // the rest. Errors start with the path: kNotFound, kInvalidArgument, kUnsupported, kTooLarge.
 Status CheckModelFile(const ModelConfig& config);
 

@@ -1,6 +1,6 @@
 // Finds the models in a models folder and reads their settings.
 //
-// A model is: a bare file `x.onnx`, `x.xml`, `x.tflite`, `x.pb`, `x.pdmodel` or `x.fake`; a folder
+// A model is: a bare file `x.onnx`, `x.xml`, `x.tflite`, `x.pb`, `x.pdmodel`, `x.gguf` or `x.fake`; a folder
 // `x` with an evenkeel.yaml, a model file or a saved model; a Triton model folder (config.pbtxt,
 // numeric version folders). Its name is x. Contract: one broken model never hides the others: its
 // FoundModel has the reason as status and no versions. Hidden and unknown files are passed over.

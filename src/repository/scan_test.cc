@@ -54,11 +54,11 @@ class ScanTest : public testing::Test {
 };
 
 TEST_F(ScanTest, BareFilesOfEveryFormatAreModels) {
-  for (const char* file :
-       {"a.onnx", "b.xml", "b.bin", "c.tflite", "d.pb", "e.pdmodel", "e.pdiparams", "f.fake"}) {
+  for (const char* file : {"a.onnx", "b.xml", "b.bin", "c.tflite", "d.pb", "e.pdmodel",
+                           "e.pdiparams", "f.fake", "g.gguf"}) {
     folder_.Write(file, "x");
   }
-  EXPECT_THAT(NamesOf(ScanModels(folder_.path())), ElementsAre("a", "b", "c", "d", "e", "f"));
+  EXPECT_THAT(NamesOf(ScanModels(folder_.path())), ElementsAre("a", "b", "c", "d", "e", "f", "g"));
   const ModelConfig a = FindGood("a").versions[0];
   EXPECT_EQ(a.name, "a");
   EXPECT_EQ(a.version, 1);
@@ -68,6 +68,8 @@ TEST_F(ScanTest, BareFilesOfEveryFormatAreModels) {
   EXPECT_EQ(a.folder, folder_.path());
   EXPECT_EQ(a.source, "");
   EXPECT_EQ(FindGood("f").versions[0].engine, "fake");
+  EXPECT_EQ(FindGood("g").versions[0].engine, "llamacpp");
+  EXPECT_EQ(FindGood("g").versions[0].platform, "llama_cpp");
 }
 
 TEST_F(ScanTest, HiddenAndUnknownEntriesArePassedOver) {
@@ -104,6 +106,45 @@ TEST_F(ScanTest, ManifestChoosesAmongSeveralFiles) {
   EXPECT_THAT(Refusal("x"), HasSubstr("has 2 model files ('a.onnx', 'c.tflite')"));
   folder_.Write("x/evenkeel.yaml", "file: sub/b.onnx");
   EXPECT_EQ(FindGood("x").versions[0].path, folder_.path() + "/x/sub/b.onnx");
+}
+
+TEST_F(ScanTest, LanguageModelsTakeTheirOwnSettings) {
+  folder_.Write("chat/model.gguf", "x");
+  folder_.Write("chat/evenkeel.yaml", "language: {context: 2048}\nthreads: 2\n");
+  const ModelConfig chat = FindGood("chat").versions[0];
+  EXPECT_EQ(chat.engine, "llamacpp");
+  ASSERT_TRUE(chat.language.has_value());
+  EXPECT_EQ(chat.language->context_tokens, 2048);
+  folder_.Write("chat/evenkeel.yaml", "threads: 2\nmax_batch: 8\n");
+  EXPECT_THAT(Refusal("chat"), HasSubstr("evenkeel.yaml:2:1: max_batch: means nothing for a "
+                                         "language model: 'language.sequences' says"));
+  folder_.Write("chat/evenkeel.yaml", "engine: openvino\n");
+  EXPECT_THAT(Refusal("chat"), HasSubstr("is a GGUF language model, which engine 'openvino' does "
+                                         "not read; 'llamacpp' does"));
+  folder_.Write("x/m.onnx", "x");
+  folder_.Write("x/evenkeel.yaml", "language: {context: 2048}\n");
+  EXPECT_THAT(Refusal("x"), HasSubstr("language: has a meaning only for language models"));
+}
+
+TEST_F(ScanTest, LanguageModelsMayLieInVersionFolders) {
+  folder_.Write("chat/1/model.gguf", "x");
+  folder_.Write("chat/2/model.gguf", "x");
+  folder_.Write("chat/evenkeel.yaml", "language: {sequences: 4}\n");
+  const FoundModel chat = FindGood("chat");
+  EXPECT_THAT(VersionsOf(chat), ElementsAre(2));
+  EXPECT_EQ(chat.versions[0].engine, "llamacpp");
+  ASSERT_TRUE(chat.versions[0].language.has_value());
+  EXPECT_EQ(chat.versions[0].language->sequences, 4);
+  folder_.Write("chat/config.pbtxt", "backend: \"llama_cpp\"");
+  EXPECT_EQ(FindGood("chat").versions[0].platform, "llama_cpp");
+  folder_.Write("chat/config.pbtxt", "backend: \"llama_cpp\"\nmax_batch_size: 4");
+  EXPECT_THAT(Refusal("chat"), HasSubstr("max_batch_size: means nothing for a language model"));
+  folder_.Write("chat/config.pbtxt", R"(
+    backend: "llama_cpp"
+    input [{name: "x", data_type: TYPE_FP32, dims: [4]}]
+    output [{name: "y", data_type: TYPE_FP32, dims: [4]}])");
+  EXPECT_THAT(Refusal("chat"),
+              HasSubstr("config.pbtxt: input: means nothing for a language model"));
 }
 
 TEST_F(ScanTest, ManifestFileMustStayInside) {

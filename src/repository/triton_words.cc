@@ -31,14 +31,15 @@ constexpr std::array<TypeWord, 15> kTypes = {{{DataType::kInvalid, "TYPE_INVALID
                                               {DataType::kBf16, "TYPE_BF16"}}};
 
 // One row a format; TensorFlow's two lie together, so that its backend may hold either.
-constexpr std::array<ModelFileName, 8> kFiles = {{{"model.onnx", FileFormat::kOnnx},
+constexpr std::array<ModelFileName, 9> kFiles = {{{"model.onnx", FileFormat::kOnnx},
                                                   {"model.xml", FileFormat::kIr},
                                                   {"model.savedmodel", FileFormat::kTfSavedModel},
                                                   {"model.graphdef", FileFormat::kTfGraph},
                                                   {"model.pb", FileFormat::kTfGraph},
                                                   {"model.pdmodel", FileFormat::kPaddle},
                                                   {"model.tflite", FileFormat::kTflite},
-                                                  {"model.fake", FileFormat::kFake}}};
+                                                  {"model.fake", FileFormat::kFake},
+                                                  {"model.gguf", FileFormat::kGguf}}};
 
 struct Backend {
   std::string_view platform;
@@ -46,16 +47,17 @@ struct Backend {
   size_t first;  // in kFiles
   size_t count;
 };
-constexpr std::array<Backend, 7> kBackends = {{{"onnxruntime_onnx", "onnxruntime", 0, 1},
+constexpr std::array<Backend, 8> kBackends = {{{"onnxruntime_onnx", "onnxruntime", 0, 1},
                                                {"openvino", "openvino", 0, 7},
                                                {"tensorflow_savedmodel", "tensorflow", 2, 1},
                                                {"tensorflow_graphdef", "tensorflow", 3, 2},
                                                {"paddle", "paddle", 5, 1},
                                                {"tflite", "tflite", 6, 1},
-                                               {"fake", "fake", 7, 1}}};
+                                               {"fake", "fake", 7, 1},
+                                               {"llama_cpp", "llama_cpp", 8, 1}}};
 
 constexpr std::string_view kSupported =
-    "onnxruntime, openvino, tensorflow, paddle, tflite (all run by OpenVINO), fake";
+    "onnxruntime, openvino, tensorflow, paddle, tflite (all run by OpenVINO), llama_cpp, fake";
 
 }  // namespace
 
