@@ -17,9 +17,9 @@ enum class FileFormat : uint8_t {
   kTflite,
   kTfGraph,       // frozen TensorFlow graph: .pb, .graphdef
   kTfSavedModel,  // folder with saved_model.pb
-  kPaddle,        // x.pdmodel and x.pdiparams; the newer inference.json is read by no engine of ours
-  kGguf,          // language model
-  kFake,          // scripted engine for tests
+  kPaddle,  // x.pdmodel and x.pdiparams; the newer inference.json is read by no engine of ours
+  kGguf,    // language model
+  kFake,    // scripted engine for tests
 };
 
 struct FormatInfo {

@@ -82,7 +82,7 @@ Result<ModelMetadata> ServiceImpl::Metadata(std::string_view name, std::string_v
   if (Language(name)) {
     ModelMetadata language;
     language.name = name;
-    language.platform = "llamacpp";
+    language.platform = "llama_cpp";
     language.versions = {"1"};
     return language;
   }

@@ -40,7 +40,7 @@ def test_a_gguf_is_a_language_model(serve):
     shown = daemon.json("GET", "/v2/evenkeel/models/smollm2")
     assert shown["schema"] == "evenkeel.model/v1" and shown["language"]["vocabulary"] == 49152
     assert daemon.request("GET", "/v2/models/smollm2/ready")[0] == 200
-    assert daemon.json("GET", "/v2/models/smollm2")["platform"] == "llamacpp"
+    assert daemon.json("GET", "/v2/models/smollm2")["platform"] == "llama_cpp"
     # Tensors are not for it; the other model does not notice.
     status, _, text = daemon.request("POST", "/v2/models/smollm2/infer", {"inputs": []})
     assert status == 400 and b"language model" in text, (status, text)
