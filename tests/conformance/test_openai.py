@@ -61,7 +61,7 @@ def client(daemon):
 
 
 def ask(client, messages=None, **more):
-    return client.chat.completions.create(model=MODEL, messages=messages or QUESTION, **{"max_tokens": 24, "temperature": 0, "seed": 1, **more})
+    return client.chat.completions.create(model=MODEL, messages=QUESTION if messages is None else messages, **{"max_tokens": 24, "temperature": 0, "seed": 1, **more})
 
 
 # Models
