@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts the server on the demo models, asks it what README.md is, says what to try next, and goes on serving.
+# Starts the server on the demo models, asks it what README.md is, asks the chat model a question, says what to try next, and goes on serving.
 #
 #   models/run_demo.sh BINARY MODELS
 #
@@ -53,6 +53,19 @@ if [ "$status" -ne 0 ]; then
   exit 1
 fi
 
+if [ -e "$models/smollm2" ]; then
+  # A language model takes longer to load than those before it, and starts in its own time.
+  for _ in $(seq 120); do
+    curl -sf "$url/v1/models/smollm2" >/dev/null && break
+    sleep 0.5
+  done
+  echo "smollm2, asked to name three primary colours:"
+  "$binary" run smollm2 --server "$url" --temperature 0 --max-tokens 48 "Name three primary colours." || {
+    echo "run: the chat model gave no answer; stopping the server" >&2
+    exit 1
+  }
+fi
+
 if [ "${ONCE:-}" = 1 ]; then
   trap - EXIT
   status=0
@@ -72,6 +85,7 @@ Serving on $url until Ctrl-C. In another terminal, try:
   curl -s $url/v2/models/digits
   curl -s $url/v2/models/digits/infer -d @models/example_digit.json
   curl -s -X POST $url/v2/repository/index
+  $binary run smollm2 --server $url
   $binary ls --server $url
   $binary bench --help
   curl -s http://127.0.0.1:$metrics_port/metrics
