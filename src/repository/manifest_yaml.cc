@@ -45,7 +45,7 @@ class ManifestReader {
       : reader_(source), manifest_(*manifest), config_(manifest->config) {}
 
   Status Read(const YamlNode& root) {
-    const std::array<Rule, 23> rules = {{
+    const std::array<Rule, 24> rules = {{
         {"name", [this](const auto& v, const auto& k) { return Name(v, k); }},
         {"version", [this](const auto& v, const auto& k) { return Version(v, k); }},
         {"engine", [this](const auto& v, const auto& k) { return Engine(v, k); }},
