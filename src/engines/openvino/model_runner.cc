@@ -78,10 +78,10 @@ ModelRunner::ModelRunner(ov::CompiledModel model, const Signature& signature)
     shapes.push_back(port.get_partial_shape());
   }
   shapes_ = OutputShapes(std::move(shapes));
-  for (const TensorSpec& spec : signature.outputs) output_dtypes_.push_back(spec.dtype);
-  for (const auto& type : input_types_) has_strings_ |= type == ov::element::string;
-  for (const auto& type : output_types_) has_strings_ |= type == ov::element::string;
-  if (has_strings_) may_run_direct_ = false;
+  for (const TensorSpec& spec : signature.outputs) {
+    output_dtypes_.push_back(spec.dtype);
+    if (spec.dtype == DataType::kBytes) may_run_direct_ = false;
+  }
 }
 
 void ModelRunner::SetInputs(std::span<const TensorView> inputs, ov::InferRequest& request) const {

@@ -20,12 +20,8 @@ int64_t RowsOf(std::span<const TensorView> inputs) {
 }  // namespace
 
 bool SizeRunner::Eligible(const Signature& signature) {
-  // Compiled for a fixed number of strings, the engine frees memory of its own twice (2026.4.1).
-  const auto strings = [](const TensorSpec& spec) { return spec.dtype == DataType::kBytes; };
-  if (std::ranges::any_of(signature.outputs, strings)) return false;
   return !signature.inputs.empty() &&
-         std::ranges::all_of(signature.inputs, [&](const TensorSpec& spec) {
-           if (strings(spec)) return false;
+         std::ranges::all_of(signature.inputs, [](const TensorSpec& spec) {
            if (spec.shape.rank() == 0 || spec.shape[0] != kDynamic) return false;
            for (int d = 1; d < spec.shape.rank(); ++d) {
              if (spec.shape[d] == kDynamic) return false;

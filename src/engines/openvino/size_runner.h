@@ -26,8 +26,7 @@ class SizeRunner {
   // Sizes that have a form of their own now.
   size_t own_forms() const { return own_.size(); }
 
-  // Whether forms of single sizes are possible: every input has a free first dimension and no other free one, and
-  // no tensor is of strings.
+  // Whether forms of single sizes are possible: every input has a free first dimension and no other free one.
   static bool Eligible(const Signature& signature);
 
  private:
