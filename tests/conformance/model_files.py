@@ -228,6 +228,21 @@ def ir_port(port: int, dims, *names: str, tag_of: str) -> str:
             + "".join(f"<dim>{size}</dim>" for size in dims) + f"</port></{tag_of}>")
 
 
+def string_ir(stem: str, dims) -> dict[str, bytes]:
+    """y = x, both strings; -1 is a free axis. There is no operation between: the engine's own Identity of strings ends the process."""
+    port = '<port id="0" precision="STRING"{}>' + "".join(f"<dim>{size}</dim>" for size in dims) + "</port>"
+    named = ' names="x,y"'
+    shape = ",".join("?" if size < 0 else str(size) for size in dims)
+    layers = (
+        f'<layer id="0" name="x" type="Parameter" version="opset1"><data shape="{shape}" element_type="string"/>'
+        f"<output>{port.format(named)}</output></layer>"
+        f'<layer id="1" name="y/sink_port_0" type="Result" version="opset1"><input>{port.format("")}</input></layer>'
+    )
+    edges = '<edge from-layer="0" from-port="0" to-layer="1" to-port="0"/>'
+    text = f'<?xml version="1.0"?>\n<net name="m" version="11"><layers>{layers}</layers><edges>{edges}</edges></net>\n'
+    return {f"{stem}.xml": text.encode(), f"{stem}.bin": b""}
+
+
 def ir_binary(layer: int, kind: str, *names: str) -> str:
     dims = '<dim>-1</dim><dim>4</dim>'
     ports = f'<port id="0" precision="FP32">{dims}</port><port id="1" precision="FP32"><dim>4</dim></port>'

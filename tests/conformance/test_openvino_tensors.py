@@ -13,13 +13,13 @@ from onnx import TensorProto, helper
 from tritonclient.utils import InferenceServerException
 
 from demo import OUTPUTS, check, client_inputs, draw, engine_cache, folder_of, oracle, serving  # noqa: F401
-from model_files import onnx_model, scaled_onnx
+from model_files import onnx_model, scaled_onnx, string_ir
 
-FLOAT, STRING = TensorProto.FLOAT, TensorProto.STRING
+FLOAT = TensorProto.FLOAT
 
 
-def identity(kind: int, *shape) -> bytes:
-    return onnx_model([helper.make_node("Identity", ["x"], ["y"])], [("x", kind, list(shape))], [("y", kind, list(shape))])
+def identity(*shape) -> bytes:
+    return onnx_model([helper.make_node("Identity", ["x"], ["y"])], [("x", FLOAT, list(shape))], [("y", FLOAT, list(shape))])
 
 
 def summing() -> bytes:
@@ -38,12 +38,12 @@ def scalar_in() -> bytes:
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory, engine_cache):
     files = {
-        "text.onnx": identity(STRING, "n"),
-        "text-rows.onnx": identity(STRING, "n", "m"),
+        **string_ir("text", [-1]),
+        **string_ir("text-rows", [-1, -1]),
         "fixed.onnx": scaled_onnx(2, rows=4),
         "padded/model.onnx": scaled_onnx(3, rows=4),
         "padded/evenkeel.yaml": "max_batch: 4\n",
-        "vector.onnx": identity(FLOAT, 5),
+        "vector.onnx": identity(5),
         "sum.onnx": summing(),
         "scalar.onnx": scalar_in(),
     }

@@ -82,8 +82,6 @@ ModelRunner::ModelRunner(ov::CompiledModel model, const Signature& signature)
     output_dtypes_.push_back(spec.dtype);
     if (spec.dtype == DataType::kBytes) may_run_direct_ = false;
   }
-  for (const auto& type : input_types_) has_strings_ |= type == ov::element::string;
-  for (const auto& type : output_types_) has_strings_ |= type == ov::element::string;
 }
 
 void ModelRunner::SetInputs(std::span<const TensorView> inputs, ov::InferRequest& request) const {
@@ -100,8 +98,6 @@ void ModelRunner::SetInputs(std::span<const TensorView> inputs, ov::InferRequest
 }
 
 Status ModelRunner::RunPlain(std::span<const TensorView> inputs, OutputSink& sink) {
-  // A request that has carried strings corrupts the heap when their number changes: the engine resizes that memory as if it were plain bytes.
-  if (has_strings_) plain_ = model_.create_infer_request();
   SetInputs(inputs, plain_);
   plain_.start_async();
   plain_.wait();

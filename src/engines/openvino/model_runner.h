@@ -64,7 +64,6 @@ class ModelRunner {
   ov::InferRequest plain_, direct_;
   std::vector<std::span<std::byte>> targets_;  // of the current direct run
   bool may_run_direct_ = true;
-  bool has_strings_ = false;
   std::unique_ptr<Rehearsal> rehearsal_;  // null before the first direct run
 };
 

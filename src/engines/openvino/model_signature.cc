@@ -19,8 +19,11 @@ std::string NameOfPort(const Port& port, bool tensorflow, const std::set<std::st
   // A Result node is called "name/sink_port_N".
   std::string friendly = port.get_node()->get_friendly_name();
   friendly = friendly.substr(0, friendly.find("/sink_port_"));
-  if (tensorflow && friendly.ends_with(":0")) friendly.resize(friendly.size() - 2);
-  if (tensorflow && names.contains(friendly + ":0") && !taken.contains(friendly)) return friendly;
+  for (const std::string& name : names) {
+    if (!tensorflow || !name.ends_with(":0")) continue;
+    std::string operation = name.substr(0, name.size() - 2);
+    if (!taken.contains(operation)) return operation;
+  }
   if (names.contains(friendly)) return friendly;
   return names.empty() ? otherwise : *names.begin();
 }

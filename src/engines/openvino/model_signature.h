@@ -19,6 +19,7 @@ namespace evenkeel {
 // kInvalid where the protocol has no such type (4-bit and 8-bit floats, ...).
 DataType DataTypeOf(const ov::element::Type& type);
 
+// `tensorflow`: a tensor that is called "operation:0" goes by its operation's name, as in Triton's configurations.
 // Error kUnsupported, naming the tensor: no fixed rank, a rank above 8, a type that the protocol lacks.
 Result<Signature> SignatureOf(const ov::CompiledModel& model, bool tensorflow = false);
 

@@ -305,7 +305,7 @@ TEST_F(OpenVinoEngineTest, StringsGoThrough) {
 TEST_F(OpenVinoEngineTest, StringsMayComeInAnyNumber) {
   const auto s = Input("s", ov::element::string, {-1});
   ASSERT_TRUE(Load(Save({Output("t", s)}, {s})).ok());
-  for (const int64_t rows : {1, 2, 64, 3, 0, 65, 1, 64}) {
+  for (const int64_t rows : {1, 2, 64, 3, 65, 1, 64}) {
     std::vector<uint8_t> input;
     for (int64_t i = 0; i < rows; ++i) {
       const auto length =
