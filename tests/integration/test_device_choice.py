@@ -193,7 +193,8 @@ def test_a_table_that_was_measured_by_hand_gives_the_share_and_a_restart_begins_
     assert said.returncode == 0, said.stderr
     soon = measures("1,2,4", shapes)
     soon[soon.index("--profile-after") + 1] = "2s"
-    daemon = serve(models={}, folder=folder, flags=[*SCALES, *soon])
+    # What is sampled meanwhile would be measured instead of what was made up by hand.
+    daemon = serve(models={}, folder=folder, flags=[*SCALES, *soon, "--samples-mode", "off"])
     assert instances(daemon) == [("EMULATED", "gpu0:4c/1GiB")], "a quarter, until the table is read"
     load = Load(daemon.http_address, model="m", threads=4).start()
     done = wait_for(daemon, "a choice", lambda: (p := profile(daemon)).get("adopted") and p)

@@ -117,7 +117,8 @@ def test_the_nodes_load_stands_beside_its_capacity(serve):
     seen = [(node_metric(daemon, "busy_cores"), node_metric(daemon, "forecast_cores")) for _ in range(20) if not time.sleep(0.05)]
     load.stop()
     assert max(busy for busy, _ in seen) == 1, seen
-    assert all(forecast > 0.2 for _, forecast in seen), seen
+    # Batches that are aimed at are larger than those that four clients fill: a part of the core would do.
+    assert all(0.01 < forecast <= 1 for _, forecast in seen), seen
 
 
 def test_a_model_with_a_policy_of_its_own_keeps_it(serve):

@@ -104,7 +104,8 @@ def test_half_a_core_is_held_to_it_and_says_how_often(serve, rungs, rung):
     need(rungs, rung)
     # Batches of 20 ms of core time: each is held back several times over.
     busy = "delay_us: {fixed: 20000, mode: busy}\n"
-    daemon = serve(models={"half.fake": busy}, flags=flags(rung, "0.5c/256MiB"))
+    models = {"half/m.fake": busy, "half/evenkeel.yaml": "instances: 1\n"}
+    daemon = serve(models=models, flags=flags(rung, "0.5c/256MiB"))
     wait_for_shape(daemon, "half", "0.5c/256MiB")
     names = ("quota_periods_total", "throttled_periods_total", "throttled_seconds_total", "cpu_seconds_total")
     load = Load(daemon.http_address, model="half", threads=4).start()
