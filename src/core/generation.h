@@ -23,10 +23,10 @@ namespace evenkeel {
 
 // How the next token is drawn. Names and ranges as in the OpenAI API; where it has none, as in llama.cpp.
 struct Sampling {
-  float temperature = 1.0F;  // 0 to 2; 0: the likeliest token
-  float top_p = 1.0F;        // (0, 1]
-  int top_k = 0;             // 0: all
-  float min_p = 0.0F;        // [0, 1]
+  float temperature = 1.0F;                                 // 0 to 2; 0: the likeliest token
+  float top_p = 1.0F;                                       // (0, 1]
+  int top_k = 0;                                            // 0: all
+  float min_p = 0.0F;                                       // [0, 1]
   float frequency_penalty = 0.0F, presence_penalty = 0.0F;  // -2 to 2
   float repeat_penalty = 1.0F;                              // (0, 10]; 1: none
   std::optional<uint32_t> seed;                             // unset: another one each time
@@ -35,19 +35,20 @@ struct Sampling {
 
 struct GenerationRequest {
   // What is continued: exactly one of the three is set.
-  std::string chat;             // a JSON object with "messages" and, where given, "tools", "tool_choice",
-                                // "parallel_tool_calls": checked by the front end, put into words by the model's template
+  std::string chat;  // a JSON object with "messages" and, where given, "tools", "tool_choice",
+      // "parallel_tool_calls": checked by the front end, put into words by the model's template
   std::string prompt;           // text
   std::vector<int32_t> tokens;  // ids of the model's vocabulary
   Sampling sampling;
   int max_tokens = 0;             // a choice; 0: until the context ends
   int choices = 1;                // answers to the one prompt ("n"), 1 to 128
   std::vector<std::string> stop;  // an answer ends before the first of these texts
-  std::string json_schema;        // the answer is JSON of this schema ("{}": any object); empty: free
-  std::string grammar;            // GBNF; empty: free
-  int top_logprobs = -1;          // -1: no log probabilities; else so many alternatives a token, 0 to 20
-  bool ignore_eos = false;        // for benchmarks: runs to max_tokens
-  bool truncate = false;          // a prompt beyond the context loses its beginning instead of being refused
+  std::string json_schema;  // the answer is JSON of this schema ("{}": any object); empty: free
+  std::string grammar;      // GBNF; empty: free
+  int top_logprobs = -1;    // -1: no log probabilities; else so many alternatives a token, 0 to 20
+  bool ignore_eos = false;  // for benchmarks: runs to max_tokens
+  bool truncate =
+      false;  // a prompt beyond the context loses its beginning instead of being refused
 };
 
 enum class FinishReason : uint8_t { kStop, kLength, kToolCalls };
@@ -88,8 +89,8 @@ class GenerationCall {
 
   GenerationRequest request;
   Time arrived{};
-  Time deadline = kNever;  // after it the answer ends with kDeadlineExceeded
-  int priority = 0;        // 0: the model's default; else 1 (first) to 16 (last)
+  Time deadline = kNever;           // after it the answer ends with kDeadlineExceeded
+  int priority = 0;                 // 0: the model's default; else 1 (first) to 16 (last)
   void* scheduler_state = nullptr;  // the scheduler's own while it holds the call
 
   virtual void OnStart(int prompt_tokens) = 0;
@@ -103,8 +104,8 @@ class EmbeddingCall {
  public:
   virtual ~EmbeddingCall() = default;
 
-  std::vector<std::string> texts;           // or
-  std::vector<std::vector<int32_t>> tokens; // one of the two is set
+  std::vector<std::string> texts;            // or
+  std::vector<std::vector<int32_t>> tokens;  // one of the two is set
   bool truncate = false;
   Time arrived{};
   Time deadline = kNever;

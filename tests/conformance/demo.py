@@ -54,6 +54,7 @@ OUTPUTS = {
     "textline-recognition": "softmax_11.tmp_0",
 }
 MODELS = list(INPUTS)
+LANGUAGE_MODELS = [file.parent.name for file in FOLDER.glob("*/*.gguf")]  # tested in test_openai.py
 DATATYPES = {np.dtype(np.float32): "FP32", np.dtype(np.int64): "INT64", np.dtype(np.int32): "INT32"}
 
 

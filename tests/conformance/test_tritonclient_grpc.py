@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from demo import MODELS, OUTPUTS, check, client_inputs, demo, draw, engine_cache, oracle  # noqa: F401
+from demo import LANGUAGE_MODELS, MODELS, OUTPUTS, check, client_inputs, demo, draw, engine_cache, oracle  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_live_ready_and_metadata(client):
 
 def test_repository_index(client):
     index = {entry.name: entry for entry in client.get_model_repository_index().models}
-    assert set(index) == set(MODELS)
+    assert set(index) == {*MODELS, *LANGUAGE_MODELS}
     assert all(entry.state == "READY" and entry.version == "1" for entry in index.values())
 
 

@@ -8,7 +8,7 @@ import pytest
 import tritonclient.http as http
 from tritonclient.utils import InferenceServerException
 
-from demo import MODELS, OUTPUTS, check, client_inputs, demo, draw, engine_cache, oracle, statistics  # noqa: F401
+from demo import LANGUAGE_MODELS, MODELS, OUTPUTS, check, client_inputs, demo, draw, engine_cache, oracle, statistics  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_live_ready_and_metadata(client):
 
 def test_repository_index(client):
     index = {entry["name"]: entry for entry in client.get_model_repository_index()}
-    assert set(index) == set(MODELS)
+    assert set(index) == {*MODELS, *LANGUAGE_MODELS}
     for entry in index.values():
         assert entry["state"] == "READY" and entry["version"] == "1"
 
