@@ -118,7 +118,7 @@ def test_half_a_core_is_held_to_it_and_says_how_often(serve, rungs, rung):
     stale = 1.0  # what a container used is read once in so long at most
     periods, throttled, seconds, cpu = (b - a for a, b in zip(before, after))
     assert 0.5 * (wall - stale) / 0.01 < periods <= (wall + stale) / 0.01, "periods of 10 ms"
-    assert 0 < throttled <= periods
+    assert 0 < throttled <= periods + 1  # one may have been held back at the first look and counted as a period after it
     assert 0 < seconds <= (wall + stale) * 2
     assert cpu <= 0.5 * (wall + stale) + 0.1
 
