@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "containers/runtime.h"
+#include "containers/watched_process.h"
 #include "core/clock.h"
 #include "core/event_loop.h"
 #include "core/status.h"
@@ -44,32 +45,21 @@ class EngineProcess {
                                                       Runtime& runtime, EventLoop& loop,
                                                       const Clock& clock,
                                                       EngineProcessEvents events);
-  ~EngineProcess();
-
   pid_t pid() const { return process_->pid(); }
   // Errors: kOverloaded (no room now), kTooLarge. The process is woken.
   Status Send(uint32_t type, std::string_view payload);
-  void Kill(std::string why);  // `ended` follows with it
-  Time started() const { return started_; }
+  void Kill(std::string why) { process_->Kill(std::move(why)); }  // `ended` follows with it
+  Time started() const { return process_->started(); }
 
  private:
-  EngineProcess(EventLoop& loop, EngineProcessEvents events)
-      : loop_(loop), events_(std::move(events)) {}
-  void OnControl();
+  EngineProcess(std::unique_ptr<ipc::StreamChannel> channel, EngineProcessEvents events)
+      : events_(std::move(events)), channel_(std::move(channel)) {}
+  void OnAnswer(Result<std::string> answer);
   void OnFrames();
-  void OnExit();
-  void StopWatching();
 
-  EventLoop& loop_;
   EngineProcessEvents events_;
   std::unique_ptr<ipc::StreamChannel> channel_;
-  std::unique_ptr<WorkerProcess> process_;
-  std::unique_ptr<Alarm> load_alarm_;
-  std::string kill_reason_;
-  Time started_{};
-  bool loaded_ = false;
-  bool ended_ = false;
-  bool watching_ = false;
+  std::unique_ptr<WatchedProcess> process_;
 };
 
 }  // namespace evenkeel

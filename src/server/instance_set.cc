@@ -111,8 +111,7 @@ void InstanceSet::OnWarm(int id) {
   if (slot->form == form_) {
     const Duration took = slot->ready_since - slot->started;
     start_up_ = start_up_ == Duration::zero() ? took : (start_up_ + took) / 2;
-    if (std::exchange(old_form_, nullptr) != nullptr)
-      dispatcher_->Seed(form_->times, form_->device);
+    if (std::exchange(unseen_, false)) dispatcher_->Seed(form_->times, form_->device);
   }
   Publish();
   owner_.OnReady(id);
@@ -169,7 +168,7 @@ void InstanceSet::Trouble(Slot& slot, InstanceTrouble trouble) {
   owner_.OnTrouble(trouble);
 }
 
-// The old form is current again if none of the new one could be had.
+// The old form is current again if the new one can't be had, or not as often as is wanted: those of it that serve stay until their successors do.
 bool InstanceSet::GiveUpForm(const InstanceTrouble& trouble) {
   const bool hopeless = trouble.kind != InstanceTrouble::Kind::kEnded ||
                         trouble.useless_ends >= RestartPolicy::kLoadAttempts;
@@ -182,9 +181,11 @@ bool InstanceSet::GiveUpForm(const InstanceTrouble& trouble) {
   const auto given_up = std::exchange(form_, std::exchange(old_form_, nullptr));
   std::vector<Slot*> slots;
   for (const auto& slot : slots_) {
-    if (slot->form == given_up && slot->state != Slot::State::kEnding) slots.push_back(slot.get());
+    const bool useful = slot->state == Slot::State::kReady || slot->state == Slot::State::kEnding;
+    if (slot->form == given_up && !useful) slots.push_back(slot.get());
   }
   for (Slot* const slot : slots) Remove(*slot);
+  unseen_ = false;
   start_up_ = {};
   dispatcher_->Seed(form_->times, form_->device);
   TellAdopted(why);
@@ -214,6 +215,7 @@ void InstanceSet::Adopt(std::shared_ptr<const InstanceForm> form,
   // Of three forms the one that served is worth going back to.
   if (old_form_ == nullptr) old_form_ = form_;
   form_ = std::move(form);
+  unseen_ = true;
   start_up_ = {};
   if (slots_.empty() && dispatcher_ != nullptr) dispatcher_->Seed(form_->times, form_->device);
   Balance();
@@ -237,7 +239,9 @@ void InstanceSet::Balance() {
     if (replacing && std::ranges::any_of(slots_, is_coming)) break;
     AddSlot(form_);
   }
-  if (!replacing && old_form_ == nullptr) TellAdopted(Status::Ok());
+  if (replacing || unseen_) return;
+  old_form_ = nullptr;
+  TellAdopted(Status::Ok());
 }
 
 void InstanceSet::EndSurplus() {

@@ -5,7 +5,7 @@
 //   started again (RestartPolicy). A slot that is not wanted any more gets no batches (Dispatcher::Retire), ends what runs, and goes.
 // Contract: there are as many slots of the current form as are wanted, at once where more are needed. After Adopt() they are started one
 //   by one, and one of the old form goes for each that is ready, so that what serves is never fewer than before and memory holds one more
-//   than wanted at most. If the new form's instances can't be started, the old form is current again, and Adopt() says why.
+//   than wanted at most. If an instance of the new form can't be started before the last old one has gone, the old form is current again, and Adopt() says why.
 //   Until the first instance of all is warm there is at most one: it shows whether the model can be served.
 //   Several forms may have slots at the same time; each slot says which is its own.
 // Ownership: the owner, the loop, the clock outlive this object; the dispatcher that OnLoaded() returned outlives End().
@@ -135,7 +135,8 @@ class InstanceSet {
   EventLoop& loop_;
   const Clock& clock_;
   Dispatcher* dispatcher_ = nullptr;
-  std::shared_ptr<const InstanceForm> form_, old_form_;  // old: until one of the new form is ready
+  std::shared_ptr<const InstanceForm> form_, old_form_;  // old: while an exchange may be undone
+  bool unseen_ = false;                                  // none of the adopted form was ready yet
   std::function<void(Status)> adopted_;
   std::vector<std::unique_ptr<Slot>> slots_;
   int wanted_ = 0;

@@ -315,6 +315,44 @@ TEST_F(InstanceSetTest, AFormThatCannotBeHadIsGivenUp) {
   EXPECT_EQ(Slots(), "a:ready a:ready");
 }
 
+TEST_F(InstanceSetTest, AFormOfWhichThereCannotBeAsManyAsAreWantedIsGivenUp) {
+  set.Start(Form("a"));
+  set.SetWanted(2);
+  Play();
+  ASSERT_EQ(Slots(), "a:ready a:ready");
+  std::vector<Status> told;
+  set.Adopt(Form("b"), [&](const Status& status) { told.push_back(status); });
+  Load(2);
+  for (int i = 0; i < 100 && Slots().find("b:ready") == std::string::npos; ++i) {
+    loop.RunPosted();
+    for (const auto& [id, worker] : std::map(workers)) {
+      if (worker->loaded) Step(id, worker);
+    }
+  }
+  // One is exchanged; the next one's worker dies again and again.
+  for (int i = 0; i < RestartPolicy::kLoadAttempts; ++i) {
+    EXPECT_TRUE(told.empty());
+    const auto at =
+        std::ranges::find_if(workers, [](const auto& one) { return !one.second->loaded; });
+    ASSERT_NE(at, workers.end());
+    End(at->first, "signal 9 (Killed): out of memory");
+    clock.Advance(1s);
+    loop.RunPosted();
+  }
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].code(), Code::kUnavailable);
+  // What serves stays until its successor does.
+  EXPECT_EQ(set.up(), 2);
+  Play();
+  EXPECT_EQ(Slots(), "a:ready a:ready");
+  // The next exchange goes through.
+  set.Adopt(Form("c"), [&](const Status& status) { told.push_back(status); });
+  Play();
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_TRUE(told[1].ok());
+  EXPECT_EQ(Slots(), "c:ready c:ready");
+}
+
 TEST_F(InstanceSetTest, AFormAdoptedAtRestIsUsedByTheNextStart) {
   set.Start(Form("a"));
   Play();

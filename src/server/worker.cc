@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "core/format.h"
-
 namespace evenkeel {
 
 Result<std::unique_ptr<Worker>> Worker::Start(WorkerOptions options, Runtime& runtime,
@@ -20,70 +18,27 @@ Result<std::unique_ptr<Worker>> Worker::Start(WorkerOptions options, Runtime& ru
   (*channel)->CloseWorkerEnds();
   EK_RETURN_IF_ERROR((*channel)->SendControl(EncodeLoad(options.engine)));
 
-  std::unique_ptr<Worker> worker(new Worker(loop, std::move(events)));
-  worker->channel_ = std::move(*channel);
-  worker->process_ = std::move(*process);
-  worker->started_ = clock.Now();
-  Worker* self = worker.get();
-  loop.Watch(self->channel_->control_fd(), [self] { self->OnControl(); });
-  loop.Watch(self->channel_->done_fd(), [self] { self->events_.readable(); });
-  if (self->process_->pidfd() >= 0) loop.Watch(self->process_->pidfd(), [self] { self->OnExit(); });
-  self->watching_ = true;
-  self->load_alarm_ = loop.MakeAlarm([self, limit = options.load_timeout] {
-    if (std::exchange(self->loaded_, true)) return;
-    self->events_.failed(Unavailable("load took longer than {:.0f} s", Seconds(limit)));
-  });
-  self->load_alarm_->Set(self->started_ + options.load_timeout);
+  std::unique_ptr<Worker> worker(new Worker(std::move(*channel), std::move(events)));
+  Worker* const self = worker.get();
+  WatchedProcessEvents watched;
+  watched.receive = [self] { return self->channel_->ReceiveControl(); };
+  watched.loaded = [self](Result<std::string> answer) { self->OnAnswer(std::move(answer)); };
+  watched.readable = [self] { self->events_.readable(); };
+  watched.ended = [self](const std::string& how) { self->events_.ended(how); };
+  worker->process_ = std::make_unique<WatchedProcess>(
+      std::move(*process),
+      WatchedProcess::Options{self->channel_->control_fd(), self->channel_->done_fd(),
+                              options.load_timeout},
+      loop, clock, std::move(watched));
   return worker;
 }
 
-Worker::~Worker() { StopWatching(); }
-
-void Worker::StopWatching() {
-  if (!std::exchange(watching_, false)) return;
-  loop_.Unwatch(channel_->control_fd());
-  loop_.Unwatch(channel_->done_fd());
-  if (process_->pidfd() >= 0) loop_.Unwatch(process_->pidfd());
-  load_alarm_.reset();
-}
-
-void Worker::OnControl() {
-  auto message = channel_->ReceiveControl();
-  if (!message.ok()) {
-    // Its end is closed: it is ending, or has lost its mind. The exit itself is seen by the process descriptor.
-    loop_.Unwatch(channel_->control_fd());
-    process_->Kill();
-    if (process_->pidfd() < 0) OnExit();
-    return;
-  }
-  if (!message->has_value() || loaded_) return;
-  loaded_ = true;
-  load_alarm_->Set(kNever);
-  auto loaded = DecodeLoaded(**message);
-  if (loaded.ok()) {
-    channel_->Expect(loaded->signature.outputs);
-    events_.loaded(std::move(*loaded));
-  } else {
-    events_.failed(loaded.status());
-  }
-}
-
-void Worker::OnExit() {
-  std::string how;
-  if (ended_) return;
-  if (!process_->Ended(&how) && process_->pidfd() >= 0) return;
-  // Why it failed may lie in the socket still.
-  if (!loaded_ && process_->pidfd() >= 0) OnControl();
-  if (ended_) return;
-  ended_ = true;
-  StopWatching();
-  if (how.empty()) how = "closed its channel";
-  events_.ended(kill_reason_.empty() ? how : kill_reason_);
-}
-
-void Worker::Kill(std::string why) {
-  if (kill_reason_.empty()) kill_reason_ = std::move(why);
-  process_->Kill();
+void Worker::OnAnswer(Result<std::string> answer) {
+  if (!answer.ok()) return events_.failed(answer.status());
+  auto loaded = DecodeLoaded(*answer);
+  if (!loaded.ok()) return events_.failed(loaded.status());
+  channel_->Expect(loaded->signature.outputs);
+  events_.loaded(std::move(*loaded));
 }
 
 }  // namespace evenkeel

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "containers/runtime.h"
+#include "containers/watched_process.h"
 #include "core/clock.h"
 #include "core/event_loop.h"
 #include "core/status.h"
@@ -61,31 +62,20 @@ class Worker final : public InstanceWorker {
   static Result<std::unique_ptr<Worker>> Start(WorkerOptions options, Runtime& runtime,
                                                EventLoop& loop, const Clock& clock,
                                                WorkerEvents events);
-  ~Worker() override;
-
   pid_t pid() const override { return process_->pid(); }
   ipc::Channel* channel() override { return channel_.get(); }
-  Time started() const { return started_; }
-  void Kill(std::string why) override;
-  std::weak_ptr<const WorkerProcess> process() const override { return process_; }
+  Time started() const { return process_->started(); }
+  void Kill(std::string why) override { process_->Kill(std::move(why)); }
+  std::weak_ptr<const WorkerProcess> process() const override { return process_->process(); }
 
  private:
-  Worker(EventLoop& loop, WorkerEvents events) : loop_(loop), events_(std::move(events)) {}
-  void OnControl();
-  void OnExit();
-  void StopWatching();
+  Worker(std::unique_ptr<ipc::Channel> channel, WorkerEvents events)
+      : events_(std::move(events)), channel_(std::move(channel)) {}
+  void OnAnswer(Result<std::string> answer);
 
-  EventLoop& loop_;
   WorkerEvents events_;
   std::unique_ptr<ipc::Channel> channel_;
-  std::shared_ptr<WorkerProcess>
-      process_;  // this object's; whoever looks at it does so for a moment
-  std::unique_ptr<Alarm> load_alarm_;
-  std::string kill_reason_;
-  Time started_{};
-  bool loaded_ = false;
-  bool ended_ = false;
-  bool watching_ = false;
+  std::unique_ptr<WatchedProcess> process_;
 };
 
 }  // namespace evenkeel
