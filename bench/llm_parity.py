@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Greedy answers of a language model beside llama-server's of the same source: how many are the same, and by what margin the others part.
+
+  make bench-llm_parity                                200 prompts; builds llama-server into the cache first
+  bench/llm_parity.py --prompts 40 --tokens 32 --model build/demo-models/smollm2
+
+Each prompt is answered by llama-server alone, by Evenkeel alone, and by Evenkeel in batches of 1 to 16 that others join and leave. Two answers may part where the
+likeliest token led by less than the engine's own noise: how much a token's lead differs between Evenkeel alone and in batches while the text
+is the same. Prints a table, each prompt that parts with its lead, and writes build/bench/llm_parity.json. Standard library only.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from serve_processes import BUILD, CORES, EVENKEEL, ROOT, BenchError, free_ports, spawn, stop  # noqa: E402
+
+RESULT = BUILD / "bench" / "llm_parity.json"
+SUBJECTS = ("the sea", "a small engine", "winter", "the moon", "my neighbour", "a river", "bread", "the old clock", "a green door", "music", "the market", "a long road", "rain",
+            "the teacher", "an island", "tomatoes", "the night train", "a blue whale", "the library", "chess")
+FORMS = ("Write one sentence about {}.", "Once upon a time, {} was", "Three facts about {}:\n1.", "Q: What is special about {}?\nA:", "{} is important because",
+         "The following poem is about {}.\n\n", "def describe():\n    # prints something about {}\n", "Translate into French: I like {}.\n", "People often say that {}", "A letter about {}:\n\nDear friend,")
+
+
+def prompts(count):
+    everything = [form.format(subject) for form in FORMS for subject in SUBJECTS]
+    return random.Random(7).sample(everything, min(count, len(everything)))
+
+
+def post(port, path, body):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    try:
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise BenchError(f"{path}: {answer.status} {text[:300]!r}")
+    return json.loads(text)
+
+
+def wait_for(port, path, process, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise BenchError(f"{process.args[0]} ended with {process.returncode}")
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", path)
+            if connection.getresponse().status == 200:
+                return
+        time.sleep(0.1)
+    raise BenchError(f"{process.args[0]} is not ready after {seconds} s")
+
+
+class Answer:
+    """Text of the tokens one after the other, and how far (in nats) the likeliest led the second."""
+
+    def __init__(self, tokens, leads):
+        self.tokens, self.leads = tokens, leads
+
+    @property
+    def text(self):
+        return "".join(self.tokens)
+
+    def parts_from(self, other):
+        """The index of the first token that differs; None: there is none."""
+        for i, (mine, theirs) in enumerate(zip(self.tokens, other.tokens)):
+            if mine != theirs:
+                return i
+        return None if len(self.tokens) == len(other.tokens) else min(len(self.tokens), len(other.tokens))
+
+
+def lead(tops):
+    likeliest = sorted(tops, reverse=True)
+    return likeliest[0] - likeliest[1] if len(likeliest) > 1 else float("inf")
+
+
+def ours(port, prompt, tokens):
+    body = {"model": "m", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "logprobs": 2}
+    probabilities = post(port, "/v1/completions", body)["choices"][0]["logprobs"]
+    return Answer(probabilities["tokens"], [lead(tops.values()) for tops in probabilities["top_logprobs"]])
+
+
+def theirs(port, prompt, tokens):
+    body = {"prompt": prompt, "n_predict": tokens, "temperature": 0, "n_probs": 2, "cache_prompt": False}
+    found = post(port, "/completion", body)["completion_probabilities"]
+    texts = [bytes(token["bytes"]).decode(errors="surrogateescape") for token in found]
+    return Answer(texts, [lead([top["logprob"] for top in token["top_logprobs"]]) for token in found])
+
+
+def in_batches(port, asked, tokens, most=16):
+    """All answers again, with 1 to `most` sequences at a time; the number changes all the time, and others of other lengths come and go between."""
+    rng, lock = random.Random(11), threading.Lock()
+    allowed, room = threading.Semaphore(0), [0]
+    done = threading.Event()
+
+    def tide():
+        while not done.is_set():
+            wanted = rng.randint(1, most)
+            while room[0] < wanted:
+                room[0] += 1
+                allowed.release()
+            while room[0] > wanted and allowed.acquire(blocking=False):
+                room[0] -= 1
+            done.wait(0.4)
+        for _ in range(most):
+            allowed.release()
+
+    def one(job):
+        number, prompt = job
+        with allowed:
+            answer = ours(port, prompt, tokens)
+        if number % 3 == 0:  # one that comes and goes, for nobody
+            with lock:
+                length = rng.randint(1, tokens)
+            with allowed:
+                ours(port, prompt[::-1], length)
+        return answer
+
+    mover = threading.Thread(target=tide)
+    mover.start()
+    try:
+        with concurrent.futures.ThreadPoolExecutor(most) as pool:
+            return list(pool.map(one, enumerate(asked)))
+    finally:
+        done.set()
+        mover.join()
+
+
+def noise_of(alone, batched):
+    """How much the lead of the same token after the same text differs, over all of them, sorted."""
+    differences = []
+    for one, other in zip(alone, batched):
+        parted = one.parts_from(other)
+        for mine, theirs_ in list(zip(one.leads, other.leads))[: parted if parted is not None else len(one.leads)]:
+            if mine != float("inf") and theirs_ != float("inf"):
+                differences.append(abs(mine - theirs_))
+    return sorted(differences)
+
+
+def compare(name, asked, reference, answers, noise):
+    parted = []
+    for prompt, one, other in zip(asked, reference, answers):
+        at = one.parts_from(other)
+        if at is None:
+            continue
+        leads = [answer.leads[at] for answer in (one, other) if at < len(answer.leads)]
+        parted.append({"prompt": prompt, "token": at, "lead": min(leads), "one": one.tokens[at : at + 3], "other": other.tokens[at : at + 3]})
+    worst = max((entry["lead"] for entry in parted), default=0.0)
+    print(f"{name}: {len(asked) - len(parted)} of {len(asked)} identical; the others part at a lead of at most {worst:.4f} nats (noise {noise:.4f})")
+    for entry in parted:
+        print(f"    {entry['prompt']!r} at token {entry['token']}: lead {entry['lead']:.4f}, {''.join(entry['one'])!r} and {''.join(entry['other'])!r}")
+    return {"name": name, "prompts": len(asked), "identical": len(asked) - len(parted), "worst_lead": worst, "noise": noise, "pass": worst <= noise, "parted": parted}
+
+
+def server_of_llamacpp():
+    built = subprocess.run([ROOT / "tools" / "setup_llamacpp.sh", "--server"], stdout=subprocess.PIPE, text=True, check=True)
+    return pathlib.Path(built.stdout.strip()) / "llama-server"
+
+
+def read_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=pathlib.Path, default=BUILD / "demo-models" / "smollm2", help="folder with model.gguf")
+    parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--tokens", type=int, default=48)
+    return parser.parse_args()
+
+
+def main():
+    options = read_options()
+    asked = prompts(options.prompts)
+    llama_port, http_port, grpc_port, metrics_port = free_ports(4)
+    models = BUILD / "bench" / "parity-models"
+    models.mkdir(parents=True, exist_ok=True)
+    link = models / "m"
+    link.unlink(missing_ok=True)
+    link.symlink_to(options.model.resolve())
+    reference_server = server_of_llamacpp()
+    with contextlib.ExitStack() as stack:
+        peer = spawn([reference_server, "-m", options.model / "model.gguf", "--port", llama_port, "-np", 1, "-c", 2048, "-t", len(CORES), "--no-webui"], CORES, "llama-server")
+        stack.callback(stop, peer)
+        wait_for(llama_port, "/health", peer)
+        begin = time.monotonic()
+        reference = [theirs(llama_port, prompt, options.tokens) for prompt in asked]
+        print(f"llama-server, one by one: {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    with contextlib.ExitStack() as stack:
+        daemon = spawn([EVENKEEL, "serve", models, "--http-port", http_port, "--grpc-port", grpc_port, "--metrics-port", metrics_port, "--state", BUILD / "bench" / "parity-state",
+                        "--profiling", "off"], CORES, "parity-evenkeel")
+        stack.callback(stop, daemon)
+        wait_for(http_port, "/v1/models/m", daemon)
+        begin = time.monotonic()
+        alone = [ours(http_port, prompt, options.tokens) for prompt in asked]
+        print(f"Evenkeel, one by one: {time.monotonic() - begin:.0f} s", file=sys.stderr)
+        begin = time.monotonic()
+        batched = in_batches(http_port, asked, options.tokens)
+        print(f"Evenkeel, in batches: {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    differences = noise_of(alone, batched)
+    noise = differences[-1] if differences else 0.0
+    median = differences[len(differences) // 2] if differences else 0.0
+    print(f"noise of a token's lead between batches of other sizes: median {median:.4f}, most {noise:.4f} nats, over {len(differences)} tokens")
+    results = [compare("llama-server and Evenkeel alone", asked, reference, alone, noise), compare("llama-server and Evenkeel in batches", asked, reference, batched, noise),
+               compare("Evenkeel alone and in batches", asked, alone, batched, noise)]
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps(results, indent=1))
+    return 0 if all(result["pass"] for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
