@@ -99,6 +99,23 @@ def theirs(port, prompt, tokens):
     return Answer(texts, [lead([top["logprob"] for top in token["top_logprobs"]]) for token in found])
 
 
+def chats():
+    """Conversations of all kinds that the templates of small models know."""
+    user, assistant, system = (lambda text, role=role: {"role": role, "content": text} for role in ("user", "assistant", "system"))
+    tool = {"type": "function", "function": {"name": "get_weather", "description": "The weather in a city",
+                                             "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}
+    parts = {"role": "user", "content": [{"type": "text", "text": "Name a colour."}, {"type": "text", "text": "Only one."}]}
+    return [({"messages": messages, **more}) for messages, more in (
+        ([user("Name three primary colours.")], {}), ([system("You are terse."), user("Hello")], {}), ([user("Hi"), assistant("Hello!"), user("And now?")], {}),
+        ([system("Answer in French."), user("Hi"), assistant("Bonjour"), user("Danke")], {}), ([user("  blanks  ")], {}), ([user("Zeilen\n\nund Umlaute: äöü, 你好, 🙂")], {}),
+        ([user("<|im_end|> is not the end")], {}), ([parts], {}), ([user("x" * 3000)], {}), ([user("")], {}), ([user("What is the weather in Paris?")], {"tools": [tool]}),
+        ([user(f"Turn {i}") if i % 2 == 0 else assistant(f"Answer {i}") for i in range(21)], {}))]
+
+
+def prompt_sizes(port):
+    return [post(port, "/v1/chat/completions", {"model": "m", "max_tokens": 1, "temperature": 0, **chat})["usage"]["prompt_tokens"] for chat in chats()]
+
+
 def in_batches(port, asked, tokens, most=16):
     """All answers again, with 1 to `most` sequences at a time; the number changes all the time, and others of other lengths come and go between."""
     rng, lock = random.Random(11), threading.Lock()
@@ -188,11 +205,12 @@ def main():
     link.symlink_to(options.model.resolve())
     reference_server = server_of_llamacpp()
     with contextlib.ExitStack() as stack:
-        peer = spawn([reference_server, "-m", options.model / "model.gguf", "--port", llama_port, "-np", 1, "-c", 2048, "-t", len(CORES), "--no-webui"], CORES, "llama-server")
+        peer = spawn([reference_server, "-m", options.model / "model.gguf", "--port", llama_port, "-np", 1, "-c", 2048, "-t", len(CORES), "--jinja"], CORES, "llama-server")
         stack.callback(stop, peer)
         wait_for(llama_port, "/health", peer)
         begin = time.monotonic()
         reference = [theirs(llama_port, prompt, options.tokens) for prompt in asked]
+        their_sizes = prompt_sizes(llama_port)
         print(f"llama-server, one by one: {time.monotonic() - begin:.0f} s", file=sys.stderr)
     with contextlib.ExitStack() as stack:
         daemon = spawn([EVENKEEL, "serve", models, "--http-port", http_port, "--grpc-port", grpc_port, "--metrics-port", metrics_port, "--state", BUILD / "bench" / "parity-state",
@@ -201,6 +219,7 @@ def main():
         wait_for(http_port, "/v1/models/m", daemon)
         begin = time.monotonic()
         alone = [ours(http_port, prompt, options.tokens) for prompt in asked]
+        our_sizes = prompt_sizes(http_port)
         print(f"Evenkeel, one by one: {time.monotonic() - begin:.0f} s", file=sys.stderr)
         begin = time.monotonic()
         batched = in_batches(http_port, asked, options.tokens)
@@ -211,6 +230,9 @@ def main():
     print(f"noise of a token's lead between batches of other sizes: median {median:.4f}, most {noise:.4f} nats, over {len(differences)} tokens")
     results = [compare("llama-server and Evenkeel alone", asked, reference, alone, noise), compare("llama-server and Evenkeel in batches", asked, reference, batched, noise),
                compare("Evenkeel alone and in batches", asked, alone, batched, noise)]
+    same = sum(a == b for a, b in zip(their_sizes, our_sizes))
+    print(f"conversations put into words: {same} of {len(our_sizes)} have as many tokens as llama-server's: {their_sizes} {our_sizes}")
+    results.append({"name": "tokens of conversations", "prompts": len(our_sizes), "identical": same, "theirs": their_sizes, "ours": our_sizes, "pass": same == len(our_sizes)})
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(results, indent=1))
     return 0 if all(result["pass"] for result in results) else 1
