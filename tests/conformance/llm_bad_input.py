@@ -33,6 +33,7 @@ CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/
 HELLO = [{"role": "user", "content": "Say hello."}]
 ALIVE_S = 20.0  # nobody waits longer than this unheard
 GOOD, BAD = (200,), (400,)
+NO_MODEL = (400, 413, 501)  # a file that lies, has more than is read, or is of another version
 
 
 def chat(**fields):
@@ -57,11 +58,10 @@ def schema(value):
     return {"type": "json_schema", "json_schema": {"name": "s", "schema": value}}
 
 
-def nested(depth: int) -> dict:
-    inner: dict = {"type": "string"}
-    for _ in range(depth):
-        inner = {"type": "object", "properties": {"a": inner}, "required": ["a"]}
-    return inner
+def nested(depth: int) -> bytes:
+    """A chat with a schema so deep; as text, since Python's own encoder gives up before."""
+    before, after = b'{"type":"object","required":["a"],"properties":{"a":', b"}}"
+    return raw('"response_format":{"type":"json_schema","json_schema":{"name":"s","schema":SCHEMA}}').replace(b"SCHEMA", before * depth + b'{"type":"string"}' + after * depth)
 
 
 NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "min_p", "repeat_penalty")
@@ -142,7 +142,7 @@ def cases_of_tools_and_grammars():
     yield "a schema that refers to the network", CHAT, chat(response_format=schema({"$ref": "http://127.0.0.1:1/x.json"})), BAD
     explosive = {"type": "object", "properties": {f"p{i}": {"type": "string", "minLength": 1000, "maxLength": 30_000} for i in range(60)}}
     yield "explosive tool parameters", CHAT, chat(tools=[tool(explosive)], tool_choice="required"), GOOD + BAD
-    yield "a schema 2,000 deep", CHAT, chat(response_format=schema(nested(2_000))), GOOD + BAD
+    yield "a schema 2,000 deep", CHAT, nested(2_000), GOOD + BAD
     yield "a pattern that explodes", CHAT, chat(response_format=schema({"type": "string", "pattern": "^((((a{1,99}){1,99}){1,99}){1,99})$"})), GOOD + BAD
     yield "a pattern that is none", CHAT, chat(response_format=schema({"type": "string", "pattern": "^((("})), BAD
     yield "an unknown response format", CHAT, chat(response_format={"type": "yaml"}), BAD
@@ -338,6 +338,12 @@ def message_of(text: bytes) -> str:
     return text.decode(errors="replace")
 
 
+def place(models: pathlib.Path) -> None:
+    """The model, with a context that is soon full."""
+    shutil.copytree(MODELS / MODEL, models / MODEL, dirs_exist_ok=True)
+    (models / MODEL / "evenkeel.yaml").write_text("language: {context: 1024}\n")
+
+
 def play(daemon: Daemon, report: Report) -> None:
     """Everything, beside a client that only wants its streams."""
     bystander = Bystander(daemon)
@@ -355,7 +361,7 @@ def play(daemon: Daemon, report: Report) -> None:
             if name.startswith("cut at") and status == 400:
                 refused += 1  # hundreds of them: one line
             else:
-                report.add(f"GGUF {name}", status, BAD, text)
+                report.add(f"GGUF {name}", status, NO_MODEL, text)
         report.check(refused > 100, f"GGUF cut at each of {refused} places of its header: all 400")
         took = vanish(daemon)
         report.check(took < 5, f"after 30 clients that vanished a short answer takes {took:.2f} s")
@@ -373,7 +379,7 @@ def play(daemon: Daemon, report: Report) -> None:
     report.check(after["instances"][0]["restarts"] == before["instances"][0]["restarts"] and after["instances"][0]["pid"] == before["instances"][0]["pid"],
                  f"the worker was restarted {after['instances'][0]['restarts']} times")
     report.show(f"    the prompt process was restarted {after['language']['prompt_process'].get('restarts', 0)} times")
-    report.check(not bystander.broken and bystander.whole > 3,
+    report.check(not bystander.broken and bystander.whole > 0,
                  f"{bystander.whole} streams ran beside it, {len(bystander.broken)} of them not whole {bystander.broken[:2]}, the slowest took {bystander.slowest_s:.1f} s")
     back, loading = abort_worker(daemon)
     report.check(back < loading + 1, f"after an abort of the worker the next answer came in {back:.2f} s (loading: {loading:.2f} s)")
@@ -383,7 +389,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="evenkeel-") as name:
         folder = pathlib.Path(name)
         (folder / "models").mkdir()
-        shutil.copytree(MODELS / MODEL, folder / "models" / MODEL)
+        place(folder / "models")
         daemon = launch(folder, folder / "log", [])
         try:
             wait_for_announcement(daemon)

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <exception>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "core/format.h"
 #include "engines/llamacpp/plain_tools.h"
@@ -27,8 +28,25 @@ struct Prompt {
   std::string parser;
 };
 
+// llama.cpp takes a pattern that is none for one that allows everything.
+void CheckPatterns(const Json& schema) {
+  for (const auto& [key, value] : schema.items()) {
+    if (value.is_structured()) CheckPatterns(value);
+    if (!schema.is_object() || key != "pattern" || !value.is_string()) continue;
+    const auto text = value.get<std::string>();
+    try {
+      const std::regex compiled(text);
+    } catch (const std::regex_error& e) {
+      if (e.code() == std::regex_constants::error_space) continue;  // large, but a pattern
+      throw std::invalid_argument(fmt::format(
+          "the schema's pattern '{:.100}' is no regular expression: {}", text, e.what()));
+    }
+  }
+}
+
 // "{}" asks for any object.
 common_json SchemaOf(const std::string& text) {
+  CheckPatterns(Json::parse(text));
   common_json schema = common_json::parse(text);
   if (schema.is_object() && schema.empty()) schema["type"] = "object";
   return schema;
@@ -50,8 +68,11 @@ common_chat_templates_inputs InputsOf(const Json& message) {
   const common_json chat = common_json::parse(message.at("chat").get<std::string>());
   common_chat_templates_inputs inputs;
   inputs.messages = common_chat_msgs_parse_oaicompat(chat.at("messages"));
-  if (chat.contains("tools") && !chat.at("tools").is_null())
+  if (chat.contains("tools") && !chat.at("tools").is_null()) {
     inputs.tools = common_chat_tools_parse_oaicompat(chat.at("tools"));
+    for (const common_chat_tool& tool : inputs.tools)
+      if (!tool.parameters.empty()) CheckPatterns(Json::parse(tool.parameters));
+  }
   inputs.tool_choice = ChoiceOf(chat, &inputs.tools);
   inputs.parallel_tool_calls =
       chat.contains("parallel_tool_calls") && chat.at("parallel_tool_calls").get<bool>();
