@@ -265,7 +265,7 @@ def connect(daemon: Daemon, body: dict) -> socket.socket:
     one = socket.create_connection((host, int(port)))
     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     text = json.dumps(body).encode()
-    one.sendall(b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: " + str(len(text)).encode() + b"\r\n\r\n" + text)
+    one.sendall(b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " + str(len(text)).encode() + b"\r\n\r\n" + text)
     return one
 
 
