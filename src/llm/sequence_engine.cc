@@ -64,7 +64,10 @@ void SequenceEngine::StartWorker() {
     up_ = true;
     ends_ = 0;
     vocabulary_ = loaded.vocabulary;
-    Note([](View& view) { view.state = "ready"; });
+    Note([pid = process_->pid()](View& view) {
+      view.state = "ready";
+      view.pid = pid;  // a container's was not known at its start
+    });
     if (ready_) std::exchange(ready_, nullptr)(std::move(loaded));
     LetIn();
   };

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <nlohmann/json.hpp>
 
@@ -20,7 +21,11 @@ constexpr int64_t kDefaultCacheBytes = int64_t{256} << 20;
 void Log(ggml_log_level level, const char* text, void* last) {
   // A line may come in pieces, the rest marked "go on".
   auto& printing = *static_cast<bool*>(last);
-  if (level != GGML_LOG_LEVEL_CONT) printing = level >= GGML_LOG_LEVEL_WARN;
+  if (level != GGML_LOG_LEVEL_CONT) {
+    // It takes the cache that all sequences share for the context of one.
+    const bool mistaken = std::strstr(text, "n_ctx_seq") != nullptr;
+    printing = level >= GGML_LOG_LEVEL_WARN && !mistaken;
+  }
   if (printing) std::fputs(text, stderr);
 }
 
