@@ -13,7 +13,8 @@
 // Differs from "The window, ours" in one point: a model that is behind (two knees of rows wait, or its oldest row for more than a
 //   quarter of its objective), or that shares its cores with none, may run more than N rows: up to the least size within 0.5 %
 //   of the best time of a row that takes at most a quarter of its own objective. Where an instance is the bottleneck the last
-//   5 % count (docs/batching_policy.md).
+//   5 % count (docs/batching_policy.md). One that gains less than those, but 2 %, does so once its rows take 0.9 of its instances' time
+//   one by one, or its oldest row has waited for a quarter of its objective.
 #include <algorithm>
 #include <chrono>
 
@@ -32,6 +33,9 @@ constexpr Duration kRateSpan = 500ms;  // prices are steered by half a second an
 constexpr double kFill = 0.95;         // of the cores: beyond that queues grow without need
 constexpr double kPressed = 0.25;      // urgency from which the last percents count
 constexpr double kPressedSlack = 1.005;
+// A model that gains between two and five percent runs row by row (its rows come back sooner) as long as its instances keep up like that.
+constexpr double kHelpsSlack = 1.02;
+constexpr double kStrained = 0.9;  // of what they can do so
 // A model's habit is the mean of what it wanted over so many looks, half a second apart; ten times as many while not
 // everything fits, so that a flood does not soon pass for a habit.
 constexpr int kHabitLooks = 60;
@@ -160,7 +164,8 @@ Decision AutoPolicy::Close(const ModelView& model, const State& state, const Lan
   Decision decision;
   const bool behind = !shared_ || urgency > kPressed || lane.waiting_rows >= 2 * state.knee;
   // What overflows an accelerator was weighed at the knee.
-  const int size = behind && !state.classes.gpu_first ? state.most : state.knee;
+  int size = behind && !state.classes.gpu_first ? state.most : state.knee;
+  if (urgency > kPressed && !state.classes.gpu_first) size = std::max(size, state.resort);
   const int cap = state.knee == 0 ? lane.max_rows : std::min(size, lane.max_rows);
   decision.rows = std::min<int64_t>(lane.waiting_rows, cap);
   if (lane.waiting_rows >= cap) {
@@ -192,6 +197,14 @@ Decision AutoPolicy::CloseOnDevice(const ModelView& model, const State& state,
   return decision;
 }
 
+// Rows in batches of the knee take nearly all the time that the instances have.
+bool AutoPolicy::Strained(const NodeView& node, const ModelView& model, const State& state) {
+  const double row_s = Seconds(model.curve->Mean(state.knee)) / state.knee;
+  const double at_once = std::min(static_cast<double>(model.instances.size()),
+                                  static_cast<double>(node.cores) / std::max(1, CpuThreads(model)));
+  return state.rate_rps * row_s > kStrained * at_once;
+}
+
 void AutoPolicy::Refresh(const NodeView& node, Time now) {
   refresh_at_ = now + kRefresh;
   models_.resize(node.models.size());
@@ -221,12 +234,13 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
     // Where batching does not help, the last half percent is scatter. What takes all cores holds up the others, too.
     const bool alone_on_cores = CpuThreads(model) < node.cores || node.models.size() == 1;
     const Duration longest = (alone_on_cores ? model.objective : shortest) / 4;
-    if (Knee(*model.curve, model.max_batch, longest) > 1) {
-      const int most = Knee(*model.curve, model.max_batch, longest, kPressedSlack);
-      state.most = std::max(state.knee, most);
+    state.rate_rps = RateOf(model, now);
+    if (Knee(*model.curve, model.max_batch, longest, kHelpsSlack) > 1) {
+      state.resort = Knee(*model.curve, model.max_batch, longest, kPressedSlack);
+      const bool helps = Knee(*model.curve, model.max_batch, longest) > 1;
+      if (helps || Strained(node, model, state)) state.most = std::max(state.knee, state.resort);
     }
     state.classes = KneesOf(model, state.knee);
-    state.rate_rps = RateOf(model, now);
     // Cores are wanted for what an accelerator leaves.
     const double on_cores = state.classes.gpu_first
                                 ? std::max(0.0, state.rate_rps - kFill * state.classes.first_rows_s)

@@ -26,8 +26,9 @@ class AutoPolicy : public NodePolicy {
 
  protected:
   struct State {
-    int knee = 0;  // 0: nothing is known of T yet, what waits is taken
-    int most = 0;  // rows under pressure; >= knee
+    int knee = 0;    // 0: nothing is known of T yet, what waits is taken
+    int most = 0;    // rows under pressure; >= knee
+    int resort = 0;  // the same where it gains little: only once it can't keep up
     int target = 1;
     double rate_rps = 0;
     Duration core_wait{};  // p99
@@ -47,6 +48,7 @@ class AutoPolicy : public NodePolicy {
     double used_s = 0;        // core time that batches took since then
   };
 
+  static bool Strained(const NodeView& node, const ModelView& model, const State& state);
   // Rows a second that prices and targets are made for.
   virtual double RateOf(const ModelView& model, Time now) const;
   // Until when what waits is held; <= now: it is not. REQUIRES: 0 < lane.waiting_rows < state.knee, price > 0.

@@ -235,6 +235,23 @@ TEST(AutoTest, AModelThatBatchingDoesNotHelpIsRunRowByRow) {
   EXPECT_EQ(d.reason, CloseReason::kFull);
 }
 
+TEST(AutoTest, WhatGainsLittleIsBatchedOnceItCannotKeepUpRowByRow) {
+  // 267 us a row, 255.2 in batches of 64.
+  const auto rows = [](double rate_rps, Duration age) {
+    Node node;
+    auto& model = node.Add(12us, 255us, 50ms);
+    const auto gap = Duration(static_cast<int64_t>(1e9 / rate_rps));
+    Time now = kStart;
+    for (int i = 0; i < static_cast<int>(3 * rate_rps); ++i) model.traffic.OnArrival(1, now += gap);
+    node.Wait(0, 10, now - age);
+    return Make("auto")->Decide(node.View(1), now).rows;
+  };
+  EXPECT_EQ(rows(1000, 1ms), 1);
+  EXPECT_EQ(rows(3000, 1ms), 1);    // 0.8 of a core
+  EXPECT_EQ(rows(3500, 1ms), 10);   // 0.93 row by row
+  EXPECT_EQ(rows(1000, 15ms), 10);  // a quarter of the objective has gone
+}
+
 TEST(AutoTest, StartsWithWhatWaitsWhileNothingIsKnownOfT) {
   Node node;
   node.Add(1ms, 1ms, 50ms).curve = BatchCurve();
