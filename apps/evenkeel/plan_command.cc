@@ -47,7 +47,8 @@ void PrintNodes(const Json& plan) {
 void PrintMatrix(const Json& plan) {
   Listing listing;
   listing.columns = {{"TASK"}};
-  for (const Json& node : plan["nodes"]) listing.columns.push_back({node["name"], true});
+  for (const auto& [place, load] : plan["loads_s"].items())
+    listing.columns.push_back({place, true});
   for (const Json& row : plan["matrix"]) {
     std::vector<std::string> cells = {row["task"]};
     for (const Json& cell : row["costs"]) {

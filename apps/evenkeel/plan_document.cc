@@ -1,5 +1,6 @@
 #include "plan_document.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -21,25 +22,35 @@ struct Costs {
   std::set<std::pair<int, int>> measured;
 };
 
+// Names of the places, as columns of the matrix.
+std::vector<std::string> ColumnsOf(const ClusterFile& file) {
+  std::vector<std::string> names;
+  for (const Place& place : PlacesOf(file.nodes)) names.push_back(NameOf(place, file.nodes));
+  return names;
+}
+
 Costs CostsOf(const ClusterFile& file) {
   Costs costs;
   costs.roofline = Roofline(file.graph.tasks, file.nodes);
   std::vector<MeasuredPair> pairs;
+  const auto columns = ColumnsOf(file);
   for (const MeasuredCost& one : file.measured) {
-    pairs.push_back({one.task, one.node, one.seconds});
-    costs.measured.emplace(one.task, one.node);
+    const auto place = static_cast<int>(std::ranges::find(columns, one.place) - columns.begin());
+    pairs.push_back({one.task, place, one.seconds});
+    costs.measured.emplace(one.task, place);
   }
   costs.completion = Complete(costs.roofline.seconds, pairs);
   return costs;
 }
 
-Status EachHasANode(const ClusterFile& file, const CostMatrix& costs) {
+Status EachHasAPlace(const ClusterFile& file, const CostMatrix& costs) {
+  const auto columns = ColumnsOf(file);
   for (size_t task = 0; task < file.graph.tasks.size(); ++task) {
     if (costs.seconds.row(static_cast<Eigen::Index>(task)).minCoeff() < kImpossible) continue;
     std::string why;
-    for (size_t node = 0; node < file.nodes.size(); ++node)
-      why += fmt::format("{}node {}: rejected, {}", why.empty() ? "" : "; ", file.nodes[node].name,
-                         costs.reasons[task][node]);
+    for (size_t place = 0; place < columns.size(); ++place)
+      why += fmt::format("{}node {}: rejected, {}", why.empty() ? "" : "; ", columns[place],
+                         costs.reasons[task][place]);
     return Unavailable("task '{}' fits no node ({})", file.graph.tasks[task].name, why);
   }
   return Status::Ok();
@@ -53,17 +64,25 @@ PlacementProblem ProblemOf(const ClusterFile& file, const Eigen::MatrixXd& secon
     index.emplace(task.name, static_cast<int>(index.size()));
     problem.memory.push_back(task.memory_bytes);
   }
-  for (const NodeState& node : file.nodes) {
-    int64_t room = node.free_memory_bytes;
-    for (const AcceleratorResources& one : node.total.accelerators) room += one.memory_bytes;
-    problem.room.push_back(room);
-    problem.present_s.push_back(node.load_s);
+  const std::vector<Place> places = PlacesOf(file.nodes);
+  for (const Place& place : places) {
+    problem.room.push_back(RoomOf(place, file.nodes));
+    problem.present_s.push_back(
+        place.accelerator < 0 ? file.nodes[static_cast<size_t>(place.node)].load_s : 0);
   }
   for (const TaskDependency& one : file.graph.dependencies)
     problem.edges.push_back({index.at(one.before), index.at(one.after), one.bytes});
-  const auto nodes = static_cast<Eigen::Index>(file.nodes.size());
-  problem.bytes_per_s = Eigen::MatrixXd::Constant(nodes, nodes, file.link.bytes_per_s);
-  problem.latency_s = Eigen::MatrixXd::Constant(nodes, nodes, file.link.round_trip_s / 2);
+  // Within a node nothing is sent.
+  const auto count = static_cast<Eigen::Index>(places.size());
+  problem.bytes_per_s.resize(count, count);
+  problem.latency_s.resize(count, count);
+  for (Eigen::Index a = 0; a < count; ++a) {
+    for (Eigen::Index b = 0; b < count; ++b) {
+      const bool same = places[static_cast<size_t>(a)].node == places[static_cast<size_t>(b)].node;
+      problem.bytes_per_s(a, b) = same ? kImpossible : file.link.bytes_per_s;
+      problem.latency_s(a, b) = same ? 0 : file.link.round_trip_s / 2;
+    }
+  }
   return problem;
 }
 
@@ -90,17 +109,18 @@ Json NodesJson(const ClusterFile& file) {
 }
 
 Json MatrixJson(const ClusterFile& file, const Costs& costs, const Eigen::MatrixXd& seconds) {
+  const auto columns = ColumnsOf(file);
   Json matrix = Json::array();
   for (size_t task = 0; task < file.graph.tasks.size(); ++task) {
     Json row = Json::array();
-    for (size_t node = 0; node < file.nodes.size(); ++node) {
-      const auto j = static_cast<int>(task), i = static_cast<int>(node);
-      Json cell = {{"node", file.nodes[node].name}};
+    for (size_t place = 0; place < columns.size(); ++place) {
+      const auto j = static_cast<int>(task), i = static_cast<int>(place);
+      Json cell = {{"node", columns[place]}};
       if (seconds(j, i) < kImpossible) {
         cell["seconds"] = seconds(j, i);
         cell["measured"] = costs.measured.contains({j, i});
       } else {
-        cell["reason"] = costs.roofline.reasons[task][node];
+        cell["reason"] = costs.roofline.reasons[task][place];
       }
       row.push_back(std::move(cell));
     }
@@ -110,20 +130,21 @@ Json MatrixJson(const ClusterFile& file, const Costs& costs, const Eigen::Matrix
 }
 
 Json SetsJson(const ClusterFile& file, const Placement& placement) {
+  const auto columns = ColumnsOf(file);
   Json sets = Json::object();
-  for (const NodeState& node : file.nodes) sets[node.name] = Json::array();
+  for (const std::string& name : columns) sets[name] = Json::array();
   for (size_t task = 0; task < placement.size(); ++task)
-    sets[file.nodes[static_cast<size_t>(placement[task])].name].push_back(
-        file.graph.tasks[task].name);
+    sets[columns[static_cast<size_t>(placement[task])]].push_back(file.graph.tasks[task].name);
   return sets;
 }
 
 Json MovesJson(const ClusterFile& file, const GameResult& game) {
+  const auto columns = ColumnsOf(file);
   Json moves = Json::array();
   for (const GameMove& move : game.moves) {
     moves.push_back({{"task", file.graph.tasks[static_cast<size_t>(move.task)].name},
-                     {"from", file.nodes[static_cast<size_t>(move.from)].name},
-                     {"to", file.nodes[static_cast<size_t>(move.to)].name},
+                     {"from", columns[static_cast<size_t>(move.from)]},
+                     {"to", columns[static_cast<size_t>(move.to)]},
                      {"utility_before", move.utility_before},
                      {"utility_after", move.utility_after},
                      {"potential", move.potential}});
@@ -137,7 +158,7 @@ Result<Json> PlanDocument(const ClusterFile& file, bool method) {
   const Costs costs = CostsOf(file);
   const CostMatrix weighted = method ? WeightedDemand(file.graph.tasks, file.nodes) : CostMatrix{};
   const Eigen::MatrixXd& seconds = method ? weighted.seconds : costs.completion.seconds;
-  EK_RETURN_IF_ERROR(EachHasANode(file, costs.roofline));
+  EK_RETURN_IF_ERROR(EachHasAPlace(file, costs.roofline));
   const PlacementProblem problem = ProblemOf(file, seconds);
   const auto plan = method ? MakePlanByMethod(problem) : MakePlan(problem);
   if (!plan.ok()) return plan.status();
@@ -163,8 +184,9 @@ Result<Json> PlanDocument(const ClusterFile& file, bool method) {
   document["placement"] = SetsJson(file, plan->placement);
   document["loads_s"] = Json::object();
   const auto loads = LoadsOf(problem, plan->placement);
-  for (size_t node = 0; node < loads.size(); ++node)
-    document["loads_s"][file.nodes[node].name] = loads[node];
+  const auto columns = ColumnsOf(file);
+  for (size_t place = 0; place < loads.size(); ++place)
+    document["loads_s"][columns[place]] = loads[place];
   document["makespan_s"] = plan->score.makespan_s;
   document["total_s"] = plan->score.total_s;
   return document;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "cluster/place.h"
 #include "core/format.h"
 #include "core/parse.h"
 #include "core/strict_json.h"
@@ -220,20 +221,23 @@ Status AddEdges(const Json& json, const std::string& place, const Groups& groups
   return Status::Ok();
 }
 
+bool HasPlace(const std::vector<NodeState>& nodes, const std::string& name) {
+  return std::ranges::any_of(PlacesOf(nodes),
+                             [&](const Place& place) { return NameOf(place, nodes) == name; });
+}
+
 Status AddMeasured(const Json& json, const std::string& place, const Groups& groups,
                    ClusterFile* file) {
-  Fields fields(json, place, {"task", "node", "seconds"});
+  Fields fields(json, place, {"task", "on", "seconds"});
   const std::string task = fields.Text("task", "", true);
-  const std::string node = fields.Text("node", "", true);
+  const std::string on = fields.Text("on", "", true);
   const double seconds = fields.Number("seconds", 0, true, 1e-9);
   EK_RETURN_IF_ERROR(fields.status());
   const auto tasks = TasksOf(groups, task, place);
   if (!tasks.ok()) return tasks.status();
-  const auto at = std::ranges::find(file->nodes, node, &NodeState::name);
-  if (at == file->nodes.end())
-    return InvalidArgument("{}: there is no node {}", place, Excerpt(node));
-  for (const int one : *tasks)
-    file->measured.push_back({one, static_cast<int>(at - file->nodes.begin()), seconds});
+  if (!HasPlace(file->nodes, on))
+    return InvalidArgument("{}: there is no node or accelerator {}", place, Excerpt(on));
+  for (const int one : *tasks) file->measured.push_back({one, on, seconds});
   return Status::Ok();
 }
 

@@ -6,13 +6,14 @@
 //    "tasks": [{"name": "chat", "kind": "language replica", "gflop": 0.3, "gbytes": 0.1, "memory": "400MiB", "overhead": "1ms", "count": 3,
 //               "on": "processor|accelerator|both"}],
 //    "edges": [{"before": "embed", "after": "rank", "bytes": "1MB"}],
-//    "measured": [{"task": "chat", "node": "a", "seconds": 0.02}]}
+//    "measured": [{"task": "chat", "on": "a/CUDA", "seconds": 0.02}]}
 // Needed: nodes with name, gflops, memory_gb_s, memory; tasks with name. `bandwidth` is bytes a second. `count` above 1 makes chat-1, chat-2, ...; edges and measurements
 //   of "chat" are then those of each.
 // Errors: kInvalidArgument, with the place ("tasks[2].gflop") and what was expected; a graph that is none (task.h); kTooLarge: over 1,000 nodes, 100,000 tasks or 64 MiB.
 // Thread-safety: thread-safe.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,7 +24,8 @@
 namespace evenkeel {
 
 struct MeasuredCost {
-  int task = 0, node = 0;
+  int task = 0;
+  std::string place;  // "a", or "a/CUDA"
   double seconds = 0;
 };
 

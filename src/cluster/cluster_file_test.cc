@@ -24,7 +24,7 @@ void ExpectRefused(const std::string& text, const std::string& words,
 TEST(ClusterFileTest, IsReadWhole) {
   const auto file = ParseClusterFile(File(
       R"({"name":"embed","gflop":2,"overhead":"1ms"},{"name":"chat","kind":"language replica","count":3,"memory":"400MiB","on":"both"})",
-      R"(,"links":{"bandwidth":"10MB","round_trip":"2ms"},"edges":[{"before":"embed","after":"chat","bytes":"1kB"}],"measured":[{"task":"chat","node":"a","seconds":0.5}])"));
+      R"(,"links":{"bandwidth":"10MB","round_trip":"2ms"},"edges":[{"before":"embed","after":"chat","bytes":"1kB"}],"measured":[{"task":"chat","on":"a/CUDA","seconds":0.5}])"));
   ASSERT_TRUE(file.ok()) << file.status().ToString();
   EXPECT_EQ(file->nodes[0].free_memory_bytes, int64_t{6} << 30);
   EXPECT_EQ(file->nodes[0].total.accelerators.at(0).backend, "CUDA");
@@ -55,9 +55,9 @@ TEST(ClusterFileTest, WhatIsWrongIsNamedWithItsPlace) {
   ExpectRefused(File(R"({"name":"t"})", "", std::string(kNode) + "," + kNode), "is there twice");
   ExpectRefused(File(R"({"name":"t"})", R"(,"edges":[{"before":"t","after":"u"}])"),
                 "edges[0]: there is no task 'u'");
-  ExpectRefused(File(R"({"name":"t"})", R"(,"measured":[{"task":"t","node":"b","seconds":1}])"),
-                "measured[0]: there is no node 'b'");
-  ExpectRefused(File(R"({"name":"t"})", R"(,"measured":[{"task":"t","node":"a","seconds":0}])"),
+  ExpectRefused(File(R"({"name":"t"})", R"(,"measured":[{"task":"t","on":"b","seconds":1}])"),
+                "measured[0]: there is no node or accelerator 'b'");
+  ExpectRefused(File(R"({"name":"t"})", R"(,"measured":[{"task":"t","on":"a","seconds":0}])"),
                 "measured[0].seconds");
   ExpectRefused(File(R"({"name":"t"},{"name":"u"})",
                      R"(,"edges":[{"before":"t","after":"u"},{"before":"u","after":"t"}])"),

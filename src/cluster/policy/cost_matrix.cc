@@ -8,11 +8,16 @@
 namespace evenkeel {
 namespace {
 
-constexpr double kImpossible = std::numeric_limits<double>::infinity();
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
+constexpr double kLeast = 1e-9;  // a task that demands nothing still takes a turn
 
-std::string Bytes(int64_t bytes) {
+std::string Human(int64_t bytes) {
   const double mib = static_cast<double>(bytes) / (1 << 20);
   return mib >= 1024 ? fmt::format("{:.1f} GiB", mib / 1024) : fmt::format("{:.0f} MiB", mib);
+}
+
+const NodeState& NodeOf(const Place& place, const std::vector<NodeState>& nodes) {
+  return nodes[static_cast<size_t>(place.node)];
 }
 
 struct Capacity {
@@ -20,57 +25,43 @@ struct Capacity {
   int64_t memory = 0;
 };
 
-Capacity ProcessorOf(const NodeState& node) {
-  return {node.total.gflops * node.free_compute, node.total.memory_gb_s * node.free_compute,
-          node.free_memory_bytes};
+Capacity CapacityOf(const Place& place, const std::vector<NodeState>& nodes) {
+  const NodeState& node = NodeOf(place, nodes);
+  if (place.accelerator < 0)
+    return {node.total.gflops * node.free_compute, node.total.memory_gb_s * node.free_compute,
+            node.free_memory_bytes};
+  const auto& one = node.total.accelerators[static_cast<size_t>(place.accelerator)];
+  return {one.gflops, one.memory_gb_s, RoomOf(place, nodes)};
 }
 
-// What the task would run on, one after the other, with why it can't where it can't.
+// Why the task can't be there; "": it can.
+std::string Obstacle(const Task& task, const Place& place, const std::vector<NodeState>& nodes) {
+  if (place.accelerator < 0 && !task.may_use_processor) return "it needs an accelerator";
+  if (place.accelerator >= 0 && !task.may_use_accelerator) return "it runs on processors only";
+  const Capacity on = CapacityOf(place, nodes);
+  if (task.memory_bytes > on.memory) return Human(task.memory_bytes - on.memory) + " short";
+  if (task.gflop > 0 && on.gflops <= 0) return "its GFLOP/s are not known";
+  if (task.gbytes > 0 && on.gb_s <= 0) return "its memory bandwidth is not known";
+  const NodeState& node = NodeOf(place, nodes);
+  if (!node.total.power_w) return "";
+  const double left = *node.total.power_w - node.power_used_w;
+  return task.power_w > left ? fmt::format("{:.0f} W short", task.power_w - left) : "";
+}
+
 template <typename Price>
-double Least(const Task& task, const NodeState& node, const Price& price, std::string* reason) {
-  double least = kImpossible;
-  const auto look = [&](const Capacity& on, const std::string& where) {
-    if (task.memory_bytes > on.memory) {
-      *reason += fmt::format("{}{} short on the {}", reason->empty() ? "" : ", ",
-                             Bytes(task.memory_bytes - on.memory), where);
-    } else if ((task.gflop > 0 && on.gflops <= 0) || (task.gbytes > 0 && on.gb_s <= 0)) {
-      *reason += fmt::format("{}the {} was not measured", reason->empty() ? "" : ", ", where);
-    } else {
-      least = std::min(least, price(on));
-    }
-  };
-  if (task.may_use_processor) look(ProcessorOf(node), "processor");
-  if (task.may_use_accelerator) {
-    if (node.total.accelerators.empty() && !task.may_use_processor)
-      *reason = "it has no accelerator";
-    for (size_t i = 0; i < node.total.accelerators.size(); ++i) {
-      const AcceleratorResources& one = node.total.accelerators[i];
-      const int64_t free = i < node.free_accelerator_bytes.size() ? node.free_accelerator_bytes[i]
-                                                                  : one.memory_bytes;
-      look({one.gflops, one.memory_gb_s, free}, one.backend);
-    }
-  }
-  const double power_left =
-      node.total.power_w ? *node.total.power_w - node.power_used_w : kImpossible;
-  if (task.power_w > power_left) {
-    least = kImpossible;
-    *reason = fmt::format("{:.0f} W short", task.power_w - power_left);
-  }
-  if (least < kImpossible) reason->clear();
-  return least;
-}
-
-template <typename PriceOf>
 CostMatrix Matrix(const std::vector<Task>& tasks, const std::vector<NodeState>& nodes,
-                  const PriceOf& price_of) {
+                  const Price& price) {
+  const std::vector<Place> places = PlacesOf(nodes);
   CostMatrix out;
   out.seconds.resize(static_cast<Eigen::Index>(tasks.size()),
-                     static_cast<Eigen::Index>(nodes.size()));
-  out.reasons.assign(tasks.size(), std::vector<std::string>(nodes.size()));
+                     static_cast<Eigen::Index>(places.size()));
+  out.reasons.resize(tasks.size());
   for (size_t task = 0; task < tasks.size(); ++task) {
-    for (size_t node = 0; node < nodes.size(); ++node) {
-      out.seconds(static_cast<Eigen::Index>(task), static_cast<Eigen::Index>(node)) =
-          Least(tasks[task], nodes[node], price_of(tasks[task]), &out.reasons[task][node]);
+    for (size_t place = 0; place < places.size(); ++place) {
+      out.reasons[task].push_back(Obstacle(tasks[task], places[place], nodes));
+      out.seconds(static_cast<Eigen::Index>(task), static_cast<Eigen::Index>(place)) =
+          out.reasons[task].back().empty() ? price(tasks[task], CapacityOf(places[place], nodes))
+                                           : kInfinite;
     }
   }
   return out;
@@ -79,28 +70,23 @@ CostMatrix Matrix(const std::vector<Task>& tasks, const std::vector<NodeState>& 
 }  // namespace
 
 CostMatrix Roofline(const std::vector<Task>& tasks, const std::vector<NodeState>& nodes) {
-  constexpr double kLeast = 1e-9;  // a task that demands nothing still takes a turn
-  return Matrix(tasks, nodes, [](const Task& task) {
-    return [&task](const Capacity& on) {
-      const double compute = task.gflop > 0 ? task.gflop / on.gflops : 0;
-      const double memory = task.gbytes > 0 ? task.gbytes / on.gb_s : 0;
-      return std::max(kLeast, task.overhead_s + std::max(compute, memory));
-    };
+  return Matrix(tasks, nodes, [](const Task& task, const Capacity& on) {
+    const double compute = task.gflop > 0 ? task.gflop / on.gflops : 0;
+    const double memory = task.gbytes > 0 ? task.gbytes / on.gb_s : 0;
+    return std::max(kLeast, task.overhead_s + std::max(compute, memory));
   });
 }
 
 CostMatrix WeightedDemand(const std::vector<Task>& tasks, const std::vector<NodeState>& nodes,
                           const MethodWeights& weights) {
-  return Matrix(tasks, nodes, [&weights](const Task& task) {
-    return [&task, &weights](const Capacity& on) {
-      double sum = 1e-9;
-      if (task.gflop > 0) sum += weights.compute * task.gflop / on.gflops;
-      if (task.gbytes > 0) sum += weights.bandwidth * task.gbytes / on.gb_s;
-      if (task.memory_bytes > 0)
-        sum += weights.memory * static_cast<double>(task.memory_bytes) /
-               static_cast<double>(on.memory);
-      return sum;
-    };
+  return Matrix(tasks, nodes, [&weights](const Task& task, const Capacity& on) {
+    double sum = kLeast;
+    if (task.gflop > 0) sum += weights.compute * task.gflop / on.gflops;
+    if (task.gbytes > 0) sum += weights.bandwidth * task.gbytes / on.gb_s;
+    if (task.memory_bytes > 0)
+      sum +=
+          weights.memory * static_cast<double>(task.memory_bytes) / static_cast<double>(on.memory);
+    return sum;
   });
 }
 

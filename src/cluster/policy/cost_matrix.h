@@ -1,9 +1,9 @@
-// What each task costs on each node, before anything is measured (B3).
+// What each task costs on each place, before anything is measured (B3).
 //
-// Ours: the roofline, seconds = overhead + max(GFLOP / free GFLOP/s, GB / free GB/s), on the processor or on the accelerator where the task may use it and fits,
-//   whichever is less. A pair that can't be has an infinite cost and a reason that says what is short by how much.
+// Ours: the roofline, seconds = overhead + max(GFLOP / free GFLOP/s, GB / free GB/s). A pair that can't be has an infinite cost and a reason that
+//   says what is short by how much.
 // Method: the weighted sum of demand_r / available_r over compute, memory bandwidth and memory.
-// Shapes: tasks x nodes. Thread-safety: pure. Source: B3.
+// Shapes: tasks x places. Thread-safety: pure. Source: B3.
 #pragma once
 
 #include <Eigen/Dense>
@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/place.h"
 #include "cluster/resource_vector.h"
 #include "cluster/task.h"
 
@@ -18,7 +19,7 @@ namespace evenkeel {
 
 struct CostMatrix {
   Eigen::MatrixXd seconds;                        // infinite: it can't be
-  std::vector<std::vector<std::string>> reasons;  // by task, node; empty: it can
+  std::vector<std::vector<std::string>> reasons;  // by task, place; empty: it can
 };
 
 CostMatrix Roofline(const std::vector<Task>& tasks, const std::vector<NodeState>& nodes);

@@ -45,22 +45,33 @@ TEST(CostMatrixTest, OnlyWhatIsFreeCounts) {
 TEST(CostMatrixTest, WhatIsShortIsSaid) {
   const CostMatrix costs = Roofline({Work(1, 1, 3 * 1024)}, {Node(1, 1, 1843), Node(1, 1, 4096)});
   EXPECT_TRUE(std::isinf(costs.seconds(0, 0)));
-  EXPECT_EQ(costs.reasons[0][0], "1.2 GiB short on the processor");
+  EXPECT_EQ(costs.reasons[0][0], "1.2 GiB short");
   EXPECT_TRUE(std::isfinite(costs.seconds(0, 1)));
   EXPECT_EQ(costs.reasons[0][1], "");
 }
 
-TEST(CostMatrixTest, AnAcceleratorIsTakenWhereItIsFasterAndHasRoom) {
+TEST(CostMatrixTest, AnAcceleratorIsAPlaceOfItsOwn) {
   NodeState node = Node(10, 100, 1024);
+  node.name = "a";
   node.total.accelerators.push_back({"EMULATED", 100, 1000, int64_t{512} << 20, 16});
+  node.total.accelerators.push_back({"EMULATED", 50, 1000, int64_t{512} << 20, 16});
   Task task = Work(10, 0, 256);
   task.may_use_accelerator = true;
-  EXPECT_DOUBLE_EQ(Roofline({task}, {node}).seconds(0, 0), 0.1);
+  const CostMatrix costs = Roofline({task, Work(10, 0, 256)}, {node});
+  EXPECT_DOUBLE_EQ(costs.seconds(0, 0), 1);
+  EXPECT_DOUBLE_EQ(costs.seconds(0, 1), 0.1);
+  EXPECT_DOUBLE_EQ(costs.seconds(0, 2), 0.2);
+  EXPECT_EQ(costs.reasons[1][1], "it runs on processors only");
+  const std::vector<Place> places = PlacesOf({node});
+  EXPECT_EQ(NameOf(places[0], {node}), "a");
+  EXPECT_EQ(NameOf(places[1], {node}), "a/EMULATED");
+  EXPECT_EQ(NameOf(places[2], {node}), "a/EMULATED-2");
   node.free_accelerator_bytes = {int64_t{128} << 20};
-  EXPECT_DOUBLE_EQ(Roofline({task}, {node}).seconds(0, 0), 1);
   task.may_use_processor = false;
-  EXPECT_EQ(Roofline({task}, {node}).reasons[0][0], "128 MiB short on the EMULATED");
-  EXPECT_EQ(Roofline({task}, {Node(1, 1, 1)}).reasons[0][0], "it has no accelerator");
+  const CostMatrix tight = Roofline({task}, {node});
+  EXPECT_EQ(tight.reasons[0][0], "it needs an accelerator");
+  EXPECT_EQ(tight.reasons[0][1], "128 MiB short");
+  EXPECT_EQ(RoomOf(places[2], {node}), int64_t{512} << 20);
 }
 
 TEST(CostMatrixTest, APowerBudgetIsOneMoreCapacity) {
