@@ -1,14 +1,13 @@
 // `evenkeel plan`: which server of a described cluster would run what, and why.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "api.h"
 #include "commands.h"
 #include "core/format.h"
+#include "loadgen/trace_file.h"
 #include "output.h"
 #include "plan_document.h"
 
@@ -21,6 +20,8 @@ constexpr const char* kExamples =
     "  evenkeel plan cluster.json                  costs, sets, moves and the allocation\n"
     "  evenkeel plan cluster.json --rules method   by the rules of CN119537032B\n"
     "  evenkeel plan cluster.json -o json          the same as one document";
+
+constexpr size_t kMostFileBytes = size_t{64} << 20;
 
 struct PlanFlags {
   std::string file, rules = "ours";
@@ -105,15 +106,10 @@ void PrintPlacement(const Json& plan) {
   PrintSection("Allocation", listing);
 }
 
-std::string ReadFile(const std::string& name) {
-  std::ifstream file(name, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), {});
-  if (!file.is_open() || file.bad()) Fail(kExitFailed, "cannot read '" + name + "'");
-  return text;
-}
-
 void MakeAndPrint(const PlanFlags& flags) {
-  const auto file = ParseClusterFile(ReadFile(flags.file));
+  const auto text = loadgen::ReadFileMaybeGzip(flags.file, kMostFileBytes);
+  if (!text.ok()) Fail(kExitFailed, text.status().message());
+  const auto file = ParseClusterFile(*text);
   if (!file.ok()) Fail(kExitUsage, flags.file + ": " + file.status().message());
   const auto plan = PlanDocument(*file, flags.rules == "method");
   if (!plan.ok()) Fail(kExitFailed, plan.status().message());

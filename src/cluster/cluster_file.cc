@@ -1,17 +1,16 @@
 #include "cluster/cluster_file.h"
 
 #include <algorithm>
-#include <cmath>
-#include <initializer_list>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "cluster/place.h"
 #include "core/format.h"
+#include "core/json_fields.h"
 #include "core/parse.h"
 #include "core/strict_json.h"
-#include "core/suggest.h"
 
 namespace evenkeel {
 namespace {
@@ -19,96 +18,14 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kMostBytes = size_t{64} << 20;
-constexpr size_t kMostNodes = 1000, kMostTasks = 100'000;
-constexpr double kMost = 1e15;
+constexpr size_t kMostNodes = 1000;
+constexpr int64_t kMostTasks = 100'000;
 constexpr int kDeepest = 4;
 
-// The fields of one object, each asked for by name; the first that is wrong is remembered.
-class Fields {
- public:
-  Fields(const Json& object, std::string place, std::initializer_list<std::string_view> known)
-      : object_(object), place_(std::move(place)) {
-    if (!object.is_object()) return Fail("", "expected an object", object);
-    for (const auto& [key, value] : object.items()) {
-      if (std::ranges::find(known, key) != known.end()) continue;
-      const auto near = ClosestTo(key, {known.begin(), known.size()});
-      status_ = InvalidArgument("{}: unknown key {}{}", place_, Excerpt(key),
-                                near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
-      return;
-    }
-  }
-  const Status& status() const { return status_; }
-
-  double Number(const char* key, double otherwise, bool needed = false, double least = 0) {
-    const Json* const value = Find(key, needed);
-    if (value == nullptr) return otherwise;
-    const double number = value->is_number() ? value->get<double>() : -1;
-    if (!value->is_number() || !(number >= least && number <= kMost)) {
-      Fail(key, fmt::format("expected a number of at least {}", least), *value);
-      return otherwise;
-    }
-    return number;
-  }
-  std::string Text(const char* key, const std::string& otherwise, bool needed = false) {
-    const Json* const value = Find(key, needed);
-    if (value == nullptr) return otherwise;
-    if (!value->is_string() || value->get<std::string>().empty()) {
-      Fail(key, "expected a text", *value);
-      return otherwise;
-    }
-    return value->get<std::string>();
-  }
-  int64_t Bytes(const char* key, int64_t otherwise, bool needed = false) {
-    return Parsed<int64_t>(key, otherwise, needed, "a size as in \"8GiB\"",
-                           [](const std::string& text) { return ParseBytes(text); });
-  }
-  double Seconds(const char* key, double otherwise) {
-    return evenkeel::Seconds(Parsed<Duration>(
-        key, Duration(std::llround(otherwise * 1e9)), false, "a time as in \"2ms\"",
-        [](const std::string& text) { return ParseDuration(text); }));
-  }
-  const Json* List(const char* key, bool needed = false) {
-    const Json* const value = Find(key, needed);
-    if (value == nullptr || value->is_array()) return value;
-    Fail(key, "expected a list", *value);
-    return nullptr;
-  }
-  const Json* Object(const char* key) { return Find(key, false); }
-
- private:
-  const Json* Find(const char* key, bool needed) {
-    if (!status_.ok()) return nullptr;
-    const auto at = object_.find(key);
-    if (at != object_.end()) return &*at;
-    if (needed) status_ = InvalidArgument("{}: '{}' is missing", place_, key);
-    return nullptr;
-  }
-  template <typename T, typename Parse>
-  T Parsed(const char* key, T otherwise, bool needed, const char* expected, const Parse& parse) {
-    const Json* const value = Find(key, needed);
-    if (value == nullptr) return otherwise;
-    if (value->is_string()) {
-      const auto parsed = parse(value->get<std::string>());
-      if (parsed.ok()) return *parsed;
-    }
-    Fail(key, fmt::format("expected {}", expected), *value);
-    return otherwise;
-  }
-  void Fail(const char* key, const std::string& expected, const Json& got) {
-    if (!status_.ok()) return;
-    status_ = InvalidArgument("{}{}{}: {}, got {}", place_, *key != '\0' ? "." : "", key, expected,
-                              Excerpt(got.dump()));
-  }
-
-  const Json& object_;
-  const std::string place_;
-  Status status_;
-};
-
 Result<NodeState> ParseNode(const Json& json, const std::string& place) {
-  Fields fields(json, place,
-                {"name", "cores", "gflops", "memory_gb_s", "memory", "free_memory", "disk",
-                 "free_compute", "load_s", "accelerators", "power_w", "power_used_w"});
+  JsonFields fields(json, place,
+                    {"name", "cores", "gflops", "memory_gb_s", "memory", "free_memory", "disk",
+                     "free_compute", "load_s", "accelerators", "power_w", "power_used_w"});
   NodeState node;
   node.name = fields.Text("name", "", true);
   node.total.cores = fields.Number("cores", 1);
@@ -128,8 +45,8 @@ Result<NodeState> ParseNode(const Json& json, const std::string& place) {
     return InvalidArgument("{}.free_compute: expected at most 1, got {}", place, node.free_compute);
   if (accelerators == nullptr) return node;
   for (size_t i = 0; i < accelerators->size(); ++i) {
-    Fields one((*accelerators)[i], fmt::format("{}.accelerators[{}]", place, i),
-               {"backend", "gflops", "memory_gb_s", "memory", "cores"});
+    JsonFields one((*accelerators)[i], fmt::format("{}.accelerators[{}]", place, i),
+                   {"backend", "gflops", "memory_gb_s", "memory", "cores"});
     AcceleratorResources accelerator;
     accelerator.backend = one.Text("backend", "", true);
     accelerator.gflops = one.Number("gflops", 0, true);
@@ -155,7 +72,7 @@ Result<TaskKind> KindOf(const std::string& name, const std::string& place) {
 using Groups = std::map<std::string, std::vector<int>>;  // tasks by the name in the file
 
 Status AddTasks(const Json& json, const std::string& place, TaskGraph* graph, Groups* groups) {
-  Fields fields(
+  JsonFields fields(
       json, place,
       {"name", "kind", "gflop", "gbytes", "memory", "overhead", "power_w", "count", "on"});
   Task task;
@@ -166,12 +83,9 @@ Status AddTasks(const Json& json, const std::string& place, TaskGraph* graph, Gr
   task.memory_bytes = fields.Bytes("memory", 0);
   task.overhead_s = fields.Seconds("overhead", 0);
   task.power_w = fields.Number("power_w", 0);
-  const double count = fields.Number("count", 1, false, 1);
+  const int64_t count = fields.Count("count", 1, 1, kMostTasks);
   const std::string on = fields.Text("on", "processor");
   EK_RETURN_IF_ERROR(fields.status());
-  if (count != std::floor(count) || count > kMostTasks)
-    return InvalidArgument("{}.count: expected a whole number from 1 to {}, got {}", place,
-                           kMostTasks, count);
   const auto known = KindOf(kind, place);
   if (!known.ok()) return known.status();
   task.kind = *known;
@@ -182,11 +96,11 @@ Status AddTasks(const Json& json, const std::string& place, TaskGraph* graph, Gr
   task.may_use_accelerator = on != "processor";
   const std::string name = task.name;
   if (groups->contains(name)) return InvalidArgument("{}: task '{}' is there twice", place, name);
-  for (int i = 1; i <= static_cast<int>(count); ++i) {
+  for (int64_t i = 1; i <= count; ++i) {
     if (count > 1) task.name = fmt::format("{}-{}", name, i);
     (*groups)[name].push_back(static_cast<int>(graph->tasks.size()));
     graph->tasks.push_back(task);
-    if (graph->tasks.size() > kMostTasks)
+    if (std::ssize(graph->tasks) > kMostTasks)
       return TooLarge("more than {} tasks are not planned", kMostTasks);
   }
   return Status::Ok();
@@ -201,7 +115,7 @@ Result<std::vector<int>> TasksOf(const Groups& groups, const std::string& name,
 
 Status AddEdges(const Json& json, const std::string& place, const Groups& groups,
                 TaskGraph* graph) {
-  Fields fields(json, place, {"before", "after", "bytes"});
+  JsonFields fields(json, place, {"before", "after", "bytes"});
   const std::string before = fields.Text("before", "", true);
   const std::string after = fields.Text("after", "", true);
   const int64_t bytes = fields.Bytes("bytes", 0);
@@ -214,7 +128,7 @@ Status AddEdges(const Json& json, const std::string& place, const Groups& groups
     for (const int b : *to) {
       graph->dependencies.push_back({graph->tasks[static_cast<size_t>(a)].name,
                                      graph->tasks[static_cast<size_t>(b)].name, bytes});
-      if (graph->dependencies.size() > kMostTasks)
+      if (std::ssize(graph->dependencies) > kMostTasks)
         return TooLarge("more than {} edges are not planned", kMostTasks);
     }
   }
@@ -228,7 +142,7 @@ bool HasPlace(const std::vector<NodeState>& nodes, const std::string& name) {
 
 Status AddMeasured(const Json& json, const std::string& place, const Groups& groups,
                    ClusterFile* file) {
-  Fields fields(json, place, {"task", "on", "seconds"});
+  JsonFields fields(json, place, {"task", "on", "seconds"});
   const std::string task = fields.Text("task", "", true);
   const std::string on = fields.Text("on", "", true);
   const double seconds = fields.Number("seconds", 0, true, 1e-9);
@@ -271,16 +185,16 @@ Result<ClusterFile> ParseClusterFile(std::string_view text) {
     return TooLarge("the file has {} bytes; at most {} are read", text.size(), kMostBytes);
   const auto json = ParseStrictObject(text, kDeepest, "the cluster's file");
   if (!json.ok()) return json.status();
-  Fields fields(*json, "the cluster's file", {"nodes", "links", "tasks", "edges", "measured"});
+  JsonFields fields(*json, "the cluster's file", {"nodes", "links", "tasks", "edges", "measured"});
   const Json* const nodes = fields.List("nodes", true);
   const Json* const tasks = fields.List("tasks", true);
   const Json* const edges = fields.List("edges");
   const Json* const measured = fields.List("measured");
-  const Json* const links = fields.Object("links");
+  const Json* const links = fields.Find("links");
   EK_RETURN_IF_ERROR(fields.status());
   ClusterFile file;
   EK_RETURN_IF_ERROR(ParseNodes(nodes, &file.nodes));
-  Fields link(links != nullptr ? *links : Json::object(), "links", {"bandwidth", "round_trip"});
+  JsonFields link(links != nullptr ? *links : Json::object(), "links", {"bandwidth", "round_trip"});
   file.link.bytes_per_s = static_cast<double>(link.Bytes("bandwidth", 125'000'000));
   file.link.round_trip_s = link.Seconds("round_trip", 300e-6);
   EK_RETURN_IF_ERROR(link.status());

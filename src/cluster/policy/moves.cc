@@ -10,7 +10,8 @@ struct Planner {
   const MoveSnapshot& snapshot;
   Eigen::VectorXd load;  // moves of this plan counted
   std::vector<int64_t> room;
-  std::vector<bool> gone;  // items
+  std::vector<bool> gone;                     // items
+  std::vector<std::vector<size_t>> items_at;  // by node
 
   double Level(int node) const { return load[node] / snapshot.capacity[node]; }
 
@@ -26,9 +27,9 @@ struct Planner {
   int Choose(int from, int to, double flow) const {
     int best = -1;
     double most = 0;
-    for (size_t i = 0; i < snapshot.items.size(); ++i) {
+    for (const size_t i : items_at[static_cast<size_t>(from)]) {
       const Movable& item = snapshot.items[i];
-      if (gone[i] || item.node != from || item.memory > room[static_cast<size_t>(to)]) continue;
+      if (gone[i] || item.memory > room[static_cast<size_t>(to)]) continue;
       if (flow < item.load_s / 2) continue;
       const double gain = Gain(item, to);
       if (!(gain > snapshot.hysteresis_s)) continue;
@@ -47,7 +48,10 @@ struct Planner {
 std::vector<Move> PlanMoves(const MoveSnapshot& snapshot, Eigen::MatrixXd* carried) {
   const auto nodes = static_cast<int>(snapshot.load.size());
   Planner planner{snapshot, snapshot.load, snapshot.room,
-                  std::vector<bool>(snapshot.items.size(), false)};
+                  std::vector<bool>(snapshot.items.size(), false),
+                  std::vector<std::vector<size_t>>(static_cast<size_t>(nodes))};
+  for (size_t i = 0; i < snapshot.items.size(); ++i)
+    planner.items_at[static_cast<size_t>(snapshot.items[i].node)].push_back(i);
   struct Pair {
     int from, to;
     double flow;
@@ -62,7 +66,8 @@ std::vector<Move> PlanMoves(const MoveSnapshot& snapshot, Eigen::MatrixXd* carri
       const bool busy = std::ranges::any_of(snapshot.moving, [&](const auto& pair) {
         return std::minmax(pair.first, pair.second) == std::minmax(i, j);
       });
-      if (i != j && wanted > 0 && !busy) pairs.push_back({i, j, flow});
+      const bool apart = planner.Level(i) - planner.Level(j) > snapshot.hysteresis_s;
+      if (i != j && wanted > 0 && !busy && apart) pairs.push_back({i, j, flow});
     }
   }
   // The steepest first: they gain most, and what they fill the others find filled.
@@ -81,8 +86,8 @@ std::vector<Move> PlanMoves(const MoveSnapshot& snapshot, Eigen::MatrixXd* carri
       flow = std::max(0.0, flow - item.load_s);
     }
     double largest = 0;
-    for (const Movable& item : snapshot.items)
-      if (item.node == pair.from) largest = std::max(largest, item.load_s);
+    for (const size_t i : planner.items_at[static_cast<size_t>(pair.from)])
+      largest = std::max(largest, snapshot.items[i].load_s);
     flow = std::min(flow, largest);
   }
   return moves;
