@@ -220,10 +220,10 @@ Json Balance() {
       last = Imbalance(model, now);
     }
     const double slowest = RatesOf(model).slowest;
-    const Eigen::VectorXd late = Integrate(model, load, 7.5 / slowest);
     const double seconds = 0.5 / slowest;
+    const Eigen::VectorXd mode = SteadyLoad(model, load) + RatesOf(model).slowest_mode;
     const double rate =
-        std::log(Imbalance(model, late) / Imbalance(model, Integrate(model, late, seconds))) /
+        std::log(Imbalance(model, mode) / Imbalance(model, Integrate(model, mode, seconds))) /
         (2 * seconds);
     worst_rate = std::max(worst_rate, std::abs(rate / slowest - 1));
     for (int i = 0; i < nodes; ++i) model.arrivals[i] = uniform(rng);

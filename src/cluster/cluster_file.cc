@@ -20,7 +20,7 @@ using Json = nlohmann::json;
 constexpr size_t kMostBytes = size_t{64} << 20;
 constexpr size_t kMostNodes = 1000;
 constexpr int64_t kMostTasks = 100'000;
-constexpr int kDeepest = 4;
+constexpr int kDeepest = 5;
 
 Result<NodeState> ParseNode(const Json& json, const std::string& place) {
   JsonFields fields(json, place,
@@ -194,7 +194,8 @@ Result<ClusterFile> ParseClusterFile(std::string_view text) {
   EK_RETURN_IF_ERROR(fields.status());
   ClusterFile file;
   EK_RETURN_IF_ERROR(ParseNodes(nodes, &file.nodes));
-  JsonFields link(links != nullptr ? *links : Json::object(), "links", {"bandwidth", "round_trip"});
+  const Json none = Json::object();
+  JsonFields link(links != nullptr ? *links : none, "links", {"bandwidth", "round_trip"});
   file.link.bytes_per_s = static_cast<double>(link.Bytes("bandwidth", 125'000'000));
   file.link.round_trip_s = link.Seconds("round_trip", 300e-6);
   EK_RETURN_IF_ERROR(link.status());

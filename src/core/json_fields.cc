@@ -18,7 +18,10 @@ constexpr double kMost = 1e15;
 JsonFields::JsonFields(const nlohmann::json& object, std::string place,
                        std::initializer_list<std::string_view> known)
     : object_(object), place_(std::move(place)) {
-  if (!object.is_object()) return Fail("", "an object", object);
+  if (!object.is_object()) {
+    Fail("", "an object", object);
+    return;
+  }
   for (const auto& [key, value] : object.items()) {
     if (std::ranges::find(known, key) != known.end()) continue;
     const auto near = ClosestTo(key, {known.begin(), known.size()});

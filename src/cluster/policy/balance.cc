@@ -106,7 +106,8 @@ ModeRates RatesOf(const BalanceModel& model) {
   // Ascending: the last is the balanced mode, which decays by gamma alone.
   const Eigen::Index n = root.size();
   if (n < 2) return {};
-  return {-solver.eigenvalues()[n - 2], -solver.eigenvalues()[0]};
+  return {-solver.eigenvalues()[n - 2], -solver.eigenvalues()[0],
+          root.cwiseProduct(solver.eigenvectors().col(n - 2))};
 }
 
 double StableBound(int age_samples) {

@@ -38,6 +38,7 @@ double Imbalance(const BalanceModel& model, const Eigen::VectorXd& load);  // V
 // Rates of the modes that are out of balance, 1/s: the slowest says how long balancing takes, the fastest how often one must look.
 struct ModeRates {
   double slowest = 0, fastest = 0;
+  Eigen::VectorXd slowest_mode;  // a deviation of loads that decays at the slowest rate
 };
 ModeRates RatesOf(const BalanceModel& model);
 

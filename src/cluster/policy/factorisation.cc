@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kFolds = 5;
 constexpr int kSweeps = 30;
+constexpr double kEarned = 0.97;  // of the error with fewer factors: more have to earn it
 constexpr std::array<double, 4> kShrinkages = {0.03, 0.1, 0.3, 1.0};
 constexpr std::array<int, 4> kRanks = {0, 1, 2, 3};
 
@@ -138,8 +139,7 @@ Completion Complete(const Eigen::MatrixXd& roofline, const std::vector<MeasuredP
       if (rank >= std::min(rows, columns)) continue;
       for (const double shrinkage : kShrinkages) {
         const double error = LeftOutError(rows, columns, entries, rank, shrinkage);
-        // More factors have to earn it.
-        if (error >= 0.99 * out.left_out_error) continue;
+        if (error >= (rank > out.rank ? kEarned : 1.0) * out.left_out_error) continue;
         out.left_out_error = error;
         out.rank = rank;
         out.shrinkage = shrinkage;

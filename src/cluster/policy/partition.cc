@@ -13,6 +13,9 @@ namespace {
 
 constexpr int kMostFactors = 3;
 constexpr int kGroupingRounds = 20;
+constexpr int kKicks = 8;
+constexpr int kWalks =
+    20;  // kicks from where the last one led, before it starts from the best again
 // What stands for an impossible pair where a finite number is needed: this many times the task's dearest node.
 constexpr double kImpossibleTimes = 16;
 
@@ -154,10 +157,22 @@ class LocalSearch {
     }
   }
   void Kick(Random* random) {
-    for (int i = 0; i < 3; ++i) {
+    trials_ -= kKicks;  // so that it ends where nothing can move
+    for (int i = 0; i < kKicks; ++i) {
       const int task = random->Below(problem_.tasks());
-      const int to = random->Below(problem_.nodes());
-      if (to != placement_[Index(task)] && HasRoom(task, to, 0)) Move(task, to);
+      const int from = placement_[Index(task)], to = random->Below(problem_.nodes());
+      if (to == from) continue;
+      if (HasRoom(task, to, 0)) {
+        Move(task, to);
+        continue;
+      }
+      // Where memory is short only an exchange gets anywhere.
+      const int other = random->Below(problem_.tasks());
+      if (placement_[Index(other)] != to || !problem_.possible(other, from)) continue;
+      const int64_t mine = problem_.memory[Index(task)], others = problem_.memory[Index(other)];
+      if (!HasRoom(task, to, others) || !HasRoom(other, from, mine)) continue;
+      Move(task, to);
+      Move(other, from);
     }
   }
 
@@ -345,8 +360,8 @@ Placement Improve(const PlacementProblem& problem, const Placement& start,
   PlacementScore best_score = search.score();
   const double least = LeastMakespan(problem) * (1 + 1e-9);
   Random random(options.seed);
-  while (!search.exhausted() && best_score.makespan_s > least) {
-    search.Set(best);
+  for (int kick = 0; !search.exhausted() && best_score.makespan_s > least; ++kick) {
+    if (kick % kWalks == 0) search.Set(best);
     search.Kick(&random);
     search.Descend();
     if (!(search.score() < best_score)) continue;

@@ -2,10 +2,13 @@
 
 #include <utility>
 
+#include "cluster/policy/exact.h"
 #include "core/format.h"
 
 namespace evenkeel {
 namespace {
+
+constexpr int kFewTasks = 16;
 
 void Add(const PlacementProblem& problem, const char* name, std::optional<Placement> placement,
          Plan* plan) {
@@ -37,6 +40,8 @@ Result<Plan> MakePlan(const PlacementProblem& problem, const PlanOptions& option
       Settle(problem, by_factors ? plan.steps.front().placement : plan.placement, options.weights);
   Add(problem, "game", plan.game.placement, &plan);
   Add(problem, "improved", Improve(problem, plan.placement, options.improve), &plan);
+  if (problem.edges.empty() && problem.tasks() <= kFewTasks)
+    Add(problem, "all looked at", SearchAll(problem, plan.placement), &plan);
   return plan;
 }
 

@@ -15,7 +15,8 @@
 namespace evenkeel {
 
 struct PlanStep {
-  std::string name;  // "factors", "longest first", "single node", "game", "improved"
+  std::string
+      name;  // "factors", "longest first", "single node", "game", "improved", "all looked at"
   Placement placement;
   PlacementScore score;
 };

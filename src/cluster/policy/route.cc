@@ -20,12 +20,12 @@ constexpr std::array<std::pair<RouteRule, std::string_view>, 6> kNames = {
      {RouteRule::kRandom, "random"}}};
 
 double Level(const ReplicaView& replica, double /*scale*/) {
-  return (replica.load_s + replica.sent_s) / replica.capacity;
+  return replica.outstanding_s / replica.capacity;
 }
 
 double Expected(const ReplicaView& replica, double /*scale*/) {
-  const double left = std::max(0.0, replica.load_s - replica.age_s * replica.capacity);
-  return replica.forward_s + (left + replica.sent_s) / replica.capacity + replica.service_s;
+  const double backlog = std::max(replica.backlog_s, replica.outstanding_s);
+  return replica.forward_s + backlog / replica.capacity + replica.service_s;
 }
 
 double ByMethod(const ReplicaView& replica, double mean_service) {
@@ -34,6 +34,34 @@ double ByMethod(const ReplicaView& replica, double mean_service) {
 }
 
 }  // namespace
+
+void Backlog::WorkOff(double until_s) {
+  work_s_ = std::max(0.0, work_s_ - (until_s - at_s_) * capacity_);
+  at_s_ = until_s;
+}
+
+void Backlog::OnFigures(double load_s, double made_s, double now_s, double alike) {
+  if (made_s < made_s_) return;
+  made_s_ = made_s;
+  while (!sent_.empty() && sent_.front().first <= made_s) sent_.pop_front();
+  work_s_ = load_s;
+  at_s_ = made_s;
+  for (const auto& [when, work] : sent_) {
+    WorkOff(when);
+    work_s_ += work * alike;
+  }
+  WorkOff(now_s);
+}
+
+void Backlog::OnSent(double work_s, double now_s, double alike) {
+  WorkOff(now_s);
+  work_s_ += work_s * alike;
+  sent_.emplace_back(now_s, work_s);
+}
+
+double Backlog::At(double now_s) const {
+  return std::max(0.0, work_s_ - (now_s - at_s_) * capacity_);
+}
 
 std::string_view NameOf(RouteRule rule) {
   for (const auto& [one, name] : kNames) {

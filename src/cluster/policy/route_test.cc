@@ -10,7 +10,7 @@ namespace {
 ReplicaView Replica(double capacity, double load_s) {
   ReplicaView view;
   view.capacity = capacity;
-  view.load_s = load_s;
+  view.load_s = view.backlog_s = view.outstanding_s = load_s;
   view.service_s = 0.1 / capacity;
   return view;
 }
@@ -22,13 +22,29 @@ TEST(RouteTest, TheFirstToAnswerIsChosen) {
   std::vector far = {Replica(1, 0.1), Replica(1, 0)};
   far[1].forward_s = 0.5;
   EXPECT_EQ(router.Choose(far), 0);
-  // Old figures: what was there is done by now.
-  std::vector old = {Replica(1, 2), Replica(1, 0.3)};
-  old[0].age_s = 2;
-  EXPECT_EQ(router.Choose(old), 0);
-  // But what was sent since is not.
-  old[0].sent_s = 0.5;
-  EXPECT_EQ(router.Choose(old), 1);
+  // What it has under way there itself is the least.
+  std::vector sent = {Replica(1, 2), Replica(1, 0.3)};
+  sent[0].backlog_s = 0;
+  EXPECT_EQ(router.Choose(sent), 1);
+}
+
+TEST(BacklogTest, IsWorkedOffAndGrowsByWhatAllSend) {
+  Backlog backlog(2);
+  backlog.OnFigures(10, 0, 1, 3);
+  EXPECT_DOUBLE_EQ(backlog.At(1), 8);
+  backlog.OnSent(1, 2, 3);
+  EXPECT_DOUBLE_EQ(backlog.At(2), 9);
+  EXPECT_DOUBLE_EQ(backlog.At(3), 7);
+  EXPECT_DOUBLE_EQ(backlog.At(100), 0);
+  // Newer figures: what was sent before they were made is in them.
+  backlog.OnFigures(4, 2, 3, 3);
+  EXPECT_DOUBLE_EQ(backlog.At(3), 2);
+  backlog.OnFigures(100, 1, 3, 3);  // older ones
+  EXPECT_DOUBLE_EQ(backlog.At(3), 2);
+  // Sent after: played again. Idle time is not made up for.
+  backlog.OnSent(1, 10, 3);
+  backlog.OnFigures(1, 8, 11, 3);
+  EXPECT_DOUBLE_EQ(backlog.At(11), 1);
 }
 
 TEST(RouteTest, ASuspectGetsNothing) {

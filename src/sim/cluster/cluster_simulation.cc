@@ -22,6 +22,7 @@ constexpr double kMoves = 0.5;     // of the balance: 1/s times capacity, before
 struct Request {
   double arrived = 0, work = 0;
   int gateway = 0, node = -1;
+  int sent_to = -1;  // by its gateway; it may have been moved since
 };
 
 struct Node {
@@ -67,8 +68,11 @@ class Simulation {
       routers_.emplace_back(options.rule, options.seed + routers_.size());
     }
     const size_t count = nodes_.size();
-    sent_.assign(count, std::vector<std::deque<std::pair<double, double>>>(count));
-    sent_sum_.assign(count, std::vector<double>(count, 0));
+    for (size_t gateway = 0; gateway < count; ++gateway) {
+      auto& row = backlogs_.emplace_back();
+      for (const ClusterNode& one : scenario.nodes) row.emplace_back(one.capacity);
+    }
+    outstanding_.assign(count, std::vector<double>(count, 0));
     suspect_.assign(count, false);
     carried_ =
         Eigen::MatrixXd::Zero(static_cast<Eigen::Index>(count), static_cast<Eigen::Index>(count));
@@ -156,20 +160,13 @@ class Simulation {
     for (size_t i = 0; i < nodes_.size() && !nodes_[static_cast<size_t>(request.gateway)].up; ++i)
       request.gateway = (request.gateway + 1) % static_cast<int>(nodes_.size());
     const auto gateway = static_cast<size_t>(request.gateway);
-    const double made = std::max(0.0, last_tick_ - scenario_.age * scenario_.period_s);
     views_.resize(nodes_.size());
     for (size_t node = 0; node < nodes_.size(); ++node) {
-      auto& sent = sent_[gateway][node];
-      double& sum = sent_sum_[gateway][node];
-      while (!sent.empty() && sent.front().first <= made) {
-        sum -= sent.front().second;
-        sent.pop_front();
-      }
       ReplicaView& view = views_[node];
       view.capacity = nodes_[node].capacity;
       view.load_s = nodes_[node].figures.front();
-      view.age_s = now_ - made;
-      view.sent_s = sent.empty() ? 0 : sum;
+      view.backlog_s = node == gateway ? LoadOf(nodes_[node]) : backlogs_[gateway][node].At(now_);
+      view.outstanding_s = outstanding_[gateway][node];
       view.service_s = scenario_.work_s / nodes_[node].capacity;
       view.forward_s = node == gateway ? 0 : scenario_.forward_s;
       view.suspect = suspect_[node];
@@ -177,9 +174,9 @@ class Simulation {
     const int chosen = routers_[gateway].Choose(views_);
     if (chosen < 0) return;  // nobody is left: it stays unanswered
     const auto to = static_cast<size_t>(chosen);
-    sent_[gateway][to].emplace_back(now_, scenario_.work_s);
-    sent_sum_[gateway][to] += scenario_.work_s;
-    request.node = chosen;
+    backlogs_[gateway][to].OnSent(scenario_.work_s, now_, static_cast<double>(nodes_.size()));
+    outstanding_[gateway][to] += scenario_.work_s;
+    request.node = request.sent_to = chosen;
     Push(now_ + views_[to].forward_s / 2, Event::Kind::kDeliver, id);
   }
 
@@ -218,8 +215,12 @@ class Simulation {
     if (node.turn != turn || !node.running) return;
     const Request request = requests_[*node.running];
     node.busy += now_ - node.begun;
+    NotOutstanding(request);
+    // An answer says how loaded its node is.
+    const auto gateway = static_cast<size_t>(request.gateway);
     free_.push_back(*node.running);
     node.running.reset();
+    backlogs_[gateway][at].OnFigures(LoadOf(node), now_, now_, static_cast<double>(nodes_.size()));
     if (request.arrived >= options_.warm_up_s) {
       const double back = static_cast<size_t>(request.gateway) == at ? 0 : scenario_.forward_s / 2;
       const double latency = now_ + back - request.arrived;
@@ -230,12 +231,24 @@ class Simulation {
     Begin(node);
   }
 
+  // Answered, or known to be lost.
+  void NotOutstanding(const Request& request) {
+    double& sum =
+        outstanding_[static_cast<size_t>(request.gateway)][static_cast<size_t>(request.sent_to)];
+    sum = std::max(0.0, sum - scenario_.work_s);
+  }
+
   void Tick() {
     for (Node& node : nodes_) {
       node.figures.pop_front();
       node.figures.push_back(LoadOf(node));
     }
-    last_tick_ = now_;
+    const double made = now_ - scenario_.age * scenario_.period_s;
+    for (auto& row : backlogs_) {
+      for (size_t node = 0; node < nodes_.size(); ++node)
+        row[node].OnFigures(nodes_[node].figures.front(), std::max(0.0, made), now_,
+                            static_cast<double>(nodes_.size()));
+    }
     if (scenario_.balance) Balance();
     Push(now_ + scenario_.period_s, Event::Kind::kTick, 0);
   }
@@ -325,6 +338,7 @@ class Simulation {
     });
     for (const size_t id : again) {
       ++outcome_.retried;
+      NotOutstanding(requests_[id]);
       Route(id);
     }
     // What is sent to it until its gateways know is found out in its turn.
@@ -353,15 +367,14 @@ class Simulation {
   std::vector<size_t> free_;  // of them, answered ones
   std::vector<size_t> lost_;
   std::vector<bool> suspect_;
-  // By gateway and node: when, how much; and the sums.
-  std::vector<std::vector<std::deque<std::pair<double, double>>>> sent_;
-  std::vector<std::vector<double>> sent_sum_;
+  std::vector<std::vector<Backlog>> backlogs_;    // by gateway and node
+  std::vector<std::vector<double>> outstanding_;  // likewise
   std::vector<ReplicaView> views_;
   BalanceModel model_;
   Eigen::MatrixXd carried_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   uint64_t next_order_ = 0;
-  double now_ = 0, last_tick_ = 0;
+  double now_ = 0;
   ClusterOutcome outcome_;
 };
 

@@ -2,7 +2,8 @@
 // and become slow.
 //
 // Model: every node is a gateway, and works through its queue one request at a time at `capacity` seconds of work a second. A request comes to a gateway drawn evenly, is routed
-//   by the rule, and takes `forward_s` there and back unless it stays. Figures are made once a period and seen `age` periods later. A node that fails loses what it had: its
+//   by the rule, and takes `forward_s` there and back unless it stays. Figures are made once a period and seen `age` periods later; an answer
+//   tells its gateway the load of its node as well. A node that fails loses what it had: its
 //   requests are sent elsewhere by their gateways after `detect_s`. With `balance`, queued requests move by balance.h and moves.h; each move takes `move_s`.
 // Left out: the link's bandwidth, batching within a node, the work of forwarding.
 // Contract: every request that arrived is answered or still under way at the end, and `unanswered` counts the latter. Deterministic by seed.
