@@ -12,11 +12,12 @@ size_t Index(int i) { return static_cast<size_t>(i); }
 
 class Search {
  public:
-  Search(const PlacementProblem& problem, const Placement& start, int64_t most_visits)
+  Search(const PlacementProblem& problem, const std::optional<Placement>& start,
+         int64_t most_visits)
       : problem_(problem),
         best_(start),
-        best_s_(Score(problem, start).makespan_s),
-        now_(start),
+        best_s_(start ? Score(problem, *start).makespan_s : kImpossible),
+        now_(Index(problem.tasks()), -1),
         loads_(problem.present_s),
         room_(problem.room),
         visits_(most_visits) {
@@ -31,7 +32,7 @@ class Search {
     for (size_t depth = order_.size(); depth-- > 0;)
       least_left_[depth] = least_left_[depth + 1] + problem.seconds.row(order_[depth]).minCoeff();
   }
-  Placement Run() {
+  std::optional<Placement> Run() {
     Look(0);
     return best_;
   }
@@ -67,7 +68,7 @@ class Search {
   }
 
   const PlacementProblem& problem_;
-  Placement best_;
+  std::optional<Placement> best_;
   double best_s_;
   Placement now_;
   std::vector<double> loads_;
@@ -79,7 +80,8 @@ class Search {
 
 }  // namespace
 
-Placement SearchAll(const PlacementProblem& problem, const Placement& start, int64_t most_visits) {
+std::optional<Placement> SearchAll(const PlacementProblem& problem,
+                                   const std::optional<Placement>& start, int64_t most_visits) {
   return Search(problem, start, most_visits).Run();
 }
 

@@ -35,13 +35,14 @@ Result<Plan> MakePlan(const PlacementProblem& problem, const PlanOptions& option
   const bool by_factors = !plan.steps.empty();
   Add(problem, "longest first", LongestFirst(problem), &plan);
   Add(problem, "single node", BestSingleNode(problem), &plan);
+  const bool few = problem.edges.empty() && problem.tasks() <= kFewTasks;
+  if (plan.steps.empty() && few) Add(problem, "all looked at", SearchAll(problem, {}), &plan);
   if (plan.steps.empty()) return NoneFound(problem);
   plan.game =
       Settle(problem, by_factors ? plan.steps.front().placement : plan.placement, options.weights);
   Add(problem, "game", plan.game.placement, &plan);
   Add(problem, "improved", Improve(problem, plan.placement, options.improve), &plan);
-  if (problem.edges.empty() && problem.tasks() <= kFewTasks)
-    Add(problem, "all looked at", SearchAll(problem, plan.placement), &plan);
+  if (few) Add(problem, "all looked at", SearchAll(problem, plan.placement), &plan);
   return plan;
 }
 
