@@ -32,6 +32,7 @@ void RegisterAll(CLI::App& app) {
   RegisterSamples(app);
   RegisterProfile(app);
   RegisterSimulate(app);
+  RegisterPlan(app);
   RegisterConfig(app);
   RegisterDoctor(app);
   RegisterVersion(app);

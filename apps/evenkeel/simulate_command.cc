@@ -18,6 +18,7 @@
 #include "sim/report_page.h"
 #include "sim/simulation.h"
 #include "sim/smdp.h"
+#include "simulate_cluster.h"
 #include "simulate_options.h"
 
 namespace evenkeel {
@@ -34,12 +35,14 @@ constexpr const char* kExamples =
     "  evenkeel simulate --models tables.json --arrivals a@ctr=poisson:4000 --arrivals "
     "b@ctr=poisson:4000 --goodput\n"
     "  evenkeel simulate --models ctr.json --arrivals ctr=poisson:9000 --class ctr=auto --device "
-    "16c/4GiB";
+    "16c/4GiB\n"
+    "  evenkeel simulate --cluster cluster.json --rules utility,weighted --html report.html";
 
 constexpr int kPlotBins = 240;
 
 struct SimulateOptions {
   Format format = Format::kTable;
+  ClusterFlags cluster;
   SimulateFlags mix;
   std::string policy = "auto";
   double seconds = 30, warm_up = 2, factor = 1, overhead_us = 0;
@@ -140,7 +143,24 @@ void WriteBatches(const SimulateOptions& o, const sim::SimReport& report) {
   if (!file) Fail(kExitFailed, "cannot write '" + o.batches + "'");
 }
 
+void SimulateCluster(const SimulateOptions& o) {
+  if (!o.mix.tables.empty() || !o.mix.arrivals.empty())
+    Fail(kExitUsage, "--cluster: its file says what arrives; expected no --models and --arrivals");
+  ClusterFlags flags = o.cluster;
+  flags.format = o.format;
+  flags.seconds = o.seconds;
+  flags.warm_up = o.warm_up;
+  flags.factor = o.factor;
+  flags.seed = o.seed;
+  flags.html = o.html;
+  if (flags.warm_up >= flags.seconds) Fail(kExitUsage, "--warm-up: expected less than --seconds");
+  SimulateClusterAndPrint(flags);
+}
+
 void Simulate(const SimulateOptions& o) {
+  if (!o.cluster.file.empty()) return SimulateCluster(o);
+  if (o.mix.tables.empty()) Fail(kExitUsage, "--models is required (or --cluster)");
+  if (o.mix.arrivals.empty()) Fail(kExitUsage, "--arrivals is required");
   SimulateFlags flags = o.mix;
   flags.policy = o.policy;
   const auto models = ParseMix(flags);
@@ -175,14 +195,19 @@ void RegisterSimulate(CLI::App& app) {
   verb->footer(kExamples);
   auto o = std::make_shared<SimulateOptions>();
   verb->add_option("--models", o->mix.tables, "load tables (JSON, may be gzip)")
-      ->required()
       ->allow_extra_args(false);
   verb->add_option("--arrivals", o->mix.arrivals,
                    "NAME[@TABLE]=KIND:...: poisson:RATE, constant:RATE, gamma:RATE,cv=CV, "
                    "steps:RATE@SECONDS/..., trace:FILE, counts:FILE,bin=DURATION, clients:FILE; "
                    "files take rate=RATE or speed=FACTOR")
-      ->required()
       ->allow_extra_args(false);
+  verb->add_option(
+      "--cluster", o->cluster.file,
+      "instead: requests over the unequal nodes of this scenario (docs/operations.md)");
+  verb->add_option("--rules", o->cluster.rules,
+                   "of routing, with --cluster: utility,method,least-loaded,two-choices,weighted,"
+                   "random [all]")
+      ->delimiter(',');
   verb->add_option("--policy", o->policy,
                    fmt::format("{}, smdp [auto]", fmt::join(policy::NodePolicyNames(), ", ")));
   verb->add_option("--cores", o->cores, "that batches share [2]")->check(CLI::Range(1, 4096));

@@ -1,0 +1,195 @@
+#include "plan_document.h"
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "cluster/policy/cost_matrix.h"
+#include "cluster/policy/factorisation.h"
+#include "cluster/policy/plan.h"
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Costs {
+  CostMatrix roofline;
+  Completion completion;
+  std::set<std::pair<int, int>> measured;
+};
+
+// Names of the places, as columns of the matrix.
+std::vector<std::string> ColumnsOf(const ClusterFile& file) {
+  std::vector<std::string> names;
+  for (const Place& place : PlacesOf(file.nodes)) names.push_back(NameOf(place, file.nodes));
+  return names;
+}
+
+Costs CostsOf(const ClusterFile& file) {
+  Costs costs;
+  costs.roofline = Roofline(file.graph.tasks, file.nodes);
+  std::vector<MeasuredPair> pairs;
+  const auto columns = ColumnsOf(file);
+  for (const MeasuredCost& one : file.measured) {
+    const auto place = static_cast<int>(std::ranges::find(columns, one.place) - columns.begin());
+    pairs.push_back({one.task, place, one.seconds});
+    costs.measured.emplace(one.task, place);
+  }
+  costs.completion = Complete(costs.roofline.seconds, pairs);
+  return costs;
+}
+
+Status EachHasAPlace(const ClusterFile& file, const CostMatrix& costs) {
+  const auto columns = ColumnsOf(file);
+  for (size_t task = 0; task < file.graph.tasks.size(); ++task) {
+    if (costs.seconds.row(static_cast<Eigen::Index>(task)).minCoeff() < kImpossible) continue;
+    std::string why;
+    for (size_t place = 0; place < columns.size(); ++place)
+      why += fmt::format("{}node {}: rejected, {}", why.empty() ? "" : "; ", columns[place],
+                         costs.reasons[task][place]);
+    return Unavailable("task '{}' fits no node ({})", file.graph.tasks[task].name, why);
+  }
+  return Status::Ok();
+}
+
+PlacementProblem ProblemOf(const ClusterFile& file, const Eigen::MatrixXd& seconds) {
+  PlacementProblem problem;
+  problem.seconds = seconds;
+  std::map<std::string, int> index;
+  for (const Task& task : file.graph.tasks) {
+    index.emplace(task.name, static_cast<int>(index.size()));
+    problem.memory.push_back(task.memory_bytes);
+  }
+  const std::vector<Place> places = PlacesOf(file.nodes);
+  for (const Place& place : places) {
+    problem.room.push_back(RoomOf(place, file.nodes));
+    problem.present_s.push_back(
+        place.accelerator < 0 ? file.nodes[static_cast<size_t>(place.node)].load_s : 0);
+  }
+  for (const TaskDependency& one : file.graph.dependencies)
+    problem.edges.push_back({index.at(one.before), index.at(one.after), one.bytes});
+  // Within a node nothing is sent.
+  const auto count = static_cast<Eigen::Index>(places.size());
+  problem.bytes_per_s.resize(count, count);
+  problem.latency_s.resize(count, count);
+  for (Eigen::Index a = 0; a < count; ++a) {
+    for (Eigen::Index b = 0; b < count; ++b) {
+      const bool same = places[static_cast<size_t>(a)].node == places[static_cast<size_t>(b)].node;
+      problem.bytes_per_s(a, b) = same ? kImpossible : file.link.bytes_per_s;
+      problem.latency_s(a, b) = same ? 0 : file.link.round_trip_s / 2;
+    }
+  }
+  return problem;
+}
+
+Json NodesJson(const ClusterFile& file) {
+  Json nodes = Json::array();
+  for (const NodeState& node : file.nodes) {
+    Json accelerators = Json::array();
+    for (const AcceleratorResources& one : node.total.accelerators)
+      accelerators.push_back({{"backend", one.backend},
+                              {"gflops", one.gflops},
+                              {"memory_gb_s", one.memory_gb_s},
+                              {"memory_bytes", one.memory_bytes}});
+    nodes.push_back({{"name", node.name},
+                     {"cores", node.total.cores},
+                     {"gflops", node.total.gflops},
+                     {"memory_gb_s", node.total.memory_gb_s},
+                     {"memory_bytes", node.total.memory_bytes},
+                     {"free_memory_bytes", node.free_memory_bytes},
+                     {"free_compute", node.free_compute},
+                     {"load_s", node.load_s},
+                     {"accelerators", std::move(accelerators)}});
+  }
+  return nodes;
+}
+
+Json MatrixJson(const ClusterFile& file, const Costs& costs, const Eigen::MatrixXd& seconds) {
+  const auto columns = ColumnsOf(file);
+  Json matrix = Json::array();
+  for (size_t task = 0; task < file.graph.tasks.size(); ++task) {
+    Json row = Json::array();
+    for (size_t place = 0; place < columns.size(); ++place) {
+      const auto j = static_cast<int>(task), i = static_cast<int>(place);
+      Json cell = {{"node", columns[place]}};
+      if (seconds(j, i) < kImpossible) {
+        cell["seconds"] = seconds(j, i);
+        cell["measured"] = costs.measured.contains({j, i});
+      } else {
+        cell["reason"] = costs.roofline.reasons[task][place];
+      }
+      row.push_back(std::move(cell));
+    }
+    matrix.push_back({{"task", file.graph.tasks[task].name}, {"costs", std::move(row)}});
+  }
+  return matrix;
+}
+
+Json SetsJson(const ClusterFile& file, const Placement& placement) {
+  const auto columns = ColumnsOf(file);
+  Json sets = Json::object();
+  for (const std::string& name : columns) sets[name] = Json::array();
+  for (size_t task = 0; task < placement.size(); ++task)
+    sets[columns[static_cast<size_t>(placement[task])]].push_back(file.graph.tasks[task].name);
+  return sets;
+}
+
+Json MovesJson(const ClusterFile& file, const GameResult& game) {
+  const auto columns = ColumnsOf(file);
+  Json moves = Json::array();
+  for (const GameMove& move : game.moves) {
+    moves.push_back({{"task", file.graph.tasks[static_cast<size_t>(move.task)].name},
+                     {"from", columns[static_cast<size_t>(move.from)]},
+                     {"to", columns[static_cast<size_t>(move.to)]},
+                     {"utility_before", move.utility_before},
+                     {"utility_after", move.utility_after},
+                     {"potential", move.potential}});
+  }
+  return moves;
+}
+
+}  // namespace
+
+Result<Json> PlanDocument(const ClusterFile& file, bool method) {
+  const Costs costs = CostsOf(file);
+  const CostMatrix weighted = method ? WeightedDemand(file.graph.tasks, file.nodes) : CostMatrix{};
+  const Eigen::MatrixXd& seconds = method ? weighted.seconds : costs.completion.seconds;
+  EK_RETURN_IF_ERROR(EachHasAPlace(file, costs.roofline));
+  const PlacementProblem problem = ProblemOf(file, seconds);
+  const auto plan = method ? MakePlanByMethod(problem) : MakePlan(problem);
+  if (!plan.ok()) return plan.status();
+
+  Json document = {{"schema", "evenkeel.plan/v1"},
+                   {"rules", method ? "method" : "ours"},
+                   {"nodes", NodesJson(file)},
+                   {"matrix", MatrixJson(file, costs, seconds)}};
+  if (!method) {
+    document["factors"] = {{"measured_pairs", costs.measured.size()},
+                           {"rank", costs.completion.rank},
+                           {"shrinkage", costs.completion.shrinkage},
+                           {"left_out_error", costs.completion.left_out_error}};
+  }
+  document["steps"] = Json::array();
+  for (const PlanStep& step : plan->steps) {
+    document["steps"].push_back({{"name", step.name},
+                                 {"makespan_s", step.score.makespan_s},
+                                 {"total_s", step.score.total_s},
+                                 {"sets", SetsJson(file, step.placement)}});
+  }
+  document["moves"] = MovesJson(file, plan->game);
+  document["placement"] = SetsJson(file, plan->placement);
+  document["loads_s"] = Json::object();
+  const auto loads = LoadsOf(problem, plan->placement);
+  const auto columns = ColumnsOf(file);
+  for (size_t place = 0; place < loads.size(); ++place)
+    document["loads_s"][columns[place]] = loads[place];
+  document["makespan_s"] = plan->score.makespan_s;
+  document["total_s"] = plan->score.total_s;
+  return document;
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,19 @@
+// A cluster's file worked into a plan, as one JSON document that explains itself.
+//
+// Thread-safety: thread-safe.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "cluster/cluster_file.h"
+#include "core/status.h"
+
+namespace evenkeel {
+
+// {"schema": "evenkeel.plan/v1", "nodes": [...], "matrix": [{"task", "costs": [{"node", "seconds", "measured", "reason"}]}], "factors": {...},
+//  "steps": [{"name", "makespan_s", "total_s", "sets"}], "moves": [{"task", "from", "to", "utility_before", "utility_after", "potential"}],
+//  "placement": [{"task", "node"}], "loads": [...], "makespan_s", "total_s"}.
+// `method`: the rules of CN119537032B instead of ours. Errors: as CheckProblem and MakePlan; a task that no node can run is named with what each is short of.
+Result<nlohmann::ordered_json> PlanDocument(const ClusterFile& file, bool method);
+
+}  // namespace evenkeel

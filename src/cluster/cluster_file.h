@@ -1,0 +1,41 @@
+// A cluster and its work as a JSON file: what `evenkeel plan FILE` plans, and what the simulator plays.
+//
+//   {"nodes": [{"name": "a", "cores": 4, "gflops": 200, "memory_gb_s": 20, "memory": "8GiB", "free_memory": "6GiB", "load_s": 0,
+//               "accelerators": [{"backend": "CUDA", "gflops": 9000, "memory_gb_s": 400, "memory": "8GiB"}], "power_w": 60}],
+//    "links": {"bandwidth": "125MB", "round_trip": "300us"},
+//    "tasks": [{"name": "chat", "kind": "language replica", "gflop": 0.3, "gbytes": 0.1, "memory": "400MiB", "overhead": "1ms", "count": 3,
+//               "on": "processor|accelerator|both"}],
+//    "edges": [{"before": "embed", "after": "rank", "bytes": "1MB"}],
+//    "measured": [{"task": "chat", "on": "a/CUDA", "seconds": 0.02}]}
+// Needed: nodes with name, gflops, memory_gb_s, memory; tasks with name. `bandwidth` is bytes a second. `count` above 1 makes chat-1, chat-2, ...; edges and measurements
+//   of "chat" are then those of each.
+// Errors: kInvalidArgument, with the place ("tasks[2].gflop") and what was expected; a graph that is none (task.h); kTooLarge: over 1,000 nodes, 100,000 tasks or 64 MiB.
+// Thread-safety: thread-safe.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cluster/resource_vector.h"
+#include "cluster/task.h"
+#include "core/status.h"
+
+namespace evenkeel {
+
+struct MeasuredCost {
+  int task = 0;
+  std::string place;  // "a", or "a/CUDA"
+  double seconds = 0;
+};
+
+struct ClusterFile {
+  std::vector<NodeState> nodes;
+  Link link;  // between any two
+  TaskGraph graph;
+  std::vector<MeasuredCost> measured;
+};
+
+Result<ClusterFile> ParseClusterFile(std::string_view text);
+
+}  // namespace evenkeel

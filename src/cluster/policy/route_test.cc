@@ -1,0 +1,88 @@
+#include "cluster/policy/route.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+namespace evenkeel {
+namespace {
+
+ReplicaView Replica(double capacity, double load_s) {
+  ReplicaView view;
+  view.capacity = capacity;
+  view.load_s = view.backlog_s = view.outstanding_s = load_s;
+  view.service_s = 0.1 / capacity;
+  return view;
+}
+
+TEST(RouteTest, TheFirstToAnswerIsChosen) {
+  Router router(RouteRule::kUtility, 1);
+  // 1 s of work on a node of 1; 3 s on one of 4: done sooner there.
+  EXPECT_EQ(router.Choose(std::vector{Replica(1, 1), Replica(4, 3)}), 1);
+  std::vector far = {Replica(1, 0.1), Replica(1, 0)};
+  far[1].forward_s = 0.5;
+  EXPECT_EQ(router.Choose(far), 0);
+  // What it has under way there itself is the least.
+  std::vector sent = {Replica(1, 2), Replica(1, 0.3)};
+  sent[0].backlog_s = 0;
+  EXPECT_EQ(router.Choose(sent), 1);
+}
+
+TEST(BacklogTest, IsWorkedOffAndGrowsByWhatAllSend) {
+  Backlog backlog(2);
+  backlog.OnFigures(10, 0, 1, 3);
+  EXPECT_DOUBLE_EQ(backlog.At(1), 8);
+  backlog.OnSent(1, 2, 3);
+  EXPECT_DOUBLE_EQ(backlog.At(2), 9);
+  EXPECT_DOUBLE_EQ(backlog.At(3), 7);
+  EXPECT_DOUBLE_EQ(backlog.At(100), 0);
+  // Newer figures: what was sent before they were made is in them.
+  backlog.OnFigures(4, 2, 3, 3);
+  EXPECT_DOUBLE_EQ(backlog.At(3), 2);
+  backlog.OnFigures(100, 1, 3, 3);  // older ones
+  EXPECT_DOUBLE_EQ(backlog.At(3), 2);
+  // Sent after: played again. Idle time is not made up for.
+  backlog.OnSent(1, 10, 3);
+  backlog.OnFigures(1, 8, 11, 3);
+  EXPECT_DOUBLE_EQ(backlog.At(11), 1);
+}
+
+TEST(RouteTest, ASuspectGetsNothing) {
+  for (const RouteRule rule : RouteRules()) {
+    Router router(rule, 3);
+    std::vector replicas = {Replica(1, 0), Replica(1, 50), Replica(8, 0)};
+    replicas[0].suspect = replicas[2].suspect = true;
+    for (int i = 0; i < 20; ++i) EXPECT_EQ(router.Choose(replicas), 1) << NameOf(rule);
+    replicas[1].suspect = true;
+    EXPECT_EQ(router.Choose(replicas), -1) << NameOf(rule);
+    EXPECT_EQ(router.Choose({}), -1) << NameOf(rule);
+  }
+}
+
+TEST(RouteTest, WeightsAreKept) {
+  Router router(RouteRule::kWeighted, 1);
+  std::map<int, int> chosen;
+  const std::vector replicas = {Replica(0.25, 0), Replica(0.5, 0), Replica(1, 0)};
+  for (int i = 0; i < 700; ++i) ++chosen[router.Choose(replicas)];
+  EXPECT_EQ(chosen[0], 100);
+  EXPECT_EQ(chosen[1], 200);
+  EXPECT_EQ(chosen[2], 400);
+}
+
+TEST(RouteTest, EqualOnesTakeTurns) {
+  for (const RouteRule rule : {RouteRule::kUtility, RouteRule::kLeastLoaded, RouteRule::kMethod}) {
+    Router router(rule, 1);
+    std::map<int, int> chosen;
+    const std::vector replicas(4, Replica(1, 0));
+    for (int i = 0; i < 400; ++i) ++chosen[router.Choose(replicas)];
+    for (const auto& [at, count] : chosen) EXPECT_EQ(count, 100) << NameOf(rule);
+  }
+}
+
+TEST(RouteTest, NamesAreKnown) {
+  for (const RouteRule rule : RouteRules()) EXPECT_EQ(*RouteRuleNamed(NameOf(rule)), rule);
+  EXPECT_NE(RouteRuleNamed("fate").status().message().find("two-choices"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace evenkeel

@@ -1,0 +1,141 @@
+#include "sim/cluster/cluster_simulation.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/format.h"
+#include "sim/cluster/cluster_report.h"
+#include "sim/cluster/scenario_file.h"
+
+namespace evenkeel::sim {
+namespace {
+
+const ReadFile kNoFiles = [](const std::string& path) -> Result<std::string> {
+  return NotFound("no file {}", path);
+};
+
+ClusterScenario Unequal(double load, const std::string& more = "") {
+  // Capacities of 0.25, 0.5 and 1; work of 10 ms.
+  const std::string text = fmt::format(
+      R"({{"nodes":[{{"name":"a","capacity":0.25}},{{"name":"b","capacity":0.5}},{{"name":"c","capacity":1}}],"arrivals":"poisson:{}","work":"10ms","work_cv":0.5{}}})",
+      load * 175, more);
+  auto scenario = ParseScenario(text, kNoFiles);
+  EXPECT_TRUE(scenario.ok()) << scenario.status().ToString();
+  return *scenario;
+}
+
+ClusterOutcome Play(const ClusterScenario& scenario, RouteRule rule, double seconds = 120) {
+  ClusterOptions options;
+  options.rule = rule;
+  options.seconds = seconds;
+  return SimulateCluster(scenario, options);
+}
+
+TEST(ClusterSimulationTest, EveryRequestIsAnsweredOrCounted) {
+  for (const RouteRule rule : RouteRules()) {
+    const ClusterOutcome outcome = Play(Unequal(0.6), rule);
+    EXPECT_EQ(outcome.arrived, outcome.answered + outcome.unanswered);
+    EXPECT_EQ(outcome.latency.total(), outcome.answered);
+    EXPECT_GT(outcome.answered, 10'000u);
+    EXPECT_GE(outcome.answered, outcome.within);
+  }
+}
+
+TEST(ClusterSimulationTest, IsTheSameEachTime) {
+  const auto once = [] {
+    return ToJson(Unequal(0.7), {{RouteRule::kUtility, Play(Unequal(0.7), RouteRule::kUtility)}});
+  };
+  EXPECT_EQ(once(), once());
+}
+
+// M/M/1 and D: one node, exponential-free: a known mean wait. Pollaczek and Khinchine: W = rho s (1 + cv^2) / (2 (1 - rho)).
+TEST(ClusterSimulationTest, OneNodeWaitsAsQueueingTheorySays) {
+  const auto scenario = ParseScenario(
+      R"({"nodes":[{"name":"a","capacity":1}],"arrivals":"poisson:70","work":"10ms","work_cv":1})",
+      kNoFiles);
+  ASSERT_TRUE(scenario.ok());
+  const ClusterOutcome outcome = Play(*scenario, RouteRule::kRandom, 4000);
+  EXPECT_NEAR(outcome.utilisation[0], 0.7, 0.01);
+  EXPECT_NEAR(outcome.latency.mean_s(), 0.010 + 0.7 * 0.010 * 2 / (2 * 0.3), 0.003);
+}
+
+TEST(ClusterSimulationTest, TheUtilityBeatsWhatKnowsLess) {
+  const ClusterScenario scenario = Unequal(0.7);
+  const double ours = Play(scenario, RouteRule::kUtility).latency.QuantileSeconds(0.99);
+  EXPECT_LT(ours, 0.8 * Play(scenario, RouteRule::kWeighted).latency.QuantileSeconds(0.99));
+  EXPECT_LT(ours, 0.8 * Play(scenario, RouteRule::kRandom).latency.QuantileSeconds(0.99));
+  EXPECT_LE(ours, Play(scenario, RouteRule::kLeastLoaded).latency.QuantileSeconds(0.99));
+}
+
+TEST(ClusterSimulationTest, AFailedNodeLosesNothing) {
+  const ClusterScenario scenario = Unequal(
+      0.3,
+      R"(,"events":[{"at":"30s","node":"c","what":"fail"},{"at":"60s","node":"c","what":"return"}])");
+  for (const RouteRule rule : RouteRules()) {
+    const ClusterOutcome outcome = Play(scenario, rule);
+    EXPECT_GT(outcome.retried, 0u);
+    // What is unanswered at the end is under way.
+    EXPECT_LT(outcome.unanswered, 60u) << NameOf(rule);
+  }
+}
+
+TEST(ClusterSimulationTest, BalanceEmptiesANodeThatBecameSlow) {
+  const std::string slow = R"(,"events":[{"at":"20s","node":"c","what":"slow","factor":0.1}])";
+  const ClusterOutcome with = Play(Unequal(0.4, slow), RouteRule::kWeighted);
+  const ClusterOutcome without =
+      Play(Unequal(0.4, slow + R"(,"balance":false)"), RouteRule::kWeighted);
+  EXPECT_GT(with.moved, 0u);
+  EXPECT_EQ(without.moved, 0u);
+  EXPECT_GT(with.answered, without.answered);
+}
+
+TEST(ScenarioFileTest, WhatIsWrongIsNamedWithItsPlace) {
+  const auto expect_refused = [](const std::string& text, const std::string& words) {
+    const auto scenario = ParseScenario(text, kNoFiles);
+    ASSERT_FALSE(scenario.ok()) << text;
+    EXPECT_NE(scenario.status().message().find(words), std::string::npos)
+        << scenario.status().message();
+  };
+  const std::string node = R"("nodes":[{"name":"a","capacity":1}])";
+  expect_refused("{}", "'nodes' is missing");
+  expect_refused("[]", "expected a JSON object");
+  expect_refused("{" + node + "}", "'arrivals' is missing");
+  expect_refused("{" + node + R"(,"arrivals":"poisson:5"})", "'work' is missing");
+  expect_refused("{" + node + R"(,"arrivals":"poisson:-5","work":"1ms"})", "arrivals: ");
+  expect_refused("{" + node + R"(,"arrivals":"trace:x","work":"1ms"})", "no file x");
+  expect_refused("{" + node + R"(,"arrivals":"poisson:5","work":"0s"})", "work: expected more");
+  expect_refused("{" + node + R"(,"arrivals":"poisson:5","work":"1ms","balanse":true})",
+                 "did you mean 'balance'?");
+  expect_refused("{" + node + R"(,"arrivals":"poisson:5","work":"1ms","age":1.5})",
+                 "the scenario.age: expected a whole number");
+  expect_refused(R"({"nodes":[{"name":"a","capacity":0}],"arrivals":"poisson:5","work":"1ms"})",
+                 "nodes[0].capacity");
+  expect_refused(
+      "{" + node +
+          R"(,"arrivals":"poisson:5","work":"1ms","events":[{"at":"1s","node":"b","what":"fail"}]})",
+      "events[0].node: there is no node 'b'");
+  expect_refused(
+      "{" + node +
+          R"(,"arrivals":"poisson:5","work":"1ms","events":[{"at":"1s","node":"a","what":"melt"}]})",
+      "events[0].what");
+  expect_refused(
+      R"({"nodes":[{"name":"a","capacity":1,"count":600},{"name":"b","capacity":1,"count":600}],"arrivals":"poisson:5","work":"1ms"})",
+      "at most 1000");
+}
+
+TEST(ClusterReportTest, ThePageShowsEachRule) {
+  ClusterOptions options;
+  options.seconds = 20;
+  options.plot_bins = 50;
+  const ClusterScenario scenario = Unequal(0.5);
+  const ClusterOutcome outcome = SimulateCluster(scenario, options);
+  ASSERT_EQ(outcome.levels.size(), 50u);
+  const std::string page = ClusterPage(scenario, {{RouteRule::kUtility, outcome}}, 20);
+  EXPECT_NE(page.find("utility: until each node"), std::string::npos);
+  EXPECT_EQ(page.find("http"), page.find("http://www.w3.org"));
+}
+
+}  // namespace
+}  // namespace evenkeel::sim
