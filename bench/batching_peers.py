@@ -91,7 +91,10 @@ def measure_together(servers, options, measured, folder, until_s):
         for name, flags in servers.items():
             if (name, model) not in closed:
                 closed[name, model] = run(flags, model, 1, "-c", 128)["total"]["requests_per_s"]
-            guess = closed[name, model] * 0.9
+        # The search begins where the comparison is decided: far above the peers the generator is the limit, and going down takes the time.
+        far = 2 * max((closed[name, model] for name in servers if name != "evenkeel"), default=float("inf"))
+        for name, flags in servers.items():
+            guess = min(closed[name, model] * 0.9, far)
             if arrivals == "Poisson":
                 searches.append(Search(name, poisson_probe(flags, model, options.seconds), guess))
             else:
