@@ -248,7 +248,7 @@ TEST(AutoTest, WhatGainsLittleIsBatchedOnceItCannotKeepUpRowByRow) {
   };
   EXPECT_EQ(rows(1000, 1ms), 1);
   EXPECT_EQ(rows(3000, 1ms), 1);   // 0.8 of a core
-  EXPECT_EQ(rows(3500, 1ms), 10);  // 0.93 row by row
+  EXPECT_EQ(rows(3500, 1ms), 8);   // 0.93 row by row; 8 are within half a percent of the best
   EXPECT_EQ(rows(1000, 15ms), 8);  // a quarter of the objective has gone
 }
 
