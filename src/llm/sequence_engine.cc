@@ -204,7 +204,7 @@ Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
       if (!step.ok()) return step.status();
       Note([&](View& view) {
         view.step = *step;
-        ++view.steps;
+        view.steps += step->took > Duration::zero() ? 1 : 0;
         view.prompt_tokens += static_cast<uint64_t>(step->prompt_tokens);
         view.busy += step->took;
       });

@@ -29,6 +29,7 @@ class StepSink {
   virtual ~StepSink() = default;
   virtual void Token(const SequenceToken& token) = 0;
   virtual void End(const SequenceEnd& end) = 0;
+  // After each step, also one that failed, and when the last sequence was cancelled, with `took` zero.
   virtual void Stepped(const StepReport& report) = 0;
 };
 

@@ -69,7 +69,7 @@ struct SequenceEnd {
   Duration queue{}, prompt{}, decode{};
 };
 
-// After each step, for figures.
+// For figures: after each step, and when nothing is left to step. Then `took` is zero.
 struct StepReport {
   int32_t answers = 0, prompt_tokens = 0;  // of this step
   int32_t running = 0, waiting = 0;        // sequences, after it
