@@ -11,6 +11,7 @@
 
 #include "core/clock.h"
 #include "core/device_size.h"
+#include "core/pooling.h"
 #include "core/tensor.h"
 
 namespace evenkeel {
@@ -48,6 +49,7 @@ struct LanguageConfig {
   int64_t cache_tokens = 0;  // of all sequences together, kept between them too; 0: chosen
   std::optional<Duration> time_to_first_token;  // p99 to aim at, from arrival
   std::optional<Duration> inter_token;  // p99 to aim at, from one token of a sequence to the next
+  std::optional<Pooling> pooling;       // of texts to vectors; unset: the file's, or by its kind
 };
 
 struct ModelConfig {

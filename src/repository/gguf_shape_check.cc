@@ -1,12 +1,12 @@
 #include "repository/gguf_shape_check.h"
 
 #include <algorithm>
-#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/format.h"
+#include "core/pooling.h"
 
 namespace evenkeel {
 namespace {
@@ -15,7 +15,6 @@ constexpr uint64_t kMaxFeedForward = uint64_t{1} << 24;
 constexpr uint64_t kMaxExperts = 1'024;
 constexpr uint64_t kMaxHeadLength = uint64_t{1} << 16;
 constexpr uint64_t kBytesOfHalf = 2;
-constexpr std::array<std::string_view, 5> kPoolings = {"none", "mean", "cls", "last", "rank"};
 
 class ShapeChecker {
  public:
@@ -132,9 +131,9 @@ class ShapeChecker {
 
   Status CheckPooling() const {
     const Result<std::optional<uint64_t>> pooling =
-        metadata_.Whole(Key("pooling_type"), 0, kPoolings.size() - 1);
+        metadata_.Whole(Key("pooling_type"), 0, kPoolingNames.size() - 1);
     if (!pooling.ok()) return pooling.status();
-    if (*pooling) facts_.pooling = kPoolings.at(**pooling);
+    if (*pooling) facts_.pooling = kPoolingNames.at(**pooling);
     return Status::Ok();
   }
 

@@ -31,6 +31,11 @@ constexpr std::array<Choice<DeviceClass>, 3> kClasses = {
     {{"cpu", DeviceClass::kCpu}, {"gpu", DeviceClass::kGpu}, {"auto", DeviceClass::kAuto}}};
 constexpr std::array<Choice<SampleMode>, 3> kSampleModes = {
     {{"off", SampleMode::kOff}, {"memory", SampleMode::kMemory}, {"disk", SampleMode::kDisk}}};
+constexpr std::array<Choice<Pooling>, 5> kPoolings = {{{"none", Pooling::kNone},
+                                                       {"mean", Pooling::kMean},
+                                                       {"cls", Pooling::kCls},
+                                                       {"last", Pooling::kLast},
+                                                       {"rank", Pooling::kRank}}};
 
 std::vector<std::string> DataTypeNames() {
   std::vector<std::string> names;
@@ -378,7 +383,7 @@ class ManifestReader {
         return Status::Ok();
       };
     };
-    const std::array<Rule, 5> rules = {{
+    const std::array<Rule, 6> rules = {{
         {"context",
          [&](const auto& n, const auto& k) {
            return reader_.ReadInt(n, k, kMinContextTokens, kMaxContextTokens,
@@ -394,6 +399,13 @@ class ManifestReader {
          }},
         {"time_to_first_token", objective(&language.time_to_first_token)},
         {"inter_token", objective(&language.inter_token)},
+        {"pooling",
+         [&](const auto& n, const auto& k) {
+           Pooling pooling = Pooling::kNone;
+           EK_RETURN_IF_ERROR(reader_.ReadChoice<Pooling>(n, k, kPoolings, &pooling));
+           language.pooling = pooling;
+           return Status::Ok();
+         }},
     }};
     EK_RETURN_IF_ERROR(reader_.ReadMap(v, key, rules));
     if (language.cache_tokens > 0 && language.cache_tokens < language.context_tokens) {

@@ -248,6 +248,7 @@ language:
   cache_tokens: 32768
   time_to_first_token: 500ms
   inter_token: 40ms
+  pooling: cls
 )");
   EXPECT_EQ(m.config.engine, "llamacpp");
   ASSERT_TRUE(m.config.language.has_value());
@@ -256,11 +257,17 @@ language:
   EXPECT_EQ(m.config.language->cache_tokens, 32'768);
   EXPECT_EQ(m.config.language->time_to_first_token, milliseconds(500));
   EXPECT_EQ(m.config.language->inter_token, milliseconds(40));
+  EXPECT_EQ(m.config.language->pooling, Pooling::kCls);
   EXPECT_FALSE(Good("threads: 1").config.language.has_value());
   const ModelConfig chosen = Good("language: {sequences: 0, cache_tokens: 0}").config;
   ASSERT_TRUE(chosen.language.has_value());
   EXPECT_EQ(chosen.language->context_tokens, 0);
   EXPECT_EQ(chosen.language->time_to_first_token, std::nullopt);
+  EXPECT_EQ(chosen.language->pooling, std::nullopt);
+  for (const std::string_view name : kPoolingNames) {
+    const ModelConfig config = Good("language: {pooling: " + std::string(name) + "}").config;
+    EXPECT_EQ(config.language->pooling, PoolingOf(name));
+  }
 }
 
 TEST(ManifestTest, LanguageSettingsHaveRanges) {
@@ -270,7 +277,8 @@ TEST(ManifestTest, LanguageSettingsHaveRanges) {
         "language: {sequences: 257}", "language: {cache_tokens: -1}",
         "language: {cache_tokens: 2147483648}", "language: {time_to_first_token: 0s}",
         "language: {time_to_first_token: 11m}", "language: {inter_token: 5}",
-        "language: {inter_token: -1ms}", "language: 3", "language: []"}) {
+        "language: {inter_token: -1ms}", "language: {pooling: max}", "language: {pooling: 1}",
+        "language: 3", "language: []"}) {
     EXPECT_THAT(Bad(text), StartsWith("m.yaml:1:")) << text;
   }
   EXPECT_EQ(
