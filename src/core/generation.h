@@ -99,18 +99,21 @@ class GenerationCall {
   virtual void Done(const Status& status, const GenerationUsage& usage) = 0;
 };
 
-// Texts to vectors, in one call.
+// Texts to vectors, or documents to scores, in one call.
 class EmbeddingCall {
  public:
   virtual ~EmbeddingCall() = default;
 
   std::vector<std::string> texts;            // or
   std::vector<std::vector<int32_t>> tokens;  // one of the two is set
-  bool truncate = false;
+  // Set: `texts` are documents, and each gets a score of how well it answers this.
+  std::optional<std::string> query;
+  bool truncate = false;  // a text beyond the context loses its end instead of being refused
   Time arrived{};
   Time deadline = kNever;
+  int priority = 0;  // 0: the model's default; else 1 (first) to 16 (last)
 
-  // Row i belongs to input i; empty unless status.ok(). Exactly once, on any thread.
+  // Row i belongs to input i: a vector of length 1, or one number from 0 to 1. Empty unless status.ok(). Exactly once, on any thread.
   virtual void Done(const Status& status, const std::vector<std::vector<float>>& rows,
                     int prompt_tokens) = 0;
 };
@@ -121,8 +124,11 @@ struct LanguageModelInfo {
   int context_tokens = 0;    // of one sequence
   int vocabulary = 0;        // ids are below it
   bool chat = false;         // has a chat template
-  bool embeddings = false;   // pools to vectors
+  bool embeddings = false;   // turns texts into vectors
   std::string architecture;  // "llama"
+  bool generates = true;     // continues texts
+  bool ranks = false;        // scores documents against a query
+  int vector_size = 0;       // numbers of a vector
 };
 
 // A ready language model. Holding the pointer keeps it answering (through unload and reload).
@@ -136,6 +142,8 @@ class LanguageModel {
   // `call` while Cancel() may run.
   virtual void Cancel(GenerationCall* call) = 0;
   virtual void Embed(EmbeddingCall* call) = 0;
+  // As Cancel().
+  virtual void CancelEmbedding(EmbeddingCall* call) = 0;
 };
 
 }  // namespace evenkeel

@@ -1,19 +1,19 @@
 #include "frontends/embedding_call.h"
 
 #include "core/format.h"
-#include "frontends/openai_answer.h"
 
 namespace evenkeel {
 
 HttpEmbeddingCall::HttpEmbeddingCall(HttpExchange& exchange, std::shared_ptr<LanguageModel> model,
-                                     EmbeddingRequest request, Time latest, std::string headers)
+                                     EmbeddingRequest& request, Time latest, std::string headers,
+                                     Body body)
     : exchange_(exchange),
       model_(std::move(model)),
-      model_name_(std::move(request.model)),
       headers_(std::move(headers)),
-      base64_(request.base64) {
+      body_(std::move(body)) {
   texts = std::move(request.texts);
   tokens = std::move(request.tokens);
+  query = std::move(request.query);
   truncate = request.truncate;
   arrived = exchange.received();
   deadline = latest;
@@ -27,10 +27,9 @@ void HttpEmbeddingCall::Done(const Status& status, const std::vector<std::vector
     response = ApiErrorResponse(ModelError(status));
   } else if (rows.size() != inputs) {
     response = ApiErrorResponse(
-        {Internal("model '{}' gave {} vectors for {} inputs", model_name_, rows.size(), inputs), "",
-         ""});
+        {Internal("the model gave {} rows for {} texts", rows.size(), inputs), "", ""});
   } else {
-    response.body = EmbeddingsJson(rows, prompt_tokens, model_name_, base64_);
+    response.body = body_(rows, prompt_tokens);
   }
   const double ms = Seconds(SteadyClock::Instance().Now() - arrived) * 1e3;
   response.headers.append(fmt::format("Server-Timing: total;dur={:.3f}\r\n", ms)).append(headers_);

@@ -1,7 +1,7 @@
 // A LanguageModel for front-end tests: answers as a test says, inside the call, later, or when told to, piece by piece.
 //
 // By default each choice of Generate() is the word "hello", the word " world" and a stop, all inside the call; Embed() gives a row a text,
-// its length and its place. Hold(true) keeps the calls for the test, which drives them: held(i)->OnStart(...), then Finish(). A held call
+// its length and its place, or, where there is a query, a hundredth of its length as its score. Hold(true) keeps the calls for the test, which drives them: held(i)->OnStart(...), then Finish(). A held call
 // that is cancelled ends with kCancelled inside Cancel(), unless KeepCancelled(true).
 // Thread-safety: thread-safe, but for the scripts, which a test sets before it calls.
 #pragma once
@@ -70,13 +70,31 @@ class FakeLanguageModel final : public LanguageModel {
   }
 
   void Embed(EmbeddingCall* call) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (hold_) {
+        held_embedding_ = call;
+        return;
+      }
+    }
     std::vector<std::vector<float>> rows;
     const Status error = error_;
     for (size_t i = 0; error.ok() && i < std::max(call->texts.size(), call->tokens.size()); ++i) {
       const size_t size = call->texts.empty() ? call->tokens[i].size() : call->texts[i].size();
       rows.push_back({static_cast<float>(size), static_cast<float>(i)});
+      if (call->query) rows.back() = {static_cast<float>(size) / 100};
     }
     call->Done(error, rows, 7);
+  }
+
+  void CancelEmbedding(EmbeddingCall* call) override {
+    {
+      const std::lock_guard lock(mutex_);
+      ++cancels_;
+      if (held_embedding_ != call) return;
+      held_embedding_ = nullptr;
+    }
+    call->Done({Code::kCancelled, "cancelled"}, {}, 0);
   }
 
   static void AnswerHello(GenerationCall* call) {
@@ -98,6 +116,10 @@ class FakeLanguageModel final : public LanguageModel {
     keep_cancelled_ = keep;
   }
   void FailEmbeddings(Status error) { error_ = std::move(error); }
+  bool holds_embedding() const {
+    const std::lock_guard lock(mutex_);
+    return held_embedding_ != nullptr;
+  }
   size_t held_count() const {
     const std::lock_guard lock(mutex_);
     return held_.size();
@@ -137,6 +159,7 @@ class FakeLanguageModel final : public LanguageModel {
   Status error_;
   mutable std::mutex mutex_;
   std::vector<GenerationCall*> held_;  // guarded by mutex_, as all below
+  EmbeddingCall* held_embedding_ = nullptr;
   std::vector<GenerationRequest> requests_;
   Time last_deadline_ = kNever;
   int last_priority_ = 0;

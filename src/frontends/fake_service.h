@@ -182,7 +182,8 @@ class FakeService final : public Service {
 
     AddLanguageModel({"base", 1'700'000'001, 1'000, 100, false, false, "llama"});
     AddLanguageModel({"chatty", 1'700'000'000, 1'000, 100, true, false, "llama"});
-    AddLanguageModel({"vectors", 1'700'000'002, 512, 100, false, true, "bert"});
+    AddLanguageModel({"ranks", 1'700'000'003, 512, 100, false, false, "bert", false, true, 0});
+    AddLanguageModel({"vectors", 1'700'000'002, 512, 100, false, true, "bert", false, false, 2});
   }
 
   FakeModel& model(std::string_view name) { return *models_.find(name)->second; }

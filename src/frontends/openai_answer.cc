@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <random>
 
 #include "core/format.h"
@@ -108,6 +109,19 @@ std::string EmbeddingsJson(const std::vector<std::vector<float>>& rows, int prom
   return out;
 }
 
+std::vector<std::vector<float>> Shortened(const std::vector<std::vector<float>>& rows,
+                                          int numbers) {
+  std::vector<std::vector<float>> out = rows;
+  for (std::vector<float>& row : out) {
+    if (numbers <= 0 || static_cast<size_t>(numbers) >= row.size()) continue;
+    row.resize(static_cast<size_t>(numbers));
+    const double length = std::sqrt(std::inner_product(row.begin(), row.end(), row.begin(), 0.0));
+    if (length <= 0) continue;
+    for (float& number : row) number = static_cast<float>(number / length);
+  }
+  return out;
+}
+
 std::string ModelJson(const LanguageModelInfo& model) {
   std::string out = "{\"id\":";
   AppendJsonString(model.name, &out);
@@ -116,8 +130,9 @@ std::string ModelJson(const LanguageModelInfo& model) {
                  model.created_s, model.context_tokens);
   out.append(",\"architecture\":");
   AppendJsonString(model.architecture, &out);
-  fmt::format_to(std::back_inserter(out), R"(,"capabilities":{{"chat":{},"embeddings":{}}}}})",
-                 model.chat, model.embeddings);
+  fmt::format_to(std::back_inserter(out),
+                 R"(,"capabilities":{{"completions":{},"chat":{},"embeddings":{},"rerank":{}}}}})",
+                 model.generates, model.chat, model.embeddings, model.ranks);
   return out;
 }
 

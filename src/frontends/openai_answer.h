@@ -35,10 +35,10 @@ std::unique_ptr<AnswerWriter> NewCompletionWriter(AnswerIdentity identity, bool 
 // {"object":"list","data":[...]}
 std::string EmbeddingsJson(const std::vector<std::vector<float>>& rows, int prompt_tokens,
                            std::string_view model, bool base64);
-// How near each row is to the first: the cosine of their angle, -1 to 1; 0 where a row has no length. One less than rows.
-std::vector<float> Nearness(const std::vector<std::vector<float>>& rows);
-// {"object":"list","results":[...]}, nearest first, `documents` where they are to be given back. top_n 0: all.
-std::string RerankJson(const std::vector<float>& scores, int top_n,
+// The first `numbers` of each row, of length 1 again; 0: the rows as they are.
+std::vector<std::vector<float>> Shortened(const std::vector<std::vector<float>>& rows, int numbers);
+// {"object":"list","results":[...]}, best first, `documents` where they are to be given back. top_n 0: all. A row is one score.
+std::string RerankJson(const std::vector<std::vector<float>>& rows, int top_n,
                        const std::vector<std::string>* documents, int prompt_tokens,
                        std::string_view model);
 // {"object":"list","data":[...]}, and one of them.

@@ -179,6 +179,16 @@ TEST(OpenAiAnswerTest, EmbeddingsAsNumbersAndAsBase64) {
   EXPECT_EQ(answer["data"][0]["embedding"], "AACAPwAAAL8=");  // 3f800000, bf000000
 }
 
+TEST(OpenAiAnswerTest, ShortenedVectorsHaveLengthOneAgain) {
+  const std::vector<std::vector<float>> rows = {{0.48F, 0.64F, 0.6F}, {0.0F, 0.0F, 1.0F}};
+  EXPECT_EQ(Shortened(rows, 0), rows);
+  EXPECT_EQ(Shortened(rows, 3), rows);
+  const auto shorter = Shortened(rows, 2);
+  EXPECT_NEAR(shorter[0][0], 0.6, 1e-6);
+  EXPECT_NEAR(shorter[0][1], 0.8, 1e-6);
+  EXPECT_EQ(shorter[1], (std::vector<float>{0, 0}));  // has no direction there
+}
+
 TEST(OpenAiAnswerTest, ErrorsHaveAllFourKeys) {
   const json error = json::parse(ApiErrorJson(BadField("n", "too {}", "large")))["error"];
   EXPECT_EQ(error, json({{"message", "'n': too large"},

@@ -56,7 +56,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   RerankRequest rerank;
   const ApiError no_rerank = ParseRerankRequest(text, &rerank);
-  no_rerank.ok() ? Expect(rerank.inputs.texts.size() >= 2 && rerank.top_n >= 0)
+  no_rerank.ok() ? Expect(rerank.inputs.query && !rerank.inputs.texts.empty() && rerank.top_n >= 0)
                  : CheckError(no_rerank);
   EmbeddingRequest request;
   const ApiError error = ParseEmbeddingRequest(text, &request);

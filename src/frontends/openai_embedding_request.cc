@@ -9,6 +9,7 @@ using Path = const std::string&;
 
 constexpr size_t kMaxInputBytes = size_t{16} << 20;
 constexpr size_t kMaxInputTokens = size_t{1} << 20;
+constexpr int kMostDimensions = 1 << 20;
 
 ApiError AddText(Value value, Path path, EmbeddingRequest* out) {
   std::string_view text;
@@ -71,18 +72,11 @@ constexpr JsonField<EmbeddingRequest> kFields[] = {
      }},
     {"encoding_format", EncodingFormat},
     {"dimensions",
-     [](Value, Path p, EmbeddingRequest*) {
-       return UnsupportedField(p, "is not supported: vectors come in the model's own size");
+     [](Value v, Path p, EmbeddingRequest* r) {
+       return ReadInt(v, p, 1, kMostDimensions, &r->dimensions);
      }},
     {"truncation",
-     [](Value v, Path p, EmbeddingRequest* r) {
-       std::string_view text;
-       EK_RETURN_IF_API_ERROR(ReadText(v, p, 64, &text));
-       if (text != "auto" && text != "disabled")
-         return BadField(p, "expected \"auto\" or \"disabled\"");
-       r->truncate = text == "auto";
-       return ApiError();
-     }},
+     [](Value v, Path p, EmbeddingRequest* r) { return ReadTruncation(v, p, &r->truncate); }},
     {"user", AnyText<EmbeddingRequest>},
 };
 
@@ -100,11 +94,18 @@ ApiError ParseEmbeddingRequest(std::string_view body, EmbeddingRequest* out) {
 }
 
 ApiError CheckInputs(const LanguageModelInfo& model, const EmbeddingRequest& request) {
-  if (!model.embeddings) {
-    return {{Code::kInvalidArgument, fmt::format("model '{}' gives no embeddings", model.name)},
-            "model",
-            "unsupported_model"};
-  }
+  const auto cannot = [&](std::string_view what) {
+    return ApiError{{Code::kInvalidArgument, fmt::format("model '{}' {}", model.name, what)},
+                    "model",
+                    "unsupported_model"};
+  };
+  if (request.query && !model.ranks)
+    return cannot("does not rank: rerank needs a model with a classification head");
+  if (!request.query && !model.embeddings)
+    return cannot(model.ranks ? "ranks documents and gives no embeddings" : "gives no embeddings");
+  if (request.dimensions > model.vector_size)
+    return BadField("dimensions", "the vectors of model '{}' have {} numbers, got {}", model.name,
+                    model.vector_size, request.dimensions);
   for (const std::vector<int32_t>& row : request.tokens) {
     for (const int32_t id : row) {
       if (model.vocabulary > 0 && id >= model.vocabulary)

@@ -103,4 +103,13 @@ std::string IgnoredWarning(const std::vector<std::string>& unknown) {
   return text;
 }
 
+ApiError ReadTruncation(const JsonElement& value, const std::string& path, bool* truncate) {
+  std::string_view text;
+  EK_RETURN_IF_API_ERROR(ReadText(value, path, 64, &text));
+  if (text != "auto" && text != "disabled")
+    return BadField(path, "expected \"auto\" or \"disabled\"");
+  *truncate = text == "auto";
+  return {};
+}
+
 }  // namespace evenkeel

@@ -36,6 +36,8 @@ std::string JsonPath(const std::string& prefix, size_t index);
 // What came instead of what was expected: "a string", "the number 7", "null".
 std::string Describe(const JsonElement& value);
 
+// "auto": what is too long is cut; "disabled": it is an error.
+ApiError ReadTruncation(const JsonElement& value, const std::string& path, bool* truncate);
 ApiError ReadBool(const JsonElement& value, const std::string& path, bool* out);
 // Finite, lo <= value <= hi.
 ApiError ReadNumber(const JsonElement& value, const std::string& path, double lo, double hi,

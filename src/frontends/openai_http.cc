@@ -1,12 +1,10 @@
 #include "frontends/openai_http.h"
 
 #include "core/format.h"
-#include "frontends/embedding_call.h"
 #include "frontends/http_reply.h"
 #include "frontends/http_request_checks.h"
 #include "frontends/openai_answer.h"
 #include "frontends/openai_request.h"
-#include "frontends/rerank_call.h"
 #include "frontends/text_call.h"
 
 namespace evenkeel {
@@ -132,37 +130,44 @@ void OpenAiHttp::Text(bool chat, HttpExchange& exchange) {
 
 void OpenAiHttp::Embeddings(HttpExchange& exchange) {
   if (!IsPostedJson(exchange)) return;
-  const Result<Time> deadline = DeadlineOf(exchange);
-  if (!deadline.ok())
-    return exchange.Respond(ApiErrorResponse({deadline.status(), "X-Request-Timeout-Ms", ""}));
   EmbeddingRequest request;
-  ApiError error = ParseEmbeddingRequest(TextOf(exchange.body()), &request);
+  const ApiError error = ParseEmbeddingRequest(TextOf(exchange.body()), &request);
   if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
-  auto model = Find(service_, request.model, &error);
-  if (error.ok()) error = CheckInputs((*model)->Info(), request);
-  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
-  auto call = std::make_unique<HttpEmbeddingCall>(exchange, *std::move(model), std::move(request),
-                                                  *deadline, WarningHeader(request.unknown));
-  HttpEmbeddingCall* const raw = call.get();
-  exchange.Own(std::move(call));
-  raw->Start();
+  Embed(exchange, request,
+        [name = request.model, base64 = request.base64, dimensions = request.dimensions](
+            const auto& rows, int tokens) {
+          if (dimensions > 0)
+            return EmbeddingsJson(Shortened(rows, dimensions), tokens, name, base64);
+          return EmbeddingsJson(rows, tokens, name, base64);
+        });
 }
 
 void OpenAiHttp::Rerank(HttpExchange& exchange) {
   if (!IsPostedJson(exchange)) return;
+  RerankRequest request;
+  const ApiError error = ParseRerankRequest(TextOf(exchange.body()), &request);
+  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
+  std::vector<std::string> documents;
+  if (request.return_documents) documents = request.inputs.texts;
+  Embed(exchange, request.inputs,
+        [name = request.inputs.model, top_n = request.top_n, give_back = request.return_documents,
+         documents = std::move(documents)](const auto& rows, int tokens) {
+          return RerankJson(rows, top_n, give_back ? &documents : nullptr, tokens, name);
+        });
+}
+
+void OpenAiHttp::Embed(HttpExchange& exchange, EmbeddingRequest& request,
+                       HttpEmbeddingCall::Body body) {
   const Result<Time> deadline = DeadlineOf(exchange);
   if (!deadline.ok())
     return exchange.Respond(ApiErrorResponse({deadline.status(), "X-Request-Timeout-Ms", ""}));
-  RerankRequest request;
-  ApiError error = ParseRerankRequest(TextOf(exchange.body()), &request);
+  ApiError error;
+  auto model = Find(service_, request.model, &error);
+  if (error.ok()) error = CheckInputs((*model)->Info(), request);
   if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
-  auto model = Find(service_, request.inputs.model, &error);
-  if (error.ok()) error = CheckInputs((*model)->Info(), request.inputs);
-  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
-  const std::string warning = WarningHeader(request.inputs.unknown);
-  auto call = std::make_unique<HttpRerankCall>(exchange, *std::move(model), std::move(request),
-                                               *deadline, warning);
-  HttpRerankCall* const raw = call.get();
+  auto call = std::make_unique<HttpEmbeddingCall>(exchange, *std::move(model), request, *deadline,
+                                                  WarningHeader(request.unknown), std::move(body));
+  HttpEmbeddingCall* const raw = call.get();
   exchange.Own(std::move(call));
   raw->Start();
 }

@@ -5,6 +5,7 @@
 // Thread-safety: thread-safe.
 #pragma once
 
+#include "frontends/embedding_call.h"
 #include "frontends/http_path.h"
 #include "frontends/service.h"
 #include "net/http_message.h"
@@ -22,6 +23,7 @@ class OpenAiHttp {
   void Text(bool chat, HttpExchange& exchange);
   void Embeddings(HttpExchange& exchange);
   void Rerank(HttpExchange& exchange);
+  void Embed(HttpExchange& exchange, EmbeddingRequest& request, HttpEmbeddingCall::Body body);
 
   Service& service_;
 };

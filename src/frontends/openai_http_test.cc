@@ -74,11 +74,14 @@ class OpenAiHttpTest : public testing::Test {
 TEST_F(OpenAiHttpTest, ModelsAreListedAndFound) {
   const json list = Body(*Get("/v1/models"));
   EXPECT_EQ(list["object"], "list");
-  ASSERT_EQ(list["data"].size(), 3U);
+  ASSERT_EQ(list["data"].size(), 4U);
   EXPECT_EQ(list["data"][1]["id"], "chatty");
   EXPECT_EQ(list["data"][1]["object"], "model");
   EXPECT_EQ(list["data"][1]["created"], 1'700'000'000);
   EXPECT_EQ(Body(*Get("/v1/models/base"))["owned_by"], "evenkeel");
+  EXPECT_EQ(
+      list["data"][2]["capabilities"],
+      json({{"completions", false}, {"chat", false}, {"embeddings", false}, {"rerank", true}}));
   const auto unknown = Get("/v1/models/nobody");
   EXPECT_EQ(unknown->response.status, 404);
   EXPECT_EQ(Error(*unknown)["code"], "model_not_found");
@@ -137,15 +140,43 @@ TEST_F(OpenAiHttpTest, EmbeddingsInBothForms) {
   EXPECT_TRUE(Body(*Post("/v1/embeddings", base64))["data"][0]["embedding"].is_string());
   EXPECT_EQ(Error(*Post("/v1/embeddings", {{"model", "chatty"}, {"input", "a"}}))["code"],
             "unsupported_model");
+  EXPECT_EQ(Error(*Post("/v1/embeddings", {{"model", "ranks"}, {"input", "a"}}))["code"],
+            "unsupported_model");
+  // The first number alone, of length 1 again.
+  json shorter = body;
+  shorter["dimensions"] = 1;
+  EXPECT_EQ(Body(*Post("/v1/embeddings", shorter))["data"][1]["embedding"], json({1.0}));
+  shorter["dimensions"] = 3;
+  EXPECT_EQ(Error(*Post("/v1/embeddings", shorter))["param"], "dimensions");
   service_.language_model("vectors").FailEmbeddings({Code::kOverloaded, "full"});
   const auto shed = Post("/v1/embeddings", body);
   EXPECT_EQ(shed->response.status, 429);
   EXPECT_EQ(shed->Field("Retry-After"), "1");
 }
 
-// The fake's vectors are (length, place): the query (4, 0) is nearest to what is long beside its place.
-TEST_F(OpenAiHttpTest, DocumentsAreRankedByTheirNearnessToTheQuery) {
-  const json body = {{"model", "vectors"},
+TEST_F(OpenAiHttpTest, AClientThatLeavesCancelsItsEmbeddings) {
+  FakeLanguageModel& vectors = service_.language_model("vectors");
+  vectors.Hold(true);
+  const auto exchange = Post("/v1/embeddings", {{"model", "vectors"}, {"input", "a"}});
+  EXPECT_EQ(exchange->answers, 0);
+  ASSERT_TRUE(vectors.holds_embedding());
+  exchange->Cancel();
+  EXPECT_FALSE(vectors.holds_embedding());
+  EXPECT_EQ(exchange->answers, 1);
+}
+
+TEST_F(OpenAiHttpTest, WhatGeneratesNothingSaysSo) {
+  const auto chat = Chat({{"model", "vectors"}});
+  EXPECT_EQ(chat->response.status, 400);
+  EXPECT_EQ(Error(*chat)["code"], "unsupported_model");
+  const auto completion = Post("/v1/completions", {{"model", "ranks"}, {"prompt", "a"}});
+  EXPECT_EQ(completion->response.status, 400);
+  EXPECT_EQ(Error(*completion)["param"], "model");
+}
+
+// The fake's score is a document's length.
+TEST_F(OpenAiHttpTest, DocumentsAreRankedByTheirScores) {
+  const json body = {{"model", "ranks"},
                      {"query", "four"},
                      {"documents", {"a", {{"text", "bbbbbbbbbb"}}, "cccc"}},
                      {"return_documents", true},
@@ -153,11 +184,11 @@ TEST_F(OpenAiHttpTest, DocumentsAreRankedByTheirNearnessToTheQuery) {
   const json answer = Body(*Post("/v1/rerank", body));
   ASSERT_EQ(answer["results"].size(), 2U) << answer;
   EXPECT_EQ(answer["results"][0]["index"], 1);
-  EXPECT_NEAR(answer["results"][0]["relevance_score"].get<double>(), 10 / std::sqrt(104.0), 1e-5);
+  EXPECT_NEAR(answer["results"][0]["relevance_score"].get<double>(), 0.1, 1e-5);
   EXPECT_EQ(answer["results"][0]["document"]["text"], "bbbbbbbbbb");
   EXPECT_EQ(answer["results"][1]["index"], 2);
   EXPECT_EQ(answer["usage"]["total_tokens"], 7);
-  json plain = {{"model", "vectors"}, {"query", "q"}, {"documents", {"a", "b"}}};
+  json plain = {{"model", "ranks"}, {"query", "q"}, {"documents", {"a", "b"}}};
   const json all = Body(*Post("/v1/rerank", plain));
   EXPECT_EQ(all["results"].size(), 2U);
   EXPECT_FALSE(all["results"][0].contains("document"));
@@ -170,6 +201,8 @@ TEST_F(OpenAiHttpTest, DocumentsAreRankedByTheirNearnessToTheQuery) {
            {"documents", json::array({json::object()}), "documents[0].text"},
            {"top_n", 0, "top_n"},
            {"model", "chatty", "model"},
+           {"model", "vectors", "model"},
+           {"truncation", "end", "truncation"},
            {"rank_fields", json::array({"a"}), "rank_fields"}}) {
     json bad = plain;
     bad[field] = value;

@@ -386,6 +386,13 @@ ApiError ParseGenerateRequest(std::string_view body, TextRequest* out) {
 }
 
 ApiError CheckPrompts(const LanguageModelInfo& model, const TextRequest& request) {
+  if (!model.generates) {
+    return {{Code::kInvalidArgument,
+             fmt::format("model '{}' generates no text: it is one for {}", model.name,
+                         model.ranks ? "/v1/rerank" : "/v1/embeddings")},
+            "model",
+            "unsupported_model"};
+  }
   if (request.chat && !model.chat) {
     return {{Code::kInvalidArgument,
              fmt::format("model '{}' has no chat template: use /v1/completions", model.name)},

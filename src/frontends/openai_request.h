@@ -6,6 +6,7 @@
 // Thread-safety: thread-safe; the requests are values.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,17 +48,20 @@ struct EmbeddingRequest {
   std::string model;
   std::vector<std::string> texts;            // or
   std::vector<std::vector<int32_t>> tokens;  // one of the two
+  std::optional<std::string> query;          // of rerank: the texts are documents
+  int dimensions = 0;                        // the first so many numbers of a vector; 0: all
   bool base64 = false;                       // little-endian floats instead of numbers
   bool truncate = false;
   std::vector<std::string> unknown;
 };
 
 ApiError ParseEmbeddingRequest(std::string_view body, EmbeddingRequest* out);
+// That the model can do what is asked: vectors, or scores where there is a query.
 ApiError CheckInputs(const LanguageModelInfo& model, const EmbeddingRequest& request);
 
-// Documents to be put in the order of their nearness to a query, in the form that Jina and Cohere share.
+// Documents to be put in the order of how well they answer a query, in the form that Jina and Cohere share.
 struct RerankRequest {
-  EmbeddingRequest inputs;  // the texts: the query, then the documents
+  EmbeddingRequest inputs;  // the query and the documents
   int top_n = 0;            // 0: all
   bool return_documents = false;
 };

@@ -498,6 +498,7 @@ TEST(OpenAiRequestTest, EmbeddingInputsOfEveryForm) {
   EXPECT_EQ(parse({{"input", {{1}, {2, 3}}}}).tokens.size(), 2U);
   EXPECT_TRUE(parse({{"input", "a"}, {"encoding_format", "base64"}}).base64);
   EXPECT_TRUE(parse({{"input", "a"}, {"truncation", "auto"}}).truncate);
+  EXPECT_EQ(parse({{"input", "a"}, {"dimensions", 5}}).dimensions, 5);
   for (const auto& [fields, param] : std::vector<std::pair<json, std::string>>{
            {{{"input", nullptr}}, "input"},
            {{{"input", ""}}, "input"},
@@ -510,7 +511,7 @@ TEST(OpenAiRequestTest, EmbeddingInputsOfEveryForm) {
            {{{"input", {{1}, json::array()}}}, "input[1]"},
            {{{"input", std::vector<std::string>(2049, "a")}}, "input"},
            {{{"input", "a"}, {"encoding_format", "hex"}}, "encoding_format"},
-           {{{"input", "a"}, {"dimensions", 5}}, "dimensions"},
+           {{{"input", "a"}, {"dimensions", 0}}, "dimensions"},
            {{{"input", "a"}, {"model", ""}}, "model"}}) {
     json body = {{"model", "m"}};
     body.update(fields);

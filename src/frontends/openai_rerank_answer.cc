@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "core/format.h"
@@ -7,26 +6,11 @@
 
 namespace evenkeel {
 
-std::vector<float> Nearness(const std::vector<std::vector<float>>& rows) {
-  std::vector<float> out;
-  if (rows.empty()) return out;
-  const auto dot = [](const std::vector<float>& a, const std::vector<float>& b) {
-    return std::inner_product(a.begin(), a.begin() + std::min(std::ssize(a), std::ssize(b)),
-                              b.begin(), 0.0);
-  };
-  const std::vector<float>& query = rows.front();
-  const double length = std::sqrt(dot(query, query));
-  for (size_t i = 1; i < rows.size(); ++i) {
-    const double product = length * std::sqrt(dot(rows[i], rows[i]));
-    const double cosine = product > 0 ? dot(query, rows[i]) / product : 0;
-    out.push_back(std::isfinite(cosine) ? static_cast<float>(std::clamp(cosine, -1.0, 1.0)) : 0.0F);
-  }
-  return out;
-}
-
-std::string RerankJson(const std::vector<float>& scores, int top_n,
+std::string RerankJson(const std::vector<std::vector<float>>& rows, int top_n,
                        const std::vector<std::string>* documents, int prompt_tokens,
                        std::string_view model) {
+  std::vector<float> scores;
+  for (const auto& row : rows) scores.push_back(row.empty() ? 0 : row.front());
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, [&](size_t a, size_t b) { return scores[a] > scores[b]; });

@@ -39,7 +39,7 @@ ApiError Document(Value value, Path path, Draft* out) {
 
 ApiError Documents(Value value, Path path, Draft* out) {
   JsonArray items;
-  EK_RETURN_IF_API_ERROR(ReadArray(value, path, 1, kMaxInputs - 1, &items));
+  EK_RETURN_IF_API_ERROR(ReadArray(value, path, 1, kMaxInputs, &items));
   for (const JsonElement item : items)
     EK_RETURN_IF_API_ERROR(Document(item, JsonPath(path, out->documents.size()), out));
   return {};
@@ -59,6 +59,8 @@ constexpr JsonField<Draft> kFields[] = {
      [](Value v, Path p, Draft* d) { return ReadInt(v, p, 1, INT32_MAX, &d->request->top_n); }},
     {"return_documents",
      [](Value v, Path p, Draft* d) { return ReadBool(v, p, &d->request->return_documents); }},
+    {"truncation",
+     [](Value v, Path p, Draft* d) { return ReadTruncation(v, p, &d->request->inputs.truncate); }},
     {"rank_fields", [](Value, Path p, Draft*) { return UnsupportedField(p, "is not supported"); }},
     {"max_chunks_per_doc",
      [](Value, Path p, Draft*) { return UnsupportedField(p, "is not supported"); }},
@@ -77,8 +79,8 @@ ApiError ParseRerankRequest(std::string_view body, RerankRequest* out) {
   if (out->inputs.model.empty()) return BadField("model", "is missing");
   if (draft.query.empty()) return BadField("query", "is missing");
   if (draft.documents.empty()) return BadField("documents", "is missing");
-  out->inputs.texts.emplace_back(draft.query);
-  for (std::string& text : draft.documents) out->inputs.texts.push_back(std::move(text));
+  out->inputs.query = std::string(draft.query);
+  out->inputs.texts = std::move(draft.documents);
   return {};
 }
 

@@ -2,12 +2,14 @@
 // Thread-safety: the members' own.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "containers/runtime.h"
 #include "core/clock.h"
 #include "core/event_loop.h"
+#include "core/pooling.h"
 
 namespace evenkeel {
 
@@ -25,13 +27,14 @@ struct LlmOptions {
   std::string path;  // absolute, of the GGUF file
   int threads = 1;
   int slots = 16;        // sequences side by side
-  int max_waiting = 64;  // sequences beyond those
+  int max_waiting = 64;  // sequences beyond those; likewise calls for vectors and scores
   Duration longest_wait =
       std::chrono::seconds(10);  // by estimate; who would wait longer is refused
   int64_t cells = 0;             // tokens of all sequences; 0: the worker's default
   int context = 0;               // tokens; 0: as trained
   Duration inter_token = std::chrono::milliseconds(50);  // objective
-  Duration prompt_limit = std::chrono::seconds(5);       // for one template, grammar or parse
+  std::optional<Pooling> pooling;  // of texts to vectors; unset: the file's, or by its kind
+  Duration prompt_limit = std::chrono::seconds(5);  // for one template, grammar or parse
 };
 
 }  // namespace evenkeel

@@ -53,7 +53,9 @@ LlmModel::LlmModel(LlmContext context, LlmOptions options)
       options_(std::move(options)),
       created_s_(FileTime(options_.path)),
       prompts_(context_, options_),
-      engine_(context_, options_, *this) {
+      engine_(context_, options_, *this),
+      embeddings_({context_, options_, prompts_, engine_, [this] { return next_sequence_++; },
+                   [this](const Status& status) { CallEnded(status); }}) {
   deadline_ = context_.loop.MakeAlarm([this] { OnDeadline(); });
 }
 
@@ -68,7 +70,7 @@ void LlmModel::Start(std::function<void(Status)> on_ready) {
     if (!on_ready_) return;  // stopped meanwhile
     engine_.Start([this, chat = prompt->chat](Result<LlmLoaded> loaded) {
       if (!loaded.ok()) return BecomeReady(loaded.status());
-      loaded->chat = chat;
+      loaded->chat = chat && loaded->generates();
       {
         const std::lock_guard lock(mutex_);
         loaded_ = std::move(*loaded);
@@ -104,10 +106,11 @@ void LlmModel::Stop(std::function<void()> on_stopped) {
 void LlmModel::Abandon() {
   while (!calls_.empty())
     Finish(*calls_.begin()->second, Unavailable("model '{}' is being unloaded", options_.name));
+  embeddings_.FinishAll(Unavailable("model '{}' is being unloaded", options_.name));
 }
 
 void LlmModel::MaybeStopped() {
-  if (!on_stopped_ || !calls_.empty()) return;
+  if (!on_stopped_ || !calls_.empty() || embeddings_.open() > 0) return;
   prompts_.Stop();
   engine_.Stop();
   deadline_->Set(kNever);
@@ -123,7 +126,10 @@ LanguageModelInfo LlmModel::Info() const {
   info.context_tokens = loaded_.context;
   info.vocabulary = loaded_.vocabulary;
   info.chat = loaded_.chat;
-  info.embeddings = loaded_.embeddings;
+  info.generates = loaded_.generates();
+  info.embeddings = Embeds(loaded_.pooling);
+  info.ranks = loaded_.pooling == Pooling::kRank;
+  info.vector_size = loaded_.vector_size;
   info.architecture = loaded_.architecture;
   return info;
 }
@@ -137,7 +143,7 @@ void LlmModel::Publish() {
   const std::lock_guard lock(mutex_);
   view_.prompt_pid = prompts_.pid();
   view_.prompt_restarts = prompts_.restarts();
-  view_.open = static_cast<int>(calls_.size());
+  view_.open = static_cast<int>(calls_.size() + embeddings_.open());
   view_.answer_s = answer_s_;
 }
 
@@ -174,10 +180,6 @@ void LlmModel::Cancel(GenerationCall* call) {
   });
 }
 
-void LlmModel::Embed(EmbeddingCall* call) {
-  call->Done(Unsupported("model '{}' gives no embeddings yet", options_.name), {}, 0);
-}
-
 int LlmModel::OpenSequences() const {
   int open = 0;
   for (const auto& [id, call] : calls_) open += static_cast<int>(call->open);
@@ -203,6 +205,9 @@ Status LlmModel::CheckRequest(const GenerationRequest& request) const {
   if (!request.json_schema.empty() && !request.grammar.empty())
     return InvalidArgument("a JSON schema and a grammar exclude each other");
   const std::lock_guard lock(mutex_);
+  if (!loaded_.generates())
+    return InvalidArgument("model '{}' generates no text: it is one for embeddings or rerank",
+                           options_.name);
   const auto is_token = [&](int32_t token) { return token >= 0 && token < loaded_.vocabulary; };
   for (const int32_t token : request.tokens) {
     if (!is_token(token))
@@ -456,11 +461,18 @@ void LlmModel::Finish(Call& call, const Status& status) {
   {
     const std::lock_guard lock(mutex_);
     ids_.erase(done->call);
+  }
+  SetDeadline();
+  CallEnded(status);
+  done->call->Done(status, done->usage);
+}
+
+void LlmModel::CallEnded(const Status& status) {
+  {
+    const std::lock_guard lock(mutex_);
     ++view_.figures.ends[static_cast<size_t>(status.code())];
   }
   Publish();
-  SetDeadline();
-  done->call->Done(status, done->usage);
   if (on_stopped_) context_.loop.Post([this, self = shared_from_this()] { MaybeStopped(); });
 }
 

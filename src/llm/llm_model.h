@@ -1,4 +1,4 @@
-// A served language model: calls in, sequences out, over a worker and a prompt process.
+// A served language model: calls in, sequences out, over a worker and a prompt process. Calls for vectors and scores: embedding_calls.h.
 //
 // Life: Start() → both processes are up → `on_ready` → serves → Stop(): new calls are refused, running ones end → `on_stopped`.
 // A call is refused at once (kOverloaded) while `max_waiting` sequences wait beyond the worker's slots, or when it would wait longer than
@@ -19,6 +19,7 @@
 #include "core/generation.h"
 #include "core/histogram.h"
 #include "llm/answer_parts.h"
+#include "llm/embedding_calls.h"
 #include "llm/llm_context.h"
 #include "llm/prompt_service.h"
 #include "llm/sequence_engine.h"
@@ -51,6 +52,7 @@ class LlmModel final : public LanguageModel,
   void Generate(GenerationCall* call) override;
   void Cancel(GenerationCall* call) override;
   void Embed(EmbeddingCall* call) override;
+  void CancelEmbedding(EmbeddingCall* call) override;
 
   const LlmOptions& options() const { return options_; }
   struct View {
@@ -86,6 +88,7 @@ class LlmModel final : public LanguageModel,
   void StartChoices(Call& call, PreparedPrompt prompt);
   void OnToken(SequenceToken token) override;
   void OnEnd(SequenceEnd end) override;
+  void OnVector(TextEnd end) override { embeddings_.OnVector(std::move(end)); }
   void CountToken(const Call& call, Choice& choice);
   void Parse(Call& call, size_t choice);
   void OnParsed(uint64_t id, size_t choice, Result<ParsedAnswer> parsed);
@@ -94,6 +97,7 @@ class LlmModel final : public LanguageModel,
   void Finish(Call& call, const Status& status);
   void OnDeadline();
   void SetDeadline();
+  void CallEnded(const Status& status);
   void MaybeStopped();
   int OpenSequences() const;
   void BecomeReady(const Status& status);
@@ -104,6 +108,7 @@ class LlmModel final : public LanguageModel,
   const int64_t created_s_;
   PromptService prompts_;
   SequenceEngine engine_;
+  EmbeddingCalls embeddings_;
   std::function<void(Status)> on_ready_;
   std::function<void()> on_stopped_;
   std::unique_ptr<Alarm> deadline_;

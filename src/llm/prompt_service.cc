@@ -91,8 +91,12 @@ uint64_t PromptService::Parse(const std::string& parser, const std::string& text
   return Ask(PromptFrame::kParse, id, EncodeParse(id, parser, text, partial), std::move(done));
 }
 
-uint64_t PromptService::Ask(PromptFrame type, uint64_t id, std::string message,
-                            std::variant<OnPrepared, OnParsed> done) {
+uint64_t PromptService::Tokenise(const TextsToTokenise& texts, OnTokenised done) {
+  const uint64_t id = next_id_++;
+  return Ask(PromptFrame::kTexts, id, EncodeTexts(id, texts), std::move(done));
+}
+
+uint64_t PromptService::Ask(PromptFrame type, uint64_t id, std::string message, Done done) {
   Asked asked{id, type, std::move(message), std::move(done)};
   if (stopped_ || asked_.size() >= kMostWaiting) {
     const Status status = stopped_ ? Unavailable("model '{}' is being unloaded", options_.name)
@@ -158,38 +162,37 @@ void PromptService::AnswerHead(const Status& status) {
   Fail(asked, status);
 }
 
+template <typename T>
+Status PromptService::AnswerHeadWith(PromptFrame type, Result<T> answer) {
+  if (!answer.ok()) return answer.status();
+  if (answer->id != asked_.front().id || type != asked_.front().type)
+    return Internal("an answer out of turn");
+  Asked asked = std::move(asked_.front());
+  asked_.pop_front();
+  ++answers_;
+  if (!asked.forgotten) std::get<std::function<void(Result<T>)>>(asked.done)(std::move(answer));
+  return Status::Ok();
+}
+
 Status PromptService::OnFrame(uint32_t type, const std::string& payload) {
   if (asked_.empty() || !asked_.front().sent) return Internal("an answer that nobody asked for");
-  const uint64_t head = asked_.front().id;
-  const bool prepare = asked_.front().type == PromptFrame::kPrepare;
   switch (static_cast<PromptFrame>(type)) {
     case PromptFrame::kFailed: {
       auto failure = DecodePromptFailure(payload);
       if (!failure.ok()) return failure.status();
-      if (failure->id != head) return Internal("an answer out of turn");
+      if (failure->id != asked_.front().id) return Internal("an answer out of turn");
       AnswerHead(failure->status);
       break;
     }
-    case PromptFrame::kPrepared: {
-      auto prompt = DecodePrepared(payload);
-      if (!prompt.ok()) return prompt.status();
-      if (prompt->id != head || !prepare) return Internal("an answer out of turn");
-      Asked asked = std::move(asked_.front());
-      asked_.pop_front();
-      ++answers_;
-      if (!asked.forgotten) std::get<OnPrepared>(asked.done)(std::move(*prompt));
+    case PromptFrame::kPrepared:
+      EK_RETURN_IF_ERROR(AnswerHeadWith(PromptFrame::kPrepare, DecodePrepared(payload)));
       break;
-    }
-    case PromptFrame::kParsed: {
-      auto answer = DecodeParsed(payload);
-      if (!answer.ok()) return answer.status();
-      if (answer->id != head || prepare) return Internal("an answer out of turn");
-      Asked asked = std::move(asked_.front());
-      asked_.pop_front();
-      ++answers_;
-      if (!asked.forgotten) std::get<OnParsed>(asked.done)(std::move(*answer));
+    case PromptFrame::kParsed:
+      EK_RETURN_IF_ERROR(AnswerHeadWith(PromptFrame::kParse, DecodeParsed(payload)));
       break;
-    }
+    case PromptFrame::kTokenised:
+      EK_RETURN_IF_ERROR(AnswerHeadWith(PromptFrame::kTexts, DecodeTokenised(payload)));
+      break;
     default: return Internal("a frame of type {}", type);
   }
   SendWaiting();
@@ -217,8 +220,8 @@ void PromptService::OnEnded(const std::string& how) {
   ++head.deaths;
   if (head.forgotten || timed_out || head.deaths >= 2) {
     AnswerHead(
-        InvalidArgument("the chat template, schema or grammar could not be worked out: the process "
-                        "at it ended ({})",
+        InvalidArgument("the chat template, schema, grammar or text could not be worked out: the "
+                        "process at it ended ({})",
                         how));
   }
 }

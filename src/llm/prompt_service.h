@@ -1,9 +1,9 @@
-// A language model's prompt process and what waits for it: messages into tokens, answers into their parts.
+// A language model's prompt process and what waits for it: messages and texts into tokens, answers into their parts.
 //
 // What it is given comes from strangers, and may make it loop, abort or run out of memory. Then it is ended and started again, the request
 //   that it was at is answered kInvalidArgument, and the others are asked again. A death without time-out is blamed on a
 //   request only when it happens twice.
-// Contract: each Prepare() and Parse() calls back exactly once, on the loop, never inside the call, unless Forget() came first. After
+// Contract: each Prepare(), Parse() and Tokenise() calls back exactly once, on the loop, never inside the call, unless Forget() came first. After
 //   Stop() all that waits is answered kUnavailable.
 // Thread-safety: single-owner (the loop).
 #pragma once
@@ -26,6 +26,7 @@ class PromptService {
  public:
   using OnPrepared = std::function<void(Result<PreparedPrompt>)>;
   using OnParsed = std::function<void(Result<ParsedAnswer>)>;
+  using OnTokenised = std::function<void(Result<TokenisedTexts>)>;
 
   PromptService(LlmContext& context, const LlmOptions& options);
   ~PromptService();
@@ -37,6 +38,7 @@ class PromptService {
   // Ids for Forget().
   uint64_t Prepare(const GenerationRequest& request, OnPrepared done);
   uint64_t Parse(const std::string& parser, const std::string& text, bool partial, OnParsed done);
+  uint64_t Tokenise(const TextsToTokenise& texts, OnTokenised done);
   void Forget(uint64_t id);
 
   pid_t pid() const { return process_ != nullptr ? process_->pid() : 0; }
@@ -44,25 +46,27 @@ class PromptService {
   size_t waiting() const { return asked_.size(); }
 
  private:
+  using Done = std::variant<OnPrepared, OnParsed, OnTokenised>;
   struct Asked {
     uint64_t id = 0;
     PromptFrame type = PromptFrame::kPrepare;
     std::string message;
-    std::variant<OnPrepared, OnParsed> done;
+    Done done;
     bool sent = false;
     bool forgotten = false;
     int deaths = 0;
   };
 
-  uint64_t Ask(PromptFrame type, uint64_t id, std::string message,
-               std::variant<OnPrepared, OnParsed> done);
+  uint64_t Ask(PromptFrame type, uint64_t id, std::string message, Done done);
   void StartProcess();
   void SendWaiting();
   void WatchHead();
   Status OnFrame(uint32_t type, const std::string& payload);
   void OnEnded(const std::string& how);
-  // Answers the request at the head.
+  // Answers the request at the head: that it failed, or with what its process said, an error of which breaks the channel.
   void AnswerHead(const Status& status);
+  template <typename T>
+  Status AnswerHeadWith(PromptFrame asked, Result<T> answer);
   void Fail(Asked& asked, const Status& status);
 
   LlmContext& context_;

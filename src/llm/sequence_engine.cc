@@ -13,14 +13,6 @@ namespace {
 
 constexpr Duration kRetry = std::chrono::milliseconds(5);  // of what found the channel full
 
-SequenceEnd Failure(uint64_t id, const Status& status) {
-  SequenceEnd end;
-  end.id = id;
-  end.reason = SequenceEnd::Reason::kFailed;
-  end.status = status;
-  return end;
-}
-
 }  // namespace
 
 SequenceEngine::SequenceEngine(LlmContext& context, const LlmOptions& options, Owner& owner)
@@ -59,11 +51,13 @@ void SequenceEngine::StartWorker() {
   options.load.cells = options_.cells;
   options.load.context = options_.context;
   options.load.inter_token = options_.inter_token;
+  options.load.pooling = options_.pooling;
   EngineProcessEvents events;
   events.loaded = [this](LlmLoaded loaded) {
     up_ = true;
     ends_ = 0;
     vocabulary_ = loaded.vocabulary;
+    row_size_ = loaded.pooling == Pooling::kRank ? 1 : static_cast<size_t>(loaded.vector_size);
     Note([pid = process_->pid()](View& view) {
       view.state = "ready";
       view.pid = pid;  // a container's was not known at its start
@@ -106,12 +100,35 @@ void SequenceEngine::Stop() {
   });
   auto sequences = std::exchange(sequences_, {});
   for (const auto& [id, sequence] : sequences)
-    owner_.OnEnd(Failure(id, Unavailable("model '{}' is being unloaded", options_.name)));
+    Fail(id, sequence.work, Unavailable("model '{}' is being unloaded", options_.name));
+}
+
+void SequenceEngine::Fail(uint64_t id, const Work& work, const Status& status) {
+  if (std::holds_alternative<TextStart>(work)) {
+    TextEnd end;
+    end.id = id;
+    end.status = status;
+    return owner_.OnVector(std::move(end));
+  }
+  SequenceEnd end;
+  end.id = id;
+  end.reason = SequenceEnd::Reason::kFailed;
+  end.status = status;
+  owner_.OnEnd(std::move(end));
 }
 
 void SequenceEngine::Add(SequenceStart start) {
   const uint64_t id = start.id;
-  const bool added = sequences_.try_emplace(id, Sequence{std::move(start)}).second;
+  AddWork(id, std::move(start));
+}
+
+void SequenceEngine::Add(TextStart start) {
+  const uint64_t id = start.id;
+  AddWork(id, std::move(start));
+}
+
+void SequenceEngine::AddWork(uint64_t id, Work work) {
+  const bool added = sequences_.try_emplace(id, Sequence{std::move(work)}).second;
   EK_CHECK(added);
   if (stopped_) return FailLater(id, Unavailable("model '{}' is being unloaded", options_.name));
   unsent_.push_back(id);
@@ -120,7 +137,8 @@ void SequenceEngine::Add(SequenceStart start) {
 
 void SequenceEngine::FailLater(uint64_t id, const Status& status) {
   context_.loop.Post([this, id, status] {
-    if (sequences_.erase(id) > 0) owner_.OnEnd(Failure(id, status));
+    auto gone = sequences_.extract(id);
+    if (!gone.empty()) Fail(id, gone.mapped().work, status);
   });
 }
 
@@ -138,12 +156,14 @@ void SequenceEngine::Remove(uint64_t id) {
   LetIn();
 }
 
-void SequenceEngine::SendTo(Sequence& sequence) {
-  const Status status =
-      process_->Send(static_cast<uint32_t>(LlmFrame::kStart), Encode(sequence.start));
+void SequenceEngine::SendTo(uint64_t id, Sequence& sequence) {
+  const bool text = std::holds_alternative<TextStart>(sequence.work);
+  const auto type = static_cast<uint32_t>(text ? LlmFrame::kText : LlmFrame::kStart);
+  const Status status = process_->Send(
+      type, std::visit([](const auto& work) { return Encode(work); }, sequence.work));
   if (status.code() == Code::kOverloaded) return retry_->Set(context_.clock.Now() + kRetry);
-  std::erase(unsent_, sequence.start.id);
-  if (!status.ok()) return FailLater(sequence.start.id, status);
+  std::erase(unsent_, id);
+  if (!status.ok()) return FailLater(id, status);
   sequence.sent = true;
 }
 
@@ -159,7 +179,7 @@ void SequenceEngine::LetIn() {
     const uint64_t id = unsent_.front();
     const auto at = sequences_.find(id);
     EK_CHECK(at != sequences_.end());
-    SendTo(at->second);
+    SendTo(id, at->second);
     if (!unsent_.empty() && unsent_.front() == id) return;  // the channel is full
     if (careful_) probe_ = id;
   }
@@ -179,12 +199,39 @@ Status SequenceEngine::OnTokenFrame(const std::string& payload) {
     return Internal("token {} is not in the vocabulary of {}", token->token, vocabulary_);
   const auto at = sequences_.find(token->id);
   if (at == sequences_.end()) return Status::Ok();  // removed meanwhile
+  auto* start = std::get_if<SequenceStart>(&at->second.work);
+  if (start == nullptr) return Internal("a token of a text");
   at->second.heard = true;
-  at->second.start.answered.push_back(token->token);
+  start->answered.push_back(token->token);
   Note([](View& view) { ++view.answer_tokens; });
   Heard(token->id);
   owner_.OnToken(std::move(*token));
   return Status::Ok();
+}
+
+Status SequenceEngine::OnVectorFrame(const std::string& payload) {
+  auto end = DecodeVector(payload);
+  if (!end.ok()) return end.status();
+  if (end->status.ok() && end->values.size() != row_size_)
+    return Internal("a row of {} numbers, expected {}", end->values.size(), row_size_);
+  ++ends_;
+  const auto at = sequences_.find(end->id);
+  if (at == sequences_.end()) return Status::Ok();  // removed meanwhile
+  if (!std::holds_alternative<TextStart>(at->second.work))
+    return Internal("a vector of a sequence");
+  sequences_.erase(at);
+  Heard(end->id);
+  owner_.OnVector(std::move(*end));
+  return Status::Ok();
+}
+
+void SequenceEngine::NoteTexts(const TextReport& report) {
+  Note([&](View& view) {
+    view.texts = report;
+    view.text_steps += report.took > Duration::zero() ? 1 : 0;
+    view.text_tokens += static_cast<uint64_t>(report.tokens);
+    view.text_busy += report.took;
+  });
 }
 
 Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
@@ -194,7 +241,11 @@ Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
       auto end = DecodeEnd(payload);
       if (!end.ok()) return end.status();
       ++ends_;
-      if (sequences_.erase(end->id) == 0) return Status::Ok();
+      const auto at = sequences_.find(end->id);
+      if (at == sequences_.end()) return Status::Ok();
+      if (!std::holds_alternative<SequenceStart>(at->second.work))
+        return Internal("an answer's end of a text");
+      sequences_.erase(at);
       Heard(end->id);
       owner_.OnEnd(std::move(*end));
       return Status::Ok();
@@ -208,6 +259,13 @@ Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
         view.prompt_tokens += static_cast<uint64_t>(step->prompt_tokens);
         view.busy += step->took;
       });
+      return Status::Ok();
+    }
+    case LlmFrame::kVector: return OnVectorFrame(payload);
+    case LlmFrame::kTextStep: {
+      const auto report = DecodeTextStep(payload);
+      if (!report.ok()) return report.status();
+      NoteTexts(*report);
       return Status::Ok();
     }
     default: return Internal("a frame of type {}", type);
@@ -229,6 +287,7 @@ void SequenceEngine::OnEnded(const std::string& how) {
     view.last_end = how;
     ++view.restarts;
     view.step = {};
+    view.texts = {};
   });
   restart_->Set(context_.clock.Now() + policy_.OnEnd(life, ends_));
   // Those that were sent go first in the next worker, in their order.

@@ -1,9 +1,10 @@
-// A language model's worker, seen as something that runs sequences and does not die.
+// A language model's worker, seen as something that runs sequences and texts and does not die.
 //
 // A worker that ends is started again (RestartPolicy); what ran goes on from its tokens. Who it died of is not known, so after a death
 //   sequences are let in one by one, each once the one before has come a step further: one that a worker dies of while it is being let in is
-//   failed (kInternal), and so is one that has seen kMostDeaths.
-// Contract: each added sequence ends with exactly one OnEnd(), unless it was removed. Events come on the loop, never inside Add().
+//   failed (kInternal), and so is one that has seen kMostDeaths. A text (for a vector or a score) is a sequence in all this, but begins anew.
+// Contract: each added sequence ends with exactly one OnEnd(), each text with one OnVector(), unless it was removed. Events come on the
+//   loop, never inside Add().
 // Thread-safety: single-owner (the loop), but for Look().
 #pragma once
 
@@ -14,12 +15,14 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "containers/restart_policy.h"
 #include "llm/engine_process.h"
 #include "llm/llm_context.h"
 #include "llm/wire/messages.h"
+#include "llm/wire/text_messages.h"
 
 namespace evenkeel {
 
@@ -32,6 +35,7 @@ class SequenceEngine {
     virtual ~Owner() = default;
     virtual void OnToken(SequenceToken token) = 0;
     virtual void OnEnd(SequenceEnd end) = 0;
+    virtual void OnVector(TextEnd end) = 0;
   };
 
   SequenceEngine(LlmContext& context, const LlmOptions& options, Owner& owner);
@@ -42,8 +46,9 @@ class SequenceEngine {
   // Ends the worker; what runs is failed (kUnavailable).
   void Stop();
 
-  // REQUIRES: an id that was never used.
+  // REQUIRES: an id that was never used, for a sequence or a text.
   void Add(SequenceStart start);
+  void Add(TextStart start);
   void Remove(uint64_t id);
 
   struct View {
@@ -53,23 +58,31 @@ class SequenceEngine {
     std::string last_end;
     StepReport step;  // the latest
     uint64_t steps = 0, prompt_tokens = 0, answer_tokens = 0;
-    Duration busy{};  // in steps
+    Duration busy{};   // in steps
+    TextReport texts;  // the latest
+    uint64_t text_steps = 0, text_tokens = 0;
+    Duration text_busy{};  // in steps of texts
   };
   View Look() const;  // on any thread
 
  private:
+  using Work = std::variant<SequenceStart, TextStart>;
   struct Sequence {
-    SequenceStart start;
+    Work work;
     bool sent = false;
     bool heard = false;  // from the current worker
     int deaths = 0;
   };
 
   void StartWorker();
+  void AddWork(uint64_t id, Work work);
   void LetIn();
-  void SendTo(Sequence& sequence);
+  void SendTo(uint64_t id, Sequence& sequence);
+  void Fail(uint64_t id, const Work& work, const Status& status);
   Status OnFrame(uint32_t type, const std::string& payload);
   Status OnTokenFrame(const std::string& payload);
+  Status OnVectorFrame(const std::string& payload);
+  void NoteTexts(const TextReport& report);
   void Heard(uint64_t id);
   void OnEnded(const std::string& how);
   void FailLater(uint64_t id, const Status& status);
@@ -89,6 +102,7 @@ class SequenceEngine {
   bool careful_ = false;  // since a death, until all of its time were let in
   uint64_t ends_ = 0;     // of the current worker
   int vocabulary_ = 0;
+  size_t row_size_ = 0;  // numbers of a text's row
   bool up_ = false;
   bool stopped_ = false;
 

@@ -69,6 +69,15 @@ nlohmann::json DescribeLanguage(const LlmModel& model) {
       {"prompt_tokens", engine.prompt_tokens},
       {"answer_tokens", engine.answer_tokens},
       {"busy_s", Seconds(engine.busy)},
+      {"generates", view.loaded.generates()},
+      {"pooling", NameOf(view.loaded.pooling)},
+      {"vector_size", view.loaded.vector_size},
+      {"texts_running", engine.texts.running},
+      {"texts_waiting", engine.texts.waiting},
+      {"text_steps", engine.text_steps},
+      {"text_tokens", engine.text_tokens},
+      {"text_busy_s", Seconds(engine.text_busy)},
+      {"text_memory_bytes", engine.texts.bytes},
       {"answer_s", view.answer_s},
       {"prompt_process", {{"pid", view.prompt_pid}, {"restarts", view.prompt_restarts}}}};
   return json;

@@ -20,6 +20,7 @@ class LanguageLease final : public LanguageModel {
   void Generate(GenerationCall* call) override { model_->Generate(call); }
   void Cancel(GenerationCall* call) override { model_->Cancel(call); }
   void Embed(EmbeddingCall* call) override { model_->Embed(call); }
+  void CancelEmbedding(EmbeddingCall* call) override { model_->CancelEmbedding(call); }
 
  private:
   const std::shared_ptr<LlmModel> model_;
@@ -36,6 +37,7 @@ LlmOptions OptionsOf(const ModelConfig& config, const ServingContext& context) {
   options.context = language.context_tokens;
   if (language.sequences > 0) options.slots = language.sequences;
   options.cells = language.cache_tokens;
+  options.pooling = language.pooling;
   if (language.inter_token) options.inter_token = *language.inter_token;
   return options;
 }

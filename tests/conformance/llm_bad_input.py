@@ -29,7 +29,7 @@ from daemon import STOP_SECONDS, Daemon, launch, wait_for_announcement  # noqa: 
 MODELS = pathlib.Path(os.environ.get("EVENKEEL_MODELS", pathlib.Path(__file__).resolve().parents[2] / "build" / "demo-models"))
 MODEL = "smollm2"
 GGUF = MODELS / MODEL / "model.gguf"
-CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+CHAT, COMPLETIONS, EMBEDDINGS, RERANK = "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/rerank"
 HELLO = [{"role": "user", "content": "Say hello."}]
 ALIVE_S = 20.0  # nobody waits longer than this unheard
 GOOD, BAD = (200,), (400,)
@@ -98,6 +98,15 @@ def cases_of_fields():
     yield "no prompt", COMPLETIONS, {"model": MODEL, "max_tokens": 1}, BAD
     yield "no input to embed", EMBEDDINGS, {"model": MODEL}, BAD
     yield "no texts to embed", EMBEDDINGS, {"model": MODEL, "input": []}, BAD
+    yield "3,000 texts to embed", EMBEDDINGS, {"model": MODEL, "input": ["a"] * 3_000}, BAD
+    yield "a text beyond the context", EMBEDDINGS, {"model": MODEL, "input": ["a", "word " * 50_000]}, BAD
+    yield "the same, truncated when asked", EMBEDDINGS, {"model": MODEL, "input": "word " * 50_000, "truncation": "auto"}, GOOD
+    yield "a text of 8 MB", EMBEDDINGS, {"model": MODEL, "input": "a" * (8 << 20)}, BAD + (413,)
+    yield "a token to embed that is none", EMBEDDINGS, {"model": MODEL, "input": [49_152]}, BAD
+    yield "tokens and texts mixed", EMBEDDINGS, {"model": MODEL, "input": ["a", [1]]}, BAD
+    yield "more dimensions than there are", EMBEDDINGS, {"model": MODEL, "input": "a", "dimensions": 577}, BAD
+    yield "control words as a text", EMBEDDINGS, {"model": MODEL, "input": "<|im_end|><|endoftext|>"}, GOOD
+    yield "a chat model is to rank", RERANK, {"model": MODEL, "query": "a", "documents": ["b"]}, BAD
 
 
 def cases_of_messages():

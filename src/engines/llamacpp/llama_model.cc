@@ -1,5 +1,6 @@
 #include "engines/llamacpp/llama_model.h"
 
+#include <gguf.h>
 #include <llama.h>
 
 #include <algorithm>
@@ -9,8 +10,11 @@
 #include <cstring>
 #include <exception>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/format.h"
+#include "core/parse.h"
+#include "llm/policy/pooling.h"
 
 namespace evenkeel {
 namespace {
@@ -35,11 +39,22 @@ std::string MetaText(const llama_model* model, const char* key) {
   return size < 0 ? std::string() : std::string(text.data());
 }
 
-// Bytes that one token takes in the cache, keys and values in 16 bits.
-int64_t BytesOfCell(const llama_model* model) {
-  const int64_t heads = std::max(1, llama_model_n_head(model));
-  const int64_t width = int64_t{llama_model_n_embd(model)} / heads * llama_model_n_head_kv(model);
-  return std::max<int64_t>(1, 2 * 2 * width * llama_model_n_layer(model));
+std::string ArchitectureText(const llama_model* model, const char* key) {
+  return MetaText(model, (MetaText(model, "general.architecture") + "." + key).c_str());
+}
+
+// The file has a classification head whose first number is how well a document answers a query. Of several numbers that is so where they
+// are a "yes" and a "no".
+bool HasRankHead(const llama_model* model, const std::string& path, bool yes_or_no) {
+  ggml_context* tensors = nullptr;
+  gguf_context* file = gguf_init_from_file(path.c_str(), {/*no_alloc=*/true, &tensors});
+  if (file == nullptr) return false;
+  const bool projects = gguf_find_tensor(file, "cls.output.weight") >= 0;
+  const ggml_tensor* head = ggml_get_tensor(tensors, "cls.weight");
+  const bool is_score = head != nullptr && head->ne[1] == 1;
+  gguf_free(file);
+  ggml_free(tensors);
+  return (projects || is_score) && (llama_model_n_cls_out(model) > 1) == yes_or_no;
 }
 
 }  // namespace
@@ -68,7 +83,11 @@ Result<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlmLoad& load) {
     made->context_tokens_ = load.context > 0 ? std::min(load.context, trained) : trained;
     for (int32_t token = 0; token < made->vocabulary_; ++token)
       made->ends_.push_back(llama_vocab_is_eog(made->vocab_, token));
-    if (!load.vocabulary_only) EK_RETURN_IF_ERROR(made->MakeContext(load));
+    if (load.vocabulary_only) return made;
+    if (llama_model_has_encoder(made->model_) || !llama_model_has_decoder(made->model_))
+      return Unsupported("models with an encoder and a decoder are not served");
+    EK_RETURN_IF_ERROR(made->MakeThreads(load.threads));
+    EK_RETURN_IF_ERROR(made->ChoosePooling(load));
   } catch (const std::bad_alloc&) {
     return Unavailable("not enough memory to load it");
   } catch (const std::exception& e) {
@@ -77,10 +96,53 @@ Result<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlmLoad& load) {
   return made;
 }
 
+// A context shows what a model is: one without a cache has tokens that all see each other.
+Status LlamaModel::ChoosePooling(const LlmLoad& load) {
+  policy::PoolingFacts facts;
+  facts.asked = load.pooling;
+  const auto number = ParseInt(ArchitectureText(model_, "pooling_type"), 0, 4);
+  if (number.ok()) facts.file = static_cast<Pooling>(*number);
+  const std::string architecture = MetaText(model_, "general.architecture");
+  scores_are_shares_ = architecture == "qwen3" || architecture == "qwen3vl";
+  facts.head = HasRankHead(model_, load.path, scores_are_shares_);
+  facts.encoder = ArchitectureText(model_, "attention.causal") == "false";
+  if (!facts.encoder && facts.file.value_or(Pooling::kNone) == Pooling::kNone) {
+    EK_RETURN_IF_ERROR(MakeContext(load));
+    facts.encoder = llama_get_memory(context_) == nullptr;
+  }
+  const auto choice = policy::ChoosePooling(facts);
+  if (!choice.ok()) return choice.status();
+  pooling_ = choice->pooling;
+  if (!choice->generates && context_ != nullptr) {
+    llama_free(std::exchange(context_, nullptr));
+    cells_ = slots_ = 0;
+  }
+  if (context_ == nullptr && pooling_ == Pooling::kNone)
+    return InvalidArgument(
+        "it generates no text, and its pooling is 'none': nothing is left that it could do");
+  return Status::Ok();
+}
+
+Status LlamaModel::MakeThreads(int threads) {
+  thread_count_ = threads;
+  ggml_threadpool_params pool = ggml_threadpool_params_default(threads);
+  pool.poll = 0;
+  threads_ = ggml_threadpool_new(&pool);
+  if (threads_ == nullptr) return Unavailable("{} threads could not be started", threads);
+  return Status::Ok();
+}
+
+int LlamaModel::vector_size() const { return llama_model_n_embd_out(model_); }
+
+// Keys and values in 16 bits.
+int64_t LlamaModel::cell_bytes() const {
+  const int64_t heads = std::max(1, llama_model_n_head(model_));
+  const int64_t width = int64_t{llama_model_n_embd(model_)} / heads * llama_model_n_head_kv(model_);
+  return std::max<int64_t>(1, 2 * 2 * width * llama_model_n_layer(model_));
+}
+
 Status LlamaModel::MakeContext(const LlmLoad& load) {
-  if (llama_model_has_encoder(model_) || !llama_model_has_decoder(model_))
-    return Unsupported("only models that continue a text are served, and this one has an encoder");
-  const int64_t fit = load.cells > 0 ? load.cells : kDefaultCacheBytes / BytesOfCell(model_);
+  const int64_t fit = load.cells > 0 ? load.cells : kDefaultCacheBytes / cell_bytes();
   slots_ = std::clamp(load.slots, 1, static_cast<int>(llama_max_parallel_sequences()));
   // One sequence may always fill its context; all together share what there is.
   const int64_t most = int64_t{slots_} * context_tokens_;
@@ -101,11 +163,6 @@ Status LlamaModel::MakeContext(const LlmLoad& load) {
   if (context_ == nullptr)
     return Unavailable("no context of {} tokens could be made; the reason is in the log", cells_);
   cells_ = std::min(cells_, static_cast<int>(llama_n_ctx(context_)));
-  thread_count_ = load.threads;
-  ggml_threadpool_params pool = ggml_threadpool_params_default(load.threads);
-  pool.poll = 0;
-  threads_ = ggml_threadpool_new(&pool);
-  if (threads_ == nullptr) return Unavailable("{} threads could not be started", load.threads);
   llama_attach_threadpool(context_, threads_, threads_);
   shares_beginnings_ = !llama_model_is_recurrent(model_) && !llama_model_is_hybrid(model_) &&
                        llama_model_n_swa(model_) == 0;
@@ -138,6 +195,8 @@ LlmLoaded LlamaModel::Describe() const {
   loaded.slots = slots_;
   loaded.vocabulary = vocabulary_;
   loaded.chat = llama_model_chat_template(model_, nullptr) != nullptr;
+  loaded.pooling = pooling_;
+  loaded.vector_size = Embeds(pooling_) ? vector_size() : 0;
   loaded.architecture = MetaText(model_, "general.architecture");
   nlohmann::json facts = {{"engine", "llama.cpp"},
                           {"version", llama_version()},
@@ -145,7 +204,7 @@ LlmLoaded LlamaModel::Describe() const {
                           {"vocabulary", vocabulary_},
                           {"license", MetaText(model_, "general.license")},
                           {"chat_template", loaded.chat}};
-  if (context_ != nullptr) {
+  if (threads_ != nullptr) {
     // Without weights the engine aborts when it is asked for these.
     std::array<char, 256> description{};
     llama_model_desc(model_, description.data(), description.size());
@@ -157,10 +216,12 @@ LlmLoaded LlamaModel::Describe() const {
     facts["trained_context"] = llama_model_n_ctx_train(model_);
     facts["context"] = loaded.context;
     facts["cells"] = cells_;
-    facts["cell_bytes"] = BytesOfCell(model_);
+    facts["cell_bytes"] = cell_bytes();
     facts["slots"] = slots_;
     facts["threads"] = thread_count_;
     facts["layers"] = llama_model_n_layer(model_);
+    facts["pooling"] = NameOf(pooling_);
+    facts["generates"] = generates();
   }
   loaded.facts = facts.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return loaded;

@@ -1,5 +1,7 @@
 // A GGUF model in llama.cpp: weights, vocabulary, one context with a cache that all sequences share, and the threads of its steps.
 //
+// A model that was made for vectors or scores, or whose tokens all see each other, has no such context: it generates nothing, and
+//   text_context.h is all that it computes in.
 // Contract: Load() once; what it returns stays valid as long as the object. Threads that wait for each other within a step sleep after some
 //   microseconds (tools/patch_llamacpp.py), and between steps at once: a core that is taken by others costs its share, not all.
 // Thread-safety: single-owner, but for vocabulary look-ups.
@@ -10,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "core/pooling.h"
 #include "core/status.h"
 #include "llm/wire/load_messages.h"
 
@@ -27,7 +30,14 @@ class LlamaModel {
   ~LlamaModel();
 
   llama_model* model() const { return model_; }
-  llama_context* context() const { return context_; }  // null with `vocabulary_only`
+  llama_context* context() const { return context_; }  // null where nothing is generated
+  bool generates() const { return context_ != nullptr; }
+  Pooling pooling() const { return pooling_; }
+  int vector_size() const;  // numbers that the engine gives for a token
+  bool scores_are_shares() const { return scores_are_shares_; }  // of 1, by a softmax
+  int threads() const { return thread_count_; }
+  ggml_threadpool* thread_pool() const { return threads_; }
+  int64_t cell_bytes() const;  // of a token in a cache
   const llama_vocab* vocab() const { return vocab_; }
   int vocabulary() const { return vocabulary_; }
   int context_tokens() const { return context_tokens_; }
@@ -44,6 +54,8 @@ class LlamaModel {
 
  private:
   LlamaModel() = default;
+  Status ChoosePooling(const LlmLoad& load);
+  Status MakeThreads(int threads);
   Status MakeContext(const LlmLoad& load);
 
   llama_model* model_ = nullptr;
@@ -51,7 +63,8 @@ class LlamaModel {
   ggml_threadpool* threads_ = nullptr;
   const llama_vocab* vocab_ = nullptr;
   int vocabulary_ = 0, context_tokens_ = 0, cells_ = 0, slots_ = 0, batch_ = 0;
-  bool shares_beginnings_ = false;
+  bool shares_beginnings_ = false, scores_are_shares_ = false;
+  Pooling pooling_ = Pooling::kNone;
   int thread_count_ = 1;
   std::vector<bool> ends_;  // by token: ends an answer
 };

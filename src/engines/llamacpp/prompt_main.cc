@@ -75,10 +75,23 @@ bool PromptProcess::HandleControl() {
 
 bool PromptProcess::Answer(uint32_t type, const std::string& message) {
   if (maker_ == nullptr) return false;
-  const bool parse = static_cast<PromptFrame>(type) == PromptFrame::kParse;
-  if (!parse && static_cast<PromptFrame>(type) != PromptFrame::kPrepare) return false;
-  auto answer = parse ? maker_->Parse(message) : maker_->Prepare(message);
-  auto kind = parse ? PromptFrame::kParsed : PromptFrame::kPrepared;
+  Result<std::string> answer = Internal("a frame of type {}", type);
+  PromptFrame kind = PromptFrame::kFailed;
+  switch (static_cast<PromptFrame>(type)) {
+    case PromptFrame::kPrepare:
+      answer = maker_->Prepare(message);
+      kind = PromptFrame::kPrepared;
+      break;
+    case PromptFrame::kParse:
+      answer = maker_->Parse(message);
+      kind = PromptFrame::kParsed;
+      break;
+    case PromptFrame::kTexts:
+      answer = maker_->Tokenise(message);
+      kind = PromptFrame::kTokenised;
+      break;
+    default: return false;
+  }
   Status sent = answer.ok() ? channel_.Send(static_cast<uint32_t>(kind), *answer) : answer.status();
   if (!sent.ok()) {
     const auto asked = nlohmann::json::parse(message, nullptr, false);

@@ -204,7 +204,7 @@ std::string Dump(const Json& message) {
 
 }  // namespace
 
-PromptMaker::PromptMaker(const LlamaModel& model) : model_(model) {
+PromptMaker::PromptMaker(const LlamaModel& model) : model_(model), tokeniser_(model) {
   if (llama_model_chat_template(model.model(), nullptr) == nullptr) {
     template_problem_ = "the model has no chat template";
     return;
@@ -247,6 +247,14 @@ Result<std::string> PromptMaker::Prepare(const std::string& text) const {
                  {"grammar", ToJson(prompt.grammar)},
                  {"stop", prompt.stop},
                  {"parser", prompt.parser}});
+  } catch (const std::exception& e) {
+    return InvalidArgument("{}", e.what());
+  }
+}
+
+Result<std::string> PromptMaker::Tokenise(const std::string& message) const {
+  try {
+    return tokeniser_.Tokenise(message);
   } catch (const std::exception& e) {
     return InvalidArgument("{}", e.what());
   }

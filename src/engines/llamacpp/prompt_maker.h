@@ -2,7 +2,7 @@
 //
 // Runs in a process of its own (prompt_main.cc), since templates and grammars come from strangers and llama.cpp's code for them may recurse,
 // loop or abort: then that process ends, and nothing else.
-// Contract: both calls take a message of llm/wire/prompt_messages.h and return one; what throws becomes a failure of that message.
+// Contract: the calls take a message of llm/wire/prompt_messages.h and return one; what throws becomes a failure of that message.
 // Thread-safety: single-owner.
 #pragma once
 
@@ -11,6 +11,7 @@
 
 #include "core/status.h"
 #include "engines/llamacpp/llama_model.h"
+#include "engines/llamacpp/text_tokeniser.h"
 
 struct common_chat_templates;
 
@@ -25,10 +26,13 @@ class PromptMaker {
   // Errors: kInvalidArgument (the template refuses the messages, the schema or grammar is none), kUnsupported (no template).
   Result<std::string> Prepare(const std::string& message) const;
   Result<std::string> Parse(const std::string& message) const;
+  // Texts for vectors or scores: see text_tokeniser.h.
+  Result<std::string> Tokenise(const std::string& message) const;
   bool chats() const { return templates_ != nullptr; }
 
  private:
   const LlamaModel& model_;
+  const TextTokeniser tokeniser_;
   std::string template_problem_;
   common_chat_templates* templates_ = nullptr;
 };

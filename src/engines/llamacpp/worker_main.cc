@@ -10,10 +10,12 @@
 #include "core/format.h"
 #include "engines/control_codec.h"
 #include "engines/llamacpp/step_loop.h"
+#include "engines/llamacpp/text_loop.h"
 #include "ipc/stream_channel.h"
 #include "ipc/worker_end.h"
 #include "llm/wire/load_messages.h"
 #include "llm/wire/messages.h"
+#include "llm/wire/text_messages.h"
 
 namespace evenkeel {
 namespace {
@@ -23,14 +25,21 @@ constexpr int kExitClosed = 0;
 constexpr int kExitUsage = 2;
 constexpr int kExitProtocol = 3;
 
-class Worker final : public StepSink {
+class Worker final : public StepSink, public TextSink {
  public:
   explicit Worker(ipc::StreamChannel& channel) : channel_(channel) {}
   int Serve();
 
   void Token(const SequenceToken& token) override { Send(LlmFrame::kToken, Encode(token)); }
   void End(const SequenceEnd& end) override { Send(LlmFrame::kEnd, Encode(end)); }
-  void Stepped(const StepReport& report) override { Send(LlmFrame::kStep, Encode(report)); }
+  void Stepped(const StepReport& report) override {
+    answers_ = report.answers > 0 ? report.took : Duration::zero();
+    Send(LlmFrame::kStep, Encode(report));
+  }
+  void Vector(const TextEnd& end) override { Send(LlmFrame::kVector, Encode(end)); }
+  void TextsStepped(const TextReport& report) override {
+    Send(LlmFrame::kTextStep, Encode(report));
+  }
 
  private:
   bool HandleControl();
@@ -38,11 +47,14 @@ class Worker final : public StepSink {
   // False: the daemon broke the rules.
   bool HandleFrames();
   bool HandleFrame(uint32_t type, const std::string& payload);
+  void Step();
   void Send(LlmFrame type, const std::string& payload);
 
   ipc::StreamChannel& channel_;
   std::unique_ptr<LlamaModel> model_;
-  std::unique_ptr<StepLoop> loop_;
+  std::unique_ptr<StepLoop> loop_;   // null where nothing is generated
+  std::unique_ptr<TextLoop> texts_;  // null where texts become nothing
+  Duration answers_{};               // the last step of answers; zero: it had none
   bool closed_ = false;
 };
 
@@ -70,7 +82,14 @@ Status Worker::HandleLoad(std::string_view message) {
   auto model = LlamaModel::Load(*load);
   if (!model.ok()) return model.status();
   model_ = std::move(*model);
-  loop_ = std::make_unique<StepLoop>(*model_, load->inter_token, SteadyClock::Instance(), *this);
+  const Clock& clock = SteadyClock::Instance();
+  if (model_->generates())
+    loop_ = std::make_unique<StepLoop>(*model_, load->inter_token, clock, *this);
+  if (model_->pooling() != Pooling::kNone)
+    texts_ = std::make_unique<TextLoop>(*model_, load->inter_token, clock, *this);
+  // What is there for texts, or was asked for by name, has its memory from the start; else the first text asks for it.
+  if (texts_ != nullptr && (loop_ == nullptr || load->pooling))
+    EK_RETURN_IF_ERROR(texts_->Prepare());
   return channel_.control().Send(Encode(model_->Describe()), true);
 }
 
@@ -85,18 +104,24 @@ bool Worker::HandleControl() {
 }
 
 bool Worker::HandleFrame(uint32_t type, const std::string& payload) {
-  if (loop_ == nullptr) return false;
   switch (static_cast<LlmFrame>(type)) {
     case LlmFrame::kStart: {
       auto start = DecodeStart(payload);
-      if (!start.ok()) return false;
+      if (!start.ok() || loop_ == nullptr) return false;
       loop_->Start(std::move(*start));
       return true;
     }
     case LlmFrame::kCancel: {
       const auto id = DecodeCancel(payload);
       if (!id.ok()) return false;
-      loop_->Cancel(*id);
+      if (loop_ != nullptr) loop_->Cancel(*id);
+      if (texts_ != nullptr) texts_->Cancel(*id);
+      return true;
+    }
+    case LlmFrame::kText: {
+      auto text = DecodeText(payload);
+      if (!text.ok() || texts_ == nullptr) return false;
+      texts_->Start(std::move(*text));
       return true;
     }
     default: return false;
@@ -118,13 +143,21 @@ bool Worker::HandleFrames() {
   }
 }
 
+// Texts and sequences take turns; what a turn of texts may take depends on how long answers take.
+void Worker::Step() {
+  const bool sequences = loop_ != nullptr && !loop_->idle();
+  if (sequences) loop_->Step();
+  if (texts_ != nullptr && !texts_->idle()) texts_->Step(sequences ? answers_ : Duration::zero());
+}
+
 int Worker::Serve() {
   while (!closed_) {
-    const bool busy = loop_ != nullptr && !loop_->idle();
+    const bool busy =
+        (loop_ != nullptr && !loop_->idle()) || (texts_ != nullptr && !texts_->idle());
     if (!channel_.Wait(busy ? 0 : -1)) return kExitClosed;
     if (!HandleControl()) return kExitClosed;
     if (!HandleFrames()) return kExitProtocol;
-    if (loop_ != nullptr && !loop_->idle()) loop_->Step();
+    Step();
     channel_.Wake();
   }
   return kExitClosed;

@@ -13,6 +13,16 @@
 
 namespace evenkeel {
 
+// What another process wrote, for answers and logs: printable ASCII, at most 1000 bytes, whatever it wrote.
+inline std::string PrintableText(std::string text) {
+  constexpr size_t kMost = 1000;
+  if (text.size() > kMost) text.resize(kMost);
+  for (char& c : text) {
+    if (c < 0x20 || c > 0x7e) c = c == '\n' || c == '\t' ? ' ' : '?';
+  }
+  return text;
+}
+
 class ByteWriter {
  public:
   template <typename T>

@@ -4,13 +4,14 @@
 
 #include "core/check.h"
 #include "llm/wire/messages.h"
+#include "llm/wire/text_messages.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace evenkeel;
   if (size == 0) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data + 1), size - 1);
   // What is accepted is written back as the same bytes, but for flags other than 1 and texts made printable.
-  switch (data[0] % 5) {
+  switch (data[0] % 8) {
     case 0: {
       const auto start = DecodeStart(bytes);
       if (start.ok()) EK_CHECK(Encode(*start).size() == bytes.size());
@@ -31,7 +32,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (step.ok()) EK_CHECK(Encode(*step) == bytes);
       break;
     }
-    default: static_cast<void>(DecodeCancel(bytes));
+    case 4: static_cast<void>(DecodeCancel(bytes)); break;
+    case 5: {
+      const auto text = DecodeText(bytes);
+      if (text.ok()) EK_CHECK(Encode(*text) == bytes);
+      break;
+    }
+    case 6: {
+      const auto vector = DecodeVector(bytes);
+      if (vector.ok()) EK_CHECK(Encode(*vector).size() <= bytes.size());
+      break;
+    }
+    default: {
+      const auto step = DecodeTextStep(bytes);
+      if (step.ok()) EK_CHECK(Encode(*step) == bytes);
+    }
   }
   return 0;
 }

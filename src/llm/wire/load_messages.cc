@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/format.h"
+#include "llm/wire/text_messages.h"
 
 namespace evenkeel {
 namespace {
@@ -70,7 +71,8 @@ std::string Encode(const LlmLoad& load) {
                         {"cells", load.cells},
                         {"context", load.context},
                         {"inter_token_ns", load.inter_token.count()},
-                        {"vocabulary_only", load.vocabulary_only}};
+                        {"vocabulary_only", load.vocabulary_only},
+                        {"pooling", load.pooling ? NameOf(*load.pooling) : ""}};
   return message.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -83,7 +85,8 @@ std::string Encode(const LlmLoaded& loaded) {
                         {"slots", loaded.slots},
                         {"vocabulary", loaded.vocabulary},
                         {"chat", loaded.chat},
-                        {"embeddings", loaded.embeddings},
+                        {"pooling", NameOf(loaded.pooling)},
+                        {"vector_size", loaded.vector_size},
                         {"architecture", loaded.architecture},
                         {"engine", facts}};
   return message.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -101,6 +104,9 @@ Result<LlmLoad> DecodeLlmLoad(std::string_view message) {
   load.context = static_cast<int>(Integer(*parsed, "context", 0, kMostTokens, &ok));
   load.inter_token = Duration(Integer(*parsed, "inter_token_ns", 0, INT64_MAX, &ok));
   load.vocabulary_only = Flag(*parsed, "vocabulary_only");
+  const std::string pooling = Text(*parsed, "pooling", &ok);
+  load.pooling = PoolingOf(pooling);
+  ok = ok && (pooling.empty() || load.pooling.has_value());
   if (!ok || load.path.empty()) return Internal("a message 'load' that breaks its rules");
   return load;
 }
@@ -115,7 +121,10 @@ Result<LlmLoaded> DecodeLlmLoaded(std::string_view message) {
   loaded.slots = static_cast<int>(Integer(*parsed, "slots", 0, kMostSlots, &ok));
   loaded.vocabulary = static_cast<int>(Integer(*parsed, "vocabulary", 1, kMostTokens, &ok));
   loaded.chat = Flag(*parsed, "chat");
-  loaded.embeddings = Flag(*parsed, "embeddings");
+  const auto pooling = PoolingOf(Text(*parsed, "pooling", &ok));
+  ok = ok && pooling.has_value();
+  loaded.pooling = pooling.value_or(Pooling::kNone);
+  loaded.vector_size = static_cast<int>(Integer(*parsed, "vector_size", 0, kLongestVector, &ok));
   loaded.architecture = Text(*parsed, "architecture", &ok);
   const auto facts = parsed->find("engine");
   loaded.facts = facts != parsed->end() && facts->is_object()

@@ -4,33 +4,39 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "core/clock.h"
+#include "core/pooling.h"
 #include "core/status.h"
 
 namespace evenkeel {
 
 struct LlmLoad {
-  std::string path;              // of the GGUF file
-  int threads = 1;               // 1 to 512
-  int slots = 16;                // sequences that run side by side, 1 to 256
-  int64_t cells = 0;             // tokens of all sequences together; 0: what the worker finds fit
-  int context = 0;               // tokens of one sequence at most; 0: as the model was trained
-  Duration inter_token{};        // objective: prompts take no more of a step than fits into it
-  bool vocabulary_only = false;  // for the prompt process: no weights
+  std::string path;                // of the GGUF file
+  int threads = 1;                 // 1 to 512
+  int slots = 16;                  // sequences that run side by side, 1 to 256
+  int64_t cells = 0;               // tokens of all sequences together; 0: what the worker finds fit
+  int context = 0;                 // tokens of one sequence at most; 0: as the model was trained
+  Duration inter_token{};          // objective: prompts take no more of a step than fits into it
+  bool vocabulary_only = false;    // for the prompt process: no weights
+  std::optional<Pooling> pooling;  // unset: the file's, or by its kind
 };
 
 struct LlmLoaded {
   int context = 0;  // tokens of one sequence
-  int cells = 0;    // of all together
+  int cells = 0;    // of all together; 0: it generates nothing
   int slots = 0;
   int vocabulary = 0;  // token ids are below it
   bool chat = false;
-  bool embeddings = false;
+  Pooling pooling = Pooling::kNone;  // what texts become; none: nothing
+  int vector_size = 0;               // numbers of a vector
   std::string architecture;
   std::string facts;  // JSON object, for `show`
+
+  bool generates() const { return cells > 0; }
 };
 
 std::string Encode(const LlmLoad& load);

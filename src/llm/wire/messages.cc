@@ -119,16 +119,6 @@ Result<T> Checked(const ByteReader& in, T message, std::string_view what) {
   return message;
 }
 
-// The other process's text ends in answers and logs: printable ASCII only, whatever it wrote.
-std::string Printable(std::string text) {
-  constexpr size_t kMost = 1000;
-  if (text.size() > kMost) text.resize(kMost);
-  for (char& c : text) {
-    if (c < 0x20 || c > 0x7e) c = c == '\n' || c == '\t' ? ' ' : '?';
-  }
-  return text;
-}
-
 }  // namespace
 
 std::string Encode(const SequenceStart& start) {
@@ -210,7 +200,7 @@ Result<SequenceEnd> DecodeEnd(std::string_view bytes) {
   end.reason = static_cast<SequenceEnd::Reason>(reason);
   end.text = in.Text();
   const auto code = in.Number<uint8_t>();
-  std::string message = Printable(in.Text());
+  std::string message = PrintableText(in.Text());
   if (code >= kCodeCount || (code != 0) != (end.reason == SequenceEnd::Reason::kFailed)) in.Fail();
   if (code != 0) end.status = Status(static_cast<Code>(code), std::move(message));
   for (int32_t* count : {&end.prompt_tokens, &end.cached_tokens, &end.completion_tokens}) {

@@ -1,7 +1,7 @@
 // What the daemon and a language model's worker tell each other: frames of an ipc::StreamChannel, and the two JSON messages of loading.
 //
-//   daemon → worker   kStart, kCancel
-//   worker → daemon   kToken, kEnd, kStep
+//   daemon → worker   kStart, kCancel; kText
+//   worker → daemon   kToken, kEnd, kStep; kVector, kTextStep
 //   control socket    {"op":"load",...} down; {"op":"loaded",...} or {"op":"failed","code","message"} up
 // Contract: decoders take any bytes: every count, enumeration and number is checked; what a side would index with is checked by it against
 //   its own limits (token ids against the vocabulary). Thread-safety: thread-safe.
@@ -20,7 +20,16 @@
 
 namespace evenkeel {
 
-enum class LlmFrame : uint32_t { kStart = 1, kCancel = 2, kToken = 16, kEnd = 17, kStep = 18 };
+enum class LlmFrame : uint32_t {
+  kStart = 1,
+  kCancel = 2,
+  kText = 3,  // as the other two of texts: text_messages.h
+  kToken = 16,
+  kEnd = 17,
+  kStep = 18,
+  kVector = 19,
+  kTextStep = 20
+};
 
 // What may follow in an answer.
 struct AnswerGrammar {

@@ -99,10 +99,15 @@ TEST(LoadMessagesTest, ArriveAsTheyWereSentAndRefusalsComeBackAsErrors) {
   ASSERT_TRUE(read.ok());
   EXPECT_EQ(read->path, load.path);
   EXPECT_EQ(read->inter_token, load.inter_token);
-  LlmLoaded loaded{8192, 10000, 16, 49152, true, false, "llama", R"({"engine":"x"})"};
+  EXPECT_EQ(read->pooling, std::nullopt);
+  load.pooling = Pooling::kNone;
+  EXPECT_EQ(DecodeLlmLoad(Encode(load))->pooling, Pooling::kNone);
+  LlmLoaded loaded{8192, 10000, 16, 49152, true, Pooling::kLast, 576, "llama", R"({"engine":"x"})"};
   const auto back = DecodeLlmLoaded(Encode(loaded));
   ASSERT_TRUE(back.ok()) << back.status().ToString();
   EXPECT_EQ(back->cells, 10000);
+  EXPECT_EQ(back->pooling, Pooling::kLast);
+  EXPECT_EQ(back->vector_size, 576);
   EXPECT_EQ(back->facts, loaded.facts);
   const auto failed = DecodeLlmLoaded(R"({"op":"failed","code":1,"message":"no model"})");
   EXPECT_EQ(failed.status().code(), Code::kInvalidArgument);

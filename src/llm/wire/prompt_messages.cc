@@ -64,6 +64,13 @@ std::string EncodePrepare(uint64_t id, const GenerationRequest& request) {
   return Dump(message);
 }
 
+std::string EncodeTexts(uint64_t id, const TextsToTokenise& texts) {
+  json message = {
+      {"id", id}, {"texts", texts.texts}, {"limit", texts.limit}, {"truncate", texts.truncate}};
+  if (texts.query) message["query"] = *texts.query;
+  return Dump(message);
+}
+
 std::string EncodeParse(uint64_t id, const std::string& parser, const std::string& text,
                         bool partial) {
   return Dump({{"id", id}, {"parser", parser}, {"text", text}, {"partial", partial}});
@@ -93,6 +100,19 @@ Result<ParsedAnswer> DecodeParsed(std::string_view message) {
                                    call.at("arguments").get<std::string>()});
     }
     return answer;
+  });
+}
+
+Result<TokenisedTexts> DecodeTokenised(std::string_view message) {
+  return Parse(message, "tokenised", [](const json& parsed) -> Result<TokenisedTexts> {
+    TokenisedTexts texts;
+    texts.id = parsed.at("id").get<uint64_t>();
+    texts.rows = parsed.at("rows").get<std::vector<std::vector<int32_t>>>();
+    texts.sizes = parsed.at("sizes").get<std::vector<int64_t>>();
+    if (texts.sizes.size() != texts.rows.size())
+      return Internal("a message 'tokenised' of {} texts with {} sizes", texts.rows.size(),
+                      texts.sizes.size());
+    return texts;
   });
 }
 
