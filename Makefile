@@ -17,7 +17,7 @@ export EVENKEEL_CACHE ?= $(HOME)/.cache/evenkeel
 help: ## list the targets
 	@echo "Targets (make NAME):"
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
-	@echo "Settings (make NAME X=...): PORT, GRPC_PORT, METRICS_PORT, ONCE=1 (run); JOBS (build); FUZZ_SECONDS; MINUTES, PEERS, PEERS_TOOLS (bench-batching); PREFIX, DESTDIR; EVENKEEL_CACHE"
+	@echo "Settings (make NAME X=...): PORT, GRPC_PORT, METRICS_PORT, ONCE=1 (run); JOBS (build); FUZZ_SECONDS; MINUTES, PEERS, PEERS_TOOLS (bench-batching); FIGURES (bench-llm); PREFIX, DESTDIR; EVENKEEL_CACHE"
 
 setup: ## install the Debian packages that are missing (sudo when not root)
 	@tools/setup.sh

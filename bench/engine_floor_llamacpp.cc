@@ -1,6 +1,6 @@
 // What the step loop makes of a GGUF model without a daemon around it: closed loop, 64 tokens in, 64 out, at 1, 4, 8 and 16 sequences.
 //
-//   build/bench-bin/engine_floor_llamacpp MODEL.gguf [THREADS]     prints JSON
+//   build/bench-bin/engine_floor_llamacpp MODEL.gguf [THREADS] [SEQUENCES]     prints JSON; at so many sequences only
 //
 // Tokens a second count answers only, prompts included in the time; times are those that the loop's caller sees.
 #include <algorithm>
@@ -88,7 +88,7 @@ nlohmann::json Measure(LlamaModel& model, int sequences) {
 
 int Main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: engine_floor_llamacpp MODEL.gguf [THREADS]\n");
+    std::fprintf(stderr, "usage: engine_floor_llamacpp MODEL.gguf [THREADS] [SEQUENCES]\n");
     return 2;
   }
   LlmLoad load;
@@ -101,7 +101,10 @@ int Main(int argc, char** argv) {
   }
   nlohmann::json rows = nlohmann::json::array();
   static_cast<void>(Measure(**model, 4));  // warms up
-  for (const int sequences : {1, 4, 8, 16}) rows.push_back(Measure(**model, sequences));
+  const int only = argc > 3 ? std::atoi(argv[3]) : 0;
+  for (const int sequences : {1, 4, 8, 16}) {
+    if (only == 0 || only == sequences) rows.push_back(Measure(**model, sequences));
+  }
   std::printf("%s\n", nlohmann::json{{"threads", load.threads}, {"rows", rows}}.dump(2).c_str());
   return 0;
 }

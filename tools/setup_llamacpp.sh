@@ -62,6 +62,8 @@ if [ ! -d "$source" ]; then
   mv -T "$work/source" "$source" 2>/dev/null || [ -d "$source" ] # else another key's build was first
 fi
 
+# Built from a copy: then the paths that the compiler is given are the same for every state of the source, and ccache has what did not change.
+cp -r --no-preserve=mode "$source" "$work/source"
 launcher=()
 if ccache=$(command -v ccache); then
   launcher=(-DCMAKE_C_COMPILER_LAUNCHER="$ccache" -DCMAKE_CXX_COMPILER_LAUNCHER="$ccache")
@@ -82,7 +84,7 @@ else
 fi
 echo "building llama.cpp for this processor into the cache (once; about ten minutes of one core)" >&2
 log=$work/log
-if ! { cmake -G Ninja -S "$source" -B "$work/build" "${flags[@]}" "${launcher[@]}" &&
+if ! { cmake -G Ninja -S "$work/source" -B "$work/build" "${flags[@]}" "${launcher[@]}" &&
   cmake --build "$work/build" --parallel "${JOBS:-$(nproc)}" --target "${targets[@]}"; } >"$log" 2>&1 9>&-; then
   tail -n 40 "$log" >&2
   exit 1

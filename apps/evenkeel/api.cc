@@ -10,7 +10,6 @@
 #include "core/parse.h"
 #include "core/settings.h"
 #include "net/http_client.h"
-#include "net/http_stream_client.h"
 #include "net/sse_reader.h"
 #include "output.h"
 

@@ -1,5 +1,6 @@
 // `evenkeel bench`: how fast a server answers, measured without being the limit.
 #include <CLI/CLI.hpp>
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -10,6 +11,8 @@
 #include "bench_options.h"
 #include "bench_progress.h"
 #include "commands.h"
+#include "core/format.h"
+#include "loadgen/prompts.h"
 #include "loadgen/report.h"
 #include "loadgen/run.h"
 #include "output.h"
@@ -28,7 +31,9 @@ constexpr const char* kExamples =
     "fast\n"
     "  evenkeel bench --model a:3 --model b:1 --stage rate=100,duration=5s --stage "
     "rate=300,duration=5s\n"
-    "  evenkeel bench --raw body.bin --url http://127.0.0.1:8100/digits    any HTTP server";
+    "  evenkeel bench --raw body.bin --url http://127.0.0.1:8100/digits    any HTTP server\n"
+    "  evenkeel bench smollm2 --llm --prompt-tokens 64 --output-tokens 64 -c 8    a language "
+    "model, over any /v1 server";
 
 constexpr int kExitInterrupted = 130;  // as shells have it; what was measured is printed
 
@@ -82,7 +87,7 @@ void AddLoadFlags(CLI::App& bench, BenchFlags* f) {
                   "open loop: at most this many requests in flight [4096]")
       ->check(CLI::Range(1, 1000000));
   bench.add_option("--timeout", f->timeout,
-                   "a request without an answer for so long is unanswered [10s]");
+                   "a request without an answer for so long is unanswered [10s; --llm: 120s]");
   bench
       .add_option("--deadline", f->deadlines,
                   "deadline that each request tells the server: TIME, or NAME=TIME for one model")
@@ -99,7 +104,7 @@ void AddInputFlags(CLI::App& bench, BenchFlags* f) {
       "--input,-i", f->input,
       "random, samples (of this server), FILE.json (requests) or FILE.safetensors (rows) [random]");
   bench.add_option("--batch,-b", f->batch, "rows a request [1]")->check(CLI::Range(1, 1 << 20));
-  bench.add_option("--distinct", f->distinct, "different inputs [64]")
+  bench.add_option("--distinct", f->distinct, "different inputs [64], prompts [1024]")
       ->check(CLI::Range(1, 1000000));
   bench
       .add_option("--id-max", f->id_max,
@@ -113,6 +118,50 @@ void AddInputFlags(CLI::App& bench, BenchFlags* f) {
                  "compare each answer with what its input alone gave before the run");
   bench.add_option("--tolerance", f->tolerance, "of FP32 outputs under --check-stable [0.0001]")
       ->check(CLI::NonNegativeNumber);
+}
+
+// Those of prompts, and those of tensors, which exclude each other.
+constexpr std::array kTextFlags = {"--api",         "--prompt-tokens", "--output-tokens",
+                                   "--lengths",     "--context",       "--temperature",
+                                   "--natural-end", "--first-token",   "--inter-token"};
+constexpr std::array kTensorFlags = {
+    "--raw",    "--protocol", "--method",   "--model-version", "--input",       "--batch",
+    "--id-max", "--shape",    "--encoding", "--tolerance",     "--connections", "--check-stable"};
+
+void AddTextFlags(CLI::App& bench, TextFlags* f) {
+  bench.add_flag("--llm", f->on,
+                 "measure a language model over /v1: time to the first token, between tokens, "
+                 "tokens a second");
+  bench.add_option("--api", f->api, "--llm: completions or chat [completions]")
+      ->check(CLI::IsMember({"completions", "chat"}));
+  bench.add_option("--prompt-tokens", f->prompt_tokens, "--llm: length of prompts, in words [64]")
+      ->check(CLI::Range(1, loadgen::kMostPromptTokens));
+  bench.add_option("--output-tokens", f->output_tokens, "--llm: length of answers [64]")
+      ->check(CLI::Range(1, loadgen::kMostPromptTokens));
+  bench.add_option("--lengths", f->lengths,
+                   "--llm: lengths from this CSV instead (prompt_tokens, output_tokens; may be "
+                   "gzip), in turn");
+  bench
+      .add_option("--context", f->context,
+                  "--llm: cut the lengths of --lengths so that both fit so many tokens")
+      ->check(CLI::Range(2, loadgen::kMostPromptTokens));
+  bench.add_option("--temperature", f->temperature, "--llm: of the answers, 0 to 2 [0]");
+  bench.add_flag("--natural-end", f->natural_end, "--llm: answers may end before their length");
+  bench.add_option("--first-token", f->first_token,
+                   "--llm: answers whose first token comes within this count as goodput");
+  bench.add_option("--inter-token", f->inter_token,
+                   "--llm: and whose tokens take at most this on average");
+}
+
+void CheckFlagsFit(const CLI::App& bench, bool llm) {
+  for (const char* flag : kTextFlags) {
+    if (!llm && bench.get_option(flag)->count() > 0)
+      Fail(kExitUsage, fmt::format("{} is for language models: add --llm", flag));
+  }
+  for (const char* flag : kTensorFlags) {
+    if (llm && bench.get_option(flag)->count() > 0)
+      Fail(kExitUsage, fmt::format("{} is for tensors: leave it out with --llm", flag));
+  }
 }
 
 int ExitCodeOf(const Status& status) {
@@ -160,6 +209,7 @@ void RegisterBench(CLI::App& app) {
   AddTargetFlags(*bench, flags.get());
   AddLoadFlags(*bench, flags.get());
   AddInputFlags(*bench, flags.get());
+  AddTextFlags(*bench, &flags->text);
   bench
       ->add_option("--objective", flags->objectives,
                    "answers within this count as goodput: TIME, or NAME=TIME for one model")
@@ -169,6 +219,7 @@ void RegisterBench(CLI::App& app) {
   AddOutputFlag(*bench, format.get(), /*listing=*/false);
   bench->callback([bench, flags, format] {
     flags->duration_given = bench->get_option("--duration")->count() > 0;
+    CheckFlagsFit(*bench, flags->text.on);
     RunBench(*flags, *format);
   });
 }

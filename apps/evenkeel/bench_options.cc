@@ -15,6 +15,8 @@ namespace {
 using namespace loadgen;  // NOLINT: this file is the door to that room
 
 constexpr size_t kMaxInputFile = size_t{1} << 30;
+constexpr int kDistinctInputs = 64;
+constexpr Duration kTextTimeout = std::chrono::seconds(120);
 constexpr int kSpareSockets = 64;  // left for everything that is not a request in flight
 
 // The one stage that --concurrency, --rate and so on describe, as text.
@@ -89,20 +91,6 @@ Status SetDuration(const std::string& text, const char* flag, Duration* value) {
   return Status::Ok();
 }
 
-// The duration for `model` among "TIME" (every model) and "NAME=TIME" (that one, the stronger).
-Status SetDurationFor(const std::string& model, const std::vector<std::string>& entries,
-                      const char* flag, Duration* value) {
-  bool named = false;
-  for (const std::string& entry : entries) {
-    const size_t equals = entry.find('=');
-    const bool own = equals != std::string::npos;
-    if (own ? entry.substr(0, equals) != model : named) continue;
-    EK_RETURN_IF_ERROR(SetDuration(own ? entry.substr(equals + 1) : entry, flag, value));
-    named = own;
-  }
-  return Status::Ok();
-}
-
 // Every NAME=TIME must name a model of the run.
 Status CheckNames(const std::vector<std::string>& entries, const char* flag,
                   const std::vector<PreparedModel>& models) {
@@ -152,7 +140,7 @@ Result<std::pair<std::string, Shape>> ParseShapeFlag(const std::string& text) {
 Result<RandomOptions> RandomFromFlags(const BenchFlags& flags) {
   RandomOptions options;
   options.batch = flags.batch;
-  options.count = flags.distinct;
+  options.count = flags.distinct > 0 ? flags.distinct : kDistinctInputs;
   options.seed = flags.seed;
   if (flags.id_max >= 0) options.id_max = flags.id_max;
   for (const std::string& text : flags.shapes) {
@@ -186,7 +174,71 @@ Result<std::vector<InputSet>> MakeInputs(const BenchFlags& flags, const LoadPlan
   }
   Result<RowTable> rows = RowsFromSafetensors(bytes, model);
   if (!rows.ok()) return rows.status().Annotate("--input " + flags.input);
-  return InputsFromRows(*rows, flags.batch, flags.distinct);
+  return InputsFromRows(*rows, flags.batch, flags.distinct > 0 ? flags.distinct : kDistinctInputs);
+}
+
+Status PrepareRaw(const BenchFlags& flags, LoadPlan* plan) {
+  if (!flags.models.empty())
+    return InvalidArgument("--raw sends the file as it is: leave --model out");
+  std::string body;
+  if (!flags.raw_file.empty()) {
+    Result<std::string> file = ReadFileMaybeGzip(flags.raw_file, kMaxInputFile);
+    if (!file.ok()) return file.status().Annotate("--raw");
+    body = std::move(*file);
+  }
+  PreparedModel model;
+  model.name = "raw";
+  const Result<RenderOptions> render = RenderFromFlags(flags, model.name);
+  if (!render.ok()) return render.status();
+  EK_RETURN_IF_ERROR(
+      SetDurationFor(model.name, flags.objectives, "--objective", &model.objectives.whole));
+  const bool http = plan->protocol == WireProtocol::kHttp;
+  model.requests.push_back({http ? RenderRaw(plan->url, body, *render) : body, flags.batch, ""});
+  plan->models.push_back(std::move(model));
+  return Status::Ok();
+}
+
+Status PrepareModel(const BenchFlags& flags, const std::string& text, LoadPlan* plan) {
+  auto named = ParseModelFlag(text);
+  if (!named.ok()) return named.status();
+  const Result<RenderOptions> render = RenderFromFlags(flags, named->first);
+  if (!render.ok()) return render.status();
+  Result<ModelInfo> info = FetchModelInfo(*plan, named->first);
+  if (!info.ok()) return info.status().Annotate("model '" + named->first + "'");
+  Result<std::vector<InputSet>> inputs = MakeInputs(flags, *plan, *info);
+  if (!inputs.ok()) return inputs.status();
+  PreparedModel model;
+  model.name = named->first;
+  model.weight = named->second;
+  EK_RETURN_IF_ERROR(
+      SetDurationFor(model.name, flags.objectives, "--objective", &model.objectives.whole));
+  model.float_outputs = !info->outputs.empty() &&
+                        std::all_of(info->outputs.begin(), info->outputs.end(),
+                                    [](const TensorSpec& s) { return s.dtype == DataType::kFp32; });
+  for (const InputSet& set : *inputs) {
+    Result<std::string> bytes = plan->protocol == WireProtocol::kHttp
+                                    ? RenderHttp(plan->url, named->first, set, *render)
+                                    : Result<std::string>(RenderGrpc(named->first, set, *render));
+    if (!bytes.ok()) return bytes.status();
+    model.requests.push_back({std::move(*bytes), set.rows, ""});
+  }
+  plan->models.push_back(std::move(model));
+  return Status::Ok();
+}
+
+}  // namespace
+
+Status SetDurationFor(const std::string& model, const std::vector<std::string>& entries,
+                      const char* flag, Duration* value) {
+  bool named = false;
+  for (const std::string& entry : entries) {
+    const size_t equals = entry.find('=');
+    const bool own = equals != std::string::npos;
+    if (own ? entry.substr(0, equals) != model : named) continue;
+    EK_RETURN_IF_ERROR(SetDuration(own ? entry.substr(equals + 1) : entry, flag, value));
+    named = own;
+  }
+  return Status::Ok();
 }
 
 Result<RenderOptions> RenderFromFlags(const BenchFlags& flags, const std::string& model) {
@@ -214,59 +266,11 @@ Result<std::pair<std::string, double>> ParseModelFlag(const std::string& text) {
   return std::pair{text.substr(0, colon), *weight};
 }
 
-Status PrepareRaw(const BenchFlags& flags, LoadPlan* plan) {
-  if (!flags.models.empty())
-    return InvalidArgument("--raw sends the file as it is: leave --model out");
-  std::string body;
-  if (!flags.raw_file.empty()) {
-    Result<std::string> file = ReadFileMaybeGzip(flags.raw_file, kMaxInputFile);
-    if (!file.ok()) return file.status().Annotate("--raw");
-    body = std::move(*file);
-  }
-  PreparedModel model;
-  model.name = "raw";
-  const Result<RenderOptions> render = RenderFromFlags(flags, model.name);
-  if (!render.ok()) return render.status();
-  EK_RETURN_IF_ERROR(SetDurationFor(model.name, flags.objectives, "--objective", &model.objective));
-  const bool http = plan->protocol == WireProtocol::kHttp;
-  model.requests.push_back({http ? RenderRaw(plan->url, body, *render) : body, flags.batch, ""});
-  plan->models.push_back(std::move(model));
-  return Status::Ok();
-}
-
-Status PrepareModel(const BenchFlags& flags, const std::string& text, LoadPlan* plan) {
-  auto named = ParseModelFlag(text);
-  if (!named.ok()) return named.status();
-  const Result<RenderOptions> render = RenderFromFlags(flags, named->first);
-  if (!render.ok()) return render.status();
-  Result<ModelInfo> info = FetchModelInfo(*plan, named->first);
-  if (!info.ok()) return info.status().Annotate("model '" + named->first + "'");
-  Result<std::vector<InputSet>> inputs = MakeInputs(flags, *plan, *info);
-  if (!inputs.ok()) return inputs.status();
-  PreparedModel model;
-  model.name = named->first;
-  model.weight = named->second;
-  EK_RETURN_IF_ERROR(SetDurationFor(model.name, flags.objectives, "--objective", &model.objective));
-  model.float_outputs = !info->outputs.empty() &&
-                        std::all_of(info->outputs.begin(), info->outputs.end(),
-                                    [](const TensorSpec& s) { return s.dtype == DataType::kFp32; });
-  for (const InputSet& set : *inputs) {
-    Result<std::string> bytes = plan->protocol == WireProtocol::kHttp
-                                    ? RenderHttp(plan->url, named->first, set, *render)
-                                    : Result<std::string>(RenderGrpc(named->first, set, *render));
-    if (!bytes.ok()) return bytes.status();
-    model.requests.push_back({std::move(*bytes), set.rows, ""});
-  }
-  plan->models.push_back(std::move(model));
-  return Status::Ok();
-}
-
-}  // namespace
-
 Result<LoadPlan> PlanFromFlags(const BenchFlags& flags) {
   LoadPlan plan;
   EK_RETURN_IF_ERROR(SetTarget(flags, &plan));
   EK_RETURN_IF_ERROR(AddStages(flags, &plan));
+  if (flags.text.on) plan.timeout = kTextTimeout;
   EK_RETURN_IF_ERROR(SetDuration(flags.timeout, "--timeout", &plan.timeout));
   EK_RETURN_IF_ERROR(SetDuration(flags.timeline, "--timeline", &plan.window));
   plan.threads = flags.threads;
@@ -287,6 +291,11 @@ Result<LoadPlan> PlanFromFlags(const BenchFlags& flags) {
 }
 
 Status PrepareModels(const BenchFlags& flags, LoadPlan* plan) {
+  if (flags.text.on) {
+    EK_RETURN_IF_ERROR(PrepareTextModels(flags, plan));
+    EK_RETURN_IF_ERROR(CheckNames(flags.objectives, "--objective", plan->models));
+    return CheckNames(flags.deadlines, "--deadline", plan->models);
+  }
   const bool http_path =
       plan->protocol == WireProtocol::kHttp && flags.models.empty() && plan->url.path.size() > 1;
   if (!flags.raw_file.empty() || http_path) {

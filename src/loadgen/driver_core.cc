@@ -22,9 +22,9 @@ void ThreadCpu(double* user_s, double* system_s) {
 
 }  // namespace
 
-std::vector<Duration> ObjectivesOf(const LoadPlan& plan) {
-  std::vector<Duration> objectives;
-  for (const PreparedModel& model : plan.models) objectives.push_back(model.objective);
+std::vector<Objectives> ObjectivesOf(const LoadPlan& plan) {
+  std::vector<Objectives> objectives;
+  for (const PreparedModel& model : plan.models) objectives.push_back(model.objectives);
   return objectives;
 }
 
@@ -91,6 +91,17 @@ void DriverCore::Answered(const InFlight& r, Duration now, std::string_view answ
   }
   tally_.Ok(r, now, pacer_.StageAt(now), compute);
   context_.progress.answered.fetch_add(1, std::memory_order_relaxed);
+}
+
+void DriverCore::AnsweredStream(const InFlight& r, Duration now, const TokenStream& answer) {
+  --outstanding_;
+  paused_until_ = Duration::zero();
+  tally_.OkStream(r, now, pacer_.StageAt(now), answer);
+  context_.progress.answered.fetch_add(1, std::memory_order_relaxed);
+}
+
+void DriverCore::TokensArrived(const InFlight& r, Duration now, uint64_t tokens) {
+  tally_.TokensArrived(r, tokens, pacer_.StageAt(now));
 }
 
 void DriverCore::Error(const InFlight& r, Duration now, const std::string& status,

@@ -38,6 +38,9 @@ class DriverCore {
   // `compute` as the server reported it; negative: it did not. Checks `answer` when the plan asks
   // for it.
   void Answered(const InFlight& r, Duration now, std::string_view answer, Duration compute);
+  // A streamed answer is complete.
+  void AnsweredStream(const InFlight& r, Duration now, const TokenStream& answer);
+  void TokensArrived(const InFlight& r, Duration now, uint64_t tokens);
   void Error(const InFlight& r, Duration now, const std::string& status, std::string_view message);
   void Unanswered(const InFlight& r, Duration now, NoAnswer why);
 

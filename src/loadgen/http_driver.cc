@@ -28,6 +28,8 @@ struct Connection {
   explicit Connection(bool keep_body) : reader(keep_body) {}
   Socket socket;
   HttpResponseReader reader;
+  std::unique_ptr<TokenStream> tokens;  // of the present answer, where the plan has streams
+  Duration received{};                  // when the bytes came that are being read
   InFlight request;
   size_t written = 0;       // bytes of the request already handed to the kernel
   uint32_t generation = 0;  // changes with each request and each socket, so that stale events and
@@ -52,6 +54,7 @@ class HttpDriver final : public Driver {
     Duration at;
   };
 
+  Connection& AddConnection();
   size_t TakeSlot();
   void Fill(Duration now);
   void Start(size_t slot, const InFlight& request);
@@ -103,7 +106,7 @@ Status HttpDriver::Prepare() {
         std::max(wanted, stage.concurrency > 0 ? share : std::min(kOpenLoopConnections, plan_.cap));
   }
   for (int i = 0; i < wanted; ++i) {
-    connections_.emplace_back(plan_.check_answers);
+    AddConnection();
     const auto slot = static_cast<size_t>(i);
     if (!Open(slot))
       return Unavailable("cannot open {} connections to {}", wanted, plan_.url.Authority());
@@ -117,9 +120,19 @@ Status HttpDriver::Prepare() {
   return Status::Ok();
 }
 
+Connection& HttpDriver::AddConnection() {
+  Connection& c = connections_.emplace_back(plan_.check_answers);
+  if (plan_.streamed) {
+    c.reader.HandOn([&c](std::string_view piece) {
+      if (c.tokens != nullptr) c.tokens->Feed(piece, c.received);
+    });
+  }
+  return c;
+}
+
 size_t HttpDriver::TakeSlot() {
   if (free_.empty()) {
-    connections_.emplace_back(plan_.check_answers);
+    AddConnection();
     return connections_.size() - 1;
   }
   const size_t slot = free_.back();
@@ -138,6 +151,7 @@ void HttpDriver::Start(size_t slot, const InFlight& request) {
   c.busy = true;
   ++c.generation;
   c.reader.Reset();
+  if (plan_.streamed) c.tokens = std::make_unique<TokenStream>();
   expiries_.push_back({slot, c.generation, request.sent + plan_.timeout});
   if (c.socket.open()) {
     Write(slot);
@@ -188,7 +202,11 @@ void HttpDriver::OnReadable(size_t slot) {
   std::string_view bytes;
   if (n > 0) {
     bytes = {buffer_.data(), static_cast<size_t>(n)};
+    c.received = core_->Now();
+    const uint64_t before = c.tokens != nullptr ? c.tokens->seen() : 0;
     progress = c.reader.Feed(&bytes);
+    if (c.tokens != nullptr && c.tokens->seen() > before)
+      core_->TokensArrived(c.request, c.received, c.tokens->seen() - before);
   } else {
     progress = n == 0 ? c.reader.Ended() : HttpResponseReader::Progress::kMore;
     if (progress != HttpResponseReader::Progress::kDone) return Fail(slot, NoAnswer::kClosed);
@@ -206,7 +224,13 @@ void HttpDriver::Complete(size_t slot) {
   Connection& c = connections_[slot];
   const Duration now = core_->Now();
   const int status = c.reader.status();
-  if (status >= 200 && status < 300) {
+  const bool good = status >= 200 && status < 300;
+  if (good && c.tokens != nullptr && c.tokens->complete()) {
+    core_->AnsweredStream(c.request, now, *c.tokens);
+  } else if (good && c.tokens != nullptr) {
+    const std::string& why = c.tokens->error();
+    core_->Error(c.request, now, "stream", why.empty() ? "it ended without [DONE]" : why);
+  } else if (good) {
     core_->Answered(c.request, now, c.reader.body(), Duration(c.reader.compute_ns()));
   } else {
     core_->Error(c.request, now, std::to_string(status), c.reader.body());

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <functional>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -218,7 +219,7 @@ TEST(ReportTest, ShowsErrorsUnansweredAndWarmUpApart) {
   measured.name = "measured";
   plan.stages[0].warm_up = true;
   plan.stages.push_back(measured);
-  plan.models[0].objective = milliseconds(100);
+  plan.models[0].objectives.whole = milliseconds(100);
   RunRecord record;
   RunAll(plan, &record);
   const nlohmann::json report = ReportJson(plan, record);
@@ -244,9 +245,9 @@ TEST(ReportTest, EachModelIsHeldToItsOwnObjective) {
   LoadPlan plan = PlanFor(server.port(), Requests(1, 40));
   plan.models.push_back(plan.models[0]);
   plan.models.push_back(plan.models[0]);
-  plan.models[0].objective = std::chrono::seconds(10);
+  plan.models[0].objectives.whole = std::chrono::seconds(10);
   plan.models[1].name = "strict";
-  plan.models[1].objective = milliseconds(10);
+  plan.models[1].objectives.whole = milliseconds(10);
   plan.models[2].name = "free";
   RunRecord record;
   RunAll(plan, &record);
@@ -268,6 +269,52 @@ TEST(UrlTest, ReadsWhatPeopleWriteAndRefusesTheRest) {
   for (const char* text :
        {"", "https://x", "ftp://x", "x:0", "x:99999", "x:", "[::1", "http://:80"})
     EXPECT_FALSE(ParseUrl(text, "8000").ok()) << text;
+}
+
+// A chunked answer of two tokens and a usage of three.
+std::string Chunked(const std::vector<std::string>& pieces) {
+  std::string text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const std::string& piece : pieces) {
+    char size[16];
+    std::snprintf(size, sizeof size, "%zx\r\n", piece.size());
+    text += size + piece + "\r\n";
+  }
+  return text + "0\r\n\r\n";
+}
+
+TEST(HttpDriverTest, TokensOfStreamsAreCounted) {
+  const std::string token = "data: {\"choices\":[{\"text\":\"a\"}]}\n\n";
+  const std::string usage =
+      "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":3}}\n\n";
+  ScriptedServer server([&](int number) -> std::string {
+    switch (number % 4) {
+      case 1:
+        return Chunked({token, token.substr(0, 9), token.substr(9) + usage, "data: [DONE]\n\n"});
+      case 2: return Chunked({token, "data: {\"error\":{\"message\":\"died\"}}\n\n"});
+      case 3: return Chunked({token});  // ends without its end
+      default: return "HTTP/1.1 503 Unavailable\r\nContent-Length: 4\r\n\r\nbusy";
+    }
+  });
+  LoadPlan plan = PlanFor(server.port(), Requests(1, 40));
+  plan.streamed = true;
+  plan.models[0].objectives.first_token = std::chrono::seconds(5);
+  RunRecord record;
+  const Counts& counts = RunAll(plan, &record);
+  EXPECT_EQ(counts.ok, 10u);
+  EXPECT_EQ(counts.good, 10u);
+  EXPECT_EQ(counts.errors.at("503").count, 10u);
+  EXPECT_EQ(counts.errors.at("stream").count, 20u);
+  EXPECT_NE(counts.errors.at("stream").first_message.find("died"), std::string::npos);
+  EXPECT_EQ(counts.tokens.prompt, 50u);
+  EXPECT_EQ(counts.tokens.output, 30u);
+  EXPECT_EQ(counts.tokens.first.count(), 10u);
+  EXPECT_EQ(counts.tokens.gaps.count(), 10u);
+  // Those of answers that failed came as well.
+  EXPECT_EQ(counts.tokens.arrived, 30u + 20u);
+  const nlohmann::json report = ReportJson(plan, record);
+  EXPECT_EQ(report["total"]["tokens"]["output"], 30);
+  EXPECT_EQ(report["first_token_objective_ms"], 5000.0);
+  EXPECT_NE(ReportTable(report).find("tokens/s"), std::string::npos);
 }
 
 }  // namespace

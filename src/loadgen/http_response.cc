@@ -66,7 +66,9 @@ void HttpResponseReader::Reset() {
 }
 
 void HttpResponseReader::Keep(std::string_view data) {
-  if (keep_body_) {
+  if (piece_ && status_ < 300) {
+    piece_(data);
+  } else if (keep_body_) {
     body_.append(data);
   } else if (status_ >= 300 && body_.size() < kMaxErrorBody) {
     body_.append(data.substr(0, kMaxErrorBody - body_.size()));

@@ -10,8 +10,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace evenkeel::loadgen {
 
@@ -21,6 +23,9 @@ class HttpResponseReader {
 
   // Keep the body of every answer (else only of errors, the first 64 KiB).
   explicit HttpResponseReader(bool keep_body = false) : keep_body_(keep_body) {}
+
+  // Bodies of 2xx answers go to `piece` as they come instead of body().
+  void HandOn(std::function<void(std::string_view)> piece) { piece_ = std::move(piece); }
 
   // Reads from the front of `bytes` and removes what it read.
   Progress Feed(std::string_view* bytes);
@@ -61,6 +66,7 @@ class HttpResponseReader {
   bool TakeLine(std::string_view* bytes, std::string_view* line);
 
   bool keep_body_;
+  std::function<void(std::string_view)> piece_;  // may be empty
   State state_ = State::kHead;
   std::string head_;  // bytes of a head or line that came in pieces
   std::string line_;  // backing of the line TakeLine() returned from pieces

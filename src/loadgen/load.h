@@ -35,7 +35,7 @@ struct PreparedModel {
   double weight = 1;
   std::vector<PreparedRequest> requests;  // at least one
   bool float_outputs = false;  // all outputs are FP32: answers may differ by the tolerance
-  Duration objective = Duration::max();  // answers within it are goodput; max(): it has none
+  Objectives objectives{};
 };
 
 enum class WireProtocol : uint8_t { kHttp, kGrpc };
@@ -55,6 +55,7 @@ struct LoadPlan {
   Duration window{};  // of the timeline; 0: none
   bool check_answers = false;
   double tolerance = 1e-4;
+  bool streamed = false;  // HTTP: answers are streams of tokens (token_stream.h)
 };
 
 // For the line that a terminal shows while a run goes on. Relaxed atomics: the figures are for
@@ -94,7 +95,7 @@ std::unique_ptr<Driver> MakeHttpDriver(const LoadPlan& plan, Part part);
 std::unique_ptr<Driver> MakeGrpcDriver(const LoadPlan& plan, Part part);
 
 // The objectives of the plan's models, in their order.
-std::vector<Duration> ObjectivesOf(const LoadPlan& plan);
+std::vector<Objectives> ObjectivesOf(const LoadPlan& plan);
 
 // True when `answer` is right for `request` (see answer_check.h).
 bool AnswerIsRight(const LoadPlan& plan, const PreparedModel& model, const PreparedRequest& request,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 namespace evenkeel::loadgen {
 namespace {
@@ -35,7 +36,17 @@ json ErrorsJson(const Counts& counts) {
   return errors;
 }
 
-json CountsJson(const Counts& c, double seconds, bool has_objective) {
+json TokensJson(const TokenCounts& t, double seconds) {
+  return {{"prompt", t.prompt},
+          {"cached", t.cached},
+          {"output", t.output},
+          {"output_per_s", seconds > 0 ? static_cast<double>(t.arrived) / seconds : 0.0},
+          {"first_ms", Percentiles(t.first)},
+          {"inter_ms", Percentiles(t.gaps)}};
+}
+
+// `streamed`: answers were streams of tokens.
+json CountsJson(const Counts& c, double seconds, bool has_objective, bool streamed) {
   json unanswered = json::object();
   for (int i = 0; i < kNoAnswerCount; ++i) {
     if (const uint64_t n = c.unanswered[static_cast<size_t>(i)]; n > 0)
@@ -52,9 +63,13 @@ json CountsJson(const Counts& c, double seconds, bool has_objective) {
             {"errors_by_status", ErrorsJson(c)},
             {"unanswered_by_reason", unanswered},
             {"requests_per_s", rate(c.ok_arrived)},
-            {"items_per_s", rate(c.ok_rows_arrived)},
             {"latency_ms", Percentiles(c.latency)},
             {"send_lateness_ms", Percentiles(c.lateness)}};
+  if (streamed) {
+    j["tokens"] = TokensJson(c.tokens, seconds);
+  } else {
+    j["items_per_s"] = rate(c.ok_rows_arrived);
+  }
   if (has_objective) {
     j["goodput_per_s"] = rate(c.good_arrived);
     j["within_objective"] =
@@ -105,14 +120,20 @@ Counts Sum(const Tally& tally, int stage, int model, const std::vector<StageReco
   return sum;
 }
 
+void AddObjectives(const Objectives& objectives, json* to) {
+  for (const auto& [name, value] : {std::pair{"objective_ms", objectives.whole},
+                                    std::pair{"first_token_objective_ms", objectives.first_token},
+                                    std::pair{"inter_token_objective_ms", objectives.inter_token}})
+    if (value != Duration::max()) (*to)[name] = Ms(value.count());
+}
+
 json ModelsJson(const LoadPlan& plan, const RunRecord& record, int stage, double seconds) {
   json models = json::object();
   for (int m = 0; m < record.tally.models(); ++m) {
     const PreparedModel& model = plan.models[static_cast<size_t>(m)];
-    const bool has_objective = model.objective != Duration::max();
-    json counts =
-        CountsJson(Sum(record.tally, stage, m, record.stages, false), seconds, has_objective);
-    if (has_objective) counts["objective_ms"] = Ms(model.objective.count());
+    json counts = CountsJson(Sum(record.tally, stage, m, record.stages, false), seconds,
+                             model.objectives.any(), plan.streamed);
+    AddObjectives(model.objectives, &counts);
     models[model.name] = std::move(counts);
   }
   return models;
@@ -122,8 +143,8 @@ json ModelsJson(const LoadPlan& plan, const RunRecord& record, int stage, double
 
 json ReportJson(const LoadPlan& plan, const RunRecord& record) {
   // The total has a goodput when every model has an objective, and one objective when it is theirs.
-  const std::vector<Duration> objectives = ObjectivesOf(plan);
-  const bool has_objective = std::ranges::find(objectives, Duration::max()) == objectives.end();
+  const std::vector<Objectives> objectives = ObjectivesOf(plan);
+  const bool has_objective = std::ranges::all_of(objectives, &Objectives::any);
   json report = {{"schema", "evenkeel.bench/1"},
                  {"target",
                   {{"url", plan.url.Authority() + plan.url.path},
@@ -133,7 +154,7 @@ json ReportJson(const LoadPlan& plan, const RunRecord& record) {
                  {"interrupted", record.interrupted}};
   if (has_objective &&
       std::ranges::adjacent_find(objectives, std::not_equal_to<>()) == objectives.end())
-    report["objective_ms"] = Ms(objectives.front().count());
+    AddObjectives(objectives.front(), &report);
   double measured_s = 0;
   uint64_t held_back = 0;
   uint64_t not_sent = 0;
@@ -153,14 +174,14 @@ json ReportJson(const LoadPlan& plan, const RunRecord& record) {
         {"held_back", s.held_back},
         {"not_sent", s.not_sent},
         {"total", CountsJson(Sum(record.tally, static_cast<int>(i), -1, record.stages, false),
-                             s.seconds, has_objective)}};
+                             s.seconds, has_objective, plan.streamed)}};
     if (plan.models.size() > 1)
       stage["models"] = ModelsJson(plan, record, static_cast<int>(i), s.seconds);
     report["stages"].push_back(std::move(stage));
   }
   report["seconds"] = measured_s;
-  report["total"] =
-      CountsJson(Sum(record.tally, -1, -1, record.stages, false), measured_s, has_objective);
+  report["total"] = CountsJson(Sum(record.tally, -1, -1, record.stages, false), measured_s,
+                               has_objective, plan.streamed);
   report["models"] = ModelsJson(plan, record, -1, measured_s);
   const Counts warm_up = Sum(record.tally, -1, -1, record.stages, true);
   report["warm_up"] = {{"sent", warm_up.sent},

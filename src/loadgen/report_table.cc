@@ -55,6 +55,26 @@ void AddRow(std::string* out, const std::string& name, const std::string& load, 
                  Grouped(counts.at("unanswered")));
 }
 
+// Streams of tokens.
+constexpr const char* kTokenRow =
+    "{:<22} {:<18} {:>8} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>8}\n";
+
+std::string Decimal(double value) { return fmt::format("{:.2f}", value); }
+
+void AddTokenRow(std::string* out, const std::string& name, const std::string& load,
+                 const json& counts, bool goodput) {
+  const json& tokens = counts.at("tokens");
+  const bool has_goodput = goodput && counts.contains("goodput_per_s");
+  fmt::format_to(std::back_inserter(*out), kTokenRow, name.substr(0, 22), load,
+                 Decimal(counts.at("requests_per_s")),
+                 has_goodput ? Decimal(counts.at("goodput_per_s")) : "-",
+                 fmt::format("{:.1f}", tokens.at("output_per_s").get<double>()),
+                 Millis(tokens.at("first_ms"), "p50"), Millis(tokens.at("first_ms"), "p99"),
+                 Millis(tokens.at("inter_ms"), "p50"), Millis(tokens.at("inter_ms"), "p99"),
+                 Millis(counts.at("latency_ms"), "p50"), Grouped(counts.at("ok")),
+                 Grouped(counts.at("errors")), Grouped(counts.at("unanswered")));
+}
+
 void AddProblems(std::string* out, const json& report) {
   const json& total = report.at("total");
   for (const auto& [status, error] : total.at("errors_by_status").items()) {
@@ -104,19 +124,25 @@ void AddTimeline(std::string* out, const json& timeline) {
 
 std::string ReportTable(const json& report) {
   const bool goodput = report.at("total").contains("goodput_per_s");
+  const bool streamed = report.at("total").contains("tokens");
+  const auto add_row = streamed ? AddTokenRow : AddRow;
   std::string out =
-      fmt::format(kRow, "stage", "load", "req/s", goodput ? "goodput/s" : "items/s", "p50 ms",
-                  "p90 ms", "p99 ms", "p99.9 ms", "max ms", "ok", "errors", "unansw.");
+      streamed
+          ? fmt::format(kTokenRow, "stage", "load", "req/s", "goodput/s", "tokens/s", "first p50",
+                        "first p99", "inter p50", "inter p99", "whole p50", "ok", "errors",
+                        "unansw.")
+          : fmt::format(kRow, "stage", "load", "req/s", goodput ? "goodput/s" : "items/s", "p50 ms",
+                        "p90 ms", "p99 ms", "p99.9 ms", "max ms", "ok", "errors", "unansw.");
   size_t measured = 0;
   for (const json& stage : report.at("stages")) {
     if (stage.at("warm_up").get<bool>()) continue;
     ++measured;
-    AddRow(&out, stage.at("name"), LoadText(stage.at("load")), stage.at("total"), goodput);
+    add_row(&out, stage.at("name"), LoadText(stage.at("load")), stage.at("total"), goodput);
     if (!stage.contains("models")) continue;
     for (const auto& [name, counts] : stage.at("models").items())
-      AddRow(&out, "  " + name, "", counts, goodput);
+      add_row(&out, "  " + name, "", counts, goodput);
   }
-  if (measured > 1) AddRow(&out, "all stages", "", report.at("total"), goodput);
+  if (measured > 1) add_row(&out, "all stages", "", report.at("total"), goodput);
   AddProblems(&out, report);
   const json& total = report.at("total");
   if (total.contains("added_ms")) {
@@ -124,6 +150,14 @@ std::string ReportTable(const json& report) {
                    "  compute on the server: p50 {} ms; added to it: p50 {} ms, p99 {} ms\n",
                    Millis(total.at("compute_ms"), "p50"), Millis(total.at("added_ms"), "p50"),
                    Millis(total.at("added_ms"), "p99"));
+  }
+  if (streamed) {
+    const json& tokens = total.at("tokens");
+    fmt::format_to(std::back_inserter(out),
+                   "  times in ms; tokens of the answers: {}, of their prompts: {}, {} of them not "
+                   "computed anew\n",
+                   Grouped(tokens.at("output")), Grouped(tokens.at("prompt")),
+                   Grouped(tokens.at("cached")));
   }
   const json& client = report.at("client");
   fmt::format_to(std::back_inserter(out),

@@ -36,6 +36,15 @@ uint64_t Counts::unanswered_total() const {
   return n;
 }
 
+void TokenCounts::Merge(const TokenCounts& other) {
+  prompt += other.prompt;
+  cached += other.cached;
+  output += other.output;
+  arrived += other.arrived;
+  first.Merge(other.first);
+  gaps.Merge(other.gaps);
+}
+
 void Counts::Merge(const Counts& other) {
   sent += other.sent;
   ok += other.ok;
@@ -55,6 +64,7 @@ void Counts::Merge(const Counts& other) {
   ok_arrived += other.ok_arrived;
   ok_rows_arrived += other.ok_rows_arrived;
   good_arrived += other.good_arrived;
+  tokens.Merge(other.tokens);
 }
 
 void Window::Merge(const Window& other) {
@@ -65,7 +75,7 @@ void Window::Merge(const Window& other) {
   latency.Merge(other.latency);
 }
 
-Tally::Tally(int stages, std::vector<Duration> objectives, Duration window)
+Tally::Tally(int stages, std::vector<Objectives> objectives, Duration window)
     : stages_(stages),
       objectives_(std::move(objectives)),
       window_(window),
@@ -86,16 +96,42 @@ void Tally::Sent(const InFlight& r) {
 }
 
 void Tally::Ok(const InFlight& r, Duration now, int current_stage, Duration compute) {
-  Counts& c = counts_[Index(r.stage, r.model)];
   const Duration latency = now - r.intended;
-  const bool good = latency <= objectives_[static_cast<size_t>(r.model)];
+  CountOk(r, latency, current_stage, latency <= objectives_[static_cast<size_t>(r.model)].whole);
+  if (compute < Duration::zero()) return;
+  Counts& c = counts_[Index(r.stage, r.model)];
+  c.compute.Record(compute.count());
+  c.added.Record((latency - compute).count());
+}
+
+void Tally::OkStream(const InFlight& r, Duration now, int current_stage,
+                     const TokenStream& answer) {
+  const Objectives& objectives = objectives_[static_cast<size_t>(r.model)];
+  const Duration latency = now - r.intended;
+  const Duration first = answer.first().value_or(now) - r.intended;
+  CountOk(r, latency, current_stage,
+          latency <= objectives.whole && first <= objectives.first_token &&
+              answer.MeanGap() <= objectives.inter_token);
+  TokenCounts& tokens = counts_[Index(r.stage, r.model)].tokens;
+  tokens.prompt += answer.prompt_tokens();
+  tokens.cached += answer.cached_tokens();
+  tokens.output += answer.output_tokens();
+  if (answer.first()) tokens.first.Record(first.count());
+  for (const Duration gap : answer.gaps()) tokens.gaps.Record(gap.count());
+  // Those that came without an event of their own.
+  if (answer.output_tokens() > answer.seen())
+    TokensArrived(r, answer.output_tokens() - answer.seen(), current_stage);
+}
+
+void Tally::TokensArrived(const InFlight& r, uint64_t tokens, int current_stage) {
+  if (current_stage >= 0) counts_[Index(current_stage, r.model)].tokens.arrived += tokens;
+}
+
+void Tally::CountOk(const InFlight& r, Duration latency, int current_stage, bool good) {
+  Counts& c = counts_[Index(r.stage, r.model)];
   ++c.ok;
   if (good) ++c.good;
   c.latency.Record(latency.count());
-  if (compute >= Duration::zero()) {
-    c.compute.Record(compute.count());
-    c.added.Record((latency - compute).count());
-  }
   if (current_stage >= 0) {
     Counts& arrived = counts_[Index(current_stage, r.model)];
     ++arrived.ok_arrived;

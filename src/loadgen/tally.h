@@ -18,6 +18,7 @@
 
 #include "core/clock.h"
 #include "loadgen/histogram.h"
+#include "loadgen/token_stream.h"
 
 namespace evenkeel::loadgen {
 
@@ -42,17 +43,35 @@ struct InFlight {
   Duration sent{};
 };
 
+// Answers within all of them are goodput. max(): none.
+struct Objectives {
+  Duration whole = Duration::max();        // latency of the answer
+  Duration first_token = Duration::max();  // streamed answers: until the first token
+  Duration inter_token = Duration::max();  // streamed answers: mean time between tokens
+  bool any() const { return *this != Objectives{}; }
+  bool operator==(const Objectives&) const = default;
+};
+
 struct ErrorTally {
   uint64_t count = 0;
   std::string first_message;  // of the first one, shortened
   Histogram latency{7};
 };
 
+// Of streamed answers.
+struct TokenCounts {
+  uint64_t prompt = 0, cached = 0, output = 0;  // of ok answers, as the server counts them
+  uint64_t arrived = 0;                         // by time of arrival, for rates
+  Histogram first;                              // from the intended send time
+  Histogram gaps;                               // between tokens of one answer
+  void Merge(const TokenCounts& other);
+};
+
 // One stage and one model.
 struct Counts {
   uint64_t sent = 0;
   uint64_t ok = 0;
-  uint64_t good = 0;   // ok and within the model's objective
+  uint64_t good = 0;   // ok and within the model's objectives
   uint64_t wrong = 0;  // answered well, but not with the answer that this input has
   std::array<uint64_t, kNoAnswerCount> unanswered{};
   std::map<std::string, ErrorTally> errors;  // by status: "429", "UNAVAILABLE"
@@ -63,7 +82,8 @@ struct Counts {
   // By time of the answer, for rates.
   uint64_t ok_arrived = 0;
   uint64_t ok_rows_arrived = 0;
-  uint64_t good_arrived = 0;  // ok and within the model's objective
+  uint64_t good_arrived = 0;  // ok and within the model's objectives
+  TokenCounts tokens;
 
   uint64_t errors_total() const;
   uint64_t unanswered_total() const;
@@ -79,12 +99,16 @@ struct Window {
 
 class Tally {
  public:
-  // `objectives`: one a model, max(): none. `window` 0: no timeline.
-  Tally(int stages, std::vector<Duration> objectives, Duration window);
+  // `objectives`: one a model. `window` 0: no timeline.
+  Tally(int stages, std::vector<Objectives> objectives, Duration window);
 
   void Sent(const InFlight& r);
   // `current_stage` is the stage that runs now; `compute` is negative when the server did not say.
   void Ok(const InFlight& r, Duration now, int current_stage, Duration compute);
+  // The same for a streamed answer, whose tokens arrived before.
+  void OkStream(const InFlight& r, Duration now, int current_stage, const TokenStream& answer);
+  // Tokens of an answer that goes on.
+  void TokensArrived(const InFlight& r, uint64_t tokens, int current_stage);
   void Wrong(const InFlight& r, Duration now);
   void Error(const InFlight& r, Duration now, const std::string& status, std::string_view message);
   void Unanswered(const InFlight& r, NoAnswer why);
@@ -101,9 +125,10 @@ class Tally {
     return static_cast<size_t>(stage) * objectives_.size() + static_cast<size_t>(model);
   }
   Window* WindowOf(const InFlight& r);
+  void CountOk(const InFlight& r, Duration latency, int current_stage, bool good);
 
   int stages_;
-  std::vector<Duration> objectives_;  // by model
+  std::vector<Objectives> objectives_;  // by model
   Duration window_;
   std::vector<Counts> counts_;
   std::vector<Window> timeline_;

@@ -90,3 +90,15 @@ def test_a_file_that_is_none_is_refused_and_the_others_serve(serve):
     for name in ("cut", "none"):
         assert states[name][0] == "UNAVAILABLE" and states[name][1], states
     assert json.loads(run_cli("ls", "-o", "json", "--server", daemon.http_url, folder=daemon.folder).stdout)
+
+
+def test_bench_measures_it(serve):
+    daemon = serve(models={"smollm2": SMOLLM2})
+    for api in ("completions", "chat"):
+        run = run_cli("bench", "smollm2", "--llm", "--api", api, "--url", daemon.http_url, "-n", "4", "-c", "2", "--warm-up", "0s", "--prompt-tokens", "24",
+                      "--output-tokens", "12", "-o", "json", folder=daemon.folder)
+        assert run.returncode == 0, run.stderr
+        tokens = json.loads(run.stdout)["total"]["tokens"]
+        # A common word is a token of this vocabulary; a chat adds its template.
+        assert tokens["output"] == 4 * 12 and (tokens["prompt"] == 4 * 24 if api == "completions" else tokens["prompt"] > 4 * 24)
+        assert tokens["first_ms"]["min"] > 0 and tokens["inter_ms"]["p50"] > 0 and tokens["output_per_s"] > 0
