@@ -250,11 +250,11 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
   }
   save_power_ = node.save_power;
   // Where every instance has a core of its own, none gains by waiting for others.
-  shared_ = threads > node.cores;
+  shared_ = threads > node.cores - node.standing_share;
   const double price = given_price_      ? *given_price_
                        : node.save_power ? kPriceMax
-                       : shared_         ? LeastPrice(targets_, node.cores * kFill)
-                                         : 0;
+                       : shared_ ? LeastPrice(targets_, (node.cores - node.standing_share) * kFill)
+                                 : 0;
   ShareOut(node);
   guarded_ = price_ <= 0 && guard_.Idle(now);
   SetPrice(node, guarded_ && !node.save_power ? 0 : price);
@@ -286,7 +286,7 @@ void AutoPolicy::ShareOut(const NodeView& node) {
     wanted += demands[i].wanted;
     if (demands[i].wanted > 0) ++wanting;
   }
-  const double cores = node.cores;
+  const double cores = node.cores - node.standing_share;
   for (size_t i = 0; i < models_.size(); ++i) {
     Habit& habit = habits_[i];
     if (demands[i].wanted > 0 || habit.looks > 0) ++habit.looks;
