@@ -9,6 +9,7 @@
 #include <cstring>
 #include <exception>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/format.h"
 
@@ -101,7 +102,12 @@ Status LlamaModel::MakeContext(const LlmLoad& load) {
   if (context_ == nullptr)
     return Unavailable("no context of {} tokens could be made; the reason is in the log", cells_);
   cells_ = std::min(cells_, static_cast<int>(llama_n_ctx(context_)));
+  load_ = load;
   thread_count_ = load.threads;
+  if (threads_ != nullptr) {
+    llama_attach_threadpool(context_, threads_, threads_);
+    return Status::Ok();
+  }
   ggml_threadpool_params pool = ggml_threadpool_params_default(load.threads);
   pool.poll = 0;
   threads_ = ggml_threadpool_new(&pool);
@@ -110,6 +116,29 @@ Status LlamaModel::MakeContext(const LlmLoad& load) {
   shares_beginnings_ = !llama_model_is_recurrent(model_) && !llama_model_is_hybrid(model_) &&
                        llama_model_n_swa(model_) == 0;
   return Status::Ok();
+}
+
+void LlamaModel::SetThreads(int threads) {
+  thread_count_ = std::clamp(threads, 1, load_.threads);
+  llama_set_n_threads(context_, thread_count_, thread_count_);
+}
+
+Status LlamaModel::Reshape(int slots, int64_t cells) {
+  const LlmLoad before = load_;
+  const int threads = thread_count_;
+  LlmLoad wanted = load_;
+  wanted.slots = slots;
+  wanted.cells = cells;
+  llama_detach_threadpool(context_);
+  llama_free(std::exchange(context_, nullptr));
+  Status status = MakeContext(wanted);
+  if (!status.ok()) {
+    std::fprintf(stderr, "%d slots and %lld tokens cannot be had: %s\n", slots,
+                 static_cast<long long>(cells), status.message().c_str());
+    status = MakeContext(before);
+  }
+  if (status.ok()) SetThreads(threads);
+  return status;
 }
 
 LlamaModel::~LlamaModel() {

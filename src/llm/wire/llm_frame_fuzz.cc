@@ -4,13 +4,14 @@
 
 #include "core/check.h"
 #include "llm/wire/messages.h"
+#include "llm/wire/steer_messages.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace evenkeel;
   if (size == 0) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data + 1), size - 1);
   // What is accepted is written back as the same bytes, but for flags other than 1 and texts made printable.
-  switch (data[0] % 5) {
+  switch (data[0] % 7) {
     case 0: {
       const auto start = DecodeStart(bytes);
       if (start.ok()) EK_CHECK(Encode(*start).size() == bytes.size());
@@ -29,6 +30,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 3: {
       const auto step = DecodeStep(bytes);
       if (step.ok()) EK_CHECK(Encode(*step) == bytes);
+      break;
+    }
+    case 5: {
+      const auto steer = DecodeSteer(bytes);
+      if (steer.ok()) EK_CHECK(Encode(*steer) == bytes);
+      break;
+    }
+    case 6: {
+      const auto steered = DecodeSteered(bytes);
+      if (steered.ok()) EK_CHECK(Encode(*steered) == bytes);
       break;
     }
     default: static_cast<void>(DecodeCancel(bytes));
