@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/format.h"
 #include "core/log.h"
+#include "core/parse.h"
 
 namespace evenkeel {
 namespace {
@@ -24,7 +25,11 @@ SequenceEnd Failure(uint64_t id, const Status& status) {
 }  // namespace
 
 SequenceEngine::SequenceEngine(LlmContext& context, const LlmOptions& options, Owner& owner)
-    : context_(context), options_(options), owner_(owner) {
+    : context_(context),
+      options_(options),
+      owner_(owner),
+      slots_(options.slots),
+      cells_(options.cells) {
   restart_ = context_.loop.MakeAlarm([this] { StartWorker(); });
   retry_ = context_.loop.MakeAlarm([this] { LetIn(); });
 }
@@ -53,10 +58,12 @@ void SequenceEngine::StartWorker() {
   options.spec.cpus = context_.worker_cpus;
   options.spec.log_name = options_.name;
   options.spec.readable = {std::filesystem::path(options_.path).parent_path().string()};
+  options.spec.shape = container_;
   options.load.path = options_.path;
   options.load.threads = options_.threads;
-  options.load.slots = options_.slots;
-  options.load.cells = options_.cells;
+  options.load.waits = context_.node != nullptr;
+  options.load.slots = slots_;
+  options.load.cells = cells_;
   options.load.context = options_.context;
   options.load.inter_token = options_.inter_token;
   EngineProcessEvents events;
@@ -68,6 +75,7 @@ void SequenceEngine::StartWorker() {
       view.state = "ready";
       view.pid = pid;  // a container's was not known at its start
     });
+    owner_.OnWorker(&loaded);
     if (ready_) std::exchange(ready_, nullptr)(std::move(loaded));
     LetIn();
   };
@@ -105,6 +113,7 @@ void SequenceEngine::Stop() {
     view.pid = 0;
   });
   auto sequences = std::exchange(sequences_, {});
+  owner_.OnWorker(nullptr);
   for (const auto& [id, sequence] : sequences)
     owner_.OnEnd(Failure(id, Unavailable("model '{}' is being unloaded", options_.name)));
 }
@@ -115,12 +124,48 @@ void SequenceEngine::Add(SequenceStart start) {
   EK_CHECK(added);
   if (stopped_) return FailLater(id, Unavailable("model '{}' is being unloaded", options_.name));
   unsent_.push_back(id);
+  Noticed();
   LetIn();
+}
+
+// The owner has cores for what runs before it runs.
+void SequenceEngine::Noticed() {
+  if (stopped_ || busy() == told_busy_) return;
+  told_busy_ = busy();
+  owner_.OnBusy(told_busy_);
+}
+
+void SequenceEngine::Steer(const LlmSteer& steer) {
+  if (!up_) return;
+  unsent_steers_.push_back(steer);
+  if (!SendSteers()) retry_->Set(context_.clock.Now() + kRetry);
+}
+
+bool SequenceEngine::SendSteers() {
+  while (!unsent_steers_.empty()) {
+    const Status status =
+        process_->Send(static_cast<uint32_t>(LlmFrame::kSteer), Encode(unsent_steers_.front()));
+    if (!status.ok()) return false;
+    unsent_steers_.pop_front();
+  }
+  return true;
+}
+
+void SequenceEngine::SetShape(int slots, int64_t cells) {
+  slots_ = slots;
+  cells_ = cells;
+}
+
+std::optional<int64_t> SequenceEngine::MemoryBytes() const {
+  if (process_ == nullptr || !up_) return std::nullopt;
+  return process_->Usage().memory_bytes;
 }
 
 void SequenceEngine::FailLater(uint64_t id, const Status& status) {
   context_.loop.Post([this, id, status] {
-    if (sequences_.erase(id) > 0) owner_.OnEnd(Failure(id, status));
+    if (sequences_.erase(id) == 0) return;
+    owner_.OnEnd(Failure(id, status));
+    Noticed();
   });
 }
 
@@ -136,6 +181,7 @@ void SequenceEngine::Remove(uint64_t id) {
     unsent_removals_.push_back(id);
   }
   LetIn();
+  Noticed();
 }
 
 void SequenceEngine::SendTo(Sequence& sequence) {
@@ -149,6 +195,7 @@ void SequenceEngine::SendTo(Sequence& sequence) {
 
 void SequenceEngine::LetIn() {
   if (!up_) return;
+  if (!SendSteers()) return retry_->Set(context_.clock.Now() + kRetry);
   while (!unsent_removals_.empty()) {
     const Status status = process_->Send(static_cast<uint32_t>(LlmFrame::kCancel),
                                          EncodeCancel(unsent_removals_.back()));
@@ -181,7 +228,7 @@ Status SequenceEngine::OnTokenFrame(const std::string& payload) {
   if (at == sequences_.end()) return Status::Ok();  // removed meanwhile
   at->second.heard = true;
   at->second.start.answered.push_back(token->token);
-  Note([](View& view) { ++view.answer_tokens; });
+  if (!uncounted_) Note([](View& view) { ++view.answer_tokens; });
   Heard(token->id);
   owner_.OnToken(std::move(*token));
   return Status::Ok();
@@ -197,6 +244,7 @@ Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
       if (sequences_.erase(end->id) == 0) return Status::Ok();
       Heard(end->id);
       owner_.OnEnd(std::move(*end));
+      Noticed();
       return Status::Ok();
     }
     case LlmFrame::kStep: {
@@ -204,10 +252,19 @@ Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
       if (!step.ok()) return step.status();
       Note([&](View& view) {
         view.step = *step;
+        if (uncounted_) return;
         ++view.steps;
         view.prompt_tokens += static_cast<uint64_t>(step->prompt_tokens);
         view.busy += step->took;
       });
+      owner_.OnStep(*step);
+      return Status::Ok();
+    }
+    case LlmFrame::kSteered: {
+      const auto steered = DecodeSteered(payload);
+      if (!steered.ok()) return steered.status();
+      SetShape(steered->slots, steered->cells);
+      owner_.OnSteered(*steered);
       return Status::Ok();
     }
     default: return Internal("a frame of type {}", type);
@@ -217,6 +274,7 @@ Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
 void SequenceEngine::OnEnded(const std::string& how) {
   up_ = false;
   unsent_removals_.clear();
+  unsent_steers_.clear();
   retry_->Set(kNever);
   const Duration life = context_.clock.Now() - process_->started();
   context_.loop.Post([gone = std::shared_ptr<EngineProcess>(std::move(process_))] {});
@@ -231,6 +289,11 @@ void SequenceEngine::OnEnded(const std::string& how) {
     view.step = {};
   });
   restart_->Set(context_.clock.Now() + policy_.OnEnd(life, ends_));
+  if (container_ && how.find("out of memory") != std::string::npos) {
+    LogWarning("model '{}': its worker needed more than {}: the next has no limit", options_.name,
+               FormatBytes(container_->memory_bytes));
+    container_.reset();
+  }
   // Those that were sent go first in the next worker, in their order.
   std::vector<uint64_t> again;
   for (auto& [id, sequence] : sequences_) {
@@ -247,6 +310,7 @@ void SequenceEngine::OnEnded(const std::string& how) {
   unsent_.insert(unsent_.begin(), again.begin(), again.end());
   careful_ = true;
   probe_ = 0;
+  owner_.OnWorker(nullptr);
 }
 
 }  // namespace evenkeel
