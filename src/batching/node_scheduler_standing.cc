@@ -101,7 +101,6 @@ policy::StandingView NodeScheduler::StandingViewNow(Time now,
   view.batch_weight = std::max(1, batch_load_.models);
   const int in_use = policy::ThreadsInUse({.models = views_, .cores = cores_});
   const int free = cores_ - in_use;
-  const int left = free - StandingCoresNow();
   int pressing = 0;
   for (const policy::ModelView& model : views_) {
     if (model.device == DeviceClass::kGpu || policy::NextLane(model) < 0) continue;
@@ -111,8 +110,9 @@ policy::StandingView NodeScheduler::StandingViewNow(Time now,
       if (!one.usable || one.in_flight > 0 || threads == 0) continue;
       narrowest = narrowest == 0 ? threads : std::min(narrowest, threads);
     }
-    // What would not fit without the language models either does not wait for them.
-    if (narrowest == 0 || narrowest <= left || narrowest > free) continue;
+    // What would not fit without the language models either does not wait for them. What its window holds back is let keep its cores: to
+    // take them for a step would only have it wait for that step's end.
+    if (narrowest == 0 || narrowest > free) continue;
     view.pressed = true;
     view.widest = std::max(view.widest, narrowest);
     pressing += narrowest;

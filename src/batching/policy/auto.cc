@@ -200,8 +200,9 @@ Decision AutoPolicy::CloseOnDevice(const ModelView& model, const State& state,
 // Rows in batches of the knee take nearly all the time that the instances have.
 bool AutoPolicy::Strained(const NodeView& node, const ModelView& model, const State& state) {
   const double row_s = Seconds(model.curve->Mean(state.knee)) / state.knee;
-  const double at_once = std::min(static_cast<double>(model.instances.size()),
-                                  static_cast<double>(node.cores) / std::max(1, CpuThreads(model)));
+  const double at_once =
+      std::min(static_cast<double>(model.instances.size()),
+               (node.cores - node.standing_share) / std::max(1, CpuThreads(model)));
   return state.rate_rps * row_s > kStrained * at_once;
 }
 

@@ -3,7 +3,7 @@
 //
 // Rules
 //   Nobody else wants cores: all of them, shared evenly by weight among the language models that have sequences.
-//   Batches press (rows wait, an instance is idle, and the cores for it are held here), or `batch_cores` are to be kept for them: weighted
+//   Batches press (rows wait, an instance is idle, and without language models it had its cores), or `batch_cores` are kept for them: weighted
 //     max-min fairness (core_shares.h) between the batches, which want `batch_cores`, and the language models; these have the whole cores of
 //     their shares together, at least one unless batches press.
 //   Where that leaves a language model less than a core, or the widest batch that waits too few cores, they take turns: batches first; the
@@ -31,7 +31,7 @@ struct StandingClaim {
 
 struct StandingView {
   int cores = 1;
-  bool pressed = false;  // batches wait for cores that are held here
+  bool pressed = false;  // batches wait that would have cores without the claims
   int widest = 0;        // cores that the widest of them takes
   int batch_cores =
       0;  // that batches want: those that run, and those that press; else what is to be kept for them
