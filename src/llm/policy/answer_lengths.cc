@@ -63,7 +63,7 @@ double AnswerLengths::ExpectedRest(int64_t told, int64_t most) const {
     weight += bucket.weight;
     rest += bucket.weight * (std::min(mean, limit) - begun);
   }
-  if (weight > 0) return std::max(1.0, rest / weight);
+  if (weight > 0) return std::clamp(rest / weight, 1.0, limit - begun);
   const double guess = seen_ == 0 ? std::max(kUnknown - begun, 1.0) : std::max(begun, 1.0);
   return std::min(guess, limit - begun);
 }

@@ -1,6 +1,7 @@
 #include "llm/policy/llm_sweep_plan.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <vector>
 
 namespace evenkeel::policy {
@@ -23,14 +24,23 @@ int PromptFor(const LlmLoadTable& table, int threads) {
 }  // namespace
 
 std::optional<SweepCell> NextSweepCell(const LlmLoadTable& table, int cores, int slots) {
-  for (const int threads : ThreadsToSweep(cores)) {
-    const int prompt = PromptFor(table, threads);
-    // The least prompt, then one of the size that is wanted; both tell of one sequence's steps as well.
-    if (!table.Knows({threads, 0, 0, prompt}, 1)) return SweepCell{threads, 1, prompt};
-    for (const int sequences : {1, 4, 16, slots}) {
-      if (sequences > slots) continue;
-      if (!table.Knows({threads, sequences, 0, 0})) return SweepCell{threads, sequences, prompt};
+  const std::vector<int> threads = ThreadsToSweep(cores);
+  // The least prompt, then one of the size that is wanted; both tell of one sequence's steps as well.
+  const auto next = [&](int with, std::initializer_list<int> sizes) -> std::optional<SweepCell> {
+    const int prompt = PromptFor(table, with);
+    if (!table.Knows({with, 0, 0, prompt}, 1)) return SweepCell{with, 1, prompt};
+    for (const int sequences : sizes) {
+      if (sequences <= slots && !table.Knows({with, sequences, 0, 0}))
+        return SweepCell{with, sequences, prompt};
     }
+    return std::nullopt;
+  };
+  // Many sequences take long: what is known of all threads before says more.
+  for (const int with : threads) {
+    if (const auto cell = next(with, {1, 4, 16})) return cell;
+  }
+  for (const int with : threads) {
+    if (const auto cell = next(with, {slots})) return cell;
   }
   return std::nullopt;
 }
