@@ -234,7 +234,7 @@ TEST_F(LanguageTuningTest, IsMeasuredWhileNobodyAsksAndBeginsWithThatTheNextTime
   Load(options);
   const auto again = WaitUntil([](const LlmModel::View& now) { return now.tuning.slots > 0; });
   EXPECT_EQ(again.tuning.table_from, "kept");
-  EXPECT_EQ(again.tuning.kept.table.rows().size(), rows);
+  EXPECT_GE(again.tuning.kept.table.rows().size(), rows);  // a last step may still have come
   EXPECT_GT(again.tuning.choice.step_s, 0);
   Stop();
   // Another machine's table is not this one's.
@@ -272,9 +272,9 @@ TEST_F(LanguageTuningTest, AnObjectiveOfOneTokenToTheNextSetsTheSequencesSideByS
   options.stated_inter_token = options.inter_token = milliseconds(1);
   Load(options);
   WaitUntil([](const LlmModel::View& now) {
-    return now.tuning.choice.slots == 1 && now.tuning.measuring.empty() &&
-           now.engine.step.running == 0;
+    return now.tuning.choice.slots == 1 && now.tuning.measuring.empty();
   });
+  const uint64_t before = model_->Look().engine.steps;
   std::vector<std::unique_ptr<Call>> calls;
   for (int i = 0; i < 3; ++i) {
     calls.push_back(std::make_unique<Call>("Once upon a time", 6));
@@ -282,7 +282,8 @@ TEST_F(LanguageTuningTest, AnObjectiveOfOneTokenToTheNextSetsTheSequencesSideByS
   }
   int most = 0;
   WaitUntil([&](const LlmModel::View& now) {
-    most = std::max(most, now.engine.step.running);
+    // The first may still be one that was measured.
+    if (now.engine.steps > before + 1) most = std::max(most, now.engine.step.running);
     return now.open == 0;
   });
   EXPECT_LE(most, 1);

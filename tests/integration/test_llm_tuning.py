@@ -98,9 +98,9 @@ def test_it_is_measured_and_says_what_it_chose_and_why(serve):
     assert page["load_table"]["memory"]["weight_bytes"] > 50_000_000
     talk = Talk(daemon, 2).start()
     wait_until(lambda: talk.count > 100)
-    assert batching(daemon)["forecast"]["sequences_per_s"] > 0
+    wait_until(lambda: batching(daemon)["forecast"]["sequences_per_s"] > 0)
     talk.stop()
-    assert batching(daemon)["forecast"]["answer_tokens"] > 0
+    wait_until(lambda: batching(daemon)["forecast"]["answer_tokens"] > 0)
     shown = run_cli("show", "smollm2", "--server", daemon.http_url, folder=daemon.folder)
     assert shown.returncode == 0, shown.stderr
     for text in ("llama", "Q4_1", "8192 tokens", "Template", "Licence", "from token to token", "THREADS", "a prompt"):
