@@ -1,5 +1,5 @@
 // `evenkeel show MODEL`: inputs, outputs, settings, instances, what a batch costs, and the latest
-// batches.
+// batches; of a language model what its file holds, and what it runs on.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +14,7 @@
 #include "commands.h"
 #include "figures.h"
 #include "output.h"
+#include "show_language.h"
 
 namespace evenkeel {
 namespace {
@@ -162,6 +163,10 @@ void Show(const ShowOptions& options) {
     return Print(options.format, {}, document);
   }
   PrintFacts(model);
+  if (model.contains("language")) {
+    PrintLanguage(model);
+    return PrintStepTimes(options.api.Get("/v2/models/" + name + "/batching"));
+  }
   PrintProfile(model.value("profile", Json::object()));
   PrintTensors("INPUT", model.value("inputs", Json::array()));
   PrintTensors("OUTPUT", model.value("outputs", Json::array()));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "batching/standing_record.h"
 #include "core/check.h"
 
 namespace evenkeel {
@@ -13,6 +14,8 @@ namespace {
 constexpr int kOverheadOver = 64;
 constexpr Duration kOverheadLeast = std::chrono::microseconds(50);
 constexpr Duration kNoObjective = std::chrono::hours(1);
+constexpr Duration kBatchLook = std::chrono::milliseconds(500);
+constexpr double kIdleCores = 0.02;  // a model that keeps no more busy has nothing kept for it
 
 // The size of which a row costs least, of those known up to `most`; 1 where none is.
 int CheapestSize(const policy::BatchCurve& curve, int most) {
@@ -59,6 +62,7 @@ NodeScheduler::NodeScheduler(std::unique_ptr<policy::NodePolicy> policy, int cor
 
 NodeScheduler::~NodeScheduler() {
   for (const auto& slot : slots_) EK_CHECK(slot->member == nullptr);
+  EK_CHECK(standing_.empty() || StandingMembers() == 0);
 }
 
 void NodeScheduler::Close() {
@@ -187,28 +191,65 @@ void NodeScheduler::SetBest(int id, int rows, Duration batch_time) {
 }
 
 void NodeScheduler::Run() {
-  for (;;) {
-    Slot* slot = nullptr;
-    int model = 0;
-    Start start;
-    {
-      const std::lock_guard lock(mutex_);
-      const policy::Decision decision = policy_->Decide(
-          {.models = views_, .cores = cores_, .save_power = save_power_}, clock_.Now());
-      if (!decision.start) return Arm(decision.wake_at);
-      model = decision.model;
-      slot = slots_[static_cast<size_t>(model)].get();
-      start = {decision.lane, slot->snapshot.ids[static_cast<size_t>(decision.instance)],
-               decision.rows, decision.reason};
-      slot->granted.push_back(start);
-      Refresh(model);
-    }
-    slot->member->StartBatch(start);
+  std::vector<Standing*> changed;
+  while (RunOne(&changed)) {
+  }
+  Tell(changed);
+}
+
+// False: nothing more is to be started now.
+bool NodeScheduler::RunOne(std::vector<Standing*>* changed) {
+  Slot* slot = nullptr;
+  int model = 0;
+  Start start;
+  {
     const std::lock_guard lock(mutex_);
-    const auto done = std::ranges::find(slot->granted, start.instance, &Start::instance);
-    slot->granted.erase(done);
+    const Time now = clock_.Now();
+    const policy::Decision decision = policy_->Decide({.models = views_,
+                                                       .cores = cores_,
+                                                       .save_power = save_power_,
+                                                       .standing = StandingCoresNow(),
+                                                       .standing_share = shares_.entitled()},
+                                                      now);
+    if (!decision.start) {
+      if (ShareStanding(now, changed)) return true;
+      Arm(decision.wake_at);
+      return false;
+    }
+    model = decision.model;
+    slot = slots_[static_cast<size_t>(model)].get();
+    start = {decision.lane, slot->snapshot.ids[static_cast<size_t>(decision.instance)],
+             decision.rows, decision.reason};
+    slot->granted.push_back(start);
     Refresh(model);
-    if (slot->granted.empty()) called_.notify_all();
+  }
+  slot->member->StartBatch(start);
+  const std::lock_guard lock(mutex_);
+  const auto done = std::ranges::find(slot->granted, start.instance, &Start::instance);
+  slot->granted.erase(done);
+  Refresh(model);
+  if (slot->granted.empty()) called_.notify_all();
+  return true;
+}
+
+// What the batches on cores ask for in the long run. REQUIRES: mutex_ held.
+void NodeScheduler::LookAtBatches(Time now) {
+  if (batch_load_.looked != Time{} && now - batch_load_.looked < kBatchLook) return;
+  batch_load_ = {.looked = now};
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = *slots_[i];
+    if (slot.member == nullptr || views_[i].device == DeviceClass::kGpu) continue;
+    int threads = 0;  // of an instance
+    for (const policy::InstanceView& one : slot.instances) threads = std::max(threads, one.threads);
+    const Demand demand = DemandIn(slot, static_cast<int>(i), {}, {});
+    const double cores = demand.rate_rps * Seconds(demand.batch_time) / demand.batch_rows *
+                         std::min(threads, cores_);
+    if (cores < kIdleCores) continue;
+    ++batch_load_.models;
+    batch_load_.cores += cores;
+    batch_load_.shortest = batch_load_.shortest > Duration::zero()
+                               ? std::min(batch_load_.shortest, views_[i].objective)
+                               : views_[i].objective;
   }
 }
 
@@ -220,6 +261,7 @@ void NodeScheduler::Arm(Time wake) {
 
 bool NodeScheduler::Alone(int id) const {
   const std::lock_guard lock(mutex_);
+  if (StandingCoresNow() > 0) return false;
   for (size_t i = 0; i < views_.size(); ++i) {
     if (static_cast<int>(i) == id || views_[i].device == DeviceClass::kGpu) continue;
     const auto waits = [](const policy::LaneView& lane) { return lane.waiting_rows > 0; };
@@ -282,6 +324,7 @@ NodeScheduler::Demand NodeScheduler::DemandIn(const Slot& slot, int id, Duration
 NodeScheduler::Load NodeScheduler::LoadNow() const {
   const std::lock_guard lock(mutex_);
   Load load;
+  load.busy_cores = HeldCores();
   for (size_t i = 0; i < slots_.size(); ++i) {
     const Slot& slot = *slots_[i];
     if (slot.member == nullptr) continue;

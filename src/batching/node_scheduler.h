@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "batching/policy/node_policy.h"
+#include "batching/policy/standing_cores.h"
 #include "core/clock.h"
 #include "core/event_loop.h"
 #include "core/histogram.h"
@@ -57,6 +58,19 @@ class NodeScheduler {
     bool draining = false;
   };
 
+  // A language model: it holds cores for as long as it has sequences, and gives some back when batches want them (standing_cores.h).
+  class StandingMember {
+   public:
+    virtual ~StandingMember() = default;
+    // What it may use has changed: it takes TakeCores() and has its worker told. On any thread, from within Run().
+    virtual void CoresChanged() = 0;
+  };
+  struct StandingNeed {
+    bool wants = false;  // it has sequences to run
+    int most = 1;        // cores that it can use, at least 1
+    Duration step{};     // how long a step of it takes
+  };
+
   NodeScheduler(std::unique_ptr<policy::NodePolicy> policy, int cores, bool save_power,
                 EventLoop& loop, const Clock& clock);
   ~NodeScheduler();  // REQUIRES: no members
@@ -87,6 +101,24 @@ class NodeScheduler {
     fill(snapshot);
     Refresh(id);
   }
+
+  // Language models. All but JoinStanding() and LeaveStanding() want a Run() behind them.
+  int JoinStanding(StandingMember* member);
+  // After it returned no call of the member comes or is under way. REQUIRES: not from within CoresChanged().
+  void LeaveStanding(int id);
+  void PublishStanding(int id, const StandingNeed& need);
+  // Cores that its worker is to be told now. What it could use before stays in the books until Confirm() was called as often as this.
+  int TakeCores(int id);
+  // The worker holds to the earliest of the figures that were taken and not confirmed yet.
+  void Confirm(int id);
+  // There is no worker any more: it holds nothing, whatever it was told.
+  void Forget(int id);
+  struct StandingLook {
+    int granted = 0,
+        held = 0;         // cores: what it may use from its next step on; what it may be using now
+    double entitled = 0;  // of all language models together, while everybody wants all
+  };
+  StandingLook LookAtStanding(int id) const;
 
   // Asks the policy and has batches started until it starts no more. REQUIRES: the caller holds no member's mutex.
   void Run();
@@ -126,7 +158,7 @@ class NodeScheduler {
   Demand DemandOf(int id, Duration horizon, Duration recent) const;
   // How much of the node's cores is asked for.
   struct Load {
-    double busy_cores = 0;  // threads of batches that run now
+    double busy_cores = 0;  // threads of batches and of language models' steps that run now
     double forecast_cores =
         0;  // that the models' forecast rates keep busy, at the batches that are aimed at
   };
@@ -140,6 +172,18 @@ class NodeScheduler {
 
  private:
   struct Slot;
+  struct Standing;
+
+  // node_scheduler_standing.cc
+  int StandingMembers() const;
+  int HeldCores() const;         // by language models
+  int StandingCoresNow() const;  // the same, and what is kept for them
+  policy::StandingView StandingViewNow(Time now, std::vector<policy::StandingClaim>* claims);
+  // True: cores came free for batches. `changed` gets whoever is to be told.
+  bool ShareStanding(Time now, std::vector<Standing*>* changed);
+  void Tell(const std::vector<Standing*>& changed);
+  bool RunOne(std::vector<Standing*>* changed);
+  void LookAtBatches(Time now);
 
   Demand DemandIn(const Slot& slot, int id, Duration horizon, Duration recent) const;
   Snapshot& Cleared(int id);
@@ -155,6 +199,15 @@ class NodeScheduler {
   std::condition_variable called_;  // a member's call ended
   std::vector<std::unique_ptr<Slot>> slots_;
   std::vector<policy::ModelView> views_;  // one a slot
+  std::vector<std::unique_ptr<Standing>> standing_;
+  policy::StandingCores shares_;
+  // Of batches on cores, looked at twice a second.
+  struct BatchLoad {
+    Time looked{};
+    int models = 0;       // that have work now and then
+    double cores = 0;     // that they keep busy, by forecast
+    Duration shortest{};  // of their objectives
+  } batch_load_;
   Time armed_ = kNever;
   std::unique_ptr<Alarm> alarm_;
 };

@@ -48,6 +48,7 @@ class EngineProcess {
   pid_t pid() const { return process_->pid(); }
   // Errors: kOverloaded (no room now), kTooLarge. The process is woken.
   Status Send(uint32_t type, std::string_view payload);
+  WorkerUsage Usage() const { return process_->process().lock()->Usage(); }
   void Kill(std::string why) { process_->Kill(std::move(why)); }  // `ended` follows with it
   Time started() const { return process_->started(); }
 

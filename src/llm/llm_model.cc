@@ -4,20 +4,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <utility>
 
 #include "core/check.h"
 #include "core/format.h"
 #include "core/log.h"
+#include "llm/llm_call.h"
 #include "llm/text/utf8_tail.h"
 
 namespace evenkeel {
 namespace {
-
-constexpr size_t kMostStops = 64;
-constexpr size_t kLongestStop = 1024;
-constexpr int kMostChoices = 128;
 
 int64_t FileTime(const std::string& path) {
   struct stat info {};
@@ -38,22 +36,13 @@ std::string Clean(std::string_view text) {
 
 }  // namespace
 
-struct LlmModel::Call {
-  uint64_t id = 0;
-  GenerationCall* call = nullptr;
-  uint64_t prepare = 0;  // of the prompt service, while it is at it
-  std::vector<Choice> choices;
-  size_t open = 0;  // choices that have not ended
-  GenerationUsage usage;
-  Time begun{};
-};
-
 LlmModel::LlmModel(LlmContext context, LlmOptions options)
     : context_(std::move(context)),
       options_(std::move(options)),
       created_s_(FileTime(options_.path)),
       prompts_(context_, options_),
       engine_(context_, options_, *this),
+      tuner_(context_, options_, engine_, [this] { return next_sequence_++; }),
       embeddings_({context_, options_, prompts_, engine_, [this] { return next_sequence_++; },
                    [this](const Status& status) { CallEnded(status); }}) {
   deadline_ = context_.loop.MakeAlarm([this] { OnDeadline(); });
@@ -68,14 +57,19 @@ void LlmModel::Start(std::function<void(Status)> on_ready) {
   prompts_.Start([this](Result<LlmLoaded> prompt) {
     if (!prompt.ok()) return BecomeReady(prompt.status());
     if (!on_ready_) return;  // stopped meanwhile
-    engine_.Start([this, chat = prompt->chat](Result<LlmLoaded> loaded) {
-      if (!loaded.ok()) return BecomeReady(loaded.status());
-      loaded->chat = chat && loaded->generates();
-      {
-        const std::lock_guard lock(mutex_);
-        loaded_ = std::move(*loaded);
-      }
-      BecomeReady(Status::Ok());
+    const auto facts = nlohmann::json::parse(prompt->facts, nullptr, false);
+    const std::string version = facts.is_object() ? facts.value("version", "") : "";
+    tuner_.Begin(fmt::format("llama.cpp {}", version), [this, chat = prompt->chat] {
+      if (!on_ready_) return;
+      engine_.Start([this, chat](Result<LlmLoaded> loaded) {
+        if (!loaded.ok()) return BecomeReady(loaded.status());
+        loaded->chat = chat && loaded->generates();
+        {
+          const std::lock_guard lock(mutex_);
+          loaded_ = std::move(*loaded);
+        }
+        BecomeReady(Status::Ok());
+      });
     });
   });
 }
@@ -88,6 +82,7 @@ void LlmModel::BecomeReady(const Status& status) {
     if (!status.ok()) {
       stopping_ = true;
       prompts_.Stop();
+      tuner_.End();
       engine_.Stop();
       self_.reset();
     }
@@ -112,6 +107,7 @@ void LlmModel::Abandon() {
 void LlmModel::MaybeStopped() {
   if (!on_stopped_ || !calls_.empty() || embeddings_.open() > 0) return;
   prompts_.Stop();
+  tuner_.End();
   engine_.Stop();
   deadline_->Set(kNever);
   const auto self = std::exchange(self_, nullptr);
@@ -151,6 +147,7 @@ LlmModel::View LlmModel::Look() const {
   SequenceEngine::View engine = engine_.Look();
   const std::lock_guard lock(mutex_);
   View view = view_;
+  view.tuning = tuner_.Look();
   view.engine = std::move(engine);
   view.loaded = loaded_;
   return view;
@@ -180,61 +177,6 @@ void LlmModel::Cancel(GenerationCall* call) {
   });
 }
 
-int LlmModel::OpenSequences() const {
-  int open = 0;
-  for (const auto& [id, call] : calls_) open += static_cast<int>(call->open);
-  return open;
-}
-
-Status LlmModel::CheckRequest(const GenerationRequest& request) const {
-  const int kinds = (request.chat.empty() ? 0 : 1) + (request.tokens.empty() ? 0 : 1) +
-                    (request.prompt.empty() ? 0 : 1);
-  if (kinds != 1) return InvalidArgument("expected one prompt that is not empty, got {}", kinds);
-  if (request.choices < 1 || request.choices > kMostChoices)
-    return InvalidArgument("expected 1 to {} choices, got {}", kMostChoices, request.choices);
-  if (request.max_tokens < 0)
-    return InvalidArgument("expected a positive number of tokens, got {}", request.max_tokens);
-  if (request.stop.size() > kMostStops)
-    return InvalidArgument("expected at most {} stop texts, got {}", kMostStops,
-                           request.stop.size());
-  for (const std::string& word : request.stop) {
-    if (word.size() > kLongestStop)
-      return InvalidArgument("a stop text of {} bytes; at most {} are taken", word.size(),
-                             kLongestStop);
-  }
-  if (!request.json_schema.empty() && !request.grammar.empty())
-    return InvalidArgument("a JSON schema and a grammar exclude each other");
-  const std::lock_guard lock(mutex_);
-  if (!loaded_.generates())
-    return InvalidArgument("model '{}' generates no text: it is one for embeddings or rerank",
-                           options_.name);
-  const auto is_token = [&](int32_t token) { return token >= 0 && token < loaded_.vocabulary; };
-  for (const int32_t token : request.tokens) {
-    if (!is_token(token))
-      return InvalidArgument("token {} is not in the vocabulary of {}", token, loaded_.vocabulary);
-  }
-  for (const auto& [token, bias] : request.sampling.logit_bias) {
-    if (!is_token(token))
-      return InvalidArgument("logit_bias: token {} is not in the vocabulary of {}", token,
-                             loaded_.vocabulary);
-  }
-  return Status::Ok();
-}
-
-Status LlmModel::CheckLoad(int choices) const {
-  const int open = OpenSequences();
-  const int waiting = open + choices - options_.slots;
-  // A request for many choices of its own may fill the line, but not come to a full one.
-  if (waiting > options_.max_waiting && open > 0)
-    return Overloaded("model '{}': {} answers run or wait, {} run side by side and {} may wait",
-                      options_.name, open, options_.slots, options_.max_waiting);
-  const double turns = std::ceil(static_cast<double>(open - options_.slots + 1) / options_.slots);
-  const double wait_s = std::max(0.0, turns) * answer_s_;
-  if (open >= options_.slots && wait_s > Seconds(options_.longest_wait))
-    return Overloaded("model '{}': an answer would begin in about {:.0f} s", options_.name, wait_s);
-  return Status::Ok();
-}
-
 void LlmModel::Begin(uint64_t id, GenerationCall* call) {
   auto made = std::make_unique<Call>();
   Call& c = *made;
@@ -244,6 +186,7 @@ void LlmModel::Begin(uint64_t id, GenerationCall* call) {
   calls_.emplace(id, std::move(made));
   if (stopping_) return Finish(c, Unavailable("model '{}' is being unloaded", options_.name));
   if (Status status = CheckRequest(call->request); !status.ok()) return Finish(c, status);
+  tuner_.OnCall(call->request.choices);
   if (Status status = CheckLoad(call->request.choices); !status.ok()) return Finish(c, status);
   c.open = static_cast<size_t>(call->request.choices);
   SetDeadline();
@@ -256,29 +199,6 @@ void LlmModel::Begin(uint64_t id, GenerationCall* call) {
   c.prepare = prompts_.Prepare(call->request, [this, id](Result<PreparedPrompt> prompt) {
     OnPrepared(id, std::move(prompt));
   });
-}
-
-Status LlmModel::FitContext(const GenerationRequest& request, std::vector<int32_t>* tokens) const {
-  int context = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    context = loaded_.context;
-  }
-  const auto size = static_cast<int64_t>(tokens->size());
-  const int64_t wanted = std::max<int64_t>(request.max_tokens, 1);
-  if (size == 0) return InvalidArgument("the prompt has no tokens");
-  if (size + wanted <= context) return Status::Ok();
-  if (!request.truncate) {
-    if (request.max_tokens > 0)
-      return InvalidArgument(
-          "the prompt has {} tokens and {} more are asked for, the model's context is {} tokens",
-          size, request.max_tokens, context);
-    return InvalidArgument("the prompt has {} tokens, the model's context is {} tokens", size,
-                           context);
-  }
-  const int64_t kept = context - std::min<int64_t>(wanted, context / 2);
-  tokens->erase(tokens->begin(), tokens->end() - std::min(kept, size));
-  return Status::Ok();
 }
 
 void LlmModel::OnPrepared(uint64_t id, Result<PreparedPrompt> prompt) {
@@ -306,6 +226,7 @@ void LlmModel::StartChoices(Call& call, PreparedPrompt prompt) {
   if (call.call->priority > 0) start.priority = call.call->priority;
   const uint32_t seed = request.sampling.seed.value_or(RandomSeed());
   call.usage.prompt_tokens = static_cast<int>(start.prompt.size());
+  tuner_.traffic().Prompt(call.usage.prompt_tokens, context_.clock.Now());
   const uint64_t id = call.id;
   // A callback can't take the call away: Cancel() posts.
   call.call->OnStart(call.usage.prompt_tokens);
@@ -352,12 +273,24 @@ void LlmModel::CountToken(const Call& call, Choice& choice) {
   const Time since =
       first ? (call.call->arrived != Time{} ? call.call->arrived : call.begun) : choice.last;
   choice.last = now;
+  ++choice.told;
+  tuner_.OnToken(first, Seconds(now - since));
   const std::lock_guard lock(mutex_);
   LlmFigures& figures = view_.figures;
   (first ? figures.first_token : figures.inter_token).Observe(Seconds(now - since));
 }
 
+void LlmModel::OnSteered(const LlmSteered& steered) {
+  {
+    const std::lock_guard lock(mutex_);
+    loaded_.slots = steered.slots;
+    loaded_.cells = static_cast<int>(steered.cells);
+  }
+  tuner_.OnSteered(steered);
+}
+
 void LlmModel::OnEnd(SequenceEnd end) {
+  if (tuner_.OnEnd(end.id)) return;
   const auto at = by_sequence_.find(end.id);
   if (at == by_sequence_.end()) return;
   const auto [id, index] = at->second;
@@ -442,6 +375,7 @@ void LlmModel::EndChoice(Call& call, size_t index, const SequenceEnd& end) {
     const std::lock_guard lock(mutex_);
     view_.figures.cached_tokens += static_cast<uint64_t>(end.cached_tokens);
   }
+  tuner_.traffic().Answer(usage.prompt_tokens, end.completion_tokens, context_.clock.Now());
   const double took = Seconds(end.prompt + end.decode);
   answer_s_ = answer_s_ <= 0 ? took : 0.9 * answer_s_ + 0.1 * took;
   call.call->OnFinish(static_cast<int>(index), reason);

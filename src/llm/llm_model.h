@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "llm/answer_parts.h"
 #include "llm/embedding_calls.h"
 #include "llm/llm_context.h"
+#include "llm/llm_tuner.h"
 #include "llm/prompt_service.h"
 #include "llm/sequence_engine.h"
 
@@ -63,6 +65,7 @@ class LlmModel final : public LanguageModel,
     LlmFigures figures;
     int open = 0;         // calls
     double answer_s = 0;  // of a sequence, lately
+    LlmTuner::View tuning;
   };
   View Look() const;       // on any thread
   bool available() const;  // the worker is up, or about to be again
@@ -71,6 +74,7 @@ class LlmModel final : public LanguageModel,
   struct Choice {
     uint64_t sequence = 0;
     Time last{};                         // token
+    int64_t told = 0;                    // tokens
     std::unique_ptr<AnswerParts> parts;  // where answers are taken apart; else null
     std::vector<TokenLogprob> logprobs;  // not told yet, while parts are worked out
     bool parsing = false;                // an answer of the prompt process is on its way
@@ -83,12 +87,18 @@ class LlmModel final : public LanguageModel,
   void Begin(uint64_t id, GenerationCall* call);
   Status CheckRequest(const GenerationRequest& request) const;
   Status CheckLoad(int choices) const;
+  // Until a sequence that comes now has a slot; nullopt: nothing is known of steps.
+  std::optional<double> ExpectedWaitSeconds() const;
   void OnPrepared(uint64_t id, Result<PreparedPrompt> prompt);
   Status FitContext(const GenerationRequest& request, std::vector<int32_t>* tokens) const;
   void StartChoices(Call& call, PreparedPrompt prompt);
   void OnToken(SequenceToken token) override;
   void OnEnd(SequenceEnd end) override;
   void OnVector(TextEnd end) override { embeddings_.OnVector(std::move(end)); }
+  void OnWorker(const LlmLoaded* up) override { tuner_.OnWorker(up); }
+  void OnBusy(bool busy) override { tuner_.OnBusy(busy); }
+  void OnStep(const StepReport& step) override { tuner_.OnStep(step); }
+  void OnSteered(const LlmSteered& steered) override;
   void CountToken(const Call& call, Choice& choice);
   void Parse(Call& call, size_t choice);
   void OnParsed(uint64_t id, size_t choice, Result<ParsedAnswer> parsed);
@@ -108,13 +118,14 @@ class LlmModel final : public LanguageModel,
   const int64_t created_s_;
   PromptService prompts_;
   SequenceEngine engine_;
+  uint64_t next_sequence_ = 1;  // and text
+  LlmTuner tuner_;
   EmbeddingCalls embeddings_;
   std::function<void(Status)> on_ready_;
   std::function<void()> on_stopped_;
   std::unique_ptr<Alarm> deadline_;
   Calls calls_;                                                            // by id, which grows
   std::unordered_map<uint64_t, std::pair<uint64_t, size_t>> by_sequence_;  // call, choice
-  uint64_t next_sequence_ = 1;
   double answer_s_ = 0;  // of a sequence once admitted; 0: none ended yet
   bool stopping_ = false;
   std::shared_ptr<LlmModel> self_;  // while processes or alarms may call back

@@ -15,6 +15,7 @@ void LlmModel::Embed(EmbeddingCall* call) {
       const std::lock_guard lock(self->mutex_);
       loaded = self->loaded_;
     }
+    self->tuner_.OnTexts();
     self->embeddings_.Begin(id, call, loaded);
     self->Publish();
   });

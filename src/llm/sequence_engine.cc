@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/format.h"
 #include "core/log.h"
+#include "core/parse.h"
 
 namespace evenkeel {
 namespace {
@@ -16,7 +17,11 @@ constexpr Duration kRetry = std::chrono::milliseconds(5);  // of what found the 
 }  // namespace
 
 SequenceEngine::SequenceEngine(LlmContext& context, const LlmOptions& options, Owner& owner)
-    : context_(context), options_(options), owner_(owner) {
+    : context_(context),
+      options_(options),
+      owner_(owner),
+      slots_(options.slots),
+      cells_(options.cells) {
   restart_ = context_.loop.MakeAlarm([this] { StartWorker(); });
   retry_ = context_.loop.MakeAlarm([this] { LetIn(); });
 }
@@ -45,10 +50,12 @@ void SequenceEngine::StartWorker() {
   options.spec.cpus = context_.worker_cpus;
   options.spec.log_name = options_.name;
   options.spec.readable = {std::filesystem::path(options_.path).parent_path().string()};
+  options.spec.shape = container_;
   options.load.path = options_.path;
   options.load.threads = options_.threads;
-  options.load.slots = options_.slots;
-  options.load.cells = options_.cells;
+  options.load.waits = context_.node != nullptr;
+  options.load.slots = slots_;
+  options.load.cells = cells_;
   options.load.context = options_.context;
   options.load.inter_token = options_.inter_token;
   options.load.pooling = options_.pooling;
@@ -62,6 +69,7 @@ void SequenceEngine::StartWorker() {
       view.state = "ready";
       view.pid = pid;  // a container's was not known at its start
     });
+    owner_.OnWorker(&loaded);
     if (ready_) std::exchange(ready_, nullptr)(std::move(loaded));
     LetIn();
   };
@@ -99,6 +107,7 @@ void SequenceEngine::Stop() {
     view.pid = 0;
   });
   auto sequences = std::exchange(sequences_, {});
+  owner_.OnWorker(nullptr);
   for (const auto& [id, sequence] : sequences)
     Fail(id, sequence.work, Unavailable("model '{}' is being unloaded", options_.name));
 }
@@ -132,13 +141,49 @@ void SequenceEngine::AddWork(uint64_t id, Work work) {
   EK_CHECK(added);
   if (stopped_) return FailLater(id, Unavailable("model '{}' is being unloaded", options_.name));
   unsent_.push_back(id);
+  Noticed();
   LetIn();
+}
+
+// The owner has cores for what runs before it runs.
+void SequenceEngine::Noticed() {
+  if (stopped_ || busy() == told_busy_) return;
+  told_busy_ = busy();
+  owner_.OnBusy(told_busy_);
+}
+
+void SequenceEngine::Steer(const LlmSteer& steer) {
+  if (!up_) return;
+  unsent_steers_.push_back(steer);
+  if (!SendSteers()) retry_->Set(context_.clock.Now() + kRetry);
+}
+
+bool SequenceEngine::SendSteers() {
+  while (!unsent_steers_.empty()) {
+    const Status status =
+        process_->Send(static_cast<uint32_t>(LlmFrame::kSteer), Encode(unsent_steers_.front()));
+    if (!status.ok()) return false;
+    unsent_steers_.pop_front();
+  }
+  return true;
+}
+
+void SequenceEngine::SetShape(int slots, int64_t cells) {
+  slots_ = slots;
+  cells_ = cells;
+}
+
+std::optional<int64_t> SequenceEngine::MemoryBytes() const {
+  if (process_ == nullptr || !up_) return std::nullopt;
+  return process_->Usage().memory_bytes;
 }
 
 void SequenceEngine::FailLater(uint64_t id, const Status& status) {
   context_.loop.Post([this, id, status] {
     auto gone = sequences_.extract(id);
-    if (!gone.empty()) Fail(id, gone.mapped().work, status);
+    if (gone.empty()) return;
+    Fail(id, gone.mapped().work, status);
+    Noticed();
   });
 }
 
@@ -154,6 +199,7 @@ void SequenceEngine::Remove(uint64_t id) {
     unsent_removals_.push_back(id);
   }
   LetIn();
+  Noticed();
 }
 
 void SequenceEngine::SendTo(uint64_t id, Sequence& sequence) {
@@ -169,6 +215,7 @@ void SequenceEngine::SendTo(uint64_t id, Sequence& sequence) {
 
 void SequenceEngine::LetIn() {
   if (!up_) return;
+  if (!SendSteers()) return retry_->Set(context_.clock.Now() + kRetry);
   while (!unsent_removals_.empty()) {
     const Status status = process_->Send(static_cast<uint32_t>(LlmFrame::kCancel),
                                          EncodeCancel(unsent_removals_.back()));
@@ -203,7 +250,7 @@ Status SequenceEngine::OnTokenFrame(const std::string& payload) {
   if (start == nullptr) return Internal("a token of a text");
   at->second.heard = true;
   start->answered.push_back(token->token);
-  Note([](View& view) { ++view.answer_tokens; });
+  if (!uncounted_) Note([](View& view) { ++view.answer_tokens; });
   Heard(token->id);
   owner_.OnToken(std::move(*token));
   return Status::Ok();
@@ -222,6 +269,7 @@ Status SequenceEngine::OnVectorFrame(const std::string& payload) {
   sequences_.erase(at);
   Heard(end->id);
   owner_.OnVector(std::move(*end));
+  Noticed();
   return Status::Ok();
 }
 
@@ -248,6 +296,7 @@ Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
       sequences_.erase(at);
       Heard(end->id);
       owner_.OnEnd(std::move(*end));
+      Noticed();
       return Status::Ok();
     }
     case LlmFrame::kStep: {
@@ -255,10 +304,19 @@ Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
       if (!step.ok()) return step.status();
       Note([&](View& view) {
         view.step = *step;
+        if (uncounted_) return;
         view.steps += step->took > Duration::zero() ? 1 : 0;
         view.prompt_tokens += static_cast<uint64_t>(step->prompt_tokens);
         view.busy += step->took;
       });
+      if (step->took > Duration::zero()) owner_.OnStep(*step);
+      return Status::Ok();
+    }
+    case LlmFrame::kSteered: {
+      const auto steered = DecodeSteered(payload);
+      if (!steered.ok()) return steered.status();
+      SetShape(steered->slots, steered->cells);
+      owner_.OnSteered(*steered);
       return Status::Ok();
     }
     case LlmFrame::kVector: return OnVectorFrame(payload);
@@ -275,6 +333,7 @@ Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
 void SequenceEngine::OnEnded(const std::string& how) {
   up_ = false;
   unsent_removals_.clear();
+  unsent_steers_.clear();
   retry_->Set(kNever);
   const Duration life = context_.clock.Now() - process_->started();
   context_.loop.Post([gone = std::shared_ptr<EngineProcess>(std::move(process_))] {});
@@ -290,6 +349,11 @@ void SequenceEngine::OnEnded(const std::string& how) {
     view.texts = {};
   });
   restart_->Set(context_.clock.Now() + policy_.OnEnd(life, ends_));
+  if (container_ && how.find("out of memory") != std::string::npos) {
+    LogWarning("model '{}': its worker needed more than {}: the next has no limit", options_.name,
+               FormatBytes(container_->memory_bytes));
+    container_.reset();
+  }
   // Those that were sent go first in the next worker, in their order.
   std::vector<uint64_t> again;
   for (auto& [id, sequence] : sequences_) {
@@ -306,6 +370,7 @@ void SequenceEngine::OnEnded(const std::string& how) {
   unsent_.insert(unsent_.begin(), again.begin(), again.end());
   careful_ = true;
   probe_ = 0;
+  owner_.OnWorker(nullptr);
 }
 
 }  // namespace evenkeel

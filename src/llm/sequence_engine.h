@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <variant>
@@ -22,6 +23,7 @@
 #include "llm/engine_process.h"
 #include "llm/llm_context.h"
 #include "llm/wire/messages.h"
+#include "llm/wire/steer_messages.h"
 #include "llm/wire/text_messages.h"
 
 namespace evenkeel {
@@ -36,6 +38,12 @@ class SequenceEngine {
     virtual void OnToken(SequenceToken token) = 0;
     virtual void OnEnd(SequenceEnd end) = 0;
     virtual void OnVector(TextEnd end) = 0;
+    // A worker is up, or has ended; also the first one.
+    virtual void OnWorker(const LlmLoaded* up) = 0;
+    // There are sequences, or none any more: before the first is sent, after the last ended.
+    virtual void OnBusy(bool busy) = 0;
+    virtual void OnStep(const StepReport& step) = 0;
+    virtual void OnSteered(const LlmSteered& steered) = 0;
   };
 
   SequenceEngine(LlmContext& context, const LlmOptions& options, Owner& owner);
@@ -50,6 +58,17 @@ class SequenceEngine {
   void Add(SequenceStart start);
   void Add(TextStart start);
   void Remove(uint64_t id);
+  // Told to the worker in order with all else; forgotten where there is none.
+  void Steer(const LlmSteer& steer);
+  // Of the next worker.
+  void SetShape(int slots, int64_t cells);
+  // The same: what its container has, where the runtime can hold it to that. Given up once a worker was killed for want of memory.
+  void SetContainer(const std::optional<WorkerShape>& shape) { container_ = shape; }
+  const std::optional<WorkerShape>& container() const { return container_; }
+  bool busy() const { return !sequences_.empty(); }
+  std::optional<int64_t> MemoryBytes() const;  // of the worker, resident; nullopt: not known
+  // What runs are sequences of the house: their tokens and steps are not counted.
+  void SetUncounted(bool uncounted) { uncounted_ = uncounted; }
 
   struct View {
     pid_t pid = 0;
@@ -77,6 +96,8 @@ class SequenceEngine {
   void StartWorker();
   void AddWork(uint64_t id, Work work);
   void LetIn();
+  bool SendSteers();
+  void Noticed();
   void SendTo(uint64_t id, Sequence& sequence);
   void Fail(uint64_t id, const Work& work, const Status& status);
   Status OnFrame(uint32_t type, const std::string& payload);
@@ -98,11 +119,17 @@ class SequenceEngine {
   std::unordered_map<uint64_t, Sequence> sequences_;
   std::deque<uint64_t> unsent_;  // in the order of their coming
   std::vector<uint64_t> unsent_removals_;
+  std::deque<LlmSteer> unsent_steers_;
   uint64_t probe_ = 0;    // the one being let in after a death; 0: none
   bool careful_ = false;  // since a death, until all of its time were let in
   uint64_t ends_ = 0;     // of the current worker
   int vocabulary_ = 0;
   size_t row_size_ = 0;  // numbers of a text's row
+  int slots_;
+  int64_t cells_;
+  std::optional<WorkerShape> container_;
+  bool told_busy_ = false;
+  bool uncounted_ = false;
   bool up_ = false;
   bool stopped_ = false;
 

@@ -38,6 +38,11 @@ constexpr const char* kCreateChoices =
     " gpu_cores INTEGER NOT NULL, gpu_memory_bytes INTEGER NOT NULL, batch INTEGER NOT NULL,"
     " precision TEXT NOT NULL, times TEXT NOT NULL, why TEXT NOT NULL, chosen_s INTEGER NOT NULL,"
     " PRIMARY KEY (model, digest, machine, setup)) WITHOUT ROWID";
+constexpr const char* kCreateLanguageTables =
+    "CREATE TABLE IF NOT EXISTS language_tables ("
+    " model TEXT NOT NULL, digest TEXT NOT NULL, machine TEXT NOT NULL, setup TEXT NOT NULL,"
+    " stamp TEXT NOT NULL, document TEXT NOT NULL, measured_s INTEGER NOT NULL,"
+    " PRIMARY KEY (model, digest, machine, setup)) WITHOUT ROWID";
 constexpr const char* kSelectChoice =
     "SELECT model, digest, machine, setup, stamp, milli_cores, memory_bytes, gpu_cores,"
     " gpu_memory_bytes, batch, precision, times, why FROM choices ";
@@ -147,6 +152,7 @@ Status LoadTableStore::Prepare(bool* damaged) {
   }
   EK_RETURN_IF_ERROR(Exec(kCreate));
   EK_RETURN_IF_ERROR(Exec(kCreateChoices));
+  EK_RETURN_IF_ERROR(Exec(kCreateLanguageTables));
   EK_RETURN_IF_ERROR(Exec(fmt::format("PRAGMA user_version = {}", kLayout).c_str()));
   // The table may be there with other columns.
   Statement select(db_, std::string(kSelect) + "LIMIT 1");
@@ -288,6 +294,26 @@ Status LoadTableStore::PutChoice(const StoredChoice& choice) {
       << static_cast<int64_t>(std::time(nullptr));
   put.Step();
   return put.status();
+}
+
+Status LoadTableStore::PutLanguageTable(const TableKey& key, const std::string& stamp,
+                                        const std::string& document) {
+  Statement put(db_, "INSERT OR REPLACE INTO language_tables VALUES (?,?,?,?,?,?,?)");
+  put << key.model << key.digest << key.machine << key.setup << stamp << document
+      << static_cast<int64_t>(std::time(nullptr));
+  put.Step();
+  return put.status();
+}
+
+Result<std::optional<std::string>> LoadTableStore::FindLanguageTable(
+    const TableKey& key, const std::string& stamp) const {
+  Statement select(db_,
+                   "SELECT document FROM language_tables WHERE model = ? AND machine = ? AND "
+                   "setup = ? AND stamp = ? ORDER BY measured_s DESC LIMIT 1");
+  select << key.model << key.machine << key.setup << stamp;
+  if (select.Step()) return std::optional(select.Text());
+  if (!select.status().ok()) return select.status();
+  return std::optional<std::string>();
 }
 
 Status LoadTableStore::RemoveChoices(const std::string& model, const std::string& stamp) {

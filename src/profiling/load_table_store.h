@@ -57,6 +57,13 @@ class LoadTableStore {
                                                  const std::string& machine,
                                                  const std::string& setup) const;
 
+  // Of a language model: a document (llm/llm_table_json.h). Replaces that of the same key.
+  Status PutLanguageTable(const TableKey& key, const std::string& stamp,
+                          const std::string& document);
+  // The newest of this model, machine, setup and stamp, whatever the digest. nullopt: none.
+  Result<std::optional<std::string>> FindLanguageTable(const TableKey& key,
+                                                       const std::string& stamp) const;
+
  private:
   struct Statement;
   LoadTableStore(sqlite3* db, bool on_disk) : db_(db), on_disk_(on_disk) {}

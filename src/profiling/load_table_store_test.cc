@@ -239,5 +239,22 @@ TEST_F(LoadTableStoreTest, AChoiceIsOfItsFilesMachineAndRung) {
   EXPECT_FALSE(store->FindChoice("m", "s2", key_.machine, "oci CPU")->has_value());
 }
 
+TEST_F(LoadTableStoreTest, ALanguageModelsTableIsFoundByItsStamp) {
+  {
+    const auto store = Open();
+    ASSERT_TRUE(store->PutLanguageTable(key_, "s1", "first").ok());
+    ASSERT_TRUE(store->PutLanguageTable(key_, "s1", "second").ok());
+  }
+  const auto store = Open();
+  EXPECT_EQ(store->FindLanguageTable(key_, "s1").value(), "second");
+  EXPECT_EQ(store->FindLanguageTable(key_, "s2").value(), std::nullopt);
+  TableKey other = key_;
+  other.machine = "another";
+  EXPECT_EQ(store->FindLanguageTable(other, "s1").value(), std::nullopt);
+  other = key_;
+  other.digest = "";  // is not asked for
+  EXPECT_EQ(store->FindLanguageTable(other, "s1").value(), "second");
+}
+
 }  // namespace
 }  // namespace evenkeel

@@ -9,5 +9,7 @@
 namespace evenkeel {
 
 nlohmann::json DescribeLanguage(const LlmModel& model);
+// For GET .../batching: what it runs on and why, what is forecast, and its load table.
+nlohmann::json DescribeLanguageBatching(const LlmModel& model);
 
 }  // namespace evenkeel

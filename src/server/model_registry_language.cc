@@ -32,13 +32,23 @@ LlmOptions OptionsOf(const ModelConfig& config, const ServingContext& context) {
   options.name = config.name;
   options.path = config.path;
   options.threads = config.threads > 0 ? config.threads : context.default_threads;
+  options.tuned = true;
+  options.fixed_threads = config.threads > 0;
+  if (config.profile) options.measure_after = context.language_measure_after;
   if (!config.language) return options;
   const LanguageConfig& language = *config.language;
   options.context = language.context_tokens;
   if (language.sequences > 0) options.slots = language.sequences;
   options.cells = language.cache_tokens;
   options.pooling = language.pooling;
+  options.fixed_slots = language.sequences > 0;
+  options.fixed_cells = language.cache_tokens > 0;
+  options.stated_first_token = language.time_to_first_token;
+  options.stated_inter_token = language.inter_token;
   if (language.inter_token) options.inter_token = *language.inter_token;
+  // Who would wait for ten times the objective is refused, as with other models.
+  if (language.time_to_first_token)
+    options.longest_wait = std::min(options.longest_wait, 10 * *language.time_to_first_token);
   return options;
 }
 
@@ -52,6 +62,11 @@ void ModelRegistry::StartLanguage(const std::string& name, std::shared_ptr<Opera
   }
   LlmContext context{context_.loop, context_.clock, context_.runtime, context_.libexec,
                      context_.worker_cpus};
+  context.node = context_.node;
+  context.tables = context_.language_tables;
+  context.free_memory = context_.spare_memory;
+  context.cores = context_.cores;
+  context.save_power = context_.save_power;
   operation->language = std::make_shared<LlmModel>(std::move(context),
                                                    OptionsOf(operation->configs.front(), context_));
   starting_languages_.push_back(operation->language);

@@ -10,12 +10,14 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "batching/dispatcher.h"
 #include "core/model_config.h"
 #include "frontends/service.h"
+#include "llm/llm_tables.h"
 #include "profiling/sampler.h"
 #include "server/accelerators.h"
 #include "server/instance_keeper.h"
@@ -48,6 +50,11 @@ struct ServingContext {
   SelfProfile* profile = nullptr;        // knows what models ran on before; null: nobody does
   Accelerators* accelerators = nullptr;  // null: none are served
   bool hard_cores = false;               // of models whose settings do not say
+  // Of language models.
+  LlmTables* language_tables = nullptr;                 // null: nothing is kept
+  std::optional<Duration> language_measure_after = {};  // without calls; unset: never measured
+  std::function<std::optional<int64_t>()> spare_memory = {};  // bytes; empty: not known
+  bool save_power = false;
 };
 
 // Cores that the batches of all models share: the gate's. The daemon may have others.

@@ -23,8 +23,11 @@
 #include "frontends/kserve_grpc.h"
 #include "net/http_server.h"
 #include "net/io_loop.h"
+#include "profiling/machine.h"
+#include "profiling/model_profile.h"
 #include "profiling/sampler.h"
 #include "repository/scan.h"
+#include "server/language_tables.h"
 #include "server/model_registry.h"
 #include "server/self_profile.h"
 #include "server/service_impl.h"
@@ -114,6 +117,7 @@ class Server {
   const NodeMemoryGauge memory_;
   std::unique_ptr<InstanceKeeper> keeper_;
   std::unique_ptr<Accelerators> accelerators_;
+  std::unique_ptr<LanguageTables> language_tables_;
   std::unique_ptr<ServingContext> context_;
   std::unique_ptr<SelfProfile> profile_;
   std::unique_ptr<ModelRegistry> registry_;
@@ -193,6 +197,7 @@ Status Server::Start() {
   keeping.headroom_bytes = options_.memory_headroom > 0
                                ? options_.memory_headroom
                                : policy::DefaultHeadroom(memory_.Read().total_bytes);
+  const int64_t headroom = keeping.headroom_bytes;
   keeping.free_memory = [this] { return memory_.Read().free_bytes; };
   keeper_ = std::make_unique<InstanceKeeper>(std::move(keeping), *loops_.front(),
                                              SteadyClock::Instance());
@@ -210,8 +215,20 @@ Status Server::Start() {
                      node_.get(), keeper_.get(), options_.min_instances, options_.keep_alive});
   context_->accelerators = accelerators_.get();
   context_->hard_cores = options_.hard_cores;
+  if (options_.profiling) context_->language_measure_after = options_.profile_after;
+  context_->save_power = options_.save_power;
+  context_->spare_memory = [this, headroom]() -> std::optional<int64_t> {
+    const auto free = memory_.Read().free_bytes;
+    if (!free) return std::nullopt;
+    return *free - headroom;
+  };
   registry_ = std::make_unique<ModelRegistry>(*context_, options_.models);
   EK_RETURN_IF_ERROR(MakeProfile(*libexec));
+  // Behind the profile, which sets a damaged file of tables aside.
+  language_tables_ = std::make_unique<LanguageTables>(
+      options_.state, ThisMachine(HostFor(runtime_->rung(), options_.worker_cpus)).fingerprint,
+      runtime_->rung(), *loops_.front());
+  context_->language_tables = language_tables_.get();
   service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);
   EK_RETURN_IF_ERROR(Listen());
   registry_->LoadAll([this] { Announce(); });
@@ -303,6 +320,7 @@ int Server::Run(const sigset_t& signals) {
   http_.reset();
   metrics_.reset();
   sampler_->Flush();
+  language_tables_->Flush();
   runtime_->EndAll();
   LogInfo("ended");
   spdlog::shutdown();

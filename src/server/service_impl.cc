@@ -163,6 +163,7 @@ Result<nlohmann::json> ServiceImpl::DescribeModel(std::string_view name) const {
 
 Result<nlohmann::json> ServiceImpl::DescribeBatching(std::string_view name,
                                                      std::string_view version) const {
+  if (const auto language = Language(name)) return DescribeLanguageBatching(*language);
   const auto found = registry_.Find(name, version);
   if (!found.ok()) return found.status();
   nlohmann::json batching = evenkeel::DescribeBatching(**found);

@@ -200,8 +200,9 @@ Decision AutoPolicy::CloseOnDevice(const ModelView& model, const State& state,
 // Rows in batches of the knee take nearly all the time that the instances have.
 bool AutoPolicy::Strained(const NodeView& node, const ModelView& model, const State& state) {
   const double row_s = Seconds(model.curve->Mean(state.knee)) / state.knee;
-  const double at_once = std::min(static_cast<double>(model.instances.size()),
-                                  static_cast<double>(node.cores) / std::max(1, CpuThreads(model)));
+  const double at_once =
+      std::min(static_cast<double>(model.instances.size()),
+               (node.cores - node.standing_share) / std::max(1, CpuThreads(model)));
   return state.rate_rps * row_s > kStrained * at_once;
 }
 
@@ -250,11 +251,11 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
   }
   save_power_ = node.save_power;
   // Where every instance has a core of its own, none gains by waiting for others.
-  shared_ = threads > node.cores;
+  shared_ = threads > node.cores - node.standing_share;
   const double price = given_price_      ? *given_price_
                        : node.save_power ? kPriceMax
-                       : shared_         ? LeastPrice(targets_, node.cores * kFill)
-                                         : 0;
+                       : shared_ ? LeastPrice(targets_, (node.cores - node.standing_share) * kFill)
+                                 : 0;
   ShareOut(node);
   guarded_ = price_ <= 0 && guard_.Idle(now);
   SetPrice(node, guarded_ && !node.save_power ? 0 : price);
@@ -286,7 +287,7 @@ void AutoPolicy::ShareOut(const NodeView& node) {
     wanted += demands[i].wanted;
     if (demands[i].wanted > 0) ++wanting;
   }
-  const double cores = node.cores;
+  const double cores = node.cores - node.standing_share;
   for (size_t i = 0; i < models_.size(); ++i) {
     Habit& habit = habits_[i];
     if (demands[i].wanted > 0 || habit.looks > 0) ++habit.looks;

@@ -67,7 +67,7 @@ int NextLane(const ModelView& model) {
   return best;
 }
 
-Gate::Gate(const NodeView& node) : node_(node), free_(std::max(1, node.cores)) {
+Gate::Gate(const NodeView& node) : node_(node), free_(std::max(1, node.cores) - node.standing) {
   for (const ModelView& model : node.models) {
     for (const InstanceView& instance : model.instances) {
       const int width = Width(instance, node.cores);

@@ -11,7 +11,7 @@
 // Contract: Decide() is deterministic: the same calls with the same arguments give the same answers. A start names a usable
 //   instance with nothing in flight, of a class that the model's manifest allows, a lane of the same model that has rows waiting, and
 //   1 <= rows <= min(waiting_rows, max_rows).
-//   A gated policy never has more threads of running batches than cores (an instance that has more counts as all cores). No
+//   A gated policy never has more threads of running batches than cores less `standing` (an instance that has more counts as all cores). No
 //   start and no wake_at means: nothing changes until the next arrival or completion. Times must not go back.
 // Memory: at most 1 MiB a model, curve and traffic included. Cost: Decide() at most 2 us with 10 models (bench/batching_policy.cc).
 // Units: sizes are rows; times are Time. Thread-safety: thread-compatible (the node's mutex); no lock, clock, log inside.
@@ -77,8 +77,10 @@ struct ModelView {
 
 struct NodeView {
   std::span<const ModelView> models;
-  int cores = 1;            // that batches may use together
-  bool save_power = false;  // `power: save`: waits within the objectives for core time
+  int cores = 1;              // that batches may use together, and language models
+  bool save_power = false;    // `power: save`: waits within the objectives for core time
+  int standing = 0;           // of the cores, held by language models or kept for them now
+  double standing_share = 0;  // that these are entitled to while everybody wants all
 };
 
 struct Decision {

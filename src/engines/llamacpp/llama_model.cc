@@ -124,7 +124,7 @@ Status LlamaModel::ChoosePooling(const LlmLoad& load) {
 }
 
 Status LlamaModel::MakeThreads(int threads) {
-  thread_count_ = threads;
+  thread_count_ = most_threads_ = threads;
   ggml_threadpool_params pool = ggml_threadpool_params_default(threads);
   pool.poll = 0;
   threads_ = ggml_threadpool_new(&pool);
@@ -163,10 +163,34 @@ Status LlamaModel::MakeContext(const LlmLoad& load) {
   if (context_ == nullptr)
     return Unavailable("no context of {} tokens could be made; the reason is in the log", cells_);
   cells_ = std::min(cells_, static_cast<int>(llama_n_ctx(context_)));
+  load_ = load;
   llama_attach_threadpool(context_, threads_, threads_);
   shares_beginnings_ = !llama_model_is_recurrent(model_) && !llama_model_is_hybrid(model_) &&
                        llama_model_n_swa(model_) == 0;
   return Status::Ok();
+}
+
+void LlamaModel::SetThreads(int threads) {
+  thread_count_ = std::clamp(threads, 1, most_threads_);
+  if (context_ != nullptr) llama_set_n_threads(context_, thread_count_, thread_count_);
+}
+
+Status LlamaModel::Reshape(int slots, int64_t cells) {
+  const LlmLoad before = load_;
+  const int threads = thread_count_;
+  LlmLoad wanted = load_;
+  wanted.slots = slots;
+  wanted.cells = cells;
+  llama_detach_threadpool(context_);
+  llama_free(std::exchange(context_, nullptr));
+  Status status = MakeContext(wanted);
+  if (!status.ok()) {
+    std::fprintf(stderr, "%d slots and %lld tokens cannot be had: %s\n", slots,
+                 static_cast<long long>(cells), status.message().c_str());
+    status = MakeContext(before);
+  }
+  if (status.ok()) SetThreads(threads);
+  return status;
 }
 
 LlamaModel::~LlamaModel() {

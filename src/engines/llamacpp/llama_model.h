@@ -44,6 +44,12 @@ class LlamaModel {
   int cells() const { return cells_; }
   int slots() const { return slots_; }
   int batch() const { return batch_; }  // tokens of a step at most
+  int threads() const { return thread_count_; }
+  // Of the next steps; at least 1, at most those that Load() was given.
+  void SetThreads(int threads);
+  // Another context of so many slots and cells, empty. What cannot be had leaves one as before. REQUIRES: nothing runs in the present one.
+  // Error kUnavailable: there is none any more.
+  Status Reshape(int slots, int64_t cells);
   // Parts of a sequence's cache can be copied and cut off, so beginnings may be used again.
   bool shares_beginnings() const { return shares_beginnings_; }
   bool is_end(int32_t token) const { return ends_[static_cast<size_t>(token)]; }
@@ -65,7 +71,9 @@ class LlamaModel {
   int vocabulary_ = 0, context_tokens_ = 0, cells_ = 0, slots_ = 0, batch_ = 0;
   bool shares_beginnings_ = false, scores_are_shares_ = false;
   Pooling pooling_ = Pooling::kNone;
-  int thread_count_ = 1;
+  int thread_count_ = 1;  // of the next step
+  int most_threads_ = 1;
+  LlmLoad load_;
   std::vector<bool> ends_;  // by token: ends an answer
 };
 

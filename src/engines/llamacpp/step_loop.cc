@@ -103,6 +103,12 @@ void StepLoop::Cancel(uint64_t id) {
   if (sequences_.empty()) Report(0, 0, {});  // no step follows that would say so
 }
 
+void StepLoop::Steer(const LlmSteer& steer) {
+  most_running_ = steer.running;
+  budget_.Seed(steer.answers, steer.prompt_token);
+  budget_.SetShare(steer.prompt_share_permille / 1e3);
+}
+
 int StepLoop::Length(const Sequence& s) const {
   return static_cast<int>(s.start.prompt.size()) + s.most;
 }
@@ -139,6 +145,7 @@ bool StepLoop::TryAdmit(Sequence& s) {
 void StepLoop::Admit() {
   for (const auto& s : sequences_) {
     if (s->slot >= 0 || LeaderIsBehind(*s)) continue;
+    if (most_running_ > 0 && table_.running() >= most_running_) return;
     if (!TryAdmit(*s)) return;
   }
 }
@@ -200,12 +207,14 @@ void StepLoop::Step() {
   std::vector<Sequence*> running;
   std::vector<policy::StepSequence> view;
   int answers = 0;
+  int64_t held = 0;  // by those that answer
   for (const auto& s : sequences_) {
     if (s->slot < 0) continue;
     const bool answers_now = s->answering && s->left() == 1;
     running.push_back(s.get());
     view.push_back({answers_now, answers_now ? 0 : s->left()});
     answers += answers_now ? 1 : 0;
+    held += answers_now ? s->computed : 0;
   }
   if (running.empty()) return;  // cannot be: the first always fits alone
   const auto plan = policy::PlanStep(view, {model_.batch(), budget_.Tokens(answers)});
@@ -227,7 +236,7 @@ void StepLoop::Step() {
   budget_.Observe(answers, tokens - answers, took);
   const Time now = clock_.Now();
   for (const Output& output : outputs) Draw(output, now);
-  Report(answers, tokens - answers, took);
+  Report(answers, tokens - answers, answers > 0 ? static_cast<int>(held / answers) : 0, took);
 }
 
 void StepLoop::Draw(const Output& output, Time now) {
@@ -270,7 +279,7 @@ void StepLoop::Remove(const Sequence& sequence) {
   sequences_.remove_if([&](const auto& s) { return s.get() == &sequence; });
 }
 
-void StepLoop::Report(int answers, int prompt_tokens, Duration took) {
+void StepLoop::Report(int answers, int prompt_tokens, int depth, Duration took) {
   StepReport report;
   report.answers = answers;
   report.prompt_tokens = prompt_tokens;
@@ -278,6 +287,8 @@ void StepLoop::Report(int answers, int prompt_tokens, Duration took) {
   report.waiting = static_cast<int32_t>(sequences_.size()) - report.running;
   report.cells_booked = table_.cells() - table_.free_cells();
   report.cells_held = table_.held_cells();
+  report.threads = model_.threads();
+  report.depth = depth;
   report.took = took;
   sink_.Stepped(report);
 }

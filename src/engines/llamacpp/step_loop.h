@@ -21,6 +21,7 @@
 #include "llm/policy/slot_table.h"
 #include "llm/policy/step_plan.h"
 #include "llm/wire/messages.h"
+#include "llm/wire/steer_messages.h"
 
 namespace evenkeel {
 
@@ -40,6 +41,8 @@ class StepLoop {
 
   void Start(SequenceStart start);
   void Cancel(uint64_t id);
+  // From the next step on: sequences side by side, and the budget of prompts.
+  void Steer(const LlmSteer& steer);
   bool idle() const { return sequences_.empty(); }
   // REQUIRES: !idle().
   void Step();
@@ -64,7 +67,7 @@ class StepLoop {
   void Finish(Sequence& sequence, SequenceEnd::Reason reason, std::string text,
               Status status = Status::Ok());
   void Remove(const Sequence& sequence);
-  void Report(int answers, int prompt_tokens, Duration took);
+  void Report(int answers, int prompt_tokens, int depth, Duration took);
   int Length(const Sequence& sequence) const;
 
   LlamaModel& model_;
@@ -72,7 +75,8 @@ class StepLoop {
   StepSink& sink_;
   policy::SlotTable table_;
   policy::ChunkBudget budget_;
-  Sequences sequences_;  // by priority, then age; waiting and running
+  int most_running_ = 0;  // 0: as many as there are slots
+  Sequences sequences_;   // by priority, then age; waiting and running
   struct Batch;
   std::unique_ptr<Batch> batch_;
 };

@@ -117,6 +117,7 @@ int64_t TextContext::bytes() const {
 
 Status TextContext::Compute(std::span<const Piece> pieces) {
   EK_CHECK(context_ != nullptr);
+  llama_set_n_threads(context_, model_.threads(), model_.threads());  // lent anew for each step
   llama_batch& batch = batch_of_step_->batch;
   batch.n_tokens = 0;
   const auto most = static_cast<size_t>(whole_ ? cells_ : batch_);

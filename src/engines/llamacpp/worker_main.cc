@@ -15,6 +15,7 @@
 #include "ipc/worker_end.h"
 #include "llm/wire/load_messages.h"
 #include "llm/wire/messages.h"
+#include "llm/wire/steer_messages.h"
 #include "llm/wire/text_messages.h"
 
 namespace evenkeel {
@@ -24,6 +25,7 @@ namespace {
 constexpr int kExitClosed = 0;
 constexpr int kExitUsage = 2;
 constexpr int kExitProtocol = 3;
+constexpr int kExitNoContext = 4;
 
 class Worker final : public StepSink, public TextSink {
  public:
@@ -49,12 +51,24 @@ class Worker final : public StepSink, public TextSink {
   bool HandleFrame(uint32_t type, const std::string& payload);
   void Step();
   void Send(LlmFrame type, const std::string& payload);
+  void Steer(const LlmSteer& steer);
+  bool Reshape();
+  void Steered(bool answer);
+  // Sequences or texts are there, and threads for a step.
+  bool busy() const {
+    const bool work =
+        (loop_ != nullptr && !loop_->idle()) || (texts_ != nullptr && !texts_->idle());
+    return work && permitted_ > 0;
+  }
 
   ipc::StreamChannel& channel_;
   std::unique_ptr<LlamaModel> model_;
   std::unique_ptr<StepLoop> loop_;   // null where nothing is generated
   std::unique_ptr<TextLoop> texts_;  // null where texts become nothing
   Duration answers_{};               // the last step of answers; zero: it had none
+  Duration inter_token_{};
+  int permitted_ = 0;  // threads; 0: no step
+  LlmSteer steer_;
   bool closed_ = false;
 };
 
@@ -83,10 +97,11 @@ Status Worker::HandleLoad(std::string_view message) {
   if (!model.ok()) return model.status();
   model_ = std::move(*model);
   const Clock& clock = SteadyClock::Instance();
-  if (model_->generates())
-    loop_ = std::make_unique<StepLoop>(*model_, load->inter_token, clock, *this);
+  inter_token_ = load->inter_token;
+  permitted_ = load->waits ? 0 : load->threads;
+  if (model_->generates()) loop_ = std::make_unique<StepLoop>(*model_, inter_token_, clock, *this);
   if (model_->pooling() != Pooling::kNone)
-    texts_ = std::make_unique<TextLoop>(*model_, load->inter_token, clock, *this);
+    texts_ = std::make_unique<TextLoop>(*model_, inter_token_, clock, *this);
   // What is there for texts, or was asked for by name, has its memory from the start; else the first text asks for it.
   if (texts_ != nullptr && (loop_ == nullptr || load->pooling))
     EK_RETURN_IF_ERROR(texts_->Prepare());
@@ -124,8 +139,57 @@ bool Worker::HandleFrame(uint32_t type, const std::string& payload) {
       texts_->Start(std::move(*text));
       return true;
     }
+    case LlmFrame::kSteer: {
+      const auto steer = DecodeSteer(payload);
+      if (!steer.ok() || model_ == nullptr) return false;
+      Steer(*steer);
+      return true;
+    }
     default: return false;
   }
+}
+
+void Worker::Steered(bool answer) {
+  LlmSteered steered;
+  steered.answer = answer;
+  steered.threads = permitted_;
+  steered.slots = model_->slots();
+  steered.cells = model_->cells();
+  Send(LlmFrame::kSteered, Encode(steered));
+}
+
+void Worker::Steer(const LlmSteer& steer) {
+  // What is wanted stays so until nothing runs.
+  const int32_t slots = steer.slots > 0 ? steer.slots : steer_.slots;
+  const int64_t cells = steer.cells > 0 ? steer.cells : steer_.cells;
+  steer_ = steer;
+  steer_.slots = slots;
+  steer_.cells = cells;
+  permitted_ = steer.threads;
+  if (permitted_ > 0) {
+    model_->SetThreads(permitted_);
+    permitted_ = model_->threads();
+  }
+  if (loop_ != nullptr) loop_->Steer(steer);
+  Steered(true);
+}
+
+// Between sequences, where other slots or cells are wanted. False: there is no context any more.
+bool Worker::Reshape() {
+  const int slots = steer_.slots > 0 ? steer_.slots : model_->slots();
+  const int64_t cells = steer_.cells > 0 ? steer_.cells : model_->cells();
+  steer_.slots = 0;
+  steer_.cells = 0;
+  if (slots == model_->slots() && cells == model_->cells()) return true;
+  loop_.reset();
+  if (const Status status = model_->Reshape(slots, cells); !status.ok()) {
+    std::fprintf(stderr, "%s\n", status.message().c_str());
+    return false;
+  }
+  loop_ = std::make_unique<StepLoop>(*model_, inter_token_, SteadyClock::Instance(), *this);
+  loop_->Steer(steer_);
+  Steered(false);
+  return true;
 }
 
 bool Worker::HandleFrames() {
@@ -152,12 +216,11 @@ void Worker::Step() {
 
 int Worker::Serve() {
   while (!closed_) {
-    const bool busy =
-        (loop_ != nullptr && !loop_->idle()) || (texts_ != nullptr && !texts_->idle());
-    if (!channel_.Wait(busy ? 0 : -1)) return kExitClosed;
+    if (!channel_.Wait(busy() ? 0 : -1)) return kExitClosed;
     if (!HandleControl()) return kExitClosed;
     if (!HandleFrames()) return kExitProtocol;
-    Step();
+    if (loop_ != nullptr && loop_->idle() && !Reshape()) return kExitNoContext;
+    if (busy()) Step();
     channel_.Wake();
   }
   return kExitClosed;

@@ -20,6 +20,14 @@ class ChunkBudget {
 
   explicit ChunkBudget(Duration objective) : objective_(Seconds(objective)) {}
 
+  // Where measuring begins: a step of answers alone, and a prompt token. What was measured stays.
+  void Seed(Duration answers, Duration prompt_token) {
+    if (base_ <= 0) base_ = Seconds(answers);
+    if (cost_ <= 0) cost_ = Seconds(prompt_token);
+  }
+  // In parts of what the rule above gives; prompt_share.h.
+  void SetShare(double share) { share_ = share; }
+
   void Observe(int answers, int prompt_tokens, Duration took) {
     const double seconds = Seconds(took);
     if (prompt_tokens == 0) {
@@ -32,7 +40,7 @@ class ChunkBudget {
   int Tokens(int answers) const {
     if (answers == 0) return kMost;
     if (cost_ <= 0) return kUnknown;
-    const double room = std::max(objective_ - base_, base_ / 2);
+    const double room = share_ * std::max(objective_ - base_, base_ / 2);
     return static_cast<int>(std::clamp<double>(room / cost_, kLeast, kMost));
   }
 
@@ -43,8 +51,9 @@ class ChunkBudget {
   }
 
   const double objective_;  // seconds
-  double base_ = 0;         // seconds of a step of answers alone; 0: not measured
-  double cost_ = 0;         // seconds a prompt token; 0: not measured
+  double share_ = 1;
+  double base_ = 0;  // seconds of a step of answers alone; 0: not measured
+  double cost_ = 0;  // seconds a prompt token; 0: not measured
 };
 
 }  // namespace evenkeel::policy

@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "llm/wire/messages.h"
+#include "llm/wire/steer_messages.h"
 #include "llm/wire/text_messages.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -11,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data + 1), size - 1);
   // What is accepted is written back as the same bytes, but for flags other than 1 and texts made printable.
-  switch (data[0] % 8) {
+  switch (data[0] % 10) {
     case 0: {
       const auto start = DecodeStart(bytes);
       if (start.ok()) EK_CHECK(Encode(*start).size() == bytes.size());
@@ -43,9 +44,19 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (vector.ok()) EK_CHECK(Encode(*vector).size() <= bytes.size());
       break;
     }
-    default: {
+    case 7: {
       const auto step = DecodeTextStep(bytes);
       if (step.ok()) EK_CHECK(Encode(*step) == bytes);
+      break;
+    }
+    case 8: {
+      const auto steer = DecodeSteer(bytes);
+      if (steer.ok()) EK_CHECK(Encode(*steer) == bytes);
+      break;
+    }
+    default: {
+      const auto steered = DecodeSteered(bytes);
+      if (steered.ok()) EK_CHECK(Encode(*steered) == bytes);
     }
   }
   return 0;

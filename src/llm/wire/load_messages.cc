@@ -67,6 +67,7 @@ std::string Encode(const LlmLoad& load) {
   const json message = {{"op", "load"},
                         {"path", load.path},
                         {"threads", load.threads},
+                        {"waits", load.waits},
                         {"slots", load.slots},
                         {"cells", load.cells},
                         {"context", load.context},
@@ -99,6 +100,7 @@ Result<LlmLoad> DecodeLlmLoad(std::string_view message) {
   bool ok = true;
   load.path = Text(*parsed, "path", &ok);
   load.threads = static_cast<int>(Integer(*parsed, "threads", 1, 512, &ok));
+  load.waits = Flag(*parsed, "waits");
   load.slots = static_cast<int>(Integer(*parsed, "slots", 1, kMostSlots, &ok));
   load.cells = Integer(*parsed, "cells", 0, kMostTokens, &ok);
   load.context = static_cast<int>(Integer(*parsed, "context", 0, kMostTokens, &ok));

@@ -16,7 +16,8 @@ namespace evenkeel {
 
 struct LlmLoad {
   std::string path;                // of the GGUF file
-  int threads = 1;                 // 1 to 512
+  int threads = 1;                 // 1 to 512; of a step at most
+  bool waits = false;              // no step before a kSteer allows one
   int slots = 16;                  // sequences that run side by side, 1 to 256
   int64_t cells = 0;               // tokens of all sequences together; 0: what the worker finds fit
   int context = 0;                 // tokens of one sequence at most; 0: as the model was trained

@@ -212,8 +212,9 @@ Result<SequenceEnd> DecodeEnd(std::string_view bytes) {
 
 std::string Encode(const StepReport& report) {
   ByteWriter out;
-  for (const int32_t count : {report.answers, report.prompt_tokens, report.running, report.waiting,
-                              report.cells_booked, report.cells_held}) {
+  for (const int32_t count :
+       {report.answers, report.prompt_tokens, report.running, report.waiting, report.cells_booked,
+        report.cells_held, report.threads, report.depth}) {
     out.Number(count);
   }
   out.Number(int64_t{report.took.count()});
@@ -223,8 +224,9 @@ std::string Encode(const StepReport& report) {
 Result<StepReport> DecodeStep(std::string_view bytes) {
   ByteReader in(bytes);
   StepReport report;
-  for (int32_t* count : {&report.answers, &report.prompt_tokens, &report.running, &report.waiting,
-                         &report.cells_booked, &report.cells_held}) {
+  for (int32_t* count :
+       {&report.answers, &report.prompt_tokens, &report.running, &report.waiting,
+        &report.cells_booked, &report.cells_held, &report.threads, &report.depth}) {
     *count = ReadCount(in);
   }
   report.took = ReadDuration(in);

@@ -1,7 +1,7 @@
 // What the daemon and a language model's worker tell each other: frames of an ipc::StreamChannel, and the two JSON messages of loading.
 //
-//   daemon → worker   kStart, kCancel; kText
-//   worker → daemon   kToken, kEnd, kStep; kVector, kTextStep
+//   daemon → worker   kStart, kCancel; kText (text_messages.h); kSteer (steer_messages.h)
+//   worker → daemon   kToken, kEnd, kStep; kVector, kTextStep; kSteered
 //   control socket    {"op":"load",...} down; {"op":"loaded",...} or {"op":"failed","code","message"} up
 // Contract: decoders take any bytes: every count, enumeration and number is checked; what a side would index with is checked by it against
 //   its own limits (token ids against the vocabulary). Thread-safety: thread-safe.
@@ -23,12 +23,14 @@ namespace evenkeel {
 enum class LlmFrame : uint32_t {
   kStart = 1,
   kCancel = 2,
-  kText = 3,  // as the other two of texts: text_messages.h
+  kText = 3,
+  kSteer = 8,
   kToken = 16,
   kEnd = 17,
   kStep = 18,
   kVector = 19,
-  kTextStep = 20
+  kTextStep = 20,
+  kSteered = 24
 };
 
 // What may follow in an answer.
@@ -83,6 +85,7 @@ struct StepReport {
   int32_t answers = 0, prompt_tokens = 0;  // of this step
   int32_t running = 0, waiting = 0;        // sequences, after it
   int32_t cells_booked = 0, cells_held = 0;
+  int32_t threads = 0, depth = 0;  // of this step: threads; tokens of an answering sequence, mean
   Duration took{};
 };
 

@@ -94,10 +94,12 @@ TEST(LoadMessagesTest, ArriveAsTheyWereSentAndRefusalsComeBackAsErrors) {
   LlmLoad load;
   load.path = "a model.gguf";
   load.cells = 20000;
+  load.waits = true;
   load.inter_token = std::chrono::milliseconds(50);
   const auto read = DecodeLlmLoad(Encode(load));
   ASSERT_TRUE(read.ok());
   EXPECT_EQ(read->path, load.path);
+  EXPECT_TRUE(read->waits);
   EXPECT_EQ(read->inter_token, load.inter_token);
   EXPECT_EQ(read->pooling, std::nullopt);
   load.pooling = Pooling::kNone;

@@ -1,0 +1,189 @@
+"""A language model in the daemon: measured beside serving, its choices explained, its table kept, and cores shared with other models."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import statistics
+import sys
+import threading
+import time
+import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from daemon import need, run_cli  # noqa: E402
+from load import Load  # noqa: E402
+
+MODELS = pathlib.Path(os.environ.get("EVENKEEL_MODELS", pathlib.Path(__file__).resolve().parents[2] / "build" / "demo-models"))
+GGUF = MODELS / "smollm2" / "model.gguf"
+# One row takes 5 ms of one core, by spinning.
+BUSY = "delay_us: {per_row: 5000, mode: busy}\n"
+
+
+def smollm2(settings: str) -> dict:
+    return {"smollm2/model.gguf": GGUF, "smollm2/evenkeel.yaml": settings}
+
+
+def batching(daemon, name="smollm2"):
+    return daemon.json("GET", f"/v2/models/{name}/batching")
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to that")
+
+
+class Talk:
+    """Streams that follow each other: when each token came."""
+
+    def __init__(self, daemon, streams: int, tokens: int = 64):
+        self.url = daemon.http_url + "/v1/completions"
+        self.tokens = tokens
+        self.gaps: list[float] = []
+        self.firsts: list[float] = []
+        self.failed: list[str] = []
+        self.count = 0
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(streams)]
+
+    def start(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def stop(self):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=60)
+            assert not thread.is_alive()
+        assert not self.failed, self.failed
+        return self
+
+    def _run(self, number):
+        while not self._stop.is_set():
+            body = {"model": "smollm2", "prompt": f"Story {number}: once upon a time", "max_tokens": self.tokens,
+                    "temperature": 0, "stream": True, "ignore_eos": True}
+            request = urllib.request.Request(self.url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+            last = begin = time.monotonic()
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    for line in answer:
+                        if not line.startswith(b"data: {"):
+                            continue
+                        now = time.monotonic()
+                        (self.firsts if last == begin else self.gaps).append(now - last)
+                        last = now
+                        self.count += 1
+            except OSError as error:
+                self.failed.append(str(error))
+                return
+
+
+def test_it_is_measured_and_says_what_it_chose_and_why(serve):
+    daemon = serve(models=smollm2("language: {inter_token: 500ms, time_to_first_token: 2s}\n"), flags=["--profile-after", "0s"])
+    wait_until(lambda: len({row["threads"] for row in batching(daemon)["load_table"]["rows"]}) >= min(2, os.cpu_count())
+               and batching(daemon)["choice"]["step_ms"] > 0 and not batching(daemon)["choice"]["measuring"])
+    page = batching(daemon)
+    assert page["schema"] == "evenkeel.batching/v1" and page["choice"]["table"] == "measured"
+    choice = page["choice"]
+    assert choice["inter_token_objective_ms"] == 500 and choice["first_token_objective_ms"] == 2000
+    for key in ("threads_why", "sequences_why", "cells_why", "budget_why"):
+        assert choice[key]
+    assert "500.0 ms from token to token" in choice["sequences_why"] and choice["sequences"] >= 1
+    assert page["load_table"]["memory"]["weight_bytes"] > 50_000_000
+    talk = Talk(daemon, 2).start()
+    wait_until(lambda: talk.count > 100)
+    wait_until(lambda: batching(daemon)["forecast"]["sequences_per_s"] > 0)
+    talk.stop()
+    wait_until(lambda: batching(daemon)["forecast"]["answer_tokens"] > 0)
+    shown = run_cli("show", "smollm2", "--server", daemon.http_url, folder=daemon.folder)
+    assert shown.returncode == 0, shown.stderr
+    for text in ("llama", "Q4_1", "8192 tokens", "Template", "Licence", "from token to token", "THREADS", "a prompt"):
+        assert text in shown.stdout, (text, shown.stdout)
+    assert "smollm2" in run_cli("ps", "--server", daemon.http_url, folder=daemon.folder).stdout
+    metrics = urllib.request.urlopen(daemon.metrics_url, timeout=10).read().decode()
+    for name in ("evenkeel_llm_threads", "evenkeel_llm_slots", "evenkeel_llm_prompt_share", "evenkeel_llm_table_rows"):
+        assert f'{name}{{model="smollm2"}}' in metrics, name
+
+
+def test_settings_win_over_what_would_be_chosen(serve):
+    daemon = serve(models=smollm2("threads: 1\nlanguage: {sequences: 3, cache_tokens: 9000}\n"), flags=["--profile-after", "0s"])
+    wait_until(lambda: batching(daemon)["choice"]["step_ms"] > 0)
+    choice = batching(daemon)["choice"]
+    assert choice["threads"] == 1 and choice["sequences"] == 3 and choice["cells"] == 9000
+    assert all("as set" in choice[key] for key in ("threads_why", "sequences_why", "cells_why"))
+    assert {row["threads"] for row in batching(daemon)["load_table"]["rows"]} == {1}
+
+
+def reload(daemon):
+    daemon.json("POST", "/v2/repository/models/smollm2/unload")
+    daemon.json("POST", "/v2/repository/models/smollm2/load")
+
+
+def test_the_table_is_kept_for_the_next_load(serve):
+    daemon = serve(models=smollm2(""), flags=["--profile-after", "0s"])
+    wait_until(lambda: batching(daemon)["choice"]["step_ms"] > 0 and not batching(daemon)["choice"]["measuring"])
+    rows = len(batching(daemon)["load_table"]["rows"])
+    reload(daemon)
+    page = batching(daemon)
+    assert page["choice"]["table"] == "kept" and len(page["load_table"]["rows"]) >= rows and page["choice"]["step_ms"] > 0
+
+
+def test_its_container_has_the_memory_that_was_measured(serve, rungs):
+    need(rungs, "cgroup")
+    daemon = serve(models=smollm2(""), flags=["--profile-after", "0s", "--runtime", "cgroup"])
+    wait_until(lambda: batching(daemon)["choice"]["step_ms"] > 0 and not batching(daemon)["choice"]["measuring"]
+               and batching(daemon)["load_table"]["memory"]["other_bytes"] > 0)
+    reload(daemon)
+    model = daemon.json("GET", "/v2/evenkeel/models/smollm2")
+    assert "c/" in model["instances"][0]["shape"] and "MiB" in model["instances"][0]["shape"], model["instances"]
+    talk = Talk(daemon, 4).start()
+    wait_until(lambda: talk.count > 200)
+    talk.stop()
+    assert daemon.json("GET", "/v2/evenkeel/models/smollm2")["instances"][0]["restarts"] == 0
+
+
+def test_both_get_on_beside_each_other(serve):
+    daemon = serve(models={"smollm2": MODELS / "smollm2", "busy/model.fake": BUSY, "busy/evenkeel.yaml": "threads: 1\n"},
+                   flags=["--profiling", "off"])
+    alone = Load(daemon.http_address, model="busy", threads=2).start()
+    time.sleep(2)
+    alone.stop()
+    talk = Talk(daemon, 4).start()
+    wait_until(lambda: talk.count > 20)
+    before, begin = talk.count, time.monotonic()
+    time.sleep(2)
+    quiet_rate = (talk.count - before) / (time.monotonic() - begin)
+    beside = Load(daemon.http_address, model="busy", threads=2).start()
+    time.sleep(1)
+    before, begin = talk.count, time.monotonic()
+    time.sleep(4)
+    rate = (talk.count - before) / (time.monotonic() - begin)
+    beside.stop()
+    talk.stop()
+    assert beside.unanswered == 0 and beside.wrong == 0 and set(beside.statuses) == {200}, beside.summary()
+    # Neither keeps the other from its share. The machine may be shared with others: the bounds are wide.
+    assert rate > 0.2 * quiet_rate, (rate, quiet_rate)
+    assert len(beside.latencies) / 5 > 0.2 * len(alone.latencies) / 2, (len(beside.latencies), len(alone.latencies))
+    assert statistics.median(beside.latencies) < 1
+    # The node's books are never overdrawn.
+    text = urllib.request.urlopen(daemon.metrics_url, timeout=10).read().decode()
+    assert 'evenkeel_llm_threads{model="smollm2"}' in text
+
+
+def test_a_language_model_and_a_batch_take_turns_on_one_core(serve):
+    daemon = serve(models={"smollm2": MODELS / "smollm2", "busy.fake": BUSY},
+                   flags=["--worker-cpus", "0", "--profiling", "off"])
+    talk = Talk(daemon, 2).start()
+    busy = Load(daemon.http_address, model="busy", threads=2).start()
+    time.sleep(6)
+    busy.stop()
+    talk.stop()
+    assert busy.unanswered == 0 and set(busy.statuses) == {200}, busy.summary()
+    assert len(busy.latencies) > 20 and talk.count > 20, (busy.summary(), talk.count)
+    assert max(talk.gaps) < 3 and max(busy.latencies) < 5
