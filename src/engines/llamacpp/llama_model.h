@@ -35,7 +35,6 @@ class LlamaModel {
   Pooling pooling() const { return pooling_; }
   int vector_size() const;  // numbers that the engine gives for a token
   bool scores_are_shares() const { return scores_are_shares_; }  // of 1, by a softmax
-  int threads() const { return thread_count_; }
   ggml_threadpool* thread_pool() const { return threads_; }
   int64_t cell_bytes() const;  // of a token in a cache
   const llama_vocab* vocab() const { return vocab_; }

@@ -100,7 +100,7 @@ void StepLoop::Cancel(uint64_t id) {
   if (found == sequences_.end()) return;
   if ((*found)->slot >= 0) table_.Keep((*found)->slot);
   sequences_.erase(found);
-  if (sequences_.empty()) Report(0, 0, {});  // no step follows that would say so
+  if (sequences_.empty()) Report(0, 0, 0, {});  // no step follows that would say so
 }
 
 void StepLoop::Steer(const LlmSteer& steer) {
@@ -230,7 +230,7 @@ void StepLoop::Step() {
       table_.Drop(std::exchange(s.slot, -1));
       Finish(s, SequenceEnd::Reason::kFailed, "", status);
     }
-    Report(0, 0, took);
+    Report(0, 0, 0, took);
     return;
   }
   budget_.Observe(answers, tokens - answers, took);
