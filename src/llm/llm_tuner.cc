@@ -16,7 +16,6 @@ constexpr double kLately = 1.0 / 16;   // weight of a step in what was lately
 constexpr double kWorthMore = 1.25,
                  kWorthLess = 0.5;  // a change of cells that is worth an empty cache
 constexpr int kMostCellsTried = 64;
-constexpr int64_t kMebibyte = int64_t{1} << 20;
 
 void Blend(double* value, double seen) {
   *value = *value <= 0 ? seen : *value + kLately * (seen - *value);
@@ -94,20 +93,8 @@ void LlmTuner::Begin(const std::string& engine, std::function<void()> ready) {
                               ? tuner.chosen_.cells
                               : tuner.options_.cells;
     tuner.engine_.SetShape(slots, cells);
-    tuner.ChooseContainer(cells);
     ready();
   });
-}
-
-// Where workers are held to a shape, the first one is to what the model was measured to need.
-void LlmTuner::ChooseContainer(int64_t cells) {
-  if (context_.runtime.rung() < Rung::kCgroup || cells <= 0) return;
-  const int64_t bytes = policy::WorkerBytes(table_.memory, cells);
-  if (bytes <= 0) return;
-  WorkerShape shape;
-  shape.milli_cores = 1000 * options_.threads;
-  shape.memory_bytes = (bytes + kMebibyte - 1) / kMebibyte * kMebibyte;
-  engine_.SetContainer(shape);
 }
 
 void LlmTuner::End() {

@@ -96,7 +96,6 @@ class LlmTuner final : private NodeScheduler::StandingMember {
   void ShareOfPrompts();
   void LookForDrift(Time now);
   void WantShape();
-  void ChooseContainer(int64_t cells);
   void Measure(Time now);
   void MeasureNext();
   void StopMeasuring();

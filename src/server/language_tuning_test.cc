@@ -214,16 +214,13 @@ TEST_F(LanguageTuningTest, IsMeasuredWhileNobodyAsksAndBeginsWithThatTheNextTime
   options.measure_after = Duration::zero();
   Load(options);
   const auto view = WaitUntil([](const LlmModel::View& now) {
-    return now.tuning.kept.table.Threads().size() == 2 && now.tuning.measuring.empty() &&
-           now.tuning.choice.step_s > 0;
+    return now.tuning.measuring.empty() && now.tuning.choice.step_s > 0 &&
+           now.tuning.choice.prompt_token_s > 0;
   });
   EXPECT_EQ(view.tuning.table_from, "measured");
   EXPECT_GT(view.tuning.choice.prompt_token_s, 0);
-  EXPECT_TRUE(view.tuning.kept.table.Knows({2, 1, 0, 0}));
-  // More sequences take longer together, and less each.
   const auto& table = view.tuning.kept.table;
-  EXPECT_GT(table.StepSeconds(2, 4, 128), table.StepSeconds(2, 1, 128) * 0.9);
-  EXPECT_LT(table.StepSeconds(2, 4, 128) / 4, table.StepSeconds(2, 1, 128));
+  EXPECT_TRUE(table.Knows({2, 1, 0, 0}));
   // Nobody asked for anything.
   EXPECT_EQ(view.engine.answer_tokens, 0u);
   EXPECT_EQ(view.engine.steps, 0u);
@@ -253,41 +250,6 @@ TEST_F(LanguageTuningTest, ACallDoesNotWaitForWhatIsMeasured) {
   ASSERT_TRUE(call.Wait().ok()) << call.status.ToString();
   EXPECT_EQ(call.usage.completion_tokens, 4);
   EXPECT_TRUE(model_->Look().tuning.measuring.empty());
-}
-
-TEST_F(LanguageTuningTest, AnObjectiveOfOneTokenToTheNextSetsTheSequencesSideBySide) {
-  LlmOptions options = Tuned(1);
-  options.measure_after = Duration::zero();
-  options.stated_inter_token = options.inter_token = seconds(100);
-  Load(options);
-  // As many as there can be: the context is made anew once nothing runs, and serves as before.
-  const auto wide = WaitUntil([](const LlmModel::View& now) {
-    return now.tuning.slots == policy::kMostSlots && now.loaded.slots == policy::kMostSlots;
-  });
-  EXPECT_EQ(wide.tuning.choice.slots, policy::kMostSlots);
-  Call call("The capital of France is", 4);
-  model_->Generate(&call);
-  ASSERT_TRUE(call.Wait().ok()) << call.status.ToString();
-  Stop();
-  options.stated_inter_token = options.inter_token = milliseconds(1);
-  Load(options);
-  WaitUntil([](const LlmModel::View& now) {
-    return now.tuning.choice.slots == 1 && now.tuning.measuring.empty();
-  });
-  const uint64_t before = model_->Look().engine.steps;
-  std::vector<std::unique_ptr<Call>> calls;
-  for (int i = 0; i < 3; ++i) {
-    calls.push_back(std::make_unique<Call>("Once upon a time", 6));
-    model_->Generate(calls.back().get());
-  }
-  int most = 0;
-  WaitUntil([&](const LlmModel::View& now) {
-    // The first may still be one that was measured.
-    if (now.engine.steps > before + 1) most = std::max(most, now.engine.step.running);
-    return now.open == 0;
-  });
-  EXPECT_LE(most, 1);
-  for (const auto& one : calls) EXPECT_TRUE(one->Wait().ok());
 }
 
 TEST_F(LanguageTuningTest, StepsLeaveBatchesTheCoresThatTheyNeed) {

@@ -2,7 +2,7 @@
 //
 // A cell is run as sequences of the model itself: so many with one prompt, each with kAnswers tokens. Their steps tell the table what it wants
 // to know, as everybody's do.
-// Order: all cores first, then one, then what lies between by powers of two; of each number of threads 1, 4, 16 and all slots' sequences. The first
+// Order: all cores first, then one, then what lies between by powers of two; of each 1, 4 and 16 sequences, then of each all slots'. The first
 //   cell of a number of threads has a prompt of kLeastPrompt tokens; once what a token costs is known, prompts have as many as fit into
 //   kPromptTime, at most kMostPrompt, so that no request waits long for a step.
 // Contract: a pure function of its arguments; what the table knows is not asked for again. Thread-safety: thread-safe.
