@@ -34,6 +34,8 @@ constexpr const char* kHelp =
     "  \\         at the end of a line: it goes on in the next\n"
     "  \"\"\"       begins and ends a prompt of several lines\n"
     "  Ctrl-C    stop the answer; at the prompt, end\n";
+// A conversation is better off below the 1 that programs get unless they ask: small models lose the thread there.
+constexpr double kTemperature = 0.7;
 constexpr int kContinuedTokens = 256;
 constexpr size_t kMaxPromptBytes = size_t{64} << 20;
 
@@ -50,7 +52,7 @@ struct RunOptions {
 
 Json SamplingOf(const RunOptions& options) {
   Json fields = Json::object();
-  if (options.temperature) fields["temperature"] = *options.temperature;
+  fields["temperature"] = options.temperature.value_or(kTemperature);
   if (options.top_p) fields["top_p"] = *options.top_p;
   if (options.seed) fields["seed"] = *options.seed;
   if (options.max_tokens > 0) fields["max_tokens"] = options.max_tokens;
@@ -187,7 +189,7 @@ void RegisterRun(CLI::App& app) {
   run->add_option("PROMPT", options->words,
                   "What to ask; without it, what is typed, or all of standard input");
   run->add_option("--system", options->system, "How the model is to answer")->type_name("TEXT");
-  run->add_option("--temperature", options->temperature, "0: the likeliest words, to 2 [1]")
+  run->add_option("--temperature", options->temperature, "0: the likeliest words, to 2 [0.7]")
       ->type_name("")
       ->check(CLI::Range(0.0, 2.0));
   run->add_option("--top-p", options->top_p, "Only the likeliest words up to this share [1]")
