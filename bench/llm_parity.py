@@ -16,6 +16,7 @@ import http.client
 import json
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -199,10 +200,8 @@ def main():
     asked = prompts(options.prompts)
     llama_port, http_port, grpc_port, metrics_port = free_ports(4)
     models = BUILD / "bench" / "parity-models"
-    models.mkdir(parents=True, exist_ok=True)
-    link = models / "m"
-    link.unlink(missing_ok=True)
-    link.symlink_to(options.model.resolve())
+    shutil.rmtree(models, ignore_errors=True)
+    shutil.copytree(options.model.resolve(), models / "m")  # links are not followed out of a models folder
     reference_server = server_of_llamacpp()
     with contextlib.ExitStack() as stack:
         peer = spawn([reference_server, "-m", options.model / "model.gguf", "--port", llama_port, "-np", 1, "-c", 2048, "-t", len(CORES), "--jinja"], CORES, "llama-server")
