@@ -28,6 +28,7 @@ from serve_processes import BUILD, CORES, EVENKEEL, ROOT, BenchError, free_ports
 RESULT = BUILD / "bench" / "llm_parity.json"
 SUBJECTS = ("the sea", "a small engine", "winter", "the moon", "my neighbour", "a river", "bread", "the old clock", "a green door", "music", "the market", "a long road", "rain",
             "the teacher", "an island", "tomatoes", "the night train", "a blue whale", "the library", "chess")
+END = "<end>"
 FORMS = ("Write one sentence about {}.", "Once upon a time, {} was", "Three facts about {}:\n1.", "Q: What is special about {}?\nA:", "{} is important because",
          "The following poem is about {}.\n\n", "def describe():\n    # prints something about {}\n", "Translate into French: I like {}.\n", "People often say that {}", "A letter about {}:\n\nDear friend,")
 
@@ -90,13 +91,14 @@ def lead(tops):
 def ours(port, prompt, tokens):
     body = {"model": "m", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "logprobs": 2}
     probabilities = post(port, "/v1/completions", body)["choices"][0]["logprobs"]
-    return Answer(probabilities["tokens"], [lead(tops.values()) for tops in probabilities["top_logprobs"]])
+    return Answer([END if token.startswith("<|") else token for token in probabilities["tokens"]], [lead(tops.values()) for tops in probabilities["top_logprobs"]])
 
 
 def theirs(port, prompt, tokens):
     body = {"prompt": prompt, "n_predict": tokens, "temperature": 0, "n_probs": 2, "cache_prompt": False}
     found = post(port, "/completion", body)["completion_probabilities"]
-    texts = [bytes(token["bytes"]).decode(errors="surrogateescape") for token in found]
+    # Control tokens have no bytes there, and their name here.
+    texts = [bytes(token["bytes"]).decode(errors="surrogateescape") or END for token in found]
     return Answer(texts, [lead([top["logprob"] for top in token["top_logprobs"]]) for token in found])
 
 
