@@ -26,6 +26,29 @@ SampleMode ModeOf(const std::string& text) {
   return text == "disk" ? SampleMode::kDisk : SampleMode::kMemory;
 }
 
+Result<ClusterOptions> ClusterOf(const Settings& settings) {
+  ClusterOptions cluster;
+  cluster.name = settings.text("cluster.name");
+  const std::string& peers = settings.text("cluster.peers");
+  if (cluster.name.empty()) {
+    if (!peers.empty())
+      return InvalidArgument("cluster.peers is set, but cluster.name, this node's own name, is not");
+    return cluster;
+  }
+  if (const Status name = CheckNodeName(cluster.name); !name.ok())
+    return name.Annotate("cluster.name");
+  cluster.address = settings.text("cluster.address");
+  cluster.port = static_cast<int>(settings.integer("cluster.port"));
+  auto others = ParsePeers(peers, cluster.name);
+  if (!others.ok()) return others.status().Annotate("cluster.peers");
+  cluster.peers = std::move(*others);
+  auto route = RouteRuleNamed(settings.text("cluster.route"));
+  if (!route.ok()) return route.status().Annotate("cluster.route");
+  cluster.route = *route;
+  cluster.max_message_bytes = static_cast<size_t>(settings.bytes("max_body")) + (size_t{1} << 20);
+  return cluster;
+}
+
 ServeOptions OptionsOf(const Settings& settings) {
   const auto listen = [&settings](const std::string& name) {
     return ListenAddress{settings.text(name + ".address"),
@@ -145,7 +168,14 @@ int Serve(const Given& given) {
     std::fprintf(stderr, "evenkeel: %s\n", models.message().c_str());
     return kExitUsage;
   }
-  return RunServer(OptionsOf(*settings));
+  Result<ClusterOptions> cluster = ClusterOf(*settings);
+  if (!cluster.ok()) {
+    std::fprintf(stderr, "evenkeel: %s\n", cluster.status().message().c_str());
+    return kExitUsage;
+  }
+  ServeOptions options = OptionsOf(*settings);
+  options.cluster = std::move(*cluster);
+  return RunServer(options);
 }
 
 }  // namespace

@@ -126,6 +126,13 @@ class Dispatcher final : private NodeScheduler::Member {
   double RowsPerSecond(Duration span) const;  // forecast; 0 where no node counts
   bool SharesCores() const;
   void SetBestBatch(int rows, Duration batch_time);
+  // What it has to do and how fast it does it, for whoever compares nodes. Seconds of one core; zeros while nothing was measured.
+  struct Work {
+    double backlog_s = 0;  // rows that wait, and what is left of the batches that run
+    double row_s = 0;      // of a row in the batches that are aimed at
+    double alone_s = 0;    // time of a batch of one row, not core time
+  };
+  Work WorkNow(Time now) const;
 
  private:
   struct Batch;

@@ -33,4 +33,27 @@ void Dispatcher::SetBestBatch(int rows, Duration batch_time) {
   if (node_id_ >= 0) options_.node->SetBest(node_id_, rows, batch_time);
 }
 
+Dispatcher::Work Dispatcher::WorkNow(Time now) const {
+  const std::lock_guard lock(mutex_);
+  int threads = 1, size = 1;
+  Duration running{};
+  for (const auto& instance : instances_) {
+    if (!instance->usable) continue;
+    threads = std::max(1, instance->threads);
+    size = std::max(size, MaxRows(*instance));
+    running += RemainingOf(*instance, now) * std::max(1, instance->threads);
+  }
+  if (gated_) {
+    const policy::ModelOutlook window = options_.node->Window(node_id_);
+    const int most = std::max(window.most, window.device_knee);
+    if (most > 0) size = std::min(size, most);
+  }
+  Work work;
+  work.row_s = Seconds(MeanTime(size)) * threads / size;
+  work.alone_s = Seconds(MeanTime(1));
+  work.backlog_s =
+      Seconds(running) + static_cast<double>(queue_.waiting_rows()) * work.row_s;
+  return work;
+}
+
 }  // namespace evenkeel

@@ -33,6 +33,13 @@ struct Sampling {
   std::vector<std::pair<int32_t, float>> logit_bias;        // token id and -100 to 100
 };
 
+// How far an attempt came whose node was lost: what goes on from there tells the same text again at once, then what follows.
+struct BegunChoice {
+  std::vector<int32_t> tokens;
+  std::string text;    // of those tokens, as GenerationDelta::raw told it
+  bool ended = false;  // nothing of it is to come
+};
+
 struct GenerationRequest {
   // What is continued: exactly one of the three is set.
   std::string chat;  // a JSON object with "messages" and, where given, "tools", "tool_choice",
@@ -49,6 +56,8 @@ struct GenerationRequest {
   bool ignore_eos = false;  // for benchmarks: runs to max_tokens
   bool truncate =
       false;  // a prompt beyond the context loses its beginning instead of being refused
+  std::vector<BegunChoice> begun;  // empty, or one a choice
+  bool tell_tokens = false;        // deltas have `tokens` and `raw`
 };
 
 enum class FinishReason : uint8_t { kStop, kLength, kToolCalls };
@@ -72,6 +81,9 @@ struct GenerationDelta {
   std::string reasoning;  // adds to what models with a thinking part say before it
   std::vector<ToolCallDelta> tool_calls;
   std::vector<TokenLogprob> logprobs;
+  // Where the request asks for them: the tokens that came, and their text before it was taken apart.
+  std::vector<int32_t> tokens;
+  std::string raw;
 };
 
 struct GenerationUsage {

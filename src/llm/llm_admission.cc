@@ -49,6 +49,16 @@ Status LlmModel::CheckRequest(const GenerationRequest& request) const {
     if (!is_token(token))
       return InvalidArgument("token {} is not in the vocabulary of {}", token, loaded_.vocabulary);
   }
+  if (!request.begun.empty() && request.begun.size() != static_cast<size_t>(request.choices))
+    return InvalidArgument("{} choices, but {} were begun", request.choices, request.begun.size());
+  for (const BegunChoice& begun : request.begun) {
+    if (!std::ranges::all_of(begun.tokens, is_token))
+      return InvalidArgument("a token of what was begun is not in the vocabulary of {}",
+                             loaded_.vocabulary);
+  }
+  if (!request.begun.empty() &&
+      std::ranges::all_of(request.begun, [](const BegunChoice& one) { return one.ended; }))
+    return InvalidArgument("every choice that was begun has ended");
   for (const auto& [token, bias] : request.sampling.logit_bias) {
     if (!is_token(token))
       return InvalidArgument("logit_bias: token {} is not in the vocabulary of {}", token,

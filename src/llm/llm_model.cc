@@ -188,7 +188,8 @@ void LlmModel::Begin(uint64_t id, GenerationCall* call) {
   if (Status status = CheckRequest(call->request); !status.ok()) return Finish(c, status);
   tuner_.OnCall(call->request.choices);
   if (Status status = CheckLoad(call->request.choices); !status.ok()) return Finish(c, status);
-  c.open = static_cast<size_t>(call->request.choices);
+  c.open = static_cast<size_t>(call->request.choices -
+                               std::ranges::count(call->request.begun, true, &BegunChoice::ended));
   SetDeadline();
   if (!call->request.tokens.empty() && call->request.json_schema.empty() &&
       call->request.grammar.empty()) {
@@ -231,7 +232,13 @@ void LlmModel::StartChoices(Call& call, PreparedPrompt prompt) {
   // A callback can't take the call away: Cancel() posts.
   call.call->OnStart(call.usage.prompt_tokens);
   uint64_t leader = 0;
-  for (int i = 0; i < static_cast<int>(call.open); ++i) {
+  for (int i = 0; i < request.choices; ++i) {
+    const BegunChoice* begun =
+        request.begun.empty() ? nullptr : &request.begun[static_cast<size_t>(i)];
+    if (begun != nullptr && begun->ended) {
+      call.choices.emplace_back();
+      continue;
+    }
     start.id = next_sequence_++;
     start.leader = leader;
     if (leader == 0) leader = start.id;
@@ -239,11 +246,30 @@ void LlmModel::StartChoices(Call& call, PreparedPrompt prompt) {
     Choice choice;
     choice.sequence = start.id;
     if (!prompt.parser.empty()) choice.parts = std::make_unique<AnswerParts>(prompt.parser);
+    if (begun != nullptr) {
+      start.answered = begun->tokens;
+      choice.told = static_cast<int64_t>(begun->tokens.size());
+    }
     by_sequence_[start.id] = {id, call.choices.size()};
     call.choices.push_back(std::move(choice));
     engine_.Add(start);
+    if (begun != nullptr) TellBegun(call, static_cast<size_t>(i), begun->text);
   }
   Publish();
+}
+
+// What an attempt elsewhere told, again.
+void LlmModel::TellBegun(Call& call, size_t index, const std::string& text) {
+  if (text.empty()) return;
+  Choice& choice = call.choices[index];
+  if (choice.parts != nullptr) {
+    choice.parts->Add(text);
+    return Parse(call, index);
+  }
+  GenerationDelta delta;
+  delta.choice = static_cast<int>(index);
+  delta.text = text;
+  call.call->OnDelta(delta);
 }
 
 void LlmModel::OnToken(SequenceToken token) {
@@ -254,14 +280,19 @@ void LlmModel::OnToken(SequenceToken token) {
   Choice& choice = call.choices[index];
   CountToken(call, choice);
   const std::string text = Clean(token.text);
+  GenerationDelta delta;
+  delta.choice = static_cast<int>(index);
+  if (call.call->request.tell_tokens) {
+    delta.tokens.push_back(token.token);
+    delta.raw = text;
+  }
   if (choice.parts != nullptr) {
     choice.parts->Add(text);
     if (token.logprob) choice.logprobs.push_back(std::move(*token.logprob));
+    if (!delta.tokens.empty()) call.call->OnDelta(delta);
     return Parse(call, index);
   }
-  if (text.empty() && !token.logprob) return;
-  GenerationDelta delta;
-  delta.choice = static_cast<int>(index);
+  if (text.empty() && !token.logprob && delta.tokens.empty()) return;
   delta.text = text;
   if (token.logprob) delta.logprobs.push_back(std::move(*token.logprob));
   call.call->OnDelta(delta);

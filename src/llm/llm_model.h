@@ -92,6 +92,7 @@ class LlmModel final : public LanguageModel,
   void OnPrepared(uint64_t id, Result<PreparedPrompt> prompt);
   Status FitContext(const GenerationRequest& request, std::vector<int32_t>* tokens) const;
   void StartChoices(Call& call, PreparedPrompt prompt);
+  void TellBegun(Call& call, size_t index, const std::string& text);
   void OnToken(SequenceToken token) override;
   void OnEnd(SequenceEnd end) override;
   void OnVector(TextEnd end) override { embeddings_.OnVector(std::move(end)); }

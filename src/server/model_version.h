@@ -96,6 +96,7 @@ class ModelVersion final : public ServedModel,
   ModelStats Stats() const { return dispatcher_->Stats(); }
   std::string_view policy() const { return dispatcher_->policy(); }
   std::optional<NodeScheduler::Outlook> Outlook() const { return dispatcher_->Outlook(); }
+  Dispatcher::Work WorkNow(Time now) const { return dispatcher_->WorkNow(now); }
   Duration objective() const override { return dispatcher_->objective(); }
   // A request would be answered: an instance is up, or the next one starts when a request comes.
   bool available() const { return up() > 0 || at_rest(); }

@@ -11,6 +11,7 @@
 #include "core/clock.h"
 #include "core/emulated_gpu.h"
 #include "core/model_config.h"
+#include "server/cluster_options.h"
 
 namespace evenkeel {
 
@@ -29,6 +30,7 @@ struct ServeOptions {
   ListenAddress http{"127.0.0.1", 8000};
   ListenAddress grpc{"127.0.0.1", 8001};
   ListenAddress metrics{"127.0.0.1", 8002};
+  ClusterOptions cluster;  // no name: this server is alone
   bool insecure = false;  // allows an address that is not loopback without TLS and keys
 
   int io_threads = 1;  // event-loop threads for HTTP; 1 to 64

@@ -27,6 +27,7 @@
 #include "profiling/model_profile.h"
 #include "profiling/sampler.h"
 #include "repository/scan.h"
+#include "server/cluster_service.h"
 #include "server/language_tables.h"
 #include "server/model_registry.h"
 #include "server/self_profile.h"
@@ -63,6 +64,11 @@ Status CheckAddresses(const ServeOptions& options) {
         "listen on 127.0.0.1, or say --insecure if the network is trusted",
         listener->address);
   }
+  if (!options.cluster.name.empty() && !IsLoopback(options.cluster.address) && !options.insecure)
+    return InvalidArgument(
+        "{} is reachable from outside and there is no authentication between nodes yet: "
+        "say --insecure if the network is trusted",
+        options.cluster.address);
   return Status::Ok();
 }
 
@@ -121,6 +127,7 @@ class Server {
   std::unique_ptr<ServingContext> context_;
   std::unique_ptr<SelfProfile> profile_;
   std::unique_ptr<ModelRegistry> registry_;
+  std::unique_ptr<ClusterNode> cluster_;
   std::unique_ptr<ServiceImpl> service_;
   std::unique_ptr<HttpRouter> router_, metrics_router_;
   std::unique_ptr<HttpServer> http_, metrics_;
@@ -229,7 +236,16 @@ Status Server::Start() {
       options_.state, ThisMachine(HostFor(runtime_->rung(), options_.worker_cpus)).fingerprint,
       runtime_->rung(), *loops_.front());
   context_->language_tables = language_tables_.get();
-  service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);
+  if (options_.cluster.name.empty()) {
+    service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);
+  } else {
+    auto cluster = ClusterNode::Start(options_.cluster, *registry_, *loops_.front(),
+                                      SteadyClock::Instance());
+    if (!cluster.ok()) return cluster.status().Annotate("cluster");
+    cluster_ = std::move(*cluster);
+    service_ = std::make_unique<ClusterService>(*registry_, *sampler_, *profile_, *accelerators_,
+                                                *cluster_);
+  }
   EK_RETURN_IF_ERROR(Listen());
   registry_->LoadAll([this] { Announce(); });
   return Status::Ok();
@@ -282,6 +298,10 @@ void Server::Announce() {
                std::string(ServerVersion()).c_str(), ready, index.size(), http.c_str(),
                Url(options_.grpc, grpc_->port()).c_str(),
                Url(options_.metrics, metrics_->port()).c_str());
+  if (cluster_) {
+    std::fprintf(stderr, "  node     %s, %s\n", options_.cluster.name.c_str(),
+                 Url({options_.cluster.address, 0}, cluster_->port()).c_str());
+  }
   if (ready > 0) {
     std::fprintf(stderr, "try      curl http://%s/v2/models/%s\n", http.c_str(), first.c_str());
   } else {
@@ -306,6 +326,7 @@ int Server::Run(const sigset_t& signals) {
   profile_->Stop();
   http_->Drain();
   grpc_->Drain();
+  if (cluster_) cluster_->Drain();
   loops_.front()->Post([this, done] { registry_->Shutdown([done] { done->set_value(); }); });
   if (finished.wait_for(options_.drain_timeout) != std::future_status::ready) {
     LogWarning("drain took longer than {:.0f} s: what still waits is answered 503",
@@ -317,6 +338,7 @@ int Server::Run(const sigset_t& signals) {
   for (int i = 0; i < 200 && http_->stats().open > 0; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   grpc_->Shutdown(std::chrono::seconds(2));
+  if (cluster_) cluster_->Stop();
   http_.reset();
   metrics_.reset();
   sampler_->Flush();

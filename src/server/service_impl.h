@@ -15,7 +15,7 @@
 
 namespace evenkeel {
 
-class ServiceImpl final : public Service {
+class ServiceImpl : public Service {
  public:
   ServiceImpl(ModelRegistry& registry, Sampler& sampler, const SelfProfile& profile,
               const Accelerators& accelerators)

@@ -1,0 +1,85 @@
+#include "cluster/link/figures_message.h"
+
+#include <cmath>
+#include <utility>
+
+#include "core/format.h"
+#include "proto/node.pb.h"
+
+namespace evenkeel {
+namespace {
+
+constexpr double kLongest = 1e9;  // seconds: three decades of work is a mistake
+
+Status CheckNumber(const char* what, double value) {
+  if (std::isfinite(value) && value >= 0 && value <= kLongest) return Status::Ok();
+  return InvalidArgument("figures of a node: {}: expected 0 to {:g}, got {}", what, kLongest, value);
+}
+
+}  // namespace
+
+void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
+  message->set_node(figures.node);
+  message->set_incarnation(figures.incarnation);
+  message->set_sequence(figures.sequence);
+  message->set_cores(figures.cores);
+  message->set_backlog_s(figures.backlog_s);
+  message->set_software(figures.software);
+  message->set_draining(figures.draining);
+  for (const ModelFigures& model : figures.models) {
+    auto* one = message->add_models();
+    one->set_name(model.name);
+    one->set_version(model.version);
+    one->set_language(model.language);
+    one->set_row_s(model.row_s);
+    one->set_alone_s(model.alone_s);
+    one->set_signature(model.signature);
+    one->set_prompt_token_s(model.prompt_token_s);
+    one->set_slots(static_cast<uint32_t>(model.slots));
+    one->set_open(static_cast<uint32_t>(model.open));
+  }
+}
+
+Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
+  NodeFigures figures;
+  figures.node = message.node();
+  if (figures.node.empty() || figures.node.size() > 128)
+    return InvalidArgument("figures of a node: name: expected 1 to 128 characters, got {}",
+                           figures.node.size());
+  figures.incarnation = message.incarnation();
+  figures.sequence = message.sequence();
+  figures.cores = message.cores();
+  EK_RETURN_IF_ERROR(CheckNumber("cores", figures.cores));
+  if (figures.cores <= 0) return InvalidArgument("figures of a node: cores: expected more than 0");
+  figures.backlog_s = message.backlog_s();
+  EK_RETURN_IF_ERROR(CheckNumber("backlog", figures.backlog_s));
+  figures.software = message.software().substr(0, 64);
+  figures.draining = message.draining();
+  if (message.models_size() > kMostModels)
+    return InvalidArgument("figures of a node: models: expected at most {}, got {}", kMostModels,
+                           message.models_size());
+  for (const auto& one : message.models()) {
+    ModelFigures model;
+    model.name = one.name();
+    model.version = one.version();
+    if (model.name.empty() || model.name.size() > 128 || model.version.size() > 20)
+      return InvalidArgument("figures of a node: a model's name or version is empty or too long");
+    model.language = one.language();
+    model.row_s = one.row_s();
+    model.alone_s = one.alone_s();
+    model.prompt_token_s = one.prompt_token_s();
+    EK_RETURN_IF_ERROR(CheckNumber("work of a row", model.row_s));
+    EK_RETURN_IF_ERROR(CheckNumber("time of a row alone", model.alone_s));
+    EK_RETURN_IF_ERROR(CheckNumber("work of a prompt's token", model.prompt_token_s));
+    model.signature = one.signature();
+    constexpr uint32_t kMostSequences = 1'000'000;
+    if (one.slots() > kMostSequences || one.open() > kMostSequences)
+      return InvalidArgument("figures of a node: sequences: expected at most {}", kMostSequences);
+    model.slots = static_cast<int>(one.slots());
+    model.open = static_cast<int>(one.open());
+    figures.models.push_back(std::move(model));
+  }
+  return figures;
+}
+
+}  // namespace evenkeel

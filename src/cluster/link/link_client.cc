@@ -1,0 +1,303 @@
+#include "cluster/link/link_client.h"
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/support/channel_arguments.h>
+#include <grpcpp/support/client_callback.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "cluster/link/figures_message.h"
+#include "cluster/link/generation_message.h"
+#include "cluster/link/infer_message.h"
+#include "core/format.h"
+#include "proto/node.grpc.pb.h"
+
+namespace evenkeel {
+namespace {
+
+// What a call to another node ended with where its answer says nothing itself.
+Status FromGrpc(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::OK: return Status::Ok();
+    case grpc::StatusCode::CANCELLED: return Cancelled("cancelled");
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return DeadlineExceeded("the other node did not answer in time");
+    case grpc::StatusCode::INVALID_ARGUMENT: return InvalidArgument("{}", status.error_message());
+    case grpc::StatusCode::NOT_FOUND: return NotFound("{}", status.error_message());
+    case grpc::StatusCode::RESOURCE_EXHAUSTED: return TooLarge("{}", status.error_message());
+    default: return Unavailable("the other node: {}", status.error_message());
+  }
+}
+
+}  // namespace
+
+// A call of any kind, from its start to its callback.
+class LinkCall : public LinkClient::Running {
+ public:
+  void Cancel() override { context_.TryCancel(); }
+  void GiveUp() override {
+    given_up_.store(true, std::memory_order_relaxed);
+    context_.TryCancel();
+  }
+  // Whether an end of gRPC's own making means that the link, or the node behind it, failed.
+  bool LinkFailed(const grpc::Status& status) const {
+    if (given_up_.load(std::memory_order_relaxed)) return true;
+    switch (status.error_code()) {
+      case grpc::StatusCode::UNAVAILABLE:
+      case grpc::StatusCode::UNKNOWN:
+      case grpc::StatusCode::INTERNAL:
+      case grpc::StatusCode::ABORTED: return true;
+      default: return false;
+    }
+  }
+
+ protected:
+  grpc::ClientContext context_;
+
+ private:
+  std::atomic<bool> given_up_{false};
+};
+
+struct LinkClient::Impl {
+  explicit Impl(const LinkClientOptions& options) {
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
+    arguments.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));
+    const auto again = static_cast<int>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(options.connect_again).count());
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, again);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, again);
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, again);
+    arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    // Names and proxies have no say in where the nodes of a cluster are.
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    stub = node::v1::Node::NewStub(grpc::CreateCustomChannel(
+        options.address,
+        options.credentials ? options.credentials : grpc::InsecureChannelCredentials(),
+        arguments));
+  }
+
+  void Add(const std::shared_ptr<LinkCall>& call) {
+    const std::lock_guard lock(mutex);
+    open.emplace(call.get(), call);
+  }
+  void Remove(LinkCall* call) {
+    const std::lock_guard lock(mutex);
+    open.erase(call);
+    if (open.empty()) empty.notify_all();
+  }
+
+  std::unique_ptr<node::v1::Node::Stub> stub;
+  std::mutex mutex;  // guards what follows
+  std::condition_variable empty;
+  std::unordered_map<LinkCall*, std::weak_ptr<LinkCall>> open;
+};
+
+namespace {
+
+std::chrono::system_clock::time_point In(Duration timeout) {
+  return std::chrono::system_clock::now() +
+         std::chrono::duration_cast<std::chrono::system_clock::duration>(timeout);
+}
+
+template <typename Request, typename Response>
+struct UnaryCall final : LinkCall {
+  grpc::ClientContext& context() { return context_; }
+  Request request;
+  Response response;
+};
+
+using TellCall = UnaryCall<node::v1::Figures, node::v1::Figures>;
+using DescribeCall = UnaryCall<node::v1::DescribeRequest, node::v1::ModelDescription>;
+using InferUnary = UnaryCall<node::v1::InferRequest, node::v1::InferResponse>;
+
+Result<DescribedModel> ReadDescription(const node::v1::ModelDescription& message) {
+  DescribedModel model;
+  model.name = message.name();
+  model.version = message.version();
+  model.language = message.has_language();
+  if (model.language) {
+    model.info = ReadLanguage(message.name(), message.language());
+    return model;
+  }
+  auto signature = ReadSignature(message);
+  if (!signature.ok()) return signature.status();
+  model.signature = std::move(*signature);
+  return model;
+}
+
+}  // namespace
+
+LinkClient::LinkClient(const LinkClientOptions& options) : impl_(std::make_shared<Impl>(options)) {}
+
+LinkClient::~LinkClient() {
+  GiveUpAll();
+  std::unique_lock lock(impl_->mutex);
+  impl_->empty.wait(lock, [this] { return impl_->open.empty(); });
+}
+
+void LinkClient::GiveUpAll() {
+  std::vector<std::shared_ptr<LinkCall>> calls;
+  {
+    const std::lock_guard lock(impl_->mutex);
+    for (const auto& [_, weak] : impl_->open) {
+      if (auto call = weak.lock()) calls.push_back(std::move(call));
+    }
+  }
+  // Without the mutex: a callback may run inside.
+  for (const auto& call : calls) call->GiveUp();
+}
+
+void LinkClient::Tell(const NodeFigures& own, Duration timeout,
+                      std::function<void(Result<NodeFigures>)> told) {
+  auto call = std::make_shared<TellCall>();
+  WriteFigures(own, &call->request);
+  call->context().set_deadline(In(timeout));
+  impl_->Add(call);
+  // The owner waits in the destructor until Remove(): `impl` outlives the callback all the same.
+  impl_->stub->async()->Tell(
+      &call->context(), &call->request, &call->response,
+      [impl = impl_, call, told = std::move(told)](const grpc::Status& status) {
+        told(status.ok() ? ReadFigures(call->response) : Result<NodeFigures>(FromGrpc(status)));
+        impl->Remove(call.get());
+      });
+}
+
+void LinkClient::Describe(std::string_view model, std::string_view version, Duration timeout,
+                          std::function<void(Result<DescribedModel>)> told) {
+  auto call = std::make_shared<DescribeCall>();
+  call->request.set_model(std::string(model));
+  call->request.set_version(std::string(version));
+  call->context().set_deadline(In(timeout));
+  impl_->Add(call);
+  impl_->stub->async()->Describe(
+      &call->context(), &call->request, &call->response,
+      [impl = impl_, call, told = std::move(told)](const grpc::Status& status) {
+        told(status.ok() ? ReadDescription(call->response)
+                         : Result<DescribedModel>(FromGrpc(status)));
+        impl->Remove(call.get());
+      });
+}
+
+std::shared_ptr<LinkClient::Running> LinkClient::Infer(const InferCall& call,
+                                                       std::string_view model,
+                                                       std::string_view version,
+                                                       std::shared_ptr<const Signature> signature,
+                                                       Time now, OnInferEnd end) {
+  auto running = std::make_shared<InferUnary>();
+  WriteCall(call, model, version, *signature, now, &running->request);
+  // The other node keeps to the deadline; this is for when it does not answer at all.
+  constexpr Duration kSlack = std::chrono::seconds(1);
+  if (call.deadline != kNever) running->context().set_deadline(In(call.deadline - now + kSlack));
+  impl_->Add(running);
+  impl_->stub->async()->Infer(
+      &running->context(), &running->request, &running->response,
+      [impl = impl_, running, signature, end = std::move(end)](const grpc::Status& status) {
+        InferEnd result;
+        std::vector<TensorView> outputs;
+        if (status.ok()) {
+          auto read = ReadAnswer(running->response, *signature, &result.timings);
+          result.status = read.ok() ? Status::Ok() : read.status();
+          if (read.ok()) outputs = std::move(*read);
+        } else {
+          result.status = FromGrpc(status);
+          result.link_failed = running->LinkFailed(status);
+        }
+        end(result, outputs);
+        impl->Remove(running.get());
+      });
+  return running;
+}
+
+namespace {
+
+// Reads a generation's events one after the other.
+class GenerateReader final : public LinkCall,
+                             public grpc::ClientReadReactor<node::v1::GenerateEvent> {
+ public:
+  GenerateReader(std::shared_ptr<LinkClient::GenerationSink> sink, std::function<void(LinkCall*)> gone)
+      : sink_(std::move(sink)), gone_(std::move(gone)) {}
+
+  void Start(node::v1::Node::Stub& stub, std::shared_ptr<GenerateReader> self) {
+    self_ = std::move(self);
+    stub.async()->Generate(&context_, &request, this);
+    StartRead(&event_);
+    StartCall();
+  }
+  grpc::ClientContext& context() { return context_; }
+
+  node::v1::GenerateRequest request;
+
+ private:
+  void OnReadDone(bool ok) override {
+    if (!ok) return;  // OnDone() comes
+    switch (event_.event_case()) {
+      case node::v1::GenerateEvent::kStart:
+        sink_->OnStart(event_.start().prompt_tokens());
+        break;
+      case node::v1::GenerateEvent::kDelta: sink_->OnDelta(ReadDelta(event_)); break;
+      case node::v1::GenerateEvent::kFinish:
+        if (const auto reason = ReadReason(event_.finish().reason()); reason.ok()) {
+          sink_->OnFinish(event_.finish().choice(), *reason);
+        } else {
+          wrong_ = reason.status();
+          context_.TryCancel();
+        }
+        break;
+      case node::v1::GenerateEvent::kDone:
+        done_ = true;
+        outcome_ = ReadDone(event_, &usage_);
+        break;
+      case node::v1::GenerateEvent::EVENT_NOT_SET: break;  // of a version to come
+    }
+    StartRead(&event_);
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    const std::shared_ptr<GenerateReader> self = std::move(self_);
+    if (done_) {
+      sink_->OnEnd(outcome_, false, usage_);
+    } else if (!wrong_.ok()) {
+      sink_->OnEnd(wrong_, false, usage_);
+    } else if (status.ok()) {
+      sink_->OnEnd(Unavailable("the other node's answer broke off"), true, usage_);
+    } else {
+      sink_->OnEnd(FromGrpc(status), LinkFailed(status), usage_);
+    }
+    sink_.reset();
+    gone_(this);
+  }
+
+  std::shared_ptr<LinkClient::GenerationSink> sink_;
+  const std::function<void(LinkCall*)> gone_;
+  std::shared_ptr<GenerateReader> self_;  // until OnDone()
+  node::v1::GenerateEvent event_;
+  bool done_ = false;
+  Status outcome_, wrong_;
+  GenerationUsage usage_;
+};
+
+}  // namespace
+
+std::shared_ptr<LinkClient::Running> LinkClient::Generate(const GenerationCall& call,
+                                                          std::string_view model, Time now,
+                                                          std::shared_ptr<GenerationSink> sink) {
+  auto reader = std::make_shared<GenerateReader>(
+      std::move(sink), [impl = impl_](LinkCall* ended) { impl->Remove(ended); });
+  WriteGeneration(call, model, now, &reader->request);
+  constexpr Duration kSlack = std::chrono::seconds(1);
+  if (call.deadline != kNever) reader->context().set_deadline(In(call.deadline - now + kSlack));
+  impl_->Add(reader);
+  reader->Start(*impl_->stub, reader);
+  return reader;
+}
+
+}  // namespace evenkeel

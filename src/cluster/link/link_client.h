@@ -1,0 +1,95 @@
+// This node's way to one other: figures, and calls that are to run there.
+//
+// Contract: every started call ends with exactly one callback, on a thread of gRPC's; none comes after the destructor returned. A call that the link
+//   lost, before or after the other node took it, ends with link_failed: nobody knows whether it ran there.
+// Thread-safety: thread-safe, but for destruction, which waits for callbacks and must not run in one.
+#pragma once
+
+#include <grpcpp/security/credentials.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "cluster/live/node_figures.h"
+#include "core/clock.h"
+#include "core/generation.h"
+#include "core/infer.h"
+#include "core/status.h"
+#include "core/tensor.h"
+
+namespace evenkeel {
+
+struct LinkClientOptions {
+  std::string address;  // "10.0.0.2:8010", "[::1]:8010"
+  size_t max_message_bytes = size_t{64} << 20;
+  std::shared_ptr<grpc::ChannelCredentials> credentials;  // null: none
+  Duration connect_again = std::chrono::milliseconds(500);  // after a failure, at most
+};
+
+// What the other node says of a model: of tensors, or a language model.
+struct DescribedModel {
+  std::string name, version;
+  bool language = false;
+  Signature signature;
+  LanguageModelInfo info;
+};
+
+class LinkClient {
+ public:
+  explicit LinkClient(const LinkClientOptions& options);
+  ~LinkClient();  // cancels what is under way
+  LinkClient(const LinkClient&) = delete;
+  LinkClient& operator=(const LinkClient&) = delete;
+
+  // Errors of the callbacks' results: kUnavailable (no link), kDeadlineExceeded, kInvalidArgument (no node of ours answered).
+  void Tell(const NodeFigures& own, Duration timeout,
+            std::function<void(Result<NodeFigures>)> told);
+  void Describe(std::string_view model, std::string_view version, Duration timeout,
+                std::function<void(Result<DescribedModel>)> told);
+
+  // A call under way. Cancel() asks for its end, which still comes by the callback; a no-op once that came.
+  class Running {
+   public:
+    virtual ~Running() = default;
+    virtual void Cancel() = 0;
+    // The same, but it counts as lost by the link.
+    virtual void GiveUp() = 0;
+  };
+  struct InferEnd {
+    Status status;
+    bool link_failed = false;
+    Timings timings;
+  };
+  // `outputs` live during the callback only. `call` is read before this returns.
+  using OnInferEnd = std::function<void(const InferEnd& end, std::span<const TensorView> outputs)>;
+  // The callback may come before this returns.
+  std::shared_ptr<Running> Infer(const InferCall& call, std::string_view model,
+                                 std::string_view version,
+                                 std::shared_ptr<const Signature> signature, Time now,
+                                 OnInferEnd end);
+
+  class GenerationSink {
+   public:
+    virtual ~GenerationSink() = default;
+    virtual void OnStart(int prompt_tokens) = 0;
+    virtual void OnDelta(const GenerationDelta& delta) = 0;
+    virtual void OnFinish(int choice, FinishReason reason) = 0;
+    virtual void OnEnd(const Status& status, bool link_failed, const GenerationUsage& usage) = 0;
+  };
+  // As Infer(); OnEnd() is the last call of the sink, which is held until then.
+  std::shared_ptr<Running> Generate(const GenerationCall& call, std::string_view model, Time now,
+                                    std::shared_ptr<GenerationSink> sink);
+
+  // What is under way is lost, now: the other node does not answer.
+  void GiveUpAll();
+
+ private:
+  struct Impl;
+  const std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace evenkeel

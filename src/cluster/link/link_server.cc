@@ -1,0 +1,116 @@
+#include "cluster/link/link_server.h"
+
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <utility>
+
+#include "cluster/link/figures_message.h"
+#include "cluster/link/forwarded_calls.h"
+#include "cluster/link/generation_message.h"
+#include "cluster/link/infer_message.h"
+#include "core/format.h"
+#include "proto/node.grpc.pb.h"
+
+namespace evenkeel {
+namespace {
+
+grpc::Status Refused(const Status& status) {
+  return {static_cast<grpc::StatusCode>(InfoOf(status.code()).grpc), status.message()};
+}
+
+class NodeService final : public node::v1::Node::CallbackService {
+ public:
+  NodeService(NodeHost& host, const Clock& clock) : host_(host), clock_(clock) {}
+
+  grpc::ServerUnaryReactor* Tell(grpc::CallbackServerContext* context,
+                                 const node::v1::Figures* request,
+                                 node::v1::Figures* response) override {
+    auto* reactor = context->DefaultReactor();
+    auto theirs = ReadFigures(*request);
+    if (!theirs.ok()) {
+      reactor->Finish(Refused(theirs.status()));
+      return reactor;
+    }
+    host_.OnFigures(*theirs);
+    WriteFigures(host_.Figures(), response);
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
+                                     const node::v1::DescribeRequest* request,
+                                     node::v1::ModelDescription* response) override {
+    auto* reactor = context->DefaultReactor();
+    response->set_name(request->model());
+    if (const auto model = host_.FindOwn(request->model(), request->version()); model.ok()) {
+      response->set_version((*model)->version());
+      WriteSignature((*model)->signature(), response);
+      reactor->Finish(grpc::Status::OK);
+      return reactor;
+    }
+    const auto language = host_.FindOwnLanguage(request->model());
+    if (language.ok()) WriteLanguage((*language)->Info(), response->mutable_language());
+    reactor->Finish(language.ok() ? grpc::Status::OK : Refused(language.status()));
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* Infer(grpc::CallbackServerContext* /*context*/,
+                                  const node::v1::InferRequest* request,
+                                  node::v1::InferResponse* response) override {
+    return new ForwardedInfer(host_, clock_, *request, response);
+  }
+
+  grpc::ServerWriteReactor<node::v1::GenerateEvent>* Generate(
+      grpc::CallbackServerContext* /*context*/,
+      const node::v1::GenerateRequest* request) override {
+    return new ForwardedGeneration(host_, clock_, *request);
+  }
+
+ private:
+  NodeHost& host_;
+  const Clock& clock_;
+};
+
+}  // namespace
+
+struct LinkServer::Impl {
+  Impl(NodeHost& host, const Clock& clock) : service(host, clock) {}
+  NodeService service;
+  std::unique_ptr<grpc::Server> server;
+  int port = 0;
+};
+
+LinkServer::LinkServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+LinkServer::~LinkServer() {
+  impl_->server->Shutdown(std::chrono::system_clock::now());
+  impl_->server->Wait();
+}
+
+int LinkServer::port() const { return impl_->port; }
+
+Result<std::unique_ptr<LinkServer>> LinkServer::Start(NodeHost& host, const Clock& clock,
+                                                      const LinkServerOptions& options) {
+  auto impl = std::make_unique<Impl>(host, clock);
+  grpc::ServerBuilder builder;
+  const bool v6 = options.address.find(':') != std::string::npos;
+  builder.AddListeningPort(v6 ? fmt::format("[{}]:{}", options.address, options.port)
+                              : fmt::format("{}:{}", options.address, options.port),
+                           options.credentials ? options.credentials
+                                               : grpc::InsecureServerCredentials(),
+                           &impl->port);
+  builder.RegisterService(&impl->service);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
+  builder.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));
+  // A second server on the port must fail, not share it.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  impl->server = builder.BuildAndStart();
+  if (!impl->server || impl->port == 0)
+    return Conflict("can't listen on {} port {} for other nodes", options.address, options.port);
+  return std::unique_ptr<LinkServer>(new LinkServer(std::move(impl)));
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,60 @@
+// The side of a node that other nodes speak to: figures, and calls that are run here.
+//
+// Contract: a forwarded call is run by this node's own models and never forwarded again, so that no two nodes send one another a call in a circle.
+//   A caller that goes away cancels its call.
+// Errors: Start(): kConflict when the address cannot be listened on.
+// Thread-safety: thread-safe, but for destruction.
+#pragma once
+
+#include <grpcpp/security/server_credentials.h>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "cluster/live/node_figures.h"
+#include "core/clock.h"
+#include "core/generation.h"
+#include "core/served_model.h"
+#include "core/status.h"
+
+namespace evenkeel {
+
+// What the server stands on. All methods are thread-safe and do not block.
+class NodeHost {
+ public:
+  virtual ~NodeHost() = default;
+  virtual NodeFigures Figures() = 0;                     // of this node, now
+  virtual void OnFigures(const NodeFigures& theirs) = 0;  // another node told them
+  // This node's own, to hand it one call. Errors: kNotFound, kUnavailable.
+  virtual Result<std::shared_ptr<ServedModel>> FindOwn(std::string_view model,
+                                                       std::string_view version) = 0;
+  virtual Result<std::shared_ptr<LanguageModel>> FindOwnLanguage(std::string_view model) = 0;
+};
+
+struct LinkServerOptions {
+  std::string address = "127.0.0.1";
+  int port = 0;  // 0: any free one
+  size_t max_message_bytes = size_t{64} << 20;
+  std::shared_ptr<grpc::ServerCredentials> credentials;  // null: none, everybody is trusted
+};
+
+class LinkServer {
+ public:
+  // `host` and `clock` outlive the server.
+  static Result<std::unique_ptr<LinkServer>> Start(NodeHost& host, const Clock& clock,
+                                                   const LinkServerOptions& options);
+  ~LinkServer();  // cancels what runs, and waits until every call was answered
+  LinkServer(const LinkServer&) = delete;
+  LinkServer& operator=(const LinkServer&) = delete;
+
+  int port() const;
+
+ private:
+  struct Impl;
+  explicit LinkServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace evenkeel

@@ -1,0 +1,35 @@
+// What a node tells the others about itself: what it has to do, and how fast it does what (B3, B8).
+//
+// Work is seconds of one core of that node's own, so that figures of unequal nodes are compared only after they were divided by what the node
+//   does side by side. Units: seconds. Thread-safety: values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace evenkeel {
+
+struct ModelFigures {
+  std::string name, version;
+  bool language = false;
+  double row_s = 0;  // work of a row in batches as they run now; language: of an answer's token
+  double alone_s = 0;       // from start to answer of a row that finds the node idle; 0: not known
+  uint64_t signature = 0;   // digest of what it takes and gives; equal ones answer alike
+  double prompt_token_s = 0;  // language: work of a prompt's token
+  int slots = 0;              // language: sequences side by side
+  int open = 0;               // language: sequences that run or wait
+};
+
+struct NodeFigures {
+  std::string node;
+  uint64_t incarnation = 0;  // another one after each start
+  uint64_t sequence = 0;     // grows within an incarnation
+  double cores = 1;          // that work side by side, > 0
+  double backlog_s = 0;      // work that waits or runs
+  std::vector<ModelFigures> models;
+  std::string software;
+  bool draining = false;  // wants no new work
+};
+
+}  // namespace evenkeel

@@ -1,0 +1,134 @@
+#include "cluster/live/replica_table.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace evenkeel {
+namespace {
+
+// The figures of the newest version that is meant.
+const ModelFigures* Find(const NodeFigures& figures, std::string_view model,
+                         std::string_view version, uint64_t signature) {
+  const ModelFigures* found = nullptr;
+  for (const ModelFigures& one : figures.models) {
+    if (one.name != model || (!version.empty() && one.version != version)) continue;
+    if (signature != 0 && one.signature != signature) continue;
+    // Versions are decimal numbers without leading zeros.
+    const auto order = [](const ModelFigures& m) {
+      return std::pair(m.version.size(), std::string_view(m.version));
+    };
+    if (found == nullptr || order(*found) < order(one)) found = &one;
+  }
+  return found;
+}
+
+}  // namespace
+
+ReplicaTable::ReplicaTable(RouteRule rule, uint64_t seed, std::vector<std::string> nodes)
+    : router_(rule, seed) {
+  nodes_.resize(nodes.size());
+  for (size_t i = 0; i < nodes.size(); ++i) nodes_[i].name = std::move(nodes[i]);
+}
+
+void ReplicaTable::OnFigures(int node, NodeFigures figures, double made_s, double now_s) {
+  Node& known = nodes_[static_cast<size_t>(node)];
+  const bool restarted = known.figures && known.figures->incarnation != figures.incarnation;
+  if (known.figures && !restarted && figures.sequence <= known.figures->sequence) return;
+  if (made_s < known.made_s) return;
+  if (restarted || !known.figures) known.backlog = Backlog(figures.cores);
+  known.backlog.set_capacity(figures.cores);
+  // Sends of the other gateways are in the next figures: they come soon enough.
+  known.backlog.OnFigures(figures.backlog_s, made_s, now_s, /*alike=*/1);
+  known.made_s = made_s;
+  known.figures = std::move(figures);
+}
+
+void ReplicaTable::OnRoundTrip(int node, double seconds) {
+  double& known = nodes_[static_cast<size_t>(node)].round_trip_s;
+  constexpr double kNew = 0.2;  // of the moving average; a first one counts whole
+  known = known == 0 ? seconds : known + kNew * (seconds - known);
+}
+
+void ReplicaTable::OnLinkFailure(int node, double now_s) {
+  nodes_[static_cast<size_t>(node)].failed_s = now_s;
+}
+
+bool ReplicaTable::Suspect(size_t node, double now_s) const {
+  const Node& one = nodes_[node];
+  if (!one.figures || one.figures->draining) return true;
+  if (node == 0) return false;
+  return (one.failed_s >= 0 && one.made_s <= one.failed_s) || now_s - one.made_s > kStale;
+}
+
+ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vector<bool>& not_these,
+                                          double now_s) {
+  std::vector<ReplicaView> views(nodes_.size());
+  std::vector<double> works(nodes_.size(), 0);
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const Node& node = nodes_[i];
+    ReplicaView& view = views[i];
+    const ModelFigures* model = node.figures ? Find(*node.figures, wanted.model, wanted.version,
+                                                    wanted.signature)
+                                             : nullptr;
+    if (model == nullptr || (i < not_these.size() && not_these[i]) || Suspect(i, now_s)) {
+      view.suspect = true;
+      continue;
+    }
+    const double work = model->row_s * static_cast<double>(wanted.rows) +
+                        model->prompt_token_s * static_cast<double>(wanted.prompt_tokens);
+    works[i] = work;
+    view.capacity = node.figures->cores;
+    view.load_s = node.figures->backlog_s;
+    view.backlog_s = node.backlog.At(now_s);
+    view.outstanding_s = node.outstanding_s;
+    view.service_s = std::max(model->alone_s, work / node.figures->cores);
+    view.forward_s = i == 0 ? 0 : node.round_trip_s;
+  }
+  Choice choice;
+  choice.node = router_.Choose(views);
+  if (choice.node < 0) return choice;
+  const auto at = static_cast<size_t>(choice.node);
+  choice.work_s = works[at];
+  nodes_[at].backlog.OnSent(works[at], now_s, 1);
+  nodes_[at].outstanding_s += works[at];
+  ++nodes_[at].outstanding;
+  ++nodes_[at].sent;
+  return choice;
+}
+
+void ReplicaTable::Ended(const Choice& choice) {
+  Node& node = nodes_[static_cast<size_t>(choice.node)];
+  --node.outstanding;
+  // Sums of many small numbers drift: at rest it is none.
+  node.outstanding_s = node.outstanding == 0 ? 0 : std::max(0.0, node.outstanding_s - choice.work_s);
+}
+
+const ModelFigures* ReplicaTable::Known(std::string_view model, std::string_view version) const {
+  for (const Node& node : nodes_) {
+    if (!node.figures) continue;
+    if (const ModelFigures* found = Find(*node.figures, model, version, 0)) return found;
+  }
+  return nullptr;
+}
+
+std::vector<ReplicaTable::NodeView> ReplicaTable::Look(double now_s) const {
+  std::vector<NodeView> views;
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const Node& node = nodes_[i];
+    NodeView view;
+    view.name = node.name;
+    view.suspect = Suspect(i, now_s);
+    view.known = node.figures.has_value();
+    view.age_s = view.known ? now_s - node.made_s : 0;
+    view.backlog_s = node.backlog.At(now_s);
+    view.outstanding_s = node.outstanding_s;
+    view.round_trip_s = node.round_trip_s;
+    view.outstanding = node.outstanding;
+    view.sent = node.sent;
+    if (node.figures) view.figures = *node.figures;
+    views.push_back(std::move(view));
+  }
+  return views;
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,82 @@
+// What a gateway knows of the cluster's nodes, and which of them a call goes to.
+//
+// Use for: one a gateway. Not for: speaking to nodes (cluster/link), the call itself.
+// How it goes: every node's figures come with their age; what was sent there since is added, what it has worked off since is taken off (Backlog). A node
+//   is suspect, and gets no new work, from a failure of its link on until figures come that were made after it; when its figures are older than
+//   kStale; and while it drains. The own node (index 0) is never suspect but while it drains.
+// Contract: Choose() names only nodes that serve the model in a version of that number (any, if "") and signature, and -1 where there is none left. What was chosen is booked
+//   until Ended(). Deterministic by seed. Units: seconds on the caller's clock, which never goes back.
+// Thread-safety: single-owner. Source: B6, with route.h's rules.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cluster/live/node_figures.h"
+#include "cluster/policy/route.h"
+
+namespace evenkeel {
+
+class ReplicaTable {
+ public:
+  static constexpr double kStale = 3.0;
+
+  // `nodes`: their names, the own one first.
+  ReplicaTable(RouteRule rule, uint64_t seed, std::vector<std::string> nodes);
+
+  // Figures that were made at `made_s`. Those of an earlier incarnation's, or older ones than are known, say nothing.
+  void OnFigures(int node, NodeFigures figures, double made_s, double now_s);
+  void OnRoundTrip(int node, double seconds);  // of a small message
+  void OnLinkFailure(int node, double now_s);
+
+  struct Wanted {
+    std::string_view model, version;
+    uint64_t signature = 0;  // 0: any
+    int64_t rows = 1;        // language: tokens that the answer may take
+    int64_t prompt_tokens = 0;
+  };
+  struct Choice {
+    int node = -1;
+    double work_s = 0;  // booked there
+  };
+  // `not_these`: by node, true where it was tried before; may be empty.
+  Choice Choose(const Wanted& wanted, const std::vector<bool>& not_these, double now_s);
+  void Ended(const Choice& choice);
+
+  // Any node that serves the model, suspect or not: the figures of the first; null: nobody does.
+  const ModelFigures* Known(std::string_view model, std::string_view version) const;
+  struct NodeView {
+    std::string name;
+    bool suspect = false;
+    bool known = false;  // figures came
+    double age_s = 0;    // of the figures
+    double backlog_s = 0, outstanding_s = 0, round_trip_s = 0;
+    int outstanding = 0;
+    uint64_t sent = 0;  // calls, since the start
+    NodeFigures figures;
+  };
+  std::vector<NodeView> Look(double now_s) const;
+  size_t size() const { return nodes_.size(); }
+
+ private:
+  struct Node {
+    std::string name;
+    std::optional<NodeFigures> figures;
+    Backlog backlog{1};
+    double made_s = 0;
+    double failed_s = -1;  // the latest failure of its link; < 0: none
+    double round_trip_s = 0;
+    double outstanding_s = 0;
+    int outstanding = 0;
+    uint64_t sent = 0;
+  };
+  bool Suspect(size_t node, double now_s) const;
+
+  std::vector<Node> nodes_;
+  Router router_;
+};
+
+}  // namespace evenkeel

@@ -1,0 +1,140 @@
+#include "cluster/live/replica_table.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+
+namespace evenkeel {
+namespace {
+
+NodeFigures Figures(const std::string& node, uint64_t sequence, double cores = 1,
+                    double backlog_s = 0, double row_s = 0.01) {
+  NodeFigures figures;
+  figures.node = node;
+  figures.incarnation = 7;
+  figures.sequence = sequence;
+  figures.cores = cores;
+  figures.backlog_s = backlog_s;
+  figures.models.push_back({.name = "m", .version = "1", .row_s = row_s, .alone_s = row_s,
+                            .signature = 5});
+  return figures;
+}
+
+constexpr ReplicaTable::Wanted kOne{"m", "", 5, 1};
+
+class ReplicaTableTest : public testing::Test {
+ protected:
+  ReplicaTable table_{RouteRule::kUtility, 1, {"a", "b", "c"}};
+};
+
+TEST_F(ReplicaTableTest, NobodyIsChosenBeforeFiguresCame) {
+  EXPECT_EQ(table_.Choose(kOne, {}, 1).node, -1);
+}
+
+TEST_F(ReplicaTableTest, TheLeastBusyNodeIsChosenByItsCores) {
+  table_.OnFigures(0, Figures("a", 1, 1, 0.5), 10, 10);
+  table_.OnFigures(1, Figures("b", 1, 4, 1.0), 10, 10);  // a quarter of a second
+  EXPECT_EQ(table_.Choose(kOne, {}, 10).node, 1);
+}
+
+TEST_F(ReplicaTableTest, WhatWasSentCountsBeforeFiguresTellOfIt) {
+  table_.OnFigures(0, Figures("a", 1), 10, 10);
+  table_.OnFigures(1, Figures("b", 1), 10, 10);
+  std::map<int, int> sent;
+  for (int i = 0; i < 100; ++i) ++sent[table_.Choose(kOne, {}, 10).node];
+  EXPECT_EQ(sent[0], 50);
+  EXPECT_EQ(sent[1], 50);
+}
+
+TEST_F(ReplicaTableTest, ALinkFailureMakesSuspectUntilLaterFigures) {
+  table_.OnFigures(1, Figures("b", 1), 10, 10);
+  table_.OnLinkFailure(1, 10.5);
+  EXPECT_EQ(table_.Choose(kOne, {}, 10.6).node, -1);
+  table_.OnFigures(1, Figures("b", 2), 10.4, 10.7);  // made before the failure
+  EXPECT_EQ(table_.Choose(kOne, {}, 10.7).node, -1);
+  table_.OnFigures(1, Figures("b", 3), 10.8, 10.9);
+  EXPECT_EQ(table_.Choose(kOne, {}, 10.9).node, 1);
+}
+
+TEST_F(ReplicaTableTest, OldFiguresMakeSuspectButNotTheOwnNode) {
+  table_.OnFigures(0, Figures("a", 1, 1, 100), 10, 10);
+  table_.OnFigures(1, Figures("b", 1), 10, 10);
+  EXPECT_EQ(table_.Choose(kOne, {}, 10 + ReplicaTable::kStale - 0.1).node, 1);
+  EXPECT_EQ(table_.Choose(kOne, {}, 10 + ReplicaTable::kStale + 0.1).node, 0);
+}
+
+TEST_F(ReplicaTableTest, ANodeThatDrainsGetsNothing) {
+  NodeFigures figures = Figures("b", 1);
+  figures.draining = true;
+  table_.OnFigures(1, figures, 10, 10);
+  EXPECT_EQ(table_.Choose(kOne, {}, 10).node, -1);
+}
+
+TEST_F(ReplicaTableTest, OldAndRepeatedFiguresSayNothing) {
+  table_.OnFigures(1, Figures("b", 5, 1, 2), 10, 10);
+  table_.OnFigures(1, Figures("b", 4, 1, 0), 11, 11);
+  table_.OnFigures(1, Figures("b", 5, 1, 0), 11, 11);
+  EXPECT_DOUBLE_EQ(table_.Look(11)[1].figures.backlog_s, 2);
+  NodeFigures restarted = Figures("b", 1, 1, 0);
+  restarted.incarnation = 8;
+  table_.OnFigures(1, restarted, 12, 12);
+  EXPECT_DOUBLE_EQ(table_.Look(12)[1].figures.backlog_s, 0);
+}
+
+TEST_F(ReplicaTableTest, OnlyNodesWithModelVersionAndSignatureAreChosen) {
+  table_.OnFigures(1, Figures("b", 1), 10, 10);
+  EXPECT_EQ(table_.Choose({"n", "", 0, 1}, {}, 10).node, -1);
+  EXPECT_EQ(table_.Choose({"m", "2", 0, 1}, {}, 10).node, -1);
+  EXPECT_EQ(table_.Choose({"m", "", 6, 1}, {}, 10).node, -1);
+  EXPECT_EQ(table_.Choose({"m", "1", 5, 1}, {}, 10).node, 1);
+  EXPECT_EQ(table_.Choose({"m", "1", 0, 1}, {false, true, false}, 10).node, -1);
+}
+
+TEST_F(ReplicaTableTest, WhatEndedIsNotOutstanding) {
+  table_.OnFigures(1, Figures("b", 1), 10, 10);
+  const auto first = table_.Choose(kOne, {}, 10);
+  const auto second = table_.Choose({"m", "", 5, 3}, {}, 10);
+  EXPECT_NEAR(table_.Look(10)[1].outstanding_s, 0.04, 1e-12);
+  table_.Ended(first);
+  table_.Ended(second);
+  EXPECT_EQ(table_.Look(10)[1].outstanding_s, 0);
+  EXPECT_EQ(table_.Look(10)[1].outstanding, 0);
+}
+
+// Calls at a rate that the nodes can just hold, of which each works off what it has: none waits much longer than the others.
+TEST_F(ReplicaTableTest, UnequalNodesKeepEqualLevels) {
+  const double cores[] = {1, 2, 4};
+  double work[] = {0, 0, 0};
+  std::mt19937_64 random(3);
+  std::exponential_distribution<double> gap(0.9 * 7 / 0.01);
+  double now = 10, told = 0;
+  uint64_t sequence = 0;
+  const char* names[] = {"a", "b", "c"};
+  double worst = 0;
+  for (int i = 0; i < 20000; ++i) {
+    const double step = gap(random);
+    now += step;
+    for (int n = 0; n < 3; ++n) work[n] = std::max(0.0, work[n] - step * cores[n]);
+    if (now - told > 0.2) {
+      told = now;
+      ++sequence;
+      for (int n = 0; n < 3; ++n)
+        table_.OnFigures(n, Figures(names[n], sequence, cores[n], work[n]), now, now);
+    }
+    const auto choice = table_.Choose(kOne, {}, now);
+    ASSERT_GE(choice.node, 0);
+    work[choice.node] += choice.work_s;
+    table_.Ended(choice);
+    double low = 1e9, high = 0;
+    for (int n = 0; n < 3; ++n) {
+      low = std::min(low, work[n] / cores[n]);
+      high = std::max(high, work[n] / cores[n]);
+    }
+    worst = std::max(worst, high - low);
+  }
+  EXPECT_LT(worst, 0.03);  // three rows on the slowest
+}
+
+}  // namespace
+}  // namespace evenkeel

@@ -1,0 +1,364 @@
+#include "server/cluster_node.h"
+
+#include <algorithm>
+#include <future>
+#include <random>
+#include <utility>
+
+#include "cluster/link/infer_message.h"
+#include "core/log.h"
+
+namespace evenkeel {
+namespace {
+
+std::vector<std::string> NamesOf(const ClusterOptions& options) {
+  std::vector<std::string> names{options.name};
+  for (const ClusterPeer& peer : options.peers) names.push_back(peer.name);
+  return names;
+}
+
+uint64_t RandomNumber() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+// Tokens of an answer that says nothing of its length.
+constexpr double kAnswerTokens = 128;
+
+ModelFigures FiguresOf(const ModelVersion& model, const Dispatcher::Work& work) {
+  ModelFigures figures;
+  figures.name = model.name();
+  figures.version = model.version();
+  figures.row_s = work.row_s;
+  figures.alone_s = work.alone_s;
+  figures.signature = DigestOf(model.signature());
+  return figures;
+}
+
+uint64_t DigestOf(const LanguageModelInfo& info) {
+  Signature stands;  // for what must be equal for two nodes' answers to be the same model's
+  stands.inputs.push_back({.name = info.architecture, .dtype = DataType::kBytes, .shape = {info.vocabulary}});
+  return evenkeel::DigestOf(stands);
+}
+
+// A language model's figures; its work is added to `backlog_s`.
+ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
+  const LlmModel::View view = model.Look();
+  const policy::LlmChoice& choice = view.tuning.choice;
+  ModelFigures figures;
+  const LanguageModelInfo info = model.Info();
+  figures.name = info.name;
+  figures.version = "1";
+  figures.language = true;
+  figures.signature = DigestOf(info);
+  figures.slots = std::max(1, view.tuning.slots);
+  figures.open = view.open;
+  const int threads = std::max(1, view.tuning.threads);
+  figures.row_s = choice.step_s * threads / std::max(1, choice.slots);
+  figures.alone_s = choice.step_s;
+  figures.prompt_token_s = choice.prompt_token_s * threads;
+  const double tokens = view.tuning.forecast.answer_tokens > 0
+                            ? view.tuning.forecast.answer_tokens
+                            : kAnswerTokens;
+  // Those that run are half through, on the average.
+  const double running = std::min(figures.open, figures.slots);
+  const double waiting = figures.open - running;
+  *backlog_s += (running / 2 + waiting) * tokens * figures.row_s +
+                waiting * view.tuning.forecast.prompt_tokens * figures.prompt_token_s;
+  return figures;
+}
+
+}  // namespace
+
+ClusterNode::ClusterNode(const ClusterOptions& options, ModelRegistry& registry, EventLoop& loop,
+                         const Clock& clock)
+    : names_(NamesOf(options)),
+      registry_(registry),
+      loop_(loop),
+      clock_(clock),
+      incarnation_(RandomNumber()),
+      table_(options.route, RandomNumber(), names_),
+      known_(std::make_shared<KnownModels>()),
+      was_suspect_(names_.size(), true),
+      telling_(names_.size(), false) {
+  links_.push_back(nullptr);
+  for (const ClusterPeer& peer : options.peers) {
+    LinkClientOptions link;
+    link.address = peer.address;
+    link.max_message_bytes = options.max_message_bytes;
+    links_.push_back(std::make_unique<LinkClient>(link));
+  }
+}
+
+Result<std::unique_ptr<ClusterNode>> ClusterNode::Start(const ClusterOptions& options,
+                                                        ModelRegistry& registry, EventLoop& loop,
+                                                        const Clock& clock) {
+  std::unique_ptr<ClusterNode> node(new ClusterNode(options, registry, loop, clock));
+  LinkServerOptions listen;
+  listen.address = options.address;
+  listen.port = options.port;
+  listen.max_message_bytes = options.max_message_bytes;
+  auto server = LinkServer::Start(*node, clock, listen);
+  if (!server.ok()) return server.status();
+  node->server_ = std::move(*server);
+  node->tick_ = loop.MakeAlarm([self = node.get()] { self->Tick(); });
+  node->tick_->Set(clock.Now());
+  return node;
+}
+
+ClusterNode::~ClusterNode() { Stop(); }
+
+void ClusterNode::Drain() {
+  draining_.store(true);
+  loop_.Post([this] {
+    if (!stopped_.load()) TellAll();
+  });
+}
+
+void ClusterNode::Stop() {
+  if (stopped_.exchange(true)) return;
+  // On the loop, so that no tick is under way while the rest goes.
+  std::promise<void> disarmed;
+  loop_.Post([this, &disarmed] {
+    tick_.reset();
+    disarmed.set_value();
+  });
+  disarmed.get_future().wait();
+  for (auto& link : links_) {
+    if (link) link->GiveUpAll();
+  }
+  server_.reset();
+  for (auto& link : links_) link.reset();
+}
+
+int ClusterNode::IndexOf(std::string_view name) const {
+  const auto at = std::ranges::find(names_, name);
+  return at == names_.end() ? -1 : static_cast<int>(at - names_.begin());
+}
+
+NodeFigures ClusterNode::Figures() {
+  NodeFigures figures;
+  figures.node = names_[0];
+  figures.incarnation = incarnation_;
+  figures.cores = std::max(1, CoresOfBatches(registry_.context()));
+  figures.software = EVENKEEL_VERSION;
+  figures.draining = draining_.load();
+  const Time now = clock_.Now();
+  const auto serving = registry_.Serving("", "");
+  if (serving.ok()) {
+    for (const auto& model : *serving) {
+      const Dispatcher::Work work = model->WorkNow(now);
+      figures.backlog_s += work.backlog_s;
+      if (model->available()) figures.models.push_back(FiguresOf(*model, work));
+    }
+  }
+  for (const auto& model : registry_.Languages()) {
+    const ModelFigures one = FiguresOf(*model, &figures.backlog_s);
+    if (model->available()) figures.models.push_back(one);
+  }
+  const std::lock_guard lock(mutex_);
+  figures.sequence = ++sequence_;
+  return figures;
+}
+
+void ClusterNode::OnFigures(const NodeFigures& theirs) {
+  const int node = IndexOf(theirs.node);
+  // Who is not of the cluster may ask, but says nothing that counts.
+  if (node > 0) Take(node, theirs, clock_.Now());
+}
+
+void ClusterNode::Tick() {
+  const Time now = clock_.Now();
+  Take(0, Figures(), now);
+  std::vector<int> silent;
+  {
+    const std::lock_guard lock(mutex_);
+    const uint64_t calls = calls_.load(std::memory_order_relaxed);
+    if (calls != calls_seen_) busy_until_ = now + std::chrono::seconds(2);
+    calls_seen_ = calls;
+    const auto views = table_.Look(Now());
+    for (size_t i = 1; i < views.size(); ++i) {
+      const bool suspect = views[i].suspect && views[i].known;
+      if (suspect && !was_suspect_[i] && !views[i].figures.draining) {
+        LogWarning("node '{}' is suspect: its figures are {:.1f} s old", names_[i], views[i].age_s);
+        silent.push_back(static_cast<int>(i));
+      }
+      if (!suspect && was_suspect_[i] && views[i].known) LogInfo("node '{}' is there", names_[i]);
+      was_suspect_[i] = views[i].suspect;
+    }
+    Rebuild();
+  }
+  // What waits for a node that says nothing is tried elsewhere. Not under the mutex: ends come inside.
+  for (const int node : silent) links_[static_cast<size_t>(node)]->GiveUpAll();
+  TellAll();
+  bool busy = false;
+  {
+    const std::lock_guard lock(mutex_);
+    busy = now < busy_until_;
+  }
+  if (tick_) tick_->Set(now + (busy ? kActive : kRest));
+}
+
+void ClusterNode::TellAll() {
+  NodeFigures own = Figures();
+  for (size_t i = 1; i < links_.size(); ++i) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (telling_[i]) continue;
+      telling_[i] = true;
+    }
+    const Time asked = clock_.Now();
+    const int node = static_cast<int>(i);
+    links_[i]->Tell(own, std::chrono::seconds(1), [this, node, asked](Result<NodeFigures> figures) {
+      Heard(node, std::move(figures), asked);
+    });
+  }
+}
+
+void ClusterNode::Heard(int node, Result<NodeFigures> figures, Time asked) {
+  const Time now = clock_.Now();
+  {
+    const std::lock_guard lock(mutex_);
+    telling_[static_cast<size_t>(node)] = false;
+    if (!figures.ok()) {
+      table_.OnLinkFailure(node, Now());
+      return;
+    }
+    table_.OnRoundTrip(node, Seconds(now - asked));
+  }
+  if (figures->node != names_[static_cast<size_t>(node)]) {
+    LogWarning("node '{}' calls itself '{}': it is passed over", names_[static_cast<size_t>(node)],
+               figures->node);
+    return;
+  }
+  // Made at some time between: the earliest is the safe guess.
+  Take(node, std::move(*figures), asked);
+}
+
+void ClusterNode::Take(int node, NodeFigures figures, Time made) {
+  if (node > 0) DescribeUnknown(node, figures);
+  const std::lock_guard lock(mutex_);
+  table_.OnFigures(node, std::move(figures), Seconds(made.time_since_epoch()), Now());
+}
+
+void ClusterNode::DescribeUnknown(int node, const NodeFigures& figures) {
+  for (const ModelFigures& model : figures.models) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopped_.load() || described_.contains(model.signature) ||
+          !asked_.insert(model.signature).second)
+        continue;
+    }
+    links_[static_cast<size_t>(node)]->Describe(
+        model.name, model.version, std::chrono::seconds(5),
+        [this, digest = model.signature](Result<DescribedModel> told) {
+          Described(digest, std::move(told));
+        });
+  }
+}
+
+void ClusterNode::Described(uint64_t digest, Result<DescribedModel> model) {
+  const std::lock_guard lock(mutex_);
+  asked_.erase(digest);  // a failure: asked again with the next figures
+  if (!model.ok()) return;
+  const uint64_t theirs = model->language ? DigestOf(model->info) : DigestOf(model->signature);
+  if (theirs != digest) {
+    LogWarning("the description of model '{}' is not that of the figures: it is passed over",
+               model->name);
+    return;
+  }
+  constexpr size_t kMostKept = 4096;
+  if (described_.size() < kMostKept)
+    described_.emplace(digest, std::make_shared<DescribedModel>(std::move(*model)));
+  Rebuild();
+}
+
+void ClusterNode::Rebuild() {
+  auto known = std::make_shared<KnownModels>();
+  const auto views = table_.Look(Now());
+  // The own ones first: where signatures differ, the own one is what callers of this node see.
+  for (size_t i = 0; i < views.size(); ++i) {
+    for (const ModelFigures& model : views[i].figures.models) {
+      auto& entry = (*known)[model.name];
+      if (entry && (i == 0 || entry->digest != model.signature)) continue;
+      auto one = entry ? std::make_shared<Known>(*entry) : std::make_shared<Known>();
+      if (!entry) {
+        one->version = model.version;
+        one->digest = model.signature;
+        const auto described = described_.find(model.signature);
+        if (described != described_.end()) {
+          one->info = described->second->info;
+          one->info.name = model.name;
+          if (!described->second->language)
+            one->signature = std::shared_ptr<const Signature>(described->second,
+                                                              &described->second->signature);
+        } else if (i > 0 || model.language) {
+          one->digest = i > 0 ? 0 : one->digest;  // not described yet
+        }
+      }
+      one->elsewhere = one->elsewhere || i > 0;
+      entry = std::move(one);
+    }
+  }
+  std::erase_if(*known, [](const auto& item) { return item.second->digest == 0; });
+  known_ = std::move(known);
+}
+
+std::shared_ptr<const ClusterNode::Known> ClusterNode::Find(std::string_view model,
+                                                            std::string_view version) const {
+  std::shared_ptr<const KnownModels> known;
+  {
+    const std::lock_guard lock(mutex_);
+    known = known_;
+  }
+  const auto at = known->find(model);
+  if (at == known->end() || !at->second->elsewhere) return nullptr;
+  if (!version.empty() && version != at->second->version) return nullptr;
+  return at->second;
+}
+
+std::vector<std::shared_ptr<const ClusterNode::Known>> ClusterNode::Languages() const {
+  std::shared_ptr<const KnownModels> known;
+  {
+    const std::lock_guard lock(mutex_);
+    known = known_;
+  }
+  std::vector<std::shared_ptr<const Known>> languages;
+  for (const auto& [name, one] : *known) {
+    if (one->elsewhere && !one->signature && !one->info.name.empty()) languages.push_back(one);
+  }
+  return languages;
+}
+
+ReplicaTable::Choice ClusterNode::Choose(const ReplicaTable::Wanted& wanted,
+                                         const std::vector<bool>& not_these) {
+  calls_.fetch_add(1, std::memory_order_relaxed);
+  const std::lock_guard lock(mutex_);
+  if (std::ranges::count(not_these, true) == 0)
+    retries_ = std::min(kRetryReserve, retries_ + kRetryShare);
+  return table_.Choose(wanted, not_these, Now());
+}
+
+void ClusterNode::Ended(const ReplicaTable::Choice& choice) {
+  const std::lock_guard lock(mutex_);
+  table_.Ended(choice);
+}
+
+void ClusterNode::OnLinkFailure(int node) {
+  const std::lock_guard lock(mutex_);
+  table_.OnLinkFailure(node, Now());
+}
+
+bool ClusterNode::TakeRetry() {
+  const std::lock_guard lock(mutex_);
+  if (retries_ < 1) return false;
+  retries_ -= 1;
+  return true;
+}
+
+std::vector<ReplicaTable::NodeView> ClusterNode::Look() const {
+  const std::lock_guard lock(mutex_);
+  return table_.Look(Now());
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,122 @@
+// This server as a node of a cluster: what it tells the others, what they told, and which node a call goes to.
+//
+// How it goes: every kActive (kRest where no call came lately) it tells each other node its figures and hears theirs. Models that only others have are
+//   described by one of them. A node that stays silent is suspect (ReplicaTable), and what is under way there is given up, to be tried elsewhere.
+// Retries take from a budget: kRetryShare of the calls, kRetryReserve at once at most.
+// Ownership: the registry, the loop and the clock outlive it. Stop() before it goes.
+// Thread-safety: thread-safe, but for construction, Stop() and destruction. Source: B6, issue S4.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cluster/link/link_client.h"
+#include "cluster/link/link_server.h"
+#include "cluster/live/replica_table.h"
+#include "core/event_loop.h"
+#include "server/cluster_options.h"
+#include "server/model_registry.h"
+
+namespace evenkeel {
+
+class ClusterNode final : private NodeHost {
+ public:
+  static constexpr Duration kActive = std::chrono::milliseconds(200);
+  static constexpr Duration kRest = std::chrono::seconds(1);
+  static constexpr double kRetryShare = 0.1, kRetryReserve = 100;
+
+  // Listens for other nodes and begins to tell. Errors: as LinkServer::Start().
+  static Result<std::unique_ptr<ClusterNode>> Start(const ClusterOptions& options,
+                                                    ModelRegistry& registry, EventLoop& loop,
+                                                    const Clock& clock);
+  ~ClusterNode() override;
+  // Wants no new work from the others, and tells them.
+  void Drain();
+  // Nothing is told or heard any more. Not on the loop's thread.
+  void Stop();
+
+  // A model that can be called by its name, wherever it is served.
+  struct Known {
+    std::string version;
+    uint64_t digest = 0;  // of the signature
+    std::shared_ptr<const Signature> signature;  // null: a language model
+    LanguageModelInfo info;
+    bool elsewhere = false;  // another node serves it, too
+  };
+  // nullptr: no other node serves it, or nobody has described it yet.
+  std::shared_ptr<const Known> Find(std::string_view model, std::string_view version) const;
+  std::vector<std::shared_ptr<const Known>> Languages() const;  // those of other nodes, too
+
+  ReplicaTable::Choice Choose(const ReplicaTable::Wanted& wanted,
+                              const std::vector<bool>& not_these);
+  void Ended(const ReplicaTable::Choice& choice);
+  void OnLinkFailure(int node);
+  bool TakeRetry();  // false: the budget is spent
+  // REQUIRES: node > 0.
+  LinkClient& link(int node) { return *links_[static_cast<size_t>(node)]; }
+  const std::string& NameOf(int node) const { return names_[static_cast<size_t>(node)]; }
+  size_t size() const { return names_.size(); }
+  const Clock& clock() const { return clock_; }
+  ModelRegistry& registry() { return registry_; }
+
+  std::vector<ReplicaTable::NodeView> Look() const;
+  int port() const { return server_->port(); }
+
+ private:
+  using KnownModels = std::map<std::string, std::shared_ptr<const Known>, std::less<>>;
+
+  ClusterNode(const ClusterOptions& options, ModelRegistry& registry, EventLoop& loop,
+              const Clock& clock);
+  // NodeHost
+  NodeFigures Figures() override;
+  void OnFigures(const NodeFigures& theirs) override;
+  Result<std::shared_ptr<ServedModel>> FindOwn(std::string_view model,
+                                               std::string_view version) override {
+    return registry_.FindForCall(model, version);
+  }
+  Result<std::shared_ptr<LanguageModel>> FindOwnLanguage(std::string_view model) override {
+    return registry_.FindLanguage(model);
+  }
+
+  void Tick();
+  void TellAll();
+  void Heard(int node, Result<NodeFigures> figures, Time asked);
+  void Take(int node, NodeFigures figures, Time made);
+  void DescribeUnknown(int node, const NodeFigures& figures);
+  void Described(uint64_t digest, Result<DescribedModel> model);
+  void Rebuild();  // REQUIRES: mutex_
+  int IndexOf(std::string_view name) const;
+  double Now() const { return Seconds(clock_.Now().time_since_epoch()); }
+
+  const std::vector<std::string> names_;  // the own one first
+  ModelRegistry& registry_;
+  EventLoop& loop_;
+  const Clock& clock_;
+  const uint64_t incarnation_;
+  std::vector<std::unique_ptr<LinkClient>> links_;  // by node; none for the own one
+  std::unique_ptr<LinkServer> server_;
+  std::unique_ptr<Alarm> tick_;
+  std::atomic<uint64_t> calls_{0};
+  std::atomic<bool> draining_{false}, stopped_{false};
+
+  mutable std::mutex mutex_;  // guards what follows; held for look-ups only
+  ReplicaTable table_;
+  std::map<uint64_t, std::shared_ptr<const DescribedModel>> described_;  // by digest
+  std::set<uint64_t> asked_;
+  std::shared_ptr<const KnownModels> known_;
+  std::vector<bool> was_suspect_;
+  std::vector<bool> telling_;  // an answer is awaited
+  uint64_t sequence_ = 0;
+  uint64_t calls_seen_ = 0;
+  Time busy_until_{};
+  double retries_ = kRetryReserve;
+};
+
+}  // namespace evenkeel

@@ -1,0 +1,184 @@
+#include "server/routed_infer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+int64_t RowsOf(const InferCall& call, const Signature& signature) {
+  if (!signature.batched || call.inputs.empty() || call.inputs.front().shape.rank() == 0) return 1;
+  return std::max<int64_t>(1, call.inputs.front().shape[0]);
+}
+
+}  // namespace
+
+RoutedModel::RoutedModel(ClusterNode& cluster, std::string name,
+                         std::shared_ptr<const ClusterNode::Known> known,
+                         std::shared_ptr<ServedModel> own)
+    : cluster_(cluster), name_(std::move(name)), known_(std::move(known)), own_(std::move(own)) {}
+
+RoutedModel::~RoutedModel() = default;
+
+void RoutedModel::Infer(InferCall* call) {
+  // Another node's answer is read with the signature that the caller sees, which lives as long as its model does.
+  auto signature = own_ ? std::shared_ptr<const Signature>(own_, &own_->signature())
+                        : known_->signature;
+  auto routed = std::make_shared<RoutedInfer>(cluster_, name_, known_, own_, std::move(signature),
+                                              call);
+  {
+    const std::lock_guard lock(mutex_);
+    routed_ = routed;
+  }
+  // `this` may be gone when it returns.
+  routed->Start();
+}
+
+void RoutedModel::Cancel(InferCall* /*call*/) {
+  std::shared_ptr<RoutedInfer> routed;
+  {
+    const std::lock_guard lock(mutex_);
+    routed = routed_;
+  }
+  if (routed) routed->Cancel();
+}
+
+RoutedInfer::RoutedInfer(ClusterNode& cluster, std::string model,
+                         std::shared_ptr<const ClusterNode::Known> known,
+                         std::shared_ptr<ServedModel> own,
+                         std::shared_ptr<const Signature> signature, InferCall* call)
+    : cluster_(cluster),
+      model_(std::move(model)),
+      known_(std::move(known)),
+      own_(std::move(own)),
+      signature_(std::move(signature)),
+      call_(call),
+      tried_(cluster.size(), false) {
+  inputs = call->inputs;
+  arrived = call->arrived;
+  deadline = call->deadline;
+  priority = call->priority;
+}
+
+void RoutedInfer::Cancel() {
+  std::shared_ptr<ServedModel> here;
+  std::shared_ptr<LinkClient::Running> there;
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled_ = true;
+    here = here_;
+    there = there_;
+  }
+  if (here) here->Cancel(this);
+  if (there) there->Cancel();
+}
+
+void RoutedInfer::Try(const Status& last) {
+  self_ = shared_from_this();
+  ReplicaTable::Wanted wanted{model_, {}, known_->digest, RowsOf(*this, *signature_)};
+  choice_ = cluster_.Choose(wanted, tried_);
+  if (choice_.node < 0) {
+    const Status none =
+        !last.ok() ? last
+                   : Unavailable("model '{}': no node that serves it can be reached", model_);
+    // Nothing is booked, so nothing is to be ended.
+    const std::shared_ptr<RoutedInfer> self = std::move(self_);
+    call_->Done(none, {}, {});
+    return;
+  }
+  tried_[static_cast<size_t>(choice_.node)] = true;
+  if (choice_.node == 0) {
+    RunHere();
+  } else {
+    RunThere(choice_.node);
+  }
+}
+
+void RoutedInfer::RunHere() {
+  // The lease is good for one call; later attempts find another.
+  std::shared_ptr<ServedModel> model = std::move(own_);
+  if (!model) {
+    auto found = cluster_.registry().FindForCall(model_, {});
+    if (!found.ok()) {
+      End(found.status(), true, {}, {});
+      return;
+    }
+    model = std::move(*found);
+  }
+  bool cancelled = false;
+  {
+    const std::lock_guard lock(mutex_);
+    here_ = model;
+    there_.reset();
+    cancelled = cancelled_;
+  }
+  if (cancelled) {
+    End(Cancelled("the client went away"), false, {}, {});
+    return;
+  }
+  model->Infer(this);
+}
+
+void RoutedInfer::RunThere(int node) {
+  const std::shared_ptr<RoutedInfer> self = self_;
+  uint64_t attempt = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    here_.reset();
+    there_.reset();
+    attempt = attempt_;
+  }
+  auto running = cluster_.link(node).Infer(
+      *this, model_, known_->version, signature_, cluster_.clock().Now(),
+      [self, node](const LinkClient::InferEnd& end, std::span<const TensorView> outputs) {
+        if (end.link_failed) self->cluster_.OnLinkFailure(node);
+        const bool refused = end.status.code() == Code::kOverloaded ||
+                             end.status.code() == Code::kUnavailable ||
+                             end.status.code() == Code::kNotFound;
+        self->End(end.status, end.link_failed || refused, outputs, end.timings);
+      });
+  bool cancelled = false;
+  {
+    const std::lock_guard lock(mutex_);
+    // It may have ended, and another attempt begun, before this: then that one's stays.
+    if (attempt_ == attempt) there_ = running;
+    cancelled = cancelled_;
+  }
+  if (cancelled) running->Cancel();
+}
+
+void RoutedInfer::Done(const Status& status, std::span<const TensorView> outputs,
+                       const Timings& timings) {
+  End(status, status.code() == Code::kOverloaded || status.code() == Code::kUnavailable, outputs,
+      timings);
+}
+
+bool RoutedInfer::MayTryAgain() const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (cancelled_) return false;
+  }
+  if (deadline != kNever && cluster_.clock().Now() >= deadline) return false;
+  if (std::ranges::count(tried_, false) == 0) return false;
+  return cluster_.TakeRetry();
+}
+
+void RoutedInfer::End(const Status& status, bool again, std::span<const TensorView> outputs,
+                      const Timings& timings) {
+  const std::shared_ptr<RoutedInfer> self = std::move(self_);
+  cluster_.Ended(choice_);
+  {
+    const std::lock_guard lock(mutex_);
+    ++attempt_;
+  }
+  if (!status.ok() && again && MayTryAgain()) {
+    scheduler_state = nullptr;
+    Try(status);
+    return;
+  }
+  call_->Done(status, outputs, timings);
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,146 @@
+"""Any node answers for all: calls go to nodes that serve the model, and to others when one is lost."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from daemon import ECHO
+from load import Load
+from nodes import Nodes
+
+SLOW = ECHO + "delay_us: {fixed: 20000}\n"
+
+
+def echo(daemon, row, model: str = "echo") -> list[float]:
+    return daemon.infer(model, [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": row}])["outputs"][0]["data"]
+
+
+def test_a_node_answers_for_a_model_that_only_another_one_has(serve):
+    nodes = Nodes(serve, {"a": {}, "b": {"echo.fake": ECHO}})
+    nodes.wait_for("a", "echo", "b")
+    assert echo(nodes["a"], [1.0, 2.0, 3.0, 4.0]) == [1.0, 2.0, 3.0, 4.0]
+    metadata = nodes["a"].json("GET", "/v2/models/echo")
+    assert [one["name"] for one in metadata["inputs"]] == ["x"]
+    assert nodes.view("a")["b"]["sent"] >= 1
+
+
+def test_what_is_wrong_with_a_call_is_said_as_the_node_that_has_the_model_says_it(serve):
+    nodes = Nodes(serve, {"a": {}, "b": {"echo.fake": ECHO}})
+    nodes.wait_for("a", "echo", "b")
+    wrong = {"inputs": [{"name": "x", "shape": [1, 5], "datatype": "FP32", "data": [1, 2, 3, 4, 5]}]}
+    answers = [nodes[name].request("POST", "/v2/models/echo/infer", wrong) for name in "ab"]
+    assert [status for status, _, _ in answers] == [400, 400]
+    assert json.loads(answers[0][2]) == json.loads(answers[1][2])
+
+
+def test_an_unknown_model_is_unknown_everywhere(serve):
+    nodes = Nodes(serve, {"a": {"echo.fake": ECHO}, "b": {"echo.fake": ECHO}})
+    nodes.wait_for("a", "echo", "a", "b")
+    status, _, body = nodes["a"].request("POST", "/v2/models/none/infer", {"inputs": []})
+    assert status == 404, body
+
+
+def test_load_goes_to_every_node_and_every_answer_is_right(serve):
+    nodes = Nodes(serve, {name: {"echo.fake": SLOW} for name in "abc"})
+    nodes.wait_for("a", "echo", "a", "b", "c")
+    load = Load(nodes["a"].http_address, threads=12).start()
+    time.sleep(4)
+    load.stop()
+    assert not load.wrong and not load.unanswered and set(load.statuses) == {200}, (load.statuses, load.messages)
+    sent = {name: node["sent"] for name, node in nodes.view("a").items()}
+    # Each of the three is as fast: none gets less than half of an even share.
+    assert min(sent.values()) > sum(sent.values()) / 6, sent
+
+
+def test_a_call_that_a_lost_node_had_is_answered_by_another(serve):
+    nodes = Nodes(serve, {name: {"echo.fake": SLOW} for name in "abc"})
+    nodes.wait_for("a", "echo", "a", "b", "c")
+    load = Load(nodes["a"].http_address, threads=12).start()
+    time.sleep(1.5)
+    os.kill(nodes["b"].pid, signal.SIGKILL)
+    nodes["b"].process.wait()
+    nodes["b"].ended = True
+    time.sleep(0.3)
+    sent = nodes.view("a")["b"]["sent"]
+    assert nodes.view("a")["b"]["state"] == "suspect"
+    time.sleep(2)
+    load.stop()
+    assert not load.wrong and not load.unanswered and set(load.statuses) == {200}, (load.statuses, load.messages)
+    assert nodes.view("a")["b"]["sent"] == sent, "a lost node got new work"
+
+
+def test_a_stopped_node_is_passed_over_and_taken_back(serve):
+    nodes = Nodes(serve, {name: {"echo.fake": SLOW} for name in "ab"})
+    nodes.wait_for("a", "echo", "a", "b")
+    load = Load(nodes["a"].http_address, threads=6).start()
+    time.sleep(1)
+    os.kill(nodes["b"].pid, signal.SIGSTOP)
+    try:
+        time.sleep(6)
+        assert nodes.view("a")["b"]["state"] == "suspect"
+    finally:
+        os.kill(nodes["b"].pid, signal.SIGCONT)
+    nodes.wait(lambda: nodes.view("a")["b"]["state"] == "alive", "the node is taken back")
+    before = nodes.view("a")["b"]["sent"]
+    time.sleep(1)
+    load.stop()
+    assert not load.wrong and not load.unanswered and set(load.statuses) == {200}, (load.statuses, load.messages)
+    assert max(load.latencies) < 5.5, "a call waited for the stopped node longer than it takes to suspect it"
+    assert nodes.view("a")["b"]["sent"] > before
+
+
+def test_a_node_that_drains_gets_no_new_work_and_answers_what_it_has(serve):
+    nodes = Nodes(serve, {name: {"echo.fake": SLOW} for name in "ab"})
+    nodes.wait_for("a", "echo", "a", "b")
+    load = Load(nodes["a"].http_address, threads=8).start()
+    time.sleep(1)
+    assert nodes["b"].stop() == 0
+    nodes["b"].ended = True
+    time.sleep(1)
+    load.stop()
+    assert not load.wrong and not load.unanswered and set(load.statuses) == {200}, (load.statuses, load.messages)
+
+
+def test_a_node_comes_back_under_its_name(serve):
+    nodes = Nodes(serve, {"a": {}, "b": {"echo.fake": ECHO}})
+    nodes.wait_for("a", "echo", "b")
+    os.kill(nodes["b"].pid, signal.SIGKILL)
+    nodes["b"].process.wait()
+    nodes["b"].ended = True
+    status, _, body = nodes["a"].request("POST", "/v2/models/echo/infer",
+                                         {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]})
+    assert status == 503, body
+    nodes.daemons["b"] = nodes.start("b", {}, folder=nodes["b"].folder)
+    nodes.wait(lambda: nodes.view("a")["b"]["state"] == "alive", "b is back")
+    assert echo(nodes["a"], [5.0, 6.0, 7.0, 8.0]) == [5.0, 6.0, 7.0, 8.0]
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--cluster-peers", "b=127.0.0.1:1"], ["cluster.name"]),
+    (["--cluster-name", "a b"], ["cluster.name", "'a b'"]),
+    (["--cluster-name", "a", "--cluster-peers", "b"], ["cluster.peers", "NAME=ADDRESS:PORT", "'b'"]),
+    (["--cluster-name", "a", "--cluster-peers", "b=x:0"], ["port", "'b'"]),
+    (["--cluster-name", "a", "--cluster-peers", "a=127.0.0.1:1"], ["'a'", "this one"]),
+    (["--cluster-name", "a", "--cluster-peers", "b=127.0.0.1:1,b=127.0.0.1:2"], ["'b'", "twice"]),
+    (["--cluster-name", "a", "--cluster-address", "0.0.0.0"], ["--insecure"]),
+])
+def test_a_wrong_setting_of_the_cluster_is_named(cli, flags, words):
+    result = cli("serve", *flags)
+    assert result.returncode != 0
+    assert all(word in result.stderr for word in words), result.stderr
+
+
+def test_many_calls_at_once_from_two_gateways(serve):
+    nodes = Nodes(serve, {name: {"echo.fake": ECHO} for name in "ab"})
+    for gateway in "ab":
+        nodes.wait_for(gateway, "echo", "a", "b")
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        rows = [[float(i), 1.0, 2.0, 3.0] for i in range(400)]
+        answers = list(pool.map(lambda item: echo(nodes["ab"[item[0] % 2]], item[1]), enumerate(rows)))
+    assert answers == rows

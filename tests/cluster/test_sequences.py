@@ -1,0 +1,130 @@
+"""Answers of language models in a cluster: any node answers, and an answer outlives the node that was making it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import threading
+import time
+import urllib.request
+
+import pytest
+
+from nodes import Nodes
+
+MODELS = pathlib.Path(os.environ.get("EVENKEEL_MODELS", pathlib.Path(__file__).resolve().parents[2] / "build" / "demo-models"))
+SMOLLM2 = MODELS / "smollm2"
+pytestmark = pytest.mark.skipif(not SMOLLM2.exists(), reason="no language model: make models")
+PROMPT = "The history of the lighthouse began when"
+
+
+def stream(daemon, path: str, body: dict, on_piece=lambda text: None) -> tuple[list[dict], bool]:
+    """The events of a streamed answer, and whether it ended as it should. `on_piece` hears of each as it comes."""
+    call = urllib.request.Request(daemon.http_url + path, json.dumps({**body, "stream": True}).encode(),
+                                  {"Content-Type": "application/json"})
+    events, whole = [], False
+    with urllib.request.urlopen(call, timeout=60) as answer:
+        for line in answer:
+            text = line.decode().strip()
+            if text == "data: [DONE]":
+                whole = True
+            elif text.startswith("data: "):
+                events.append(json.loads(text[6:]))
+                on_piece(events)
+    return events, whole
+
+
+def text_of(events: list[dict]) -> str:
+    return "".join(choice.get("text") or choice.get("delta", {}).get("content") or "" for event in events for choice in event.get("choices", []))
+
+
+def completion(tokens: int) -> dict:
+    return {"model": "smollm2", "prompt": PROMPT, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+
+
+def chat(tokens: int) -> dict:
+    return {"model": "smollm2", "messages": [{"role": "user", "content": "Tell me a long story about a lighthouse."}], "max_tokens": tokens,
+            "temperature": 0}
+
+
+def kill(nodes: Nodes, name: str) -> None:
+    os.kill(nodes[name].pid, signal.SIGKILL)
+    nodes[name].process.wait()
+    nodes[name].ended = True
+
+
+def test_a_node_without_the_model_streams_what_another_one_makes(serve):
+    nodes = Nodes(serve, {"a": {}, "b": {"smollm2": SMOLLM2}})
+    nodes.wait_for("a", "smollm2", "b")
+    assert "smollm2" in [model["id"] for model in nodes["a"].json("GET", "/v1/models")["data"]]
+    for path, body in (("/v1/completions", completion(24)), ("/v1/chat/completions", chat(24))):
+        here, whole = stream(nodes["a"], path, body)
+        there, _ = stream(nodes["b"], path, body)
+        assert whole and text_of(here) and text_of(here) == text_of(there)
+    answer = nodes["a"].json("POST", "/v1/completions", completion(8))
+    assert answer["usage"]["completion_tokens"] == 8
+
+
+@pytest.mark.parametrize("path, body", [("/v1/completions", completion(160)), ("/v1/chat/completions", chat(160))])
+def test_an_answer_goes_on_when_its_node_is_lost(serve, path, body):
+    nodes = Nodes(serve, {"a": {}, "b": {"smollm2": SMOLLM2}, "c": {"smollm2": SMOLLM2}})
+    nodes.wait_for("a", "smollm2", "b", "c")
+    undisturbed, whole = stream(nodes["c"], path, body)
+    assert whole
+    killed = []
+
+    def on_piece(events: list[dict]) -> None:
+        if not killed and len(events) == 20:
+            busy = max("bc", key=lambda name: nodes.view("a")[name]["outstanding"])
+            killed.append(busy)
+            kill(nodes, busy)
+
+    events, whole = stream(nodes["a"], path, body, on_piece)
+    assert killed and whole
+    assert text_of(events) == text_of(undisturbed)
+    finishes = [choice["finish_reason"] for event in events for choice in event.get("choices", []) if choice.get("finish_reason")]
+    assert len(finishes) == 1
+
+
+def test_of_several_choices_each_goes_on(serve):
+    nodes = Nodes(serve, {"a": {}, "b": {"smollm2": SMOLLM2}, "c": {"smollm2": SMOLLM2}})
+    nodes.wait_for("a", "smollm2", "b", "c")
+    body = {**completion(80), "n": 2}
+    result = {}
+    thread = threading.Thread(target=lambda: result.update(answer=nodes["a"].request("POST", "/v1/completions", body)))
+    thread.start()
+    nodes.wait(lambda: any(nodes.view("a")[name]["outstanding"] for name in "bc"), "the call is under way")
+    time.sleep(0.5)
+    kill(nodes, max("bc", key=lambda name: nodes.view("a")[name]["outstanding"]))
+    thread.join(60)
+    status, _, text = result["answer"]
+    answer = json.loads(text)
+    assert status == 200, answer
+    assert len(answer["choices"]) == 2 and all(choice["finish_reason"] == "length" for choice in answer["choices"])
+    assert answer["choices"][0]["text"] == answer["choices"][1]["text"]
+    assert answer["usage"]["completion_tokens"] == 160
+
+
+def test_a_client_that_leaves_ends_its_answer_on_the_other_node(serve):
+    nodes = Nodes(serve, {"a": {}, "b": {"smollm2": SMOLLM2}})
+    nodes.wait_for("a", "smollm2", "b")
+    call = urllib.request.Request(nodes["a"].http_url + "/v1/completions", json.dumps({**completion(2000), "stream": True}).encode(),
+                                  {"Content-Type": "application/json"})
+    with urllib.request.urlopen(call, timeout=60) as answer:
+        assert answer.readline()
+    nodes.wait(lambda: nodes.view("a")["b"]["outstanding"] == 0, "the call ended")
+
+    def open_there() -> int:
+        return next(model for model in nodes["b"].json("GET", "/v2/evenkeel/models")["models"] if model["name"] == "smollm2").get("calls", 0)
+
+    nodes.wait(lambda: open_there() == 0, "b is rid of the call")
+
+
+def test_no_node_is_left(serve):
+    nodes = Nodes(serve, {"a": {}, "b": {"smollm2": SMOLLM2}})
+    nodes.wait_for("a", "smollm2", "b")
+    kill(nodes, "b")
+    status, _, text = nodes["a"].request("POST", "/v1/completions", completion(8))
+    assert status == 503 and "error" in json.loads(text), text
