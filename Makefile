@@ -12,7 +12,7 @@ METRICS_PORT ?= 8002
 FUZZ_SECONDS ?= 60
 export EVENKEEL_CACHE ?= $(HOME)/.cache/evenkeel
 
-.PHONY: help setup build models run test test-long lint format asan tsan fuzz coverage install clean
+.PHONY: help setup build models run cluster-demo test test-long lint format asan tsan fuzz coverage install clean
 
 help: ## list the targets
 	@echo "Targets (make NAME):"
@@ -30,6 +30,9 @@ models: setup ## make the demo models in build/demo-models
 
 run: build models ## serve the demo models and ask one about README.md; ONCE=1 stops after the answer
 	@PORT=$(PORT) GRPC_PORT=$(GRPC_PORT) METRICS_PORT=$(METRICS_PORT) ONCE=$(ONCE) models/run_demo.sh build/evenkeel build/demo-models
+
+cluster-demo: build models ## four unequal nodes on this machine: load, a node lost, what happened (root)
+	@/usr/bin/python3 tools/cluster_demo.py build/evenkeel build/demo-models
 
 test: build models ## all that must pass before a commit: layers, format, unit and Python tests
 	@$(CHECK)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What the cluster's policies are worth beside their targets: plans beside the exact optimum, predictions, the game, the balance.
+"""What the cluster is worth beside its targets: plans beside the exact optimum, predictions, the game, the balance; live nodes in namespaces.
 
   make bench-cluster                          all figures
   bench/cluster.py --only optimum,times       some of them; --list prints their names
 
-Prints a table and writes build/bench/cluster.json. The exact optimum is a mixed-integer program, solved by highspy (of tools/requirements-tests.txt).
+Prints a table and writes build/bench/cluster.json. The live figures need root (network namespaces, control groups). The exact optimum is a mixed-integer program, solved by highspy (of tools/requirements-tests.txt).
 """
 
 import argparse
@@ -14,9 +14,11 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import cluster_live  # noqa: E402
 from serve import row  # noqa: E402
 from serve_figures import figure  # noqa: E402
-from serve_processes import BUILD, FLOORS, median  # noqa: E402
+from cluster_hosts import HostError  # noqa: E402
+from serve_processes import BUILD, FLOORS, BenchError, median  # noqa: E402
 from serve_versions import machine  # noqa: E402
 
 RESULT = BUILD / "bench" / "cluster.json"
@@ -100,7 +102,7 @@ def balance(_):
             figure("steady deviation off theory", found["worst_deviation_error"], "", "<=", 0.01, "the worst of 50, uneven arrivals")]
 
 
-FIGURES = {"optimum": optimum, "times": times, "prediction": prediction, "game": game, "balance": balance}
+FIGURES = {"optimum": optimum, "times": times, "prediction": prediction, "game": game, "balance": balance, **cluster_live.FIGURES}
 
 
 def main():
@@ -109,6 +111,8 @@ def main():
     parser.add_argument("--list", action="store_true", help="print the names")
     parser.add_argument("--instances", type=int, default=500)
     parser.add_argument("--predictions", type=int, default=9)
+    parser.add_argument("--runs", type=int, default=3, help="of live figures; the median counts")
+    parser.add_argument("--seconds", type=float, default=4, help="of a live run")
     options = parser.parse_args()
     if options.list:
         print("\n".join(f"{name:<12} {function.__doc__}" for name, function in FIGURES.items()))
@@ -118,7 +122,11 @@ def main():
         parser.error(f"unknown figure {', '.join(unknown)}; there are {', '.join(FIGURES)}")
     results = []
     for name in names:
-        for one in FIGURES[name](options):
+        try:
+            figures = FIGURES[name](options)
+        except (BenchError, HostError, OSError) as error:
+            figures = [{"name": name, "value": None, "unit": "", "op": ">=", "target": 0, "pass": False, "detail": f"not measured: {error!r}"}]
+        for one in figures:
             print(row(one), flush=True)
             one["detail"] += f" [{machine()}]"
             results.append(one)

@@ -21,6 +21,7 @@ inline constexpr int kExitNoServer = 3;  // no server answers at the address
 void RegisterServe(CLI::App& app);
 void RegisterLs(CLI::App& app);
 void RegisterPs(CLI::App& app);
+void RegisterNode(CLI::App& app);
 void RegisterShow(CLI::App& app);
 void RegisterTop(CLI::App& app);
 void RegisterRun(CLI::App& app);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
@@ -19,6 +20,7 @@
 #include <sstream>
 #include <thread>
 
+#include "containers/node_cores.h"
 #include "core/format.h"
 #include "doctor_checks.h"
 #include "figures.h"
@@ -68,22 +70,6 @@ fs::path CgroupFolder(const std::string& controller) {
     return fs::exists(own) ? own : root;
   }
   return "/sys/fs/cgroup";
-}
-
-// Cores' worth of CPU time that the control group allows; nullopt: no limit.
-std::optional<double> CpuQuota() {
-  double quota = 0;
-  double period = 0;
-  if (HasCgroup2()) {
-    std::istringstream text(FirstLine(CgroupFolder("cpu") / "cpu.max"));
-    if (!(text >> quota >> period)) return std::nullopt;  // "max 100000"
-  } else {
-    const fs::path folder = CgroupFolder("cpu");
-    quota = std::atof(FirstLine(folder / "cpu.cfs_quota_us").c_str());
-    period = std::atof(FirstLine(folder / "cpu.cfs_period_us").c_str());
-  }
-  if (quota <= 0 || period <= 0) return std::nullopt;
-  return quota / period;
 }
 
 std::optional<double> MemoryLimit() {
@@ -137,14 +123,14 @@ Check Cores() {
   const int usable = ::sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
   std::string finding =
       fmt::format("{} of {} cores usable", usable, ::sysconf(_SC_NPROCESSORS_ONLN));
-  const auto quota = CpuQuota();
+  const auto quota = OwnCoreQuota();
   if (quota) finding += fmt::format(", control group allows {:.2g} cores of time", *quota);
   if (quota && *quota < usable) {
     return Warn(
         "cores", finding,
         fmt::format(
-            "set threads: {} (threads above the quota are stopped in mid-batch), or raise it",
-            std::max(1, static_cast<int>(*quota))));
+            "the server gives its models {} at once; raise the quota if they should have more",
+            std::max(1, static_cast<int>(std::ceil(*quota)))));
   }
   if (usable < 2)
     return Warn("cores", finding, "give it two cores: daemon and worker share one now");

@@ -24,6 +24,7 @@ void RegisterAll(CLI::App& app) {
   RegisterPull(app);
   RegisterLs(app);
   RegisterPs(app);
+  RegisterNode(app);
   RegisterShow(app);
   RegisterTop(app);
   RegisterLoad(app);

@@ -1,4 +1,4 @@
-// `evenkeel plan`: which server of a described cluster would run what, and why.
+// `evenkeel plan`: which server of a described cluster, or of the one that runs, would run what, and why.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
@@ -17,6 +17,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
+    "  evenkeel plan                               the cluster of the server that is asked\n"
     "  evenkeel plan cluster.json                  costs, sets, moves and the allocation\n"
     "  evenkeel plan cluster.json --rules method   by the rules of CN119537032B\n"
     "  evenkeel plan cluster.json -o json          the same as one document";
@@ -24,6 +25,7 @@ constexpr const char* kExamples =
 constexpr size_t kMostFileBytes = size_t{64} << 20;
 
 struct PlanFlags {
+  Api api;
   std::string file, rules = "ours";
   Format format = Format::kTable;
 };
@@ -107,10 +109,14 @@ void PrintPlacement(const Json& plan) {
 }
 
 void MakeAndPrint(const PlanFlags& flags) {
-  const auto text = loadgen::ReadFileMaybeGzip(flags.file, kMostFileBytes);
+  const bool live = flags.file.empty();
+  const auto text = live ? Result<std::string>(flags.api.GetBytes("/v2/evenkeel/cluster"))
+                         : loadgen::ReadFileMaybeGzip(flags.file, kMostFileBytes);
   if (!text.ok()) Fail(kExitFailed, text.status().message());
   const auto file = ParseClusterFile(*text);
-  if (!file.ok()) Fail(kExitUsage, flags.file + ": " + file.status().message());
+  if (!file.ok())
+    Fail(live ? kExitFailed : kExitUsage,
+         (live ? flags.api.server() : flags.file) + ": " + file.status().message());
   const auto plan = PlanDocument(*file, flags.rules == "method");
   if (!plan.ok()) Fail(kExitFailed, plan.status().message());
   if (flags.format != Format::kTable) return Print(flags.format, {}, *plan);
@@ -124,12 +130,13 @@ void MakeAndPrint(const PlanFlags& flags) {
 
 void RegisterPlan(CLI::App& app) {
   CLI::App* verb = app.add_subcommand(
-      "plan", "Which server of a described cluster would run what, and why (nothing is changed)");
+      "plan", "Which server of a cluster would run what, and why (nothing is changed)");
   verb->footer(kExamples);
   auto flags = std::make_shared<PlanFlags>();
-  verb->add_option("FILE", flags->file, "The cluster and its work (docs/operations.md)")
-      ->required()
+  verb->add_option("FILE", flags->file,
+                   "The cluster and its work (docs/operations.md); without: that of the server")
       ->type_name("");
+  flags->api.AddFlags(*verb);
   verb->add_option("--rules", flags->rules, "ours|method [ours]")
       ->check(CLI::IsMember({"ours", "method"}));
   AddOutputFlag(*verb, &flags->format, /*listing=*/false);

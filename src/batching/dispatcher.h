@@ -128,11 +128,14 @@ class Dispatcher final : private NodeScheduler::Member {
   void SetBestBatch(int rows, Duration batch_time);
   // What it has to do and how fast it does it, for whoever compares nodes. Seconds of one core; zeros while nothing was measured.
   struct Work {
-    double backlog_s = 0;  // rows that wait, and what is left of the batches that run
+    int64_t waiting_rows = 0;
+    double backlog_s = 0;  // those rows, and what is left of the batches that run
     double row_s = 0;      // of a row in the batches that are aimed at
     double alone_s = 0;    // time of a batch of one row, not core time
   };
   Work WorkNow(Time now) const;
+  // Gives the latest movable calls that wait back to who sent them, until they have so many rows; how many they had.
+  int64_t GiveBack(int64_t rows);
 
  private:
   struct Batch;

@@ -51,9 +51,31 @@ Dispatcher::Work Dispatcher::WorkNow(Time now) const {
   Work work;
   work.row_s = Seconds(MeanTime(size)) * threads / size;
   work.alone_s = Seconds(MeanTime(1));
-  work.backlog_s =
-      Seconds(running) + static_cast<double>(queue_.waiting_rows()) * work.row_s;
+  work.waiting_rows = queue_.waiting_rows();
+  work.backlog_s = Seconds(running) + static_cast<double>(work.waiting_rows) * work.row_s;
   return work;
+}
+
+int64_t Dispatcher::GiveBack(int64_t rows) {
+  std::vector<InferCall*> given;
+  int64_t sum = 0;
+  Actions actions;
+  {
+    const std::lock_guard lock(mutex_);
+    for (Part* part : queue_.LatestMovable(rows)) {
+      Request* request = part->request;
+      sum += part->rows;
+      queue_.Remove(*part);
+      request->call->scheduler_state = nullptr;
+      --open_requests_;
+      given.push_back(request->call);
+      delete request;
+    }
+    if (!given.empty()) Plan(clock_.Now(), &actions);
+  }
+  Execute(&actions);
+  for (InferCall* call : given) call->GivenBack();
+  return sum;
 }
 
 }  // namespace evenkeel

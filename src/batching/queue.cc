@@ -82,6 +82,21 @@ void RowQueue::Remove(Part& part) {
   if (shapes_vary_) lanes_.erase(std::string(lane.key));
 }
 
+std::vector<Part*> RowQueue::LatestMovable(int64_t rows) const {
+  std::vector<Part*> parts;
+  for (int priority = kPriorities; priority >= 1; --priority) {
+    for (const Lane* lane : active_) {
+      Part* part = lane->lists[static_cast<size_t>(priority - 1)].tail;
+      for (; part != nullptr && rows > 0; part = part->previous) {
+        if (part->request->parts.size() != 1 || !part->request->call->movable) continue;
+        parts.push_back(part);
+        rows -= part->rows;
+      }
+    }
+  }
+  return parts;
+}
+
 int64_t RowQueue::RowsAhead(int priority) const {
   int64_t rows = 0;
   for (int p = 1; p <= priority; ++p) rows += rows_by_priority_[static_cast<size_t>(p - 1)];

@@ -100,6 +100,9 @@ class RowQueue {
   // Unlinks a waiting part. It becomes kEnded; the caller changes that where it takes it.
   void Remove(Part& part);
 
+  // The latest waiting parts of movable requests that are not cut, least urgent first, until they have so many rows.
+  std::vector<Part*> LatestMovable(int64_t rows) const;
+
   int64_t waiting_rows() const { return waiting_rows_; }
   // Waiting rows that are served before a newcomer of this priority.
   int64_t RowsAhead(int priority) const;

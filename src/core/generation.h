@@ -103,12 +103,19 @@ class GenerationCall {
   Time arrived{};
   Time deadline = kNever;           // after it the answer ends with kDeadlineExceeded
   int priority = 0;                 // 0: the model's default; else 1 (first) to 16 (last)
+  bool movable = false;             // another server could take it: the next two may come
   void* scheduler_state = nullptr;  // the scheduler's own while it holds the call
 
   virtual void OnStart(int prompt_tokens) = 0;
   virtual void OnDelta(const GenerationDelta& delta) = 0;
   virtual void OnFinish(int choice, FinishReason reason) = 0;
   virtual void Done(const Status& status, const GenerationUsage& usage) = 0;
+  // Instead of Done(), for a movable call of which no token came.
+  virtual void GivenBack() {
+    Done(Status(Code::kUnavailable, "another server is to take it"), GenerationUsage());
+  }
+  // A movable call that runs would be better off elsewhere. A hint: it runs on until it is cancelled.
+  virtual void MoveAsked() {}
 };
 
 // Texts to vectors, or documents to scores, in one call.

@@ -8,10 +8,28 @@
 
 namespace evenkeel {
 
+Result<nlohmann::json> Service::DescribeCluster() const {
+  return Status(Code::kNotFound, "this server is alone: it is no node of a cluster");
+}
+
+void Service::SetNodeState(std::string /*node*/, std::string /*state*/,
+                           std::function<void(Status)> done) {
+  done(Status(Code::kNotFound, "this server is alone: it is no node of a cluster"));
+}
+
 bool AdminHttp::Handle(const HttpPath& path, HttpExchange& exchange) {
-  if (path[0] != "v2" || path[1] != "evenkeel" || path.size() < 3 || path.size() > 4) return false;
+  if (path[0] != "v2" || path[1] != "evenkeel" || path.size() < 3) return false;
+  if (path[2] == "cluster" && path[3] == "nodes" && path.size() == 6) {
+    NodeState(path[4], path[5], exchange);
+    return true;
+  }
+  if (path.size() > 4) return false;
   if (path[2] == "models") {
     path.size() == 3 ? Models(exchange) : Model(path[3], exchange);
+    return true;
+  }
+  if (path[2] == "cluster" && path.size() == 3) {
+    Cluster(exchange);
     return true;
   }
   if (path[2] == "samples") {
@@ -29,6 +47,20 @@ void AdminHttp::Model(std::string_view name, HttpExchange& exchange) {
   if (!RequireMethod(exchange, {HttpMethod::kGet})) return;
   const Result<nlohmann::json> model = service_.DescribeModel(name);
   model.ok() ? ReplyJson(exchange, *model) : ReplyError(exchange, model.status());
+}
+
+void AdminHttp::Cluster(HttpExchange& exchange) {
+  if (!RequireMethod(exchange, {HttpMethod::kGet})) return;
+  const Result<nlohmann::json> cluster = service_.DescribeCluster();
+  cluster.ok() ? ReplyJson(exchange, *cluster) : ReplyError(exchange, cluster.status());
+}
+
+void AdminHttp::NodeState(std::string_view node, std::string_view state, HttpExchange& exchange) {
+  if (!RequireMethod(exchange, {HttpMethod::kPost})) return;
+  LogInfo("{} of node '{}' was asked for over HTTP", HeaderSafe(state), HeaderSafe(node));
+  service_.SetNodeState(std::string(node), std::string(state), [&exchange](const Status& status) {
+    status.ok() ? ReplyJson(exchange, nlohmann::json::object()) : ReplyError(exchange, status);
+  });
 }
 
 void AdminHttp::Samples(HttpExchange& exchange) {

@@ -1,4 +1,4 @@
-// What the command line asks the daemon: /v2/evenkeel/models and /v2/evenkeel/samples.
+// What the command line asks the daemon: /v2/evenkeel/models, /v2/evenkeel/samples and /v2/evenkeel/cluster.
 //
 // Contract: as KServeHttp::Handle.
 // Thread-safety: thread-safe.
@@ -17,6 +17,8 @@ class AdminHttp {
 
  private:
   void Models(HttpExchange& exchange);
+  void Cluster(HttpExchange& exchange);
+  void NodeState(std::string_view node, std::string_view state, HttpExchange& exchange);
   void Model(std::string_view name, HttpExchange& exchange);
   void Samples(HttpExchange& exchange);
   void SamplesOf(std::string_view model, HttpExchange& exchange);

@@ -17,6 +17,13 @@ struct LlmModel::Call {
   size_t open = 0;  // choices that have not ended
   GenerationUsage usage;
   Time begun{};
+  Time asked_to_move{};
+
+  int64_t told() const {
+    int64_t sum = 0;
+    for (const Choice& choice : choices) sum += choice.told;
+    return sum;
+  }
 };
 
 }  // namespace evenkeel

@@ -413,10 +413,10 @@ void LlmModel::EndChoice(Call& call, size_t index, const SequenceEnd& end) {
   if (--call.open == 0) Finish(call, Status::Ok());
 }
 
-void LlmModel::Finish(Call& call, const Status& status) {
+std::unique_ptr<LlmModel::Call> LlmModel::Release(Call& call) {
   const auto at = calls_.find(call.id);
   EK_CHECK(at != calls_.end());
-  const std::unique_ptr<Call> done = std::move(at->second);
+  std::unique_ptr<Call> done = std::move(at->second);
   calls_.erase(at);
   if (done->prepare != 0) prompts_.Forget(done->prepare);
   for (const Choice& choice : done->choices) {
@@ -428,8 +428,46 @@ void LlmModel::Finish(Call& call, const Status& status) {
     ids_.erase(done->call);
   }
   SetDeadline();
+  return done;
+}
+
+void LlmModel::Finish(Call& call, const Status& status) {
+  const std::unique_ptr<Call> done = Release(call);
   CallEnded(status);
   done->call->Done(status, done->usage);
+}
+
+int LlmModel::GiveBack(int most) {
+  std::vector<Call*> chosen;
+  for (auto at = calls_.rbegin(); at != calls_.rend() && static_cast<int>(chosen.size()) < most;
+       ++at) {
+    if (at->second->call->movable && at->second->told() == 0) chosen.push_back(at->second.get());
+  }
+  std::vector<std::unique_ptr<Call>> given;
+  for (Call* call : chosen) given.push_back(Release(*call));
+  if (!given.empty()) Publish();
+  // What their owners do may call here again.
+  for (const auto& call : given) call->call->GivenBack();
+  if (on_stopped_) context_.loop.Post([this, self = shared_from_this()] { MaybeStopped(); });
+  return static_cast<int>(given.size());
+}
+
+int LlmModel::AskToMove(int most) {
+  const Time now = context_.clock.Now();
+  std::vector<Call*> chosen;
+  for (const auto& [id, call] : calls_) {
+    const bool lately = call->asked_to_move != Time{} && now - call->asked_to_move < kAskAgain;
+    if (call->call->movable && call->told() > 0 && !lately) chosen.push_back(call.get());
+  }
+  std::ranges::sort(chosen, {}, [](const Call* call) {
+    return call->usage.prompt_tokens + call->told();
+  });
+  if (static_cast<int>(chosen.size()) > most) chosen.resize(static_cast<size_t>(most));
+  for (Call* call : chosen) {
+    call->asked_to_move = now;
+    call->call->MoveAsked();
+  }
+  return static_cast<int>(chosen.size());
 }
 
 void LlmModel::CallEnded(const Status& status) {

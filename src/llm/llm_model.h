@@ -49,6 +49,11 @@ class LlmModel final : public LanguageModel,
   void Stop(std::function<void()> on_stopped);
   // Hastens Stop(): what runs is answered kUnavailable.
   void Abandon();
+  // Gives the latest movable calls without a token back to who sent them, so many at most; how many it were. On the loop.
+  int GiveBack(int most);
+  // Asks that so many of those that answer be moved, the shortest first. Each is asked once in kAskAgain. On the loop.
+  int AskToMove(int most);
+  static constexpr Duration kAskAgain = std::chrono::seconds(10);
 
   LanguageModelInfo Info() const override;
   void Generate(GenerationCall* call) override;
@@ -106,6 +111,8 @@ class LlmModel final : public LanguageModel,
   void EndChoice(Call& call, size_t choice, const SequenceEnd& end);
   // Ends the call; it is gone afterwards.
   void Finish(Call& call, const Status& status);
+  // The same without a word to its owner, which is left to the caller.
+  std::unique_ptr<Call> Release(Call& call);
   void OnDeadline();
   void SetDeadline();
   void CallEnded(const Status& status);

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <future>
+#include <limits>
 #include <random>
 #include <utility>
 
 #include "cluster/link/infer_message.h"
+#include "core/format.h"
 #include "core/log.h"
+#include "server/describe.h"
 
 namespace evenkeel {
 namespace {
@@ -25,13 +28,16 @@ uint64_t RandomNumber() {
 // Tokens of an answer that says nothing of its length.
 constexpr double kAnswerTokens = 128;
 
-ModelFigures FiguresOf(const ModelVersion& model, const Dispatcher::Work& work) {
+ModelFigures FiguresOf(const ModelVersion& model, const Dispatcher::Work& work, Time now) {
   ModelFigures figures;
   figures.name = model.name();
   figures.version = model.version();
   figures.row_s = work.row_s;
   figures.alone_s = work.alone_s;
   figures.signature = DigestOf(model.signature());
+  figures.rate_rps = model.RowsPerSecond(now);
+  const auto instances = model.InstancesNow();
+  figures.memory_bytes = instances.memory_bytes * std::max(1, instances.up);
   return figures;
 }
 
@@ -53,6 +59,8 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
   figures.signature = DigestOf(info);
   figures.slots = std::max(1, view.tuning.slots);
   figures.open = view.open;
+  figures.rate_rps = view.tuning.forecast.arrivals_s;
+  figures.memory_bytes = view.engine.pid > 0 ? static_cast<int64_t>(ResidentBytes(view.engine.pid)) : 0;
   const int threads = std::max(1, view.tuning.threads);
   figures.row_s = choice.step_s * threads / std::max(1, choice.slots);
   figures.alone_s = choice.step_s;
@@ -77,10 +85,12 @@ ClusterNode::ClusterNode(const ClusterOptions& options, ModelRegistry& registry,
       loop_(loop),
       clock_(clock),
       incarnation_(RandomNumber()),
+      resources_(options.resources),
       table_(options.route, RandomNumber(), names_),
       known_(std::make_shared<KnownModels>()),
       was_suspect_(names_.size(), true),
-      telling_(names_.size(), false) {
+      telling_(names_.size(), false),
+      probe_at_(names_.size()) {
   links_.push_back(nullptr);
   for (const ClusterPeer& peer : options.peers) {
     LinkClientOptions link;
@@ -111,8 +121,49 @@ ClusterNode::~ClusterNode() { Stop(); }
 void ClusterNode::Drain() {
   draining_.store(true);
   loop_.Post([this] {
-    if (!stopped_.load()) TellAll();
+    if (stopped_.load()) return;
+    Take(0, Figures(), clock_.Now());
+    TellAll();
+    // What has not begun goes elsewhere, and so does what can go on there.
+    constexpr int kAll = 1'000'000;
+    const auto serving = registry_.Serving("", "");
+    if (serving.ok()) {
+      for (const auto& model : *serving) model->GiveBack(kAll);
+    }
+    for (const auto& model : registry_.Languages()) {
+      model->GiveBack(kAll);
+      model->AskToMove(kAll);
+    }
   });
+}
+
+Status ClusterNode::SetOwnState(std::string_view state) {
+  if (state == "drain") {
+    Note("drained", "it was asked for");
+    Drain();
+  } else if (state == "cordon" || state == "uncordon") {
+    Note(fmt::format("{}ed", state), "it was asked for");
+    draining_.store(state == "cordon");
+    loop_.Post([this] {
+      if (stopped_.load()) return;
+      Take(0, Figures(), clock_.Now());
+      TellAll();
+    });
+  } else {
+    return InvalidArgument("state of a node: expected drain, cordon or uncordon, got '{}'", state);
+  }
+  return Status::Ok();
+}
+
+void ClusterNode::SetState(std::string_view node, std::string_view state,
+                           std::function<void(Status)> done) {
+  const int index = IndexOf(node);
+  if (index < 0) return done(NotFound("the cluster has no node '{}'", node));
+  if (index == 0) return done(SetOwnState(state));
+  link(index).SetState(state, std::chrono::seconds(5),
+                       [name = std::string(node), done = std::move(done)](const Status& status) {
+                         done(status.Annotate(fmt::format("node '{}'", name)));
+                       });
 }
 
 void ClusterNode::Stop() {
@@ -143,13 +194,15 @@ NodeFigures ClusterNode::Figures() {
   figures.cores = std::max(1, CoresOfBatches(registry_.context()));
   figures.software = EVENKEEL_VERSION;
   figures.draining = draining_.load();
+  figures.resources = resources_;
+  figures.free_memory_bytes = memory_.Read().free_bytes.value_or(0);
   const Time now = clock_.Now();
   const auto serving = registry_.Serving("", "");
   if (serving.ok()) {
     for (const auto& model : *serving) {
       const Dispatcher::Work work = model->WorkNow(now);
       figures.backlog_s += work.backlog_s;
-      if (model->available()) figures.models.push_back(FiguresOf(*model, work));
+      if (model->available()) figures.models.push_back(FiguresOf(*model, work, now));
     }
   }
   for (const auto& model : registry_.Languages()) {
@@ -191,6 +244,8 @@ void ClusterNode::Tick() {
   // What waits for a node that says nothing is tried elsewhere. Not under the mutex: ends come inside.
   for (const int node : silent) links_[static_cast<size_t>(node)]->GiveUpAll();
   TellAll();
+  Balance(now);
+  ProbeLinks(now);
   bool busy = false;
   {
     const std::lock_guard lock(mutex_);
@@ -213,6 +268,144 @@ void ClusterNode::TellAll() {
       Heard(node, std::move(figures), asked);
     });
   }
+}
+
+namespace {
+
+// By node: what a row, or a call, of the model takes there; infinite where it is not served.
+std::vector<double> WorkThere(const std::vector<ReplicaTable::NodeView>& views,
+                              const std::string& model, double tokens, double prompt_tokens) {
+  std::vector<double> there;
+  for (const auto& view : views) {
+    const auto at = std::ranges::find(view.figures.models, model, &ModelFigures::name);
+    const bool serves = at != view.figures.models.end() && at->row_s > 0;
+    there.push_back(serves ? tokens * at->row_s + prompt_tokens * at->prompt_token_s
+                           : std::numeric_limits<double>::infinity());
+  }
+  return there;
+}
+
+// What waits of a language model, and what runs of it.
+void AddLanguage(const LlmModel& model, const std::vector<ReplicaTable::NodeView>& views,
+                 std::vector<Rebalancer::Queue>* queues) {
+  const LlmModel::View view = model.Look();
+  const policy::LlmForecast& forecast = view.tuning.forecast;
+  const double tokens = forecast.answer_tokens > 0 ? forecast.answer_tokens : kAnswerTokens;
+  const int running = std::min(view.open, std::max(1, view.tuning.slots));
+  double unused = 0;
+  const ModelFigures own = FiguresOf(model, &unused);
+  Rebalancer::Queue waits{.model = own.name,
+                          .rows = view.open - running,
+                          .row_s = tokens * own.row_s + forecast.prompt_tokens * own.prompt_token_s,
+                          .there_s = WorkThere(views, own.name, tokens, forecast.prompt_tokens)};
+  // Half of an answer is left, on the average; its prompt and the other half are computed again.
+  Rebalancer::Queue runs{.model = own.name,
+                         .rows = running,
+                         .row_s = tokens / 2 * own.row_s,
+                         .kind = MovableKind::kSequence,
+                         .move_s = (forecast.prompt_tokens + tokens / 2) * own.prompt_token_s,
+                         .there_s = WorkThere(views, own.name, tokens / 2, 0)};
+  queues->push_back(std::move(waits));
+  queues->push_back(std::move(runs));
+}
+
+}  // namespace
+
+std::vector<Rebalancer::Move> ClusterNode::PlanBalance(
+    Time now, const std::vector<std::shared_ptr<ModelVersion>>& models,
+    const std::vector<std::shared_ptr<LlmModel>>& languages) {
+  std::vector<ReplicaTable::NodeView> views;
+  {
+    const std::lock_guard lock(mutex_);
+    if (now < balance_at_) return {};
+    balance_at_ = now + std::chrono::duration_cast<Duration>(
+                            std::chrono::duration<double>(Rebalancer::kPeriod));
+    views = table_.Look(Now());
+  }
+  std::vector<Rebalancer::Node> nodes;
+  for (const auto& view : views)
+    nodes.push_back({view.backlog_s, std::max(view.figures.cores, 1e-3), view.round_trip_s,
+                     view.known && !view.suspect});
+  std::vector<Rebalancer::Queue> queues;
+  for (const auto& model : models) {
+    const Dispatcher::Work work = model->WorkNow(now);
+    queues.push_back({.model = model->name(),
+                      .rows = work.waiting_rows,
+                      .row_s = work.row_s,
+                      .there_s = WorkThere(views, model->name(), 1, 0)});
+  }
+  for (const auto& model : languages) AddLanguage(*model, views, &queues);
+  return rebalancer_.Plan(nodes, queues);
+}
+
+// What waits here longer than it would elsewhere is given back to those who sent it; of what runs, its senders are asked to move it.
+void ClusterNode::Balance(Time now) {
+  std::vector<std::shared_ptr<ModelVersion>> models;
+  const auto serving = registry_.Serving("", "");
+  if (serving.ok()) models = *serving;
+  const auto languages = registry_.Languages();
+  // Not under the mutex: the calls are routed anew inside.
+  for (const Rebalancer::Move& move : PlanBalance(now, models, languages)) {
+    const auto rows = static_cast<int>(std::min<int64_t>(move.rows, 1'000'000));
+    int64_t done = 0;
+    for (const auto& model : models) {
+      if (model->name() == move.model) done += model->GiveBack(rows);
+    }
+    for (const auto& model : languages) {
+      if (model->options().name == move.model)
+        done += move.kind == MovableKind::kQueued ? model->GiveBack(rows) : model->AskToMove(rows);
+    }
+    if (done == 0) continue;
+    Note(fmt::format("{} {} of '{}' {}, most likely to '{}'", done,
+                     move.kind == MovableKind::kQueued ? "that wait" : "that run", move.model,
+                     move.kind == MovableKind::kQueued ? "given on" : "asked to move",
+                     NameOf(move.to)),
+         fmt::format("the longer of the two queues gets {:.0f} ms shorter", move.gain_s * 1e3));
+  }
+}
+
+void ClusterNode::Note(std::string what, std::string why) {
+  LogInfo("{}: {}", what, why);
+  Event event;
+  event.unix_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                      std::chrono::system_clock::now().time_since_epoch())
+                      .count();
+  event.what = std::move(what);
+  event.why = std::move(why);
+  const std::lock_guard lock(mutex_);
+  events_.push_back(std::move(event));
+  if (events_.size() > kEvents) events_.pop_front();
+}
+
+std::vector<ClusterNode::Event> ClusterNode::Events() const {
+  const std::lock_guard lock(mutex_);
+  return {events_.begin(), events_.end()};
+}
+
+// One link at a time, and none while calls are about: it would be in their way.
+void ClusterNode::ProbeLinks(Time now) {
+  int node = -1;
+  double round_trip_s = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (now < busy_until_) return;
+    const auto views = table_.Look(Now());
+    for (size_t i = 1; i < views.size() && node < 0; ++i) {
+      if (views[i].suspect || now < probe_at_[i]) continue;
+      node = static_cast<int>(i);
+      round_trip_s = views[i].round_trip_s;
+      probe_at_[i] = now + kProbeEvery;
+    }
+  }
+  if (node < 0) return;
+  links_[static_cast<size_t>(node)]->Probe(
+      kProbeBytes, std::chrono::seconds(10), [this, node, round_trip_s](Result<Duration> took) {
+        if (!took.ok()) return;
+        // What a small message takes is no part of the speed.
+        const double seconds = std::max(Seconds(*took) - round_trip_s, Seconds(*took) / 10);
+        const std::lock_guard lock(mutex_);
+        table_.OnBandwidth(node, static_cast<double>(kProbeBytes) / std::max(seconds, 1e-6));
+      });
 }
 
 void ClusterNode::Heard(int node, Result<NodeFigures> figures, Time asked) {

@@ -2,6 +2,7 @@
 //
 // How it goes: every kActive (kRest where no call came lately) it tells each other node its figures and hears theirs. Models that only others have are
 //   described by one of them. A node that stays silent is suspect (ReplicaTable), and what is under way there is given up, to be tried elsewhere.
+// How fast links are is tried out with kProbeBytes, once when a node is first heard of and every kProbeEvery after.
 // Retries take from a budget: kRetryShare of the calls, kRetryReserve at once at most.
 // Ownership: the registry, the loop and the clock outlive it. Stop() before it goes.
 // Thread-safety: thread-safe, but for construction, Stop() and destruction. Source: B6, issue S4.
@@ -9,6 +10,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -19,7 +22,9 @@
 
 #include "cluster/link/link_client.h"
 #include "cluster/link/link_server.h"
+#include "cluster/live/rebalance.h"
 #include "cluster/live/replica_table.h"
+#include "containers/node_memory.h"
 #include "core/event_loop.h"
 #include "server/cluster_options.h"
 #include "server/model_registry.h"
@@ -30,6 +35,8 @@ class ClusterNode final : private NodeHost {
  public:
   static constexpr Duration kActive = std::chrono::milliseconds(200);
   static constexpr Duration kRest = std::chrono::seconds(1);
+  static constexpr size_t kProbeBytes = size_t{256} << 10;
+  static constexpr Duration kProbeEvery = std::chrono::minutes(10);
   static constexpr double kRetryShare = 0.1, kRetryReserve = 100;
 
   // Listens for other nodes and begins to tell. Errors: as LinkServer::Start().
@@ -37,8 +44,10 @@ class ClusterNode final : private NodeHost {
                                                     ModelRegistry& registry, EventLoop& loop,
                                                     const Clock& clock);
   ~ClusterNode() override;
-  // Wants no new work from the others, and tells them.
+  // Wants no new work from the others, tells them, and gives back what they and its own gateway can run elsewhere.
   void Drain();
+  // "drain", "cordon" or "uncordon" of any node. `done` is called once: kNotFound, kInvalidArgument, kUnavailable.
+  void SetState(std::string_view node, std::string_view state, std::function<void(Status)> done);
   // Nothing is told or heard any more. Not on the loop's thread.
   void Stop();
 
@@ -67,6 +76,13 @@ class ClusterNode final : private NodeHost {
   ModelRegistry& registry() { return registry_; }
 
   std::vector<ReplicaTable::NodeView> Look() const;
+  // What was done of its own accord, and why; newest last, at most kEvents.
+  struct Event {
+    int64_t unix_ms = 0;
+    std::string what, why;
+  };
+  static constexpr size_t kEvents = 100;
+  std::vector<Event> Events() const;
   int port() const { return server_->port(); }
 
  private:
@@ -77,6 +93,7 @@ class ClusterNode final : private NodeHost {
   // NodeHost
   NodeFigures Figures() override;
   void OnFigures(const NodeFigures& theirs) override;
+  Status SetOwnState(std::string_view state) override;
   Result<std::shared_ptr<ServedModel>> FindOwn(std::string_view model,
                                                std::string_view version) override {
     return registry_.FindForCall(model, version);
@@ -87,6 +104,12 @@ class ClusterNode final : private NodeHost {
 
   void Tick();
   void TellAll();
+  void ProbeLinks(Time now);
+  void Balance(Time now);
+  std::vector<Rebalancer::Move> PlanBalance(
+      Time now, const std::vector<std::shared_ptr<ModelVersion>>& models,
+      const std::vector<std::shared_ptr<LlmModel>>& languages);
+  void Note(std::string what, std::string why);
   void Heard(int node, Result<NodeFigures> figures, Time asked);
   void Take(int node, NodeFigures figures, Time made);
   void DescribeUnknown(int node, const NodeFigures& figures);
@@ -100,9 +123,12 @@ class ClusterNode final : private NodeHost {
   EventLoop& loop_;
   const Clock& clock_;
   const uint64_t incarnation_;
+  const ResourceVector resources_;
+  const NodeMemoryGauge memory_;
   std::vector<std::unique_ptr<LinkClient>> links_;  // by node; none for the own one
   std::unique_ptr<LinkServer> server_;
   std::unique_ptr<Alarm> tick_;
+  Rebalancer rebalancer_;  // the loop's
   std::atomic<uint64_t> calls_{0};
   std::atomic<bool> draining_{false}, stopped_{false};
 
@@ -113,6 +139,9 @@ class ClusterNode final : private NodeHost {
   std::shared_ptr<const KnownModels> known_;
   std::vector<bool> was_suspect_;
   std::vector<bool> telling_;  // an answer is awaited
+  std::vector<Time> probe_at_;
+  Time balance_at_{};
+  std::deque<Event> events_;
   uint64_t sequence_ = 0;
   uint64_t calls_seen_ = 0;
   Time busy_until_{};

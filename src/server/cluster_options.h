@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cluster/policy/route.h"
+#include "cluster/resource_vector.h"
 #include "core/status.h"
 
 namespace evenkeel {
@@ -24,6 +25,7 @@ struct ClusterOptions {
   std::vector<ClusterPeer> peers;
   RouteRule route = RouteRule::kUtility;
   size_t max_message_bytes = size_t{64} << 20;
+  ResourceVector resources;  // of this server
 };
 
 // "b=10.0.0.2:8010,c=[::1]:8010". Error kInvalidArgument: says which part is wrong; `own` and names given twice are refused.

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "cluster/live/cluster_document.h"
 #include "core/format.h"
 #include "server/routed_generation.h"
 #include "server/routed_infer.h"
@@ -14,6 +15,12 @@ namespace {
 // What is no answer of this node's about the model itself: others may know more.
 bool MayAskOthers(const Status& status) {
   return status.code() == Code::kNotFound || status.code() == Code::kUnavailable;
+}
+
+std::string_view StateOf(const ReplicaTable::NodeView& node) {
+  if (!node.known) return "unseen";
+  if (node.figures.draining) return "cordoned";
+  return node.suspect ? "suspect" : "alive";
 }
 
 std::string Escaped(std::string_view label) {
@@ -89,7 +96,7 @@ nlohmann::json ClusterService::Describe() const {
     nlohmann::json models = nlohmann::json::array();
     for (const ModelFigures& model : node.figures.models) models.push_back(model.name);
     nodes.push_back({{"name", node.name},
-                     {"state", node.suspect ? (node.known ? "suspect" : "unseen") : "alive"},
+                     {"state", StateOf(node)},
                      {"figures_age_s", node.age_s},
                      {"cores", node.figures.cores},
                      {"backlog_s", node.backlog_s},
@@ -98,8 +105,15 @@ nlohmann::json ClusterService::Describe() const {
                      {"sent", node.sent},
                      {"models", std::move(models)}});
   }
-  document["cluster"] = {{"nodes", std::move(nodes)}};
+  nlohmann::json events = nlohmann::json::array();
+  for (const auto& event : cluster_.Events())
+    events.push_back({{"unix_ms", event.unix_ms}, {"what", event.what}, {"why", event.why}});
+  document["cluster"] = {{"nodes", std::move(nodes)}, {"events", std::move(events)}};
   return document;
+}
+
+Result<nlohmann::json> ClusterService::DescribeCluster() const {
+  return ClusterDocument(cluster_.Look());
 }
 
 std::string ClusterService::MetricsText() const {

@@ -3,9 +3,11 @@
 // Thread-safety: thread-safe.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "server/cluster_node.h"
@@ -26,6 +28,11 @@ class ClusterService final : public ServiceImpl {
   Result<bool> ModelReady(std::string_view name, std::string_view version) const override;
   Result<ModelMetadata> Metadata(std::string_view name, std::string_view version) const override;
   nlohmann::json Describe() const override;
+  Result<nlohmann::json> DescribeCluster() const override;
+  void SetNodeState(std::string node, std::string state,
+                    std::function<void(Status)> done) override {
+    cluster_.SetState(node, state, std::move(done));
+  }
   std::string MetricsText() const override;
 
  private:

@@ -97,6 +97,7 @@ class ModelVersion final : public ServedModel,
   std::string_view policy() const { return dispatcher_->policy(); }
   std::optional<NodeScheduler::Outlook> Outlook() const { return dispatcher_->Outlook(); }
   Dispatcher::Work WorkNow(Time now) const { return dispatcher_->WorkNow(now); }
+  int64_t GiveBack(int64_t rows) { return dispatcher_->GiveBack(rows); }
   Duration objective() const override { return dispatcher_->objective(); }
   // A request would be answered: an instance is up, or the next one starts when a request comes.
   bool available() const { return up() > 0 || at_rest(); }

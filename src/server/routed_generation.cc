@@ -47,6 +47,7 @@ RoutedGeneration::RoutedGeneration(std::shared_ptr<RoutedLanguage> model, Genera
   arrived = call->arrived;
   deadline = call->deadline;
   priority = call->priority;
+  movable = true;
 }
 
 void RoutedGeneration::Cancel() {
@@ -62,8 +63,7 @@ void RoutedGeneration::Cancel() {
   if (there) there->Cancel();
 }
 
-void RoutedGeneration::Try(const Status& last) {
-  self_ = shared_from_this();
+ReplicaTable::Wanted RoutedGeneration::Wanted() const {
   ReplicaTable::Wanted wanted;
   wanted.model = model_->known_->info.name;
   wanted.signature = model_->known_->digest;
@@ -72,7 +72,17 @@ void RoutedGeneration::Try(const Status& last) {
       request.choices;
   wanted.prompt_tokens = static_cast<int64_t>(
       request.tokens.size() + (request.chat.size() + request.prompt.size()) / kTokenBytes);
+  return wanted;
+}
+
+void RoutedGeneration::Try(const Status& last) {
+  self_ = shared_from_this();
+  const ReplicaTable::Wanted wanted = Wanted();
   choice_ = cluster_.Choose(wanted, tried_);
+  if (choice_.node < 0 && given_back_by_ >= 0) {
+    tried_[static_cast<size_t>(std::exchange(given_back_by_, -1))] = false;
+    choice_ = cluster_.Choose(wanted, tried_);
+  }
   if (choice_.node < 0) {
     Answer(!last.ok() ? last
                       : Unavailable("model '{}': no node that serves it can be reached",
@@ -154,31 +164,158 @@ bool RoutedGeneration::MayTryAgain() {
   return told_.begun() || cluster_.TakeRetry();
 }
 
-void RoutedGeneration::End(const Status& status, bool again, const GenerationUsage& usage) {
-  const std::shared_ptr<RoutedGeneration> self = std::move(self_);
+std::shared_ptr<RoutedGeneration> RoutedGeneration::EndAttempt() {
   cluster_.Ended(choice_);
   {
     const std::lock_guard lock(mutex_);
     ++attempt_;
     here_ = false;
+    there_.reset();
   }
-  if (!status.ok() && again && told_.begun() && told_.all_ended()) {
+  return std::move(self_);
+}
+
+void RoutedGeneration::TryAgain(const Status& last) {
+  scheduler_state = nullptr;
+  if (told_.begun()) request.begun = told_.Resume();
+  told_before_ = told_.tokens();
+  Try(last);
+}
+
+void RoutedGeneration::End(const Status& status, bool again, const GenerationUsage& usage) {
+  const std::shared_ptr<RoutedGeneration> self = EndAttempt();
+  int moving_to = -1;
+  {
+    const std::lock_guard lock(mutex_);
+    moving_to = std::exchange(moving_to_, -1);
+    if (cancelled_) moving_to = -1;
+  }
+  if (!status.ok() && (again || moving_to >= 0) && told_.begun() && told_.all_ended()) {
     // Only its last word was lost.
     GenerationUsage known = usage;
     known.completion_tokens = static_cast<int>(told_.tokens());
     Answer(Status::Ok(), known);
     return;
   }
+  if (!status.ok() && moving_to >= 0) {
+    // There, and if that node is lost meanwhile, where it was.
+    tried_.assign(tried_.size(), true);
+    tried_[static_cast<size_t>(moving_to)] = false;
+    given_back_by_ = choice_.node;
+    TryAgain(status);
+    return;
+  }
   if (!status.ok() && again && MayTryAgain()) {
-    scheduler_state = nullptr;
-    if (told_.begun()) request.begun = told_.Resume();
-    told_before_ = told_.tokens();
-    Try(status);
+    TryAgain(status);
     return;
   }
   GenerationUsage whole = usage;
   whole.completion_tokens += static_cast<int>(told_.ended_tokens());
   Answer(status, whole);
+}
+
+void RoutedGeneration::GivenBack() {
+  const std::shared_ptr<RoutedGeneration> self = EndAttempt();
+  movable = false;  // once is enough
+  given_back_by_ = choice_.node;
+  bool cancelled = false;
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled = cancelled_;
+  }
+  if (cancelled) {
+    Answer(Cancelled("the client went away"), {});
+    return;
+  }
+  TryAgain(Status());
+}
+
+// The same prompt and the tokens so far, on another node: what is computed for them is still there when the answer itself comes.
+class RoutedGeneration::WarmUp final : public GenerationCall, public LinkClient::GenerationSink {
+ public:
+  WarmUp(std::shared_ptr<RoutedGeneration> of, const ReplicaTable::Choice& choice)
+      : of_(std::move(of)), choice_(choice) {}
+  void OnStart(int /*prompt_tokens*/) override {}
+  void OnDelta(const GenerationDelta& /*delta*/) override {}
+  void OnFinish(int /*choice*/, FinishReason /*reason*/) override {}
+  void Done(const Status& status, const GenerationUsage& /*usage*/) override {
+    const std::shared_ptr<WarmUp> self = std::move(self_);
+    of_->Warmed(choice_, attempt, status.ok());
+  }
+  void OnMoveAsked() override {}
+  void OnEnd(const Status& status, bool /*link_failed*/, const GenerationUsage& usage) override {
+    Done(status, usage);
+  }
+  void OnGivenBack() override { Done(Status(Code::kUnavailable, "given back"), {}); }
+  void Hold(std::shared_ptr<WarmUp> self) { self_ = std::move(self); }
+
+  uint64_t attempt = 0;
+
+ private:
+  const std::shared_ptr<RoutedGeneration> of_;
+  const ReplicaTable::Choice choice_;
+  std::shared_ptr<WarmUp> self_;  // until it ended
+};
+
+void RoutedGeneration::MoveAsked() {
+  const auto begun = told_.Snapshot();
+  int64_t longest = 0;
+  for (const BegunChoice& one : begun)
+    longest = std::max(longest, static_cast<int64_t>(one.tokens.size()));
+  // Nearly through: it is not worth it.
+  constexpr int64_t kWorthIt = 16;
+  if (longest == 0 || told_.all_ended() ||
+      (request.max_tokens > 0 && request.max_tokens - longest < kWorthIt))
+    return;
+  std::vector<bool> not_here(tried_.size(), false);
+  not_here[static_cast<size_t>(choice_.node)] = true;
+  uint64_t attempt = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (cancelled_ || warming_ || moving_to_ >= 0) return;
+    warming_ = true;
+    attempt = attempt_;
+  }
+  const ReplicaTable::Wanted wanted = Wanted();
+  const ReplicaTable::Choice to = cluster_.Choose(wanted, not_here);
+  if (to.node < 0 || (to.node == 0 && !model_->own_)) {
+    if (to.node >= 0) cluster_.Ended(to);
+    const std::lock_guard lock(mutex_);
+    warming_ = false;
+    return;
+  }
+  auto warm = std::make_shared<WarmUp>(shared_from_this(), to);
+  warm->attempt = attempt;
+  warm->request = request;
+  warm->request.begun = begun;
+  warm->request.max_tokens = static_cast<int>(longest) + 1;
+  warm->request.tell_tokens = false;
+  warm->arrived = cluster_.clock().Now();
+  warm->deadline = deadline;
+  warm->priority = priority;
+  warm->Hold(warm);
+  if (to.node == 0) {
+    model_->own_->Generate(warm.get());
+  } else {
+    cluster_.link(to.node).Generate(*warm, wanted.model, warm->arrived, warm);
+  }
+}
+
+void RoutedGeneration::Warmed(const ReplicaTable::Choice& choice, uint64_t attempt, bool well) {
+  cluster_.Ended(choice);
+  bool here = false;
+  std::shared_ptr<LinkClient::Running> there;
+  {
+    const std::lock_guard lock(mutex_);
+    warming_ = false;
+    if (!well || cancelled_ || attempt_ != attempt) return;
+    moving_to_ = choice.node;
+    here = here_;
+    there = there_;
+  }
+  // Its end goes on there.
+  if (here) model_->own_->Cancel(this);
+  if (there) there->Cancel();
 }
 
 void RoutedGeneration::Answer(const Status& status, const GenerationUsage& usage) {

@@ -1,7 +1,8 @@
 // A language model that several nodes of the cluster serve, and a call to it on its way through one of them.
 //
 // Contract: as LanguageModel. A call whose node is lost or refuses it before anything of its answer came is begun again on another node, within the
-//   retry budget; one whose node is lost later goes on from its tokens on another, whatever the budget, and the client sees neither a gap nor a repeat.
+//   retry budget; one that a node gives back goes to another. One that is asked to move goes
+//   on elsewhere once another node has computed what it has. One whose node is lost later goes on from its tokens on another, whatever the budget, and the client sees neither a gap nor a repeat.
 //   Texts for vectors and scores are run by this node, where it has the model.
 // Thread-safety: as LanguageModel.
 #pragma once
@@ -54,16 +55,27 @@ class RoutedGeneration final : public GenerationCall,
   void Cancel();
 
  private:
+  class WarmUp;
+
   // Of the attempt that runs, here or there; never two at a time.
   void OnStart(int prompt_tokens) override;
   void OnDelta(const GenerationDelta& delta) override;
   void OnFinish(int choice, FinishReason reason) override;
   void Done(const Status& status, const GenerationUsage& usage) override;
+  void GivenBack() override;
+  void OnGivenBack() override { GivenBack(); }
+  void MoveAsked() override;
+  void OnMoveAsked() override { MoveAsked(); }
   void OnEnd(const Status& status, bool link_failed, const GenerationUsage& usage) override;
 
   void Try(const Status& last);
   void End(const Status& status, bool again, const GenerationUsage& usage);
   bool MayTryAgain();
+  void TryAgain(const Status& last);
+  // The warm-up on another node, begun in that attempt, has ended.
+  void Warmed(const ReplicaTable::Choice& choice, uint64_t attempt, bool well);
+  ReplicaTable::Wanted Wanted() const;
+  std::shared_ptr<RoutedGeneration> EndAttempt();
   void Answer(const Status& status, const GenerationUsage& usage);
 
   const std::shared_ptr<RoutedLanguage> model_;
@@ -74,6 +86,7 @@ class RoutedGeneration final : public GenerationCall,
   bool started_ = false;  // OnStart() was passed on
   ToldAnswer told_;
   int64_t told_before_ = 0;  // tokens, when the running attempt began
+  int given_back_by_ = -1;   // that node takes it if no other does
   std::shared_ptr<RoutedGeneration> self_;
 
   mutable std::mutex mutex_;  // guards what follows
@@ -81,6 +94,8 @@ class RoutedGeneration final : public GenerationCall,
   uint64_t attempt_ = 0;  // ended ones
   bool here_ = false;     // the attempt that runs is this node's
   std::shared_ptr<LinkClient::Running> there_;
+  bool warming_ = false;  // another node computes what this answer has, to go on with it
+  int moving_to_ = -1;    // the running attempt was cancelled in favour of that node
 };
 
 }  // namespace evenkeel

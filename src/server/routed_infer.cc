@@ -60,6 +60,7 @@ RoutedInfer::RoutedInfer(ClusterNode& cluster, std::string model,
   arrived = call->arrived;
   deadline = call->deadline;
   priority = call->priority;
+  movable = true;
 }
 
 void RoutedInfer::Cancel() {
@@ -79,6 +80,10 @@ void RoutedInfer::Try(const Status& last) {
   self_ = shared_from_this();
   ReplicaTable::Wanted wanted{model_, {}, known_->digest, RowsOf(*this, *signature_)};
   choice_ = cluster_.Choose(wanted, tried_);
+  if (choice_.node < 0 && given_back_by_ >= 0) {
+    tried_[static_cast<size_t>(std::exchange(given_back_by_, -1))] = false;
+    choice_ = cluster_.Choose(wanted, tried_);
+  }
   if (choice_.node < 0) {
     const Status none =
         !last.ok() ? last
@@ -133,6 +138,7 @@ void RoutedInfer::RunThere(int node) {
   auto running = cluster_.link(node).Infer(
       *this, model_, known_->version, signature_, cluster_.clock().Now(),
       [self, node](const LinkClient::InferEnd& end, std::span<const TensorView> outputs) {
+        if (end.given_back) return self->GivenBack();
         if (end.link_failed) self->cluster_.OnLinkFailure(node);
         const bool refused = end.status.code() == Code::kOverloaded ||
                              end.status.code() == Code::kUnavailable ||
@@ -165,14 +171,35 @@ bool RoutedInfer::MayTryAgain() const {
   return cluster_.TakeRetry();
 }
 
-void RoutedInfer::End(const Status& status, bool again, std::span<const TensorView> outputs,
-                      const Timings& timings) {
-  const std::shared_ptr<RoutedInfer> self = std::move(self_);
+std::shared_ptr<RoutedInfer> RoutedInfer::EndAttempt() {
   cluster_.Ended(choice_);
   {
     const std::lock_guard lock(mutex_);
     ++attempt_;
   }
+  return std::move(self_);
+}
+
+void RoutedInfer::GivenBack() {
+  const std::shared_ptr<RoutedInfer> self = EndAttempt();
+  movable = false;
+  given_back_by_ = choice_.node;
+  scheduler_state = nullptr;
+  bool cancelled = false;
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled = cancelled_;
+  }
+  if (cancelled) {
+    call_->Done(Cancelled("the client went away"), {}, {});
+    return;
+  }
+  Try(Status());
+}
+
+void RoutedInfer::End(const Status& status, bool again, std::span<const TensorView> outputs,
+                      const Timings& timings) {
+  const std::shared_ptr<RoutedInfer> self = EndAttempt();
   if (!status.ok() && again && MayTryAgain()) {
     scheduler_state = nullptr;
     Try(status);

@@ -1,7 +1,8 @@
 // A model of tensors that several nodes of the cluster serve, and a call to it on its way to one of them.
 //
 // Contract: as ServedModel; good for one call, as a Lease. A call whose node is lost, or refuses it, is run on another one that was not tried
-//   yet, while the retry budget and the deadline allow: running a call twice does no harm, for models keep nothing between calls.
+//   yet, while the retry budget and the deadline allow: running a call twice does no harm, for models keep nothing between calls. A node may give a
+//   waiting call back once; then another takes it, or that one after all.
 // Thread-safety: as ServedModel.
 #pragma once
 
@@ -54,6 +55,7 @@ class RoutedInfer final : public InferCall, public std::enable_shared_from_this<
  private:
   void Done(const Status& status, std::span<const TensorView> outputs,
             const Timings& timings) override;
+  void GivenBack() override;
   // Runs it on a node that was not tried; `last` is how the one before ended.
   void Try(const Status& last);
   void RunHere();
@@ -62,6 +64,7 @@ class RoutedInfer final : public InferCall, public std::enable_shared_from_this<
   void End(const Status& status, bool again, std::span<const TensorView> outputs,
            const Timings& timings);
   bool MayTryAgain() const;
+  std::shared_ptr<RoutedInfer> EndAttempt();
 
   ClusterNode& cluster_;
   const std::string model_;
@@ -71,6 +74,7 @@ class RoutedInfer final : public InferCall, public std::enable_shared_from_this<
   InferCall* const call_;
   std::vector<bool> tried_;
   ReplicaTable::Choice choice_;
+  int given_back_by_ = -1;             // that node takes it if no other does
   std::shared_ptr<RoutedInfer> self_;  // until the call is answered
 
   mutable std::mutex mutex_;  // guards what follows

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -15,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "cluster/measure/resources.h"
+#include "containers/node_cores.h"
 #include "containers/node_memory.h"
 #include "containers/runtime.h"
 #include "core/format.h"
@@ -51,6 +54,9 @@ Result<std::string> FindLibexec() {
   return Unavailable("no worker executables: expected the folder libexec/evenkeel beside {}",
                      program.string());
 }
+
+// At a node's first start; `evenkeel doctor --bench` takes longer, and is believed then.
+constexpr Duration kMeasureTime = std::chrono::milliseconds(600);
 
 bool IsLoopback(const std::string& address) {
   return address.starts_with("127.") || address == "::1";
@@ -89,16 +95,23 @@ HttpServerOptions HttpOptions(const ServeOptions& options, const ListenAddress& 
   return http;
 }
 
-// Everything between the listeners and the workers. Members are made in order and go in reverse.
+// At most what the quota of the daemon's control group is good for, whole cores.
+int WithinQuota(int cores) {
+  const auto quota = OwnCoreQuota();
+  if (quota && *quota < cores) cores = static_cast<int>(std::ceil(*quota));
+  return std::max(1, cores);
+}
+
 // The cores that the daemon may use and those that its workers are bound to, together.
 int CoresOf(const std::vector<int>& worker_cpus) {
   cpu_set_t set;
   CPU_ZERO(&set);
   ::sched_getaffinity(0, sizeof set, &set);
   for (const int cpu : worker_cpus) CPU_SET(cpu, &set);
-  return std::max(1, CPU_COUNT(&set));
+  return WithinQuota(CPU_COUNT(&set));
 }
 
+// Everything between the listeners and the workers. Members are made in order and go in reverse.
 class Server {
  public:
   explicit Server(const ServeOptions& options) : options_(options) {}
@@ -190,9 +203,10 @@ Status Server::Start() {
   samples.max_age_s =
       std::chrono::duration_cast<std::chrono::seconds>(options_.samples_max_age).count();
   sampler_ = Sampler::Create(std::move(samples));
-  const int cores = options_.worker_cpus.empty()
-                        ? static_cast<int>(std::thread::hardware_concurrency())
-                        : static_cast<int>(options_.worker_cpus.size());
+  const int cores =
+      WithinQuota(options_.worker_cpus.empty()
+                      ? static_cast<int>(std::thread::hardware_concurrency())
+                      : static_cast<int>(options_.worker_cpus.size()));
   auto policy =
       policy::MakeNodePolicy(options_.batching, {.ratio_threshold = options_.ratio_threshold});
   if (!policy.ok()) return policy.status();
@@ -239,7 +253,10 @@ Status Server::Start() {
   if (options_.cluster.name.empty()) {
     service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);
   } else {
-    auto cluster = ClusterNode::Start(options_.cluster, *registry_, *loops_.front(),
+    ClusterOptions own = options_.cluster;
+    own.resources =
+        ResourcesOfThisServer(options_.state, /*again=*/false, kMeasureTime).vector;
+    auto cluster = ClusterNode::Start(own, *registry_, *loops_.front(),
                                       SteadyClock::Instance());
     if (!cluster.ok()) return cluster.status().Annotate("cluster");
     cluster_ = std::move(*cluster);

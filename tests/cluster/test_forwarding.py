@@ -144,3 +144,52 @@ def test_many_calls_at_once_from_two_gateways(serve):
         rows = [[float(i), 1.0, 2.0, 3.0] for i in range(400)]
         answers = list(pool.map(lambda item: echo(nodes["ab"[item[0] % 2]], item[1]), enumerate(rows)))
     assert answers == rows
+
+
+def test_the_nodes_are_listed_and_planned_for(serve, cli):
+    nodes = Nodes(serve, {"a": {"echo.fake": ECHO}, "b": {"echo.fake": ECHO}})
+    nodes.wait_for("a", "echo", "a", "b")
+    table = cli("node", "ls", server=nodes["a"])
+    assert table.returncode == 0 and "alive" in table.stdout and "echo" in table.stdout, table.stderr
+    listed = json.loads(cli("node", "ls", "-o", "json", server=nodes["a"]).stdout)
+    assert [node["name"] for node in listed["nodes"]] == ["a", "b"]
+    plan = cli("plan", "-o", "json", server=nodes["a"])
+    assert plan.returncode == 0, plan.stderr
+    document = json.loads(plan.stdout)
+    assert {node["name"] for node in document["nodes"]} == {"a", "b"}
+    assert all(node["gflops"] > 0 and node["memory_gb_s"] > 0 for node in document["nodes"])
+
+
+def test_a_server_that_is_alone_says_so(server, cli):
+    for words in (("node", "ls"), ("plan",)):
+        result = cli(*words, server=server)
+        assert result.returncode == 1 and "alone" in result.stderr, result.stderr
+
+
+def test_a_cordoned_node_gets_no_new_work(serve, cli):
+    nodes = Nodes(serve, {"a": {"echo.fake": ECHO}, "b": {"echo.fake": ECHO}})
+    nodes.wait_for("a", "echo", "a", "b")
+    assert cli("node", "cordon", "b", server=nodes["a"]).returncode == 0
+    nodes.wait(lambda: nodes.view("a")["b"]["state"] == "cordoned", "b is out")
+    before = nodes.view("a")["b"]["sent"]
+    for i in range(50):
+        assert echo(nodes["a"], [float(i), 0.0, 0.0, 0.0])[0] == i
+    assert nodes.view("a")["b"]["sent"] == before
+    assert cli("node", "uncordon", "b", server=nodes["a"]).returncode == 0
+    nodes.wait(lambda: nodes.view("a")["b"]["state"] == "alive", "b is back")
+
+
+def test_what_waits_on_a_slow_node_is_given_on(serve):
+    # Each answers by itself; then "b" stops, and what it had waiting goes to "a" once it runs on and looks.
+    nodes = Nodes(serve, {"a": {"echo.fake": SLOW}, "b": {"echo.fake": SLOW}})
+    for gateway in "ab":
+        nodes.wait_for(gateway, "echo", "a", "b")
+    # Sixty calls at once to b alone, while a is out: they wait at b.
+    assert nodes["b"].request("POST", "/v2/evenkeel/cluster/nodes/a/cordon", b"")[0] == 200
+    nodes.wait(lambda: nodes.view("b")["a"]["state"] == "cordoned", "a is out")
+    with concurrent.futures.ThreadPoolExecutor(120) as pool:
+        rows = [[float(i), 1.0, 2.0, 3.0] for i in range(120)]
+        answers = [pool.submit(echo, nodes["b"], row) for row in rows]
+        time.sleep(0.3)
+        assert nodes["b"].request("POST", "/v2/evenkeel/cluster/nodes/a/uncordon", b"")[0] == 200
+        assert [answer.result() for answer in answers] == rows

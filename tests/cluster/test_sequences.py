@@ -117,7 +117,7 @@ def test_a_client_that_leaves_ends_its_answer_on_the_other_node(serve):
     nodes.wait(lambda: nodes.view("a")["b"]["outstanding"] == 0, "the call ended")
 
     def open_there() -> int:
-        return next(model for model in nodes["b"].json("GET", "/v2/evenkeel/models")["models"] if model["name"] == "smollm2").get("calls", 0)
+        return next(model for model in nodes["b"].json("GET", "/v2/evenkeel/models")["models"] if model["name"] == "smollm2")["language"]["open_calls"]
 
     nodes.wait(lambda: open_there() == 0, "b is rid of the call")
 
@@ -128,3 +128,39 @@ def test_no_node_is_left(serve):
     kill(nodes, "b")
     status, _, text = nodes["a"].request("POST", "/v1/completions", completion(8))
     assert status == 503 and "error" in json.loads(text), text
+
+
+@pytest.mark.parametrize("path, body", [("/v1/completions", completion(200)), ("/v1/chat/completions", chat(200))])
+def test_an_answer_moves_when_its_node_is_drained(serve, cli, path, body):
+    nodes = Nodes(serve, {"a": {}, "b": {"smollm2": SMOLLM2}, "c": {"smollm2": SMOLLM2}})
+    nodes.wait_for("a", "smollm2", "b", "c")
+    undisturbed, whole = stream(nodes["c"], path, body)
+    assert whole
+    drained, times = [], []
+
+    def on_piece(events: list[dict]) -> None:
+        times.append(time.monotonic())
+        if not drained and len(events) == 20:
+            busy = max("bc", key=lambda name: nodes.view("a")[name]["outstanding"])
+            result = cli("node", "drain", busy, server=nodes["a"])
+            assert result.returncode == 0, result.stderr
+            drained.append((busy, len(events)))
+
+    events, whole = stream(nodes["a"], path, body, on_piece)
+    assert drained and whole
+    assert text_of(events) == text_of(undisturbed)
+    busy, _ = drained[0]
+    other = next(name for name in "bc" if name != busy)
+    views = nodes.view("a")
+    assert views[busy]["state"] == "cordoned" and views[other]["sent"] >= 2, views  # the warm-up, and the answer itself
+    assert cli("node", "uncordon", busy, server=nodes["a"]).returncode == 0
+    nodes.wait(lambda: nodes.view("a")[busy]["state"] == "alive", "it gets work again")
+
+
+def test_a_node_that_is_not_there_cannot_be_drained(serve, cli):
+    nodes = Nodes(serve, {"a": {}, "b": {}})
+    for verb, node, words in (("drain", "z", "'z'"), ("cordon", "z", "'z'")):
+        result = cli("node", verb, node, server=nodes["a"])
+        assert result.returncode == 1 and words in result.stderr, result.stderr
+    status, _, body = nodes["a"].request("POST", "/v2/evenkeel/cluster/nodes/a/explode", b"")
+    assert status == 400 and b"explode" in body

@@ -37,8 +37,42 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
     one->set_prompt_token_s(model.prompt_token_s);
     one->set_slots(static_cast<uint32_t>(model.slots));
     one->set_open(static_cast<uint32_t>(model.open));
+    one->set_rate_rps(model.rate_rps);
+    one->set_memory_bytes(model.memory_bytes);
   }
+  auto* resources = message->mutable_resources();
+  resources->set_cores(figures.resources.cores);
+  resources->set_gflops(figures.resources.gflops);
+  resources->set_memory_gb_s(figures.resources.memory_gb_s);
+  resources->set_memory_bytes(figures.resources.memory_bytes);
+  resources->set_free_memory_bytes(figures.free_memory_bytes);
+  resources->set_disk_bytes(figures.resources.disk_bytes);
+  resources->set_power_w(figures.resources.power_w.value_or(0));
+  resources->set_fingerprint(figures.resources.fingerprint);
 }
+
+namespace {
+
+Status ReadResources(const node::v1::Resources& message, NodeFigures* figures) {
+  ResourceVector& vector = figures->resources;
+  vector.cores = message.cores();
+  vector.gflops = message.gflops();
+  vector.memory_gb_s = message.memory_gb_s();
+  EK_RETURN_IF_ERROR(CheckNumber("cores that it has", vector.cores));
+  EK_RETURN_IF_ERROR(CheckNumber("operations a second", vector.gflops));
+  EK_RETURN_IF_ERROR(CheckNumber("bytes a second from memory", vector.memory_gb_s));
+  EK_RETURN_IF_ERROR(CheckNumber("power", message.power_w()));
+  if (message.memory_bytes() < 0 || message.free_memory_bytes() < 0 || message.disk_bytes() < 0)
+    return InvalidArgument("figures of a node: memory or disk: a negative number of bytes");
+  vector.memory_bytes = message.memory_bytes();
+  figures->free_memory_bytes = message.free_memory_bytes();
+  vector.disk_bytes = message.disk_bytes();
+  if (message.power_w() > 0) vector.power_w = message.power_w();
+  vector.fingerprint = message.fingerprint().substr(0, 256);
+  return Status::Ok();
+}
+
+}  // namespace
 
 Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
   NodeFigures figures;
@@ -55,6 +89,7 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
   EK_RETURN_IF_ERROR(CheckNumber("backlog", figures.backlog_s));
   figures.software = message.software().substr(0, 64);
   figures.draining = message.draining();
+  EK_RETURN_IF_ERROR(ReadResources(message.resources(), &figures));
   if (message.models_size() > kMostModels)
     return InvalidArgument("figures of a node: models: expected at most {}, got {}", kMostModels,
                            message.models_size());
@@ -77,6 +112,11 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
       return InvalidArgument("figures of a node: sequences: expected at most {}", kMostSequences);
     model.slots = static_cast<int>(one.slots());
     model.open = static_cast<int>(one.open());
+    model.rate_rps = one.rate_rps();
+    EK_RETURN_IF_ERROR(CheckNumber("rate of a model", model.rate_rps));
+    if (one.memory_bytes() < 0)
+      return InvalidArgument("figures of a node: a model's memory: a negative number of bytes");
+    model.memory_bytes = one.memory_bytes();
     figures.models.push_back(std::move(model));
   }
   return figures;

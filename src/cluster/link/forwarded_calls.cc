@@ -39,6 +39,11 @@ void ForwardedInfer::Done(const Status& status, std::span<const TensorView> outp
   Finish(grpc::Status::OK);
 }
 
+void ForwardedInfer::GivenBack() {
+  response_->set_given_back(true);
+  Finish(grpc::Status::OK);
+}
+
 void ForwardedInfer::OnCancel() {
   if (model_) model_->Cancel(this);
 }
@@ -82,6 +87,19 @@ void ForwardedGeneration::Done(const Status& status, const GenerationUsage& usag
   node::v1::GenerateEvent event;
   WriteDone(status, usage, &event);
   Send(std::move(event), true);
+}
+
+void ForwardedGeneration::GivenBack() {
+  node::v1::GenerateEvent event;
+  WriteDone(Status(Code::kUnavailable, "another node is to take it"), {}, &event);
+  event.mutable_done()->set_given_back(true);
+  Send(std::move(event), true);
+}
+
+void ForwardedGeneration::MoveAsked() {
+  node::v1::GenerateEvent event;
+  event.mutable_move();
+  Send(std::move(event), false);
 }
 
 void ForwardedGeneration::Send(node::v1::GenerateEvent event, bool last) {

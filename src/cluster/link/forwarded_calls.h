@@ -27,6 +27,7 @@ class ForwardedInfer final : public grpc::ServerUnaryReactor, private InferCall 
  private:
   void Done(const Status& status, std::span<const TensorView> outputs,
             const Timings& timings) override;
+  void GivenBack() override;
   void OnCancel() override;
   void OnDone() override { delete this; }
 
@@ -45,6 +46,8 @@ class ForwardedGeneration final : public grpc::ServerWriteReactor<node::v1::Gene
   void OnDelta(const GenerationDelta& delta) override;
   void OnFinish(int choice, FinishReason reason) override;
   void Done(const Status& status, const GenerationUsage& usage) override;
+  void GivenBack() override;
+  void MoveAsked() override;
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override { delete this; }

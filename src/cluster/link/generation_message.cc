@@ -70,6 +70,7 @@ void WriteGeneration(const GenerationCall& call, std::string_view model, Time no
     one->set_ended(begun.ended);
   }
   message->set_tell_tokens(request.tell_tokens);
+  message->set_movable(call.movable);
   if (call.deadline != kNever)
     message->set_left_ns(std::max<int64_t>(1, Duration(call.deadline - now).count()));
   message->set_priority(call.priority);
@@ -100,6 +101,7 @@ Status ReadGeneration(const node::v1::GenerateRequest& message, Time now, Genera
     request.begun.push_back(
         {{one.tokens().begin(), one.tokens().end()}, one.text(), one.ended()});
   request.tell_tokens = message.tell_tokens();
+  call->movable = message.movable();
   call->arrived = now;
   constexpr int64_t kLongest = int64_t{86'400} * 1'000'000'000;  // a day
   if (message.left_ns() < 0) return InvalidArgument("a deadline of {} ns", message.left_ns());

@@ -129,6 +129,7 @@ void WriteCall(const InferCall& call, std::string_view model, std::string_view v
   if (call.deadline != kNever)
     message->set_left_ns(std::max<int64_t>(1, Duration(call.deadline - now).count()));
   message->set_priority(call.priority);
+  message->set_movable(call.movable);
 }
 
 Status ReadCall(const node::v1::InferRequest& message, const Signature& signature, Time now,
@@ -145,6 +146,7 @@ Status ReadCall(const node::v1::InferRequest& message, const Signature& signatur
   if (message.priority() < 0 || message.priority() > 16)
     return InvalidArgument("priority: expected 0 to 16, got {}", message.priority());
   call->priority = message.priority();
+  call->movable = message.movable();
   return Status::Ok();
 }
 

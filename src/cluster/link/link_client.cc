@@ -116,6 +116,8 @@ struct UnaryCall final : LinkCall {
 };
 
 using TellCall = UnaryCall<node::v1::Figures, node::v1::Figures>;
+using StateCall = UnaryCall<node::v1::StateRequest, node::v1::StateResponse>;
+using ProbeCall = UnaryCall<node::v1::ProbeRequest, node::v1::ProbeResponse>;
 using DescribeCall = UnaryCall<node::v1::DescribeRequest, node::v1::ModelDescription>;
 using InferUnary = UnaryCall<node::v1::InferRequest, node::v1::InferResponse>;
 
@@ -171,6 +173,36 @@ void LinkClient::Tell(const NodeFigures& own, Duration timeout,
       });
 }
 
+void LinkClient::SetState(std::string_view state, Duration timeout,
+                          std::function<void(Status)> done) {
+  auto call = std::make_shared<StateCall>();
+  call->request.set_state(std::string(state));
+  call->context().set_deadline(In(timeout));
+  impl_->Add(call);
+  impl_->stub->async()->SetState(
+      &call->context(), &call->request, &call->response,
+      [impl = impl_, call, done = std::move(done)](const grpc::Status& status) {
+        done(status.ok() ? ReadOutcome(call->response.outcome()) : FromGrpc(status));
+        impl->Remove(call.get());
+      });
+}
+
+void LinkClient::Probe(size_t bytes, Duration timeout,
+                       std::function<void(Result<Duration>)> done) {
+  auto call = std::make_shared<ProbeCall>();
+  call->request.set_payload(std::string(bytes, '\x5a'));
+  call->context().set_deadline(In(timeout));
+  impl_->Add(call);
+  const auto begin = std::chrono::steady_clock::now();
+  impl_->stub->async()->Probe(
+      &call->context(), &call->request, &call->response,
+      [impl = impl_, call, begin, done = std::move(done)](const grpc::Status& status) {
+        const Duration took = std::chrono::steady_clock::now() - begin;
+        done(status.ok() ? Result<Duration>(took) : Result<Duration>(FromGrpc(status)));
+        impl->Remove(call.get());
+      });
+}
+
 void LinkClient::Describe(std::string_view model, std::string_view version, Duration timeout,
                           std::function<void(Result<DescribedModel>)> told) {
   auto call = std::make_shared<DescribeCall>();
@@ -203,7 +235,9 @@ std::shared_ptr<LinkClient::Running> LinkClient::Infer(const InferCall& call,
       [impl = impl_, running, signature, end = std::move(end)](const grpc::Status& status) {
         InferEnd result;
         std::vector<TensorView> outputs;
-        if (status.ok()) {
+        if (status.ok() && running->response.given_back()) {
+          result.given_back = true;
+        } else if (status.ok()) {
           auto read = ReadAnswer(running->response, *signature, &result.timings);
           result.status = read.ok() ? Status::Ok() : read.status();
           if (read.ok()) outputs = std::move(*read);
@@ -254,8 +288,10 @@ class GenerateReader final : public LinkCall,
         break;
       case node::v1::GenerateEvent::kDone:
         done_ = true;
+        given_back_ = event_.done().given_back();
         outcome_ = ReadDone(event_, &usage_);
         break;
+      case node::v1::GenerateEvent::kMove: sink_->OnMoveAsked(); break;
       case node::v1::GenerateEvent::EVENT_NOT_SET: break;  // of a version to come
     }
     StartRead(&event_);
@@ -263,7 +299,9 @@ class GenerateReader final : public LinkCall,
 
   void OnDone(const grpc::Status& status) override {
     const std::shared_ptr<GenerateReader> self = std::move(self_);
-    if (done_) {
+    if (given_back_) {
+      sink_->OnGivenBack();
+    } else if (done_) {
       sink_->OnEnd(outcome_, false, usage_);
     } else if (!wrong_.ok()) {
       sink_->OnEnd(wrong_, false, usage_);
@@ -280,7 +318,7 @@ class GenerateReader final : public LinkCall,
   const std::function<void(LinkCall*)> gone_;
   std::shared_ptr<GenerateReader> self_;  // until OnDone()
   node::v1::GenerateEvent event_;
-  bool done_ = false;
+  bool done_ = false, given_back_ = false;
   Status outcome_, wrong_;
   GenerationUsage usage_;
 };

@@ -48,6 +48,10 @@ class LinkClient {
   // Errors of the callbacks' results: kUnavailable (no link), kDeadlineExceeded, kInvalidArgument (no node of ours answered).
   void Tell(const NodeFigures& own, Duration timeout,
             std::function<void(Result<NodeFigures>)> told);
+  // As NodeHost::SetOwnState(), there.
+  void SetState(std::string_view state, Duration timeout, std::function<void(Status)> done);
+  // Sends so many bytes for nothing; how long that took, there and back.
+  void Probe(size_t bytes, Duration timeout, std::function<void(Result<Duration>)> done);
   void Describe(std::string_view model, std::string_view version, Duration timeout,
                 std::function<void(Result<DescribedModel>)> told);
 
@@ -62,6 +66,7 @@ class LinkClient {
   struct InferEnd {
     Status status;
     bool link_failed = false;
+    bool given_back = false;  // nothing was computed, and the status means nothing
     Timings timings;
   };
   // `outputs` live during the callback only. `call` is read before this returns.
@@ -78,9 +83,12 @@ class LinkClient {
     virtual void OnStart(int prompt_tokens) = 0;
     virtual void OnDelta(const GenerationDelta& delta) = 0;
     virtual void OnFinish(int choice, FinishReason reason) = 0;
+    virtual void OnMoveAsked() = 0;
     virtual void OnEnd(const Status& status, bool link_failed, const GenerationUsage& usage) = 0;
+    // Instead of OnEnd(): no token came, and another node is to take it.
+    virtual void OnGivenBack() = 0;
   };
-  // As Infer(); OnEnd() is the last call of the sink, which is held until then.
+  // As Infer(); OnEnd() or OnGivenBack() is the last call of the sink, which is held until then.
   std::shared_ptr<Running> Generate(const GenerationCall& call, std::string_view model, Time now,
                                     std::shared_ptr<GenerationSink> sink);
 

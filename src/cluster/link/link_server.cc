@@ -38,6 +38,23 @@ class NodeService final : public node::v1::Node::CallbackService {
     return reactor;
   }
 
+  grpc::ServerUnaryReactor* SetState(grpc::CallbackServerContext* context,
+                                     const node::v1::StateRequest* request,
+                                     node::v1::StateResponse* response) override {
+    auto* reactor = context->DefaultReactor();
+    WriteOutcome(host_.SetOwnState(request->state()), response->mutable_outcome());
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* Probe(grpc::CallbackServerContext* context,
+                                  const node::v1::ProbeRequest* /*request*/,
+                                  node::v1::ProbeResponse* /*response*/) override {
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const node::v1::DescribeRequest* request,
                                      node::v1::ModelDescription* response) override {

@@ -27,6 +27,8 @@ class NodeHost {
   virtual ~NodeHost() = default;
   virtual NodeFigures Figures() = 0;                     // of this node, now
   virtual void OnFigures(const NodeFigures& theirs) = 0;  // another node told them
+  // "drain", "cordon" or "uncordon". Error kInvalidArgument.
+  virtual Status SetOwnState(std::string_view state) = 0;
   // This node's own, to hand it one call. Errors: kNotFound, kUnavailable.
   virtual Result<std::shared_ptr<ServedModel>> FindOwn(std::string_view model,
                                                        std::string_view version) = 0;

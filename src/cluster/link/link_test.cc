@@ -93,6 +93,9 @@ class FakeHost final : public NodeHost {
     const std::lock_guard lock(mutex);
     heard = theirs;
   }
+  Status SetOwnState(std::string_view state) override {
+    return state == "drain" ? Status::Ok() : InvalidArgument("no state '{}'", state);
+  }
   Result<std::shared_ptr<ServedModel>> FindOwn(std::string_view name, std::string_view) override {
     if (name != "echo") return NotFound("unknown model '{}'", name);
     return std::shared_ptr<ServedModel>(model);

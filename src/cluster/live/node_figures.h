@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "cluster/resource_vector.h"
+
 namespace evenkeel {
 
 struct ModelFigures {
@@ -19,6 +21,8 @@ struct ModelFigures {
   double prompt_token_s = 0;  // language: work of a prompt's token
   int slots = 0;              // language: sequences side by side
   int open = 0;               // language: sequences that run or wait
+  double rate_rps = 0;        // rows a second that are expected; language: sequences
+  int64_t memory_bytes = 0;   // that its workers hold
 };
 
 struct NodeFigures {
@@ -30,6 +34,8 @@ struct NodeFigures {
   std::vector<ModelFigures> models;
   std::string software;
   bool draining = false;  // wants no new work
+  ResourceVector resources;  // of this server, measured; no gflops: not yet
+  int64_t free_memory_bytes = 0;
 };
 
 }  // namespace evenkeel

@@ -49,6 +49,10 @@ void ReplicaTable::OnRoundTrip(int node, double seconds) {
   known = known == 0 ? seconds : known + kNew * (seconds - known);
 }
 
+void ReplicaTable::OnBandwidth(int node, double bytes_per_s) {
+  nodes_[static_cast<size_t>(node)].bytes_per_s = bytes_per_s;
+}
+
 void ReplicaTable::OnLinkFailure(int node, double now_s) {
   nodes_[static_cast<size_t>(node)].failed_s = now_s;
 }
@@ -123,6 +127,7 @@ std::vector<ReplicaTable::NodeView> ReplicaTable::Look(double now_s) const {
     view.backlog_s = node.backlog.At(now_s);
     view.outstanding_s = node.outstanding_s;
     view.round_trip_s = node.round_trip_s;
+    view.bytes_per_s = node.bytes_per_s;
     view.outstanding = node.outstanding;
     view.sent = node.sent;
     if (node.figures) view.figures = *node.figures;

@@ -30,6 +30,7 @@ class ReplicaTable {
   // Figures that were made at `made_s`. Those of an earlier incarnation's, or older ones than are known, say nothing.
   void OnFigures(int node, NodeFigures figures, double made_s, double now_s);
   void OnRoundTrip(int node, double seconds);  // of a small message
+  void OnBandwidth(int node, double bytes_per_s);
   void OnLinkFailure(int node, double now_s);
 
   struct Wanted {
@@ -53,7 +54,7 @@ class ReplicaTable {
     bool suspect = false;
     bool known = false;  // figures came
     double age_s = 0;    // of the figures
-    double backlog_s = 0, outstanding_s = 0, round_trip_s = 0;
+    double backlog_s = 0, outstanding_s = 0, round_trip_s = 0, bytes_per_s = 0;
     int outstanding = 0;
     uint64_t sent = 0;  // calls, since the start
     NodeFigures figures;
@@ -68,7 +69,7 @@ class ReplicaTable {
     Backlog backlog{1};
     double made_s = 0;
     double failed_s = -1;  // the latest failure of its link; < 0: none
-    double round_trip_s = 0;
+    double round_trip_s = 0, bytes_per_s = 0;
     double outstanding_s = 0;
     int outstanding = 0;
     uint64_t sent = 0;

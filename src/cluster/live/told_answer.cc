@@ -45,13 +45,17 @@ std::optional<GenerationDelta> ToldAnswer::OnDelta(const GenerationDelta& delta)
 }
 
 std::vector<BegunChoice> ToldAnswer::Resume() {
-  std::vector<BegunChoice> begun;
   for (Choice& choice : choices_) {
     choice.text_again = choice.reasoning_again = 0;
     for (auto& [index, call] : choice.calls) call.again = 0;
     choice.ended_before = choice.begun.ended;
-    begun.push_back(choice.begun);
   }
+  return Snapshot();
+}
+
+std::vector<BegunChoice> ToldAnswer::Snapshot() const {
+  std::vector<BegunChoice> begun;
+  for (const Choice& choice : choices_) begun.push_back(choice.begun);
   return begun;
 }
 

@@ -1,0 +1,98 @@
+#include "cluster/live/cluster_document.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+using Json = nlohmann::json;
+using NodeView = ReplicaTable::NodeView;
+
+std::string Bytes(int64_t bytes) { return fmt::format("{}B", std::max<int64_t>(bytes, 0)); }
+
+// What is known of one model on the nodes that serve it.
+struct ModelWork {
+  bool language = false;
+  double rate_rps = 0;  // of all nodes together
+  int64_t memory_bytes = 0;
+  std::vector<std::pair<const NodeView*, const ModelFigures*>> on;
+};
+
+double Median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+Json LinksOf(std::span<const NodeView* const> nodes) {
+  std::vector<double> bandwidths, round_trips;
+  for (const NodeView* node : nodes) {
+    if (node->bytes_per_s > 0) bandwidths.push_back(node->bytes_per_s);
+    if (node->round_trip_s > 0) round_trips.push_back(node->round_trip_s);
+  }
+  Json links = Json::object();
+  if (!bandwidths.empty())
+    links["bandwidth"] = Bytes(static_cast<int64_t>(Median(std::move(bandwidths))));
+  if (!round_trips.empty())
+    links["round_trip"] =
+        fmt::format("{}us", static_cast<int64_t>(Median(std::move(round_trips)) * 1e6) + 1);
+  return links;
+}
+
+}  // namespace
+
+Json ClusterDocument(std::span<const NodeView> nodes) {
+  std::vector<const NodeView*> there;
+  for (const NodeView& node : nodes) {
+    if (node.known && !node.suspect && node.figures.resources.gflops > 0) there.push_back(&node);
+  }
+  Json node_list = Json::array(), tasks = Json::array(), measured = Json::array();
+  std::map<std::string, ModelWork> models;
+  for (const NodeView* node : there) {
+    const ResourceVector& has = node->figures.resources;
+    Json one = {{"name", node->name},
+                {"cores", has.cores},
+                {"gflops", has.gflops},
+                {"memory_gb_s", has.memory_gb_s},
+                {"memory", Bytes(has.memory_bytes)},
+                // What the models hold would be free if they went elsewhere.
+                {"disk", Bytes(has.disk_bytes)}};
+    int64_t free = node->figures.free_memory_bytes;
+    for (const ModelFigures& model : node->figures.models) {
+      free += model.memory_bytes;
+      ModelWork& work = models[model.name];
+      work.language = model.language;
+      work.rate_rps += model.rate_rps;
+      work.memory_bytes = std::max(work.memory_bytes, model.memory_bytes);
+      if (model.row_s > 0) work.on.emplace_back(node, &model);
+    }
+    one["free_memory"] = Bytes(std::min(free, has.memory_bytes));
+    if (has.power_w) one["power_w"] = *has.power_w;
+    node_list.push_back(std::move(one));
+  }
+  for (const auto& [name, work] : models) {
+    Json task = {{"name", name},
+                 {"kind", work.language ? "language replica" : "replica"},
+                 {"memory", Bytes(work.memory_bytes)}};
+    std::vector<double> operations;
+    for (const auto& [node, model] : work.on) {
+      const double core_s = work.rate_rps * model->row_s;
+      operations.push_back(core_s * node->figures.resources.gflops /
+                           std::max(node->figures.resources.cores, 1e-3));
+      measured.push_back(
+          {{"task", name}, {"on", node->name}, {"seconds", core_s / node->figures.cores}});
+    }
+    if (!operations.empty()) task["gflop"] = Median(std::move(operations));
+    tasks.push_back(std::move(task));
+  }
+  Json document = {{"nodes", std::move(node_list)}, {"tasks", std::move(tasks)}};
+  if (Json links = LinksOf(there); !links.empty()) document["links"] = std::move(links);
+  if (!measured.empty()) document["measured"] = std::move(measured);
+  return document;
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,54 @@
+#include "cluster/live/cluster_document.h"
+
+#include <gtest/gtest.h>
+
+#include "cluster/cluster_file.h"
+
+namespace evenkeel {
+namespace {
+
+ReplicaTable::NodeView Node(const std::string& name, double cores, double gflops) {
+  ReplicaTable::NodeView node;
+  node.name = name;
+  node.known = true;
+  node.round_trip_s = 0.0004;
+  node.bytes_per_s = 1e8;
+  node.figures.node = name;
+  node.figures.cores = cores;
+  node.figures.resources = {.cores = cores, .gflops = gflops, .memory_gb_s = 10,
+                            .memory_bytes = int64_t{8} << 30, .disk_bytes = 1000};
+  node.figures.free_memory_bytes = int64_t{4} << 30;
+  return node;
+}
+
+TEST(ClusterDocumentTest, ThePlannerReadsIt) {
+  std::vector<ReplicaTable::NodeView> nodes{Node("a", 2, 100), Node("b", 1, 20)};
+  nodes[0].figures.models.push_back({.name = "m", .version = "1", .row_s = 0.02, .rate_rps = 30,
+                                     .memory_bytes = int64_t{1} << 28});
+  nodes[1].figures.models.push_back({.name = "chat", .version = "1", .language = true,
+                                     .row_s = 0.1, .rate_rps = 0.5});
+  const auto file = ParseClusterFile(ClusterDocument(nodes).dump());
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  ASSERT_EQ(file->nodes.size(), 2);
+  EXPECT_EQ(file->nodes[0].free_memory_bytes, (int64_t{4} << 30) + (int64_t{1} << 28));
+  EXPECT_EQ(file->link.bytes_per_s, 1e8);
+  ASSERT_EQ(file->graph.tasks.size(), 2);
+  EXPECT_EQ(file->graph.tasks[0].kind, TaskKind::kLanguageReplica);
+  EXPECT_EQ(file->graph.tasks[1].name, "m");
+  // 30 rows of 20 ms a second, of a core that does 50 GFLOP/s.
+  EXPECT_NEAR(file->graph.tasks[1].gflop, 30, 1e-9);
+  ASSERT_EQ(file->measured.size(), 2);
+  EXPECT_NEAR(file->measured[1].seconds, 0.3, 1e-12);
+}
+
+TEST(ClusterDocumentTest, WhatIsNotKnownIsLeftOut) {
+  std::vector<ReplicaTable::NodeView> nodes{Node("a", 2, 100), Node("b", 1, 0), Node("c", 1, 9)};
+  nodes[2].suspect = true;
+  const auto document = ClusterDocument(nodes);
+  EXPECT_EQ(document["nodes"].size(), 1);
+  EXPECT_TRUE(document["tasks"].empty());
+  EXPECT_FALSE(document.contains("measured"));
+}
+
+}  // namespace
+}  // namespace evenkeel

@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""A cluster of four unequal nodes on this machine: load on all of them through one, one of them lost meanwhile, and what happened.
+
+  tools/cluster_demo.py [BINARY] [MODELS]     default build/evenkeel, build/demo-models
+
+Each node has a network namespace, an address and a quota of cores of its own (tools/cluster_hosts.py); root is needed. Prints what it does and what
+comes of it; ends with 0 if every call was answered. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from cluster_hosts import HostError, Network  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Cores, and the models that lie on each node.
+NODES = {
+    "desk": (0.9, ["filetype", "digits", "smollm2"]),
+    "attic": (0.6, ["filetype", "smollm2"]),
+    "shelf": (0.4, ["filetype", "smollm2"]),
+    "stick": (0.2, ["filetype"]),
+}
+GATEWAY, LOST = "stick", "attic"  # the smallest answers for all, and one of the larger is lost
+START_SECONDS = 120
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+class Node:
+    def __init__(self, binary: pathlib.Path, models: pathlib.Path, host, peers, names: list[str]):
+        self.host = host
+        own = host.folder / "models"
+        own.mkdir()
+        for name in names:
+            # Weight files are large: linked where they can be.
+            shutil.copytree(models / name, own / name, copy_function=link_or_copy)
+        command = [str(binary), "serve", "--insecure", "--profiling", "off", "--threads", "1", "--log-level", "warning",
+                   "--cluster-name", host.name, "--cluster-peers", ",".join(f"{peer.name}={peer.address}:8010" for peer in peers)]
+        for kind, port in (("http", 8000), ("grpc", 8001), ("metrics", 8002), ("cluster", 8010)):
+            command += [f"--{kind}-address", host.address, f"--{kind}-port", str(port)]
+        for kind in ("models", "state", "cache"):
+            command += [f"--{kind}", str(host.folder / kind)]
+        self.log = host.folder / "log"
+        with self.log.open("wb") as log:
+            self.process = host.start(command, log, {**os.environ, "HOME": str(host.folder)})
+        self.url = f"http://{host.address}:8000"
+
+    def ask(self, method: str, path: str, body: dict | None = None, timeout: float = 60):
+        connection = http.client.HTTPConnection(self.host.address, 8000, timeout=timeout)
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None,
+                               {"Content-Type": "application/json"} if body is not None else {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except http.client.HTTPException as error:
+            raise OSError(str(error)) from error
+        finally:
+            connection.close()
+
+    def wait_ready(self) -> None:
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            with contextlib.suppress(OSError):
+                if self.ask("GET", "/v2/health/ready", timeout=2)[0] == 200:
+                    return
+            time.sleep(0.1)
+        raise HostError(f"the node {self.host.name} does not serve:\n{self.log.read_text()[-2000:]}")
+
+    def cluster(self) -> list[dict]:
+        return json.loads(self.ask("GET", "/v2/evenkeel/models")[1])["cluster"]["nodes"]
+
+
+def link_or_copy(source, target):
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def table(nodes: list[dict]) -> None:
+    say(f"  {'node':<8}{'state':<9}{'models':<28}{'calls sent':>11}{'waiting':>10}{'round trip':>12}")
+    for node in nodes:
+        say(f"  {node['name']:<8}{node['state']:<9}{', '.join(node['models']):<28}{node['sent']:>11}{node['backlog_s'] * 1e3:>7.0f} ms{node['round_trip_ms']:>9.2f} ms")
+
+
+class Story(threading.Thread):
+    """A chat through the gateway, streamed; remembers what came."""
+
+    def __init__(self, gateway: Node):
+        super().__init__()
+        self.gateway, self.text, self.whole, self.longest_gap, self.error = gateway, "", False, 0.0, ""
+        self.started = threading.Event()
+
+    def run(self) -> None:
+        body = {"model": "smollm2", "stream": True, "temperature": 0, "max_tokens": 200,
+                "messages": [{"role": "user", "content": "Tell me a story about a lighthouse keeper."}]}
+        connection = http.client.HTTPConnection(self.gateway.host.address, 8000, timeout=120)
+        try:
+            connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            last = time.monotonic()
+            for line in answer:
+                line = line.decode().strip()
+                if line == "data: [DONE]":
+                    self.whole = True
+                elif line.startswith("data: "):
+                    event = json.loads(line[6:])
+                    if "error" in event:
+                        self.error = event["error"]["message"]
+                        continue
+                    for choice in event["choices"]:
+                        piece = choice["delta"].get("content") or ""
+                        now = time.monotonic()
+                        if piece:
+                            if self.text:
+                                self.longest_gap = max(self.longest_gap, now - last)
+                            last = now
+                            self.text += piece
+                            if len(self.text) > 80:
+                                self.started.set()
+        except OSError as error:
+            self.error = str(error)
+        finally:
+            self.started.set()
+            connection.close()
+
+
+def main() -> int:
+    binary = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "evenkeel").resolve()
+    models = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else ROOT / "build" / "demo-models").resolve()
+    if os.geteuid() != 0:
+        say("network namespaces and control groups need root")
+        return 1
+    with Network() as network:
+        hosts = {name: network.add(name, cores=1) for name in NODES}
+        say(f"Four nodes, of {', '.join(f'{cores:g}' for cores, _ in NODES.values())} cores; each is told where the others are, and nothing else.")
+        nodes = {name: Node(binary, models, host, [peer for peer in hosts.values() if peer is not host], NODES[name][1]) for name, host in hosts.items()}
+        for name, node in nodes.items():
+            node.wait_ready()
+            node.host.set_cores(NODES[name][0])
+        gateway = nodes[GATEWAY]
+        end = time.monotonic() + 30
+        while any(node["state"] != "alive" for node in gateway.cluster()) and time.monotonic() < end:
+            time.sleep(0.2)
+        time.sleep(1)
+        say(f"\nAs '{GATEWAY}', the smallest, sees them:")
+        table(gateway.cluster())
+
+        status, body = gateway.ask("GET", "/v2/models/digits")
+        say(f"\n'{GATEWAY}' answers for models that it does not have: digits takes {json.loads(body)['inputs'][0]['shape']}, is on 'desk' ({status})")
+        status, body = gateway.ask("POST", "/v1/chat/completions", {"model": "smollm2", "temperature": 0, "max_tokens": 24,
+                                                                    "messages": [{"role": "user", "content": "Name three primary colours."}]})
+        say(f"  chat through it: {json.loads(body)['choices'][0]['message']['content']!r} ({status})")
+
+        story = Story(gateway)
+        story.start()
+        load = subprocess.Popen([str(binary), "bench", "--url", gateway.url, "--model", "filetype:1", "-c", "12", "-d", "12s", "--warm-up", "1s",
+                                 "--timeout", "10s", "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        say(f"\nLoad through '{GATEWAY}': the file type of files from 12 connections, and one long answer of the chat model.")
+        story.started.wait(60)
+        time.sleep(4)
+        table(gateway.cluster())
+        say(f"\nThe power of '{LOST}' fails (kill -9 of all that runs there).")
+        cut = time.monotonic()
+        nodes[LOST].host.kill()
+        while next(node for node in gateway.cluster() if node["name"] == LOST)["state"] == "alive" and time.monotonic() < cut + 20:
+            time.sleep(0.02)
+        say(f"  after {time.monotonic() - cut:.2f} s it gets no new work")
+        report = json.loads(load.communicate(timeout=120)[0])
+        story.join(120)
+        table(gateway.cluster())
+        total = report["total"]
+        failed = total["errors"] + total["unanswered"]
+        say(f"\nFile type: {total['sent']} calls, {total['ok']} answered, {total['errors']} errors, {total['unanswered']} without an answer; "
+            f"{total['requests_per_s']:.0f} a second, p50 {total['latency_ms']['p50']:.0f} ms, p99 {total['latency_ms']['p99']:.0f} ms")
+        say(f"The chat's answer: {'whole' if story.whole else 'broken off'}, {len(story.text)} characters, longest silence {story.longest_gap:.2f} s"
+            f"{'; ' + story.error if story.error else ''}")
+        say(f"  {story.text[:160]!r} ...")
+        good = not failed and story.whole and not story.error
+        say(f"\n{'Every call was answered.' if good else 'NOT every call was answered.'}")
+        return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
