@@ -4,7 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "cluster/cycle.h"
+#include "core/cycle.h"
 #include "core/format.h"
 
 namespace evenkeel {

@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "cluster/cycle.h"
+#include "core/cycle.h"
 
 namespace evenkeel {
 namespace {

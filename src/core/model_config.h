@@ -52,6 +52,17 @@ struct LanguageConfig {
   std::optional<Pooling> pooling;       // of texts to vectors; unset: the file's, or by its kind
 };
 
+// One call of an ensemble: which model, and how its tensors are called in the ensemble.
+struct EnsembleStep {
+  struct Named {
+    std::string own;     // the step's model's name of it
+    std::string tensor;  // the ensemble's
+  };
+  std::string model;
+  int64_t version = -1;  // -1: the newest
+  std::vector<Named> inputs, outputs;
+};
+
 struct ModelConfig {
   std::string name;
   int64_t version = 1;
@@ -87,6 +98,8 @@ struct ModelConfig {
   std::vector<TensorOverride> inputs;
   std::vector<TensorOverride> outputs;
   std::optional<LanguageConfig> language;  // unset: nothing was said; only with engine "llamacpp"
+  // Not empty: the model is a graph of others' calls, in an order in which they can run.
+  std::vector<EnsembleStep> ensemble;
   std::string source;  // file that these settings were read from; empty for a bare model
 };
 

@@ -151,8 +151,6 @@ TEST(ConfigPbtxtTest, WhatNeedsAnotherServerIsUnsupportedByName) {
   EXPECT_THAT(Bad("platform: \"tensorrt_plan\"", kNo),
               StartsWith("c:1:1: platform: platform 'tensorrt_plan' is not supported"));
   EXPECT_THAT(Bad("platform: \"pytorch_libtorch\"", kNo), HasSubstr("pytorch_libtorch"));
-  EXPECT_THAT(Bad("platform: \"ensemble\"", kNo), HasSubstr("ensembles"));
-  EXPECT_THAT(Bad("ensemble_scheduling { }", kNo), HasSubstr("ensembles"));
   EXPECT_THAT(Bad("sequence_batching { }", kNo), HasSubstr("sequence"));
   EXPECT_THAT(Bad("model_transaction_policy { decoupled: true }", kNo), HasSubstr("decoupled"));
   EXPECT_THAT(Bad("model_operations { op_library_filename: \"x.so\" }", kNo),
@@ -168,6 +166,43 @@ TEST(ConfigPbtxtTest, WhatNeedsAnotherServerIsUnsupportedByName) {
   EXPECT_THAT(Bad("dynamic_batching { priority_levels: 17 default_priority_level: 1 }", kNo),
               HasSubstr("at most 16"));
   Good("input [{ name: \"x\" dims: [4] reshape { shape: [4] } }]");
+}
+
+constexpr const char* kEnds =
+    "input [{ name: \"x\" data_type: TYPE_FP32 dims: [4] }] "
+    "output [{ name: \"y\" data_type: TYPE_FP32 dims: [4] }] ";
+
+TEST(ConfigPbtxtTest, AnEnsembleIsAGraphOfSteps) {
+  const ModelConfig config =
+      Good(std::string("platform: \"ensemble\" max_batch_size: 8 ") + kEnds +
+           "ensemble_scheduling { step [{ model_name: \"b\" model_version: -1 "
+           "input_map { key: \"i\" value: \"t\" } output_map { key: \"o\" value: \"y\" } }, "
+           "{ model_name: \"a\" model_version: 3 "
+           "input_map { key: \"i\" value: \"x\" } output_map { key: \"o\" value: \"t\" } }] }")
+          .config;
+  ASSERT_EQ(config.ensemble.size(), 2);
+  EXPECT_EQ(config.ensemble[0].model, "a");
+  EXPECT_EQ(config.ensemble[0].version, 3);
+  EXPECT_EQ(config.ensemble[1].model, "b");
+  EXPECT_EQ(config.ensemble[1].version, -1);
+  EXPECT_EQ(config.ensemble[1].inputs[0].own, "i");
+  EXPECT_EQ(config.ensemble[1].inputs[0].tensor, "t");
+}
+
+TEST(ConfigPbtxtTest, AnEnsembleThatCannotRunIsRefused) {
+  EXPECT_THAT(Bad("platform: \"ensemble\""), HasSubstr("list its inputs"));
+  EXPECT_THAT(Bad(std::string("platform: \"ensemble\" ") + kEnds), HasSubstr("without steps"));
+  EXPECT_THAT(Bad("platform: \"ensemble\" input [{ name: \"x\" data_type: TYPE_FP32 }] "
+                  "output [{ name: \"y\" data_type: TYPE_FP32 dims: [4] }]"),
+              HasSubstr("dims of \"x\""));
+  EXPECT_THAT(Bad(std::string("platform: \"ensemble\" ") + kEnds +
+                  "ensemble_scheduling { step [{ model_name: \"a\" input_map { key: \"i\" value: "
+                  "\"z\" } output_map { key: \"o\" value: \"y\" } }] }"),
+              HasSubstr("comes from nowhere"));
+  EXPECT_THAT(Bad(std::string("platform: \"onnxruntime_onnx\" ") + kEnds +
+                  "ensemble_scheduling { step [{ model_name: \"a\" input_map { key: \"i\" value: "
+                  "\"x\" } output_map { key: \"o\" value: \"y\" } }] }"),
+              HasSubstr("expected 'ensemble'"));
 }
 
 TEST(ConfigPbtxtTest, LabelsComeFromTheModelsFolderOnly) {

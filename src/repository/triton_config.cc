@@ -144,6 +144,21 @@ nlohmann::json ConfigToTritonJson(const ModelConfig& config, const Signature& si
                {"metric_tags", Json::object()},
                {"parameters", Json::object()},
                {"model_warmup", Json::array()}};
+  if (!config.ensemble.empty()) {
+    Json steps = Json::array();
+    for (const EnsembleStep& step : config.ensemble) {
+      Json inputs = Json::object(), outputs = Json::object();
+      for (const auto& one : step.inputs) inputs[one.own] = one.tensor;
+      for (const auto& one : step.outputs) outputs[one.own] = one.tensor;
+      steps.push_back({{"model_name", step.model},
+                       {"model_version", step.version},
+                       {"input_map", std::move(inputs)},
+                       {"output_map", std::move(outputs)}});
+    }
+    json["ensemble_scheduling"] = {{"step", std::move(steps)}};
+    json["instance_group"] = Json::array();
+    return json;
+  }
   if (config.batching.policy != BatchingPolicy::kNone && signature.batched) {
     json["dynamic_batching"] = DynamicBatchingJson(config);
   }

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/parse.h"
 #include "repository/config_pbtxt.h"
+#include "repository/ensemble.h"
 #include "repository/folder_model.h"
 #include "repository/paths.h"
 #include "repository/triton_message.h"
@@ -111,6 +112,15 @@ Result<std::vector<ModelConfig>> ReadTritonFolder(const std::string& root, const
   if (!versions.ok()) return versions.status();
   std::vector<ModelConfig> configs;
   for (int64_t version : *versions) {
+    if (!triton->config.ensemble.empty()) {
+      // Its version folders hold nothing.
+      configs.push_back(triton->config);
+      configs.back().version = version;
+      configs.back().platform = triton->platform;
+      configs.back().engine = kEnsembleEngine;
+      configs.back().folder = dir;
+      continue;
+    }
     const Result<std::string> path =
         FindModelFile(*triton, (fs::path(dir) / std::to_string(version)).string());
     if (!path.ok()) return path.status();

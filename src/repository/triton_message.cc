@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/parse.h"
 #include "proto/model_config.pb.h"
+#include "repository/ensemble.h"
 #include "repository/limits.h"
 #include "repository/paths.h"
 #include "repository/triton_words.h"
@@ -29,6 +30,7 @@ class Reader {
     EK_RETURN_IF_ERROR(MaxBatchSize());
     EK_RETURN_IF_ERROR(Inputs());
     EK_RETURN_IF_ERROR(Outputs());
+    EK_RETURN_IF_ERROR(Ensemble());
     EK_RETURN_IF_ERROR(InstanceGroups());
     EK_RETURN_IF_ERROR(Versions());
     EK_RETURN_IF_ERROR(DynamicBatching());
@@ -57,10 +59,6 @@ class Reader {
   }
 
   Status RefuseUnsupported() const {
-    if (message_.has_ensemble_scheduling() || message_.platform() == "ensemble") {
-      return NotSupported(message_.has_ensemble_scheduling() ? "ensemble_scheduling" : "platform",
-                          "ensembles of models are not supported");
-    }
     if (message_.has_sequence_batching()) {
       return NotSupported("sequence_batching",
                           "models that keep state over a sequence of requests are not supported");
@@ -86,6 +84,10 @@ class Reader {
     if (!message_.name().empty() && message_.name() != config_.name) {
       return Invalid("name", "expected '{}', as the folder is named, got {}", config_.name,
                      Excerpt(message_.name()));
+    }
+    if (IsEnsemble()) {
+      out_.platform = kEnsembleEngine;
+      return Status::Ok();
     }
     const auto files = ModelFileNames(message_.platform(), message_.backend());
     if (!files.ok()) {
@@ -219,6 +221,57 @@ class Reader {
       outputs.push_back(std::move(tensor).value());
     }
     config_.outputs = std::move(outputs);
+    return Status::Ok();
+  }
+
+  bool IsEnsemble() const {
+    return message_.has_ensemble_scheduling() || message_.platform() == kEnsembleEngine;
+  }
+
+  // Every tensor of an ensemble has to be described: no file says what it is.
+  template <typename Tensors>
+  Status CheckDescribed(const Tensors& tensors, std::string_view field,
+                        std::vector<std::string>* names) const {
+    if (tensors.empty()) return Invalid(field, "an ensemble has to list its {}s", field);
+    for (int i = 0; i < tensors.size(); ++i) {
+      const auto& tensor = tensors.Get(i);
+      if (DataTypeFromTriton(tensor.data_type()) == DataType::kInvalid)
+        return Bad(Code::kInvalidArgument, field, i, "data_type",
+                   "an ensemble has to give the type of {}", Excerpt(tensor.name()));
+      if (tensor.dims_size() == 0)
+        return Bad(Code::kInvalidArgument, field, i, "dims",
+                   "an ensemble has to give the dims of {}", Excerpt(tensor.name()));
+      names->push_back(tensor.name());
+    }
+    return Status::Ok();
+  }
+
+  Status Ensemble() {
+    if (!IsEnsemble()) return Status::Ok();
+    if (!message_.platform().empty() && message_.platform() != kEnsembleEngine)
+      return Invalid("platform", "expected 'ensemble' beside ensemble_scheduling, got {}",
+                     Excerpt(message_.platform()));
+    config_.ensemble.clear();
+    std::vector<std::string> inputs, outputs;
+    EK_RETURN_IF_ERROR(CheckDescribed(message_.input(), "input", &inputs));
+    EK_RETURN_IF_ERROR(CheckDescribed(message_.output(), "output", &outputs));
+    for (const auto& step : message_.ensemble_scheduling().step()) {
+      EnsembleStep read;
+      read.model = step.model_name();
+      read.version = step.model_version() == 0 ? -1 : step.model_version();
+      if (read.version < -1)
+        return Invalid("ensemble_scheduling", "model_version: expected -1 or at least 1, got {}",
+                       step.model_version());
+      if (!step.model_namespace().empty())
+        return NotSupported("ensemble_scheduling", "model_namespace is not supported");
+      for (const auto& [own, tensor] : step.input_map()) read.inputs.push_back({own, tensor});
+      for (const auto& [own, tensor] : step.output_map()) read.outputs.push_back({own, tensor});
+      std::ranges::sort(read.inputs, {}, &EnsembleStep::Named::own);
+      std::ranges::sort(read.outputs, {}, &EnsembleStep::Named::own);
+      config_.ensemble.push_back(std::move(read));
+    }
+    const Status ordered = OrderEnsemble(config_.name, inputs, outputs, &config_.ensemble);
+    if (!ordered.ok()) return Invalid("ensemble_scheduling", "{}", ordered.message());
     return Status::Ok();
   }
 

@@ -9,6 +9,7 @@
 #include "core/format.h"
 #include "core/log.h"
 #include "core/parse.h"
+#include "repository/ensemble.h"
 #include "repository/model_check.h"
 #include "repository/scan.h"
 #include "repository/triton_config.h"
@@ -114,9 +115,10 @@ void ModelRegistry::Read(const std::string& name, std::shared_ptr<Operation> ope
         if (!changed.ok())
           operation->failure = changed.status().Annotate(fmt::format("model '{}'", name));
       }
-      if (operation->failure.ok()) operation->failure = CheckModelFile(config);
+      const bool ensemble = config.engine == kEnsembleEngine;
+      if (operation->failure.ok() && !ensemble) operation->failure = CheckModelFile(config);
       operation->forms.push_back(operation->failure.ok() && context_.profile != nullptr &&
-                                         config.engine != kLanguageEngine
+                                         config.engine != kLanguageEngine && !ensemble
                                      ? context_.profile->StartForms(config)
                                      : std::vector<InstanceForm>());
     }
@@ -134,6 +136,7 @@ void ModelRegistry::StartVersions(const std::string& name, std::shared_ptr<Opera
     return Finish(name, *operation, operation->failure);
   }
   if (operation->configs.front().engine == kLanguageEngine) return StartLanguage(name, operation);
+  if (operation->configs.front().engine == kEnsembleEngine) return StartEnsemble(name, operation);
   operation->pending = operation->configs.size();
   for (size_t i = 0; i < operation->configs.size(); ++i) {
     operation->versions.push_back(std::make_shared<ModelVersion>(context_, operation->configs[i]));
@@ -183,6 +186,7 @@ void ModelRegistry::Swap(const std::string& name, Operation& operation) {
     Entry& entry = entries_.find(name)->second;
     old.swap(entry.serving);
     old_language = std::exchange(entry.language, {});
+    entry.ensemble = operation.ensemble;
     for (auto& version : operation.versions)
       entry.serving[version->config().version] = Serve(version);
     if (operation.language) entry.language = ServeLanguage(operation.language);
@@ -225,6 +229,7 @@ void ModelRegistry::Unload(const std::string& name, std::shared_ptr<Operation> o
     entry.state = Serves(entry) ? "UNLOADING" : "UNAVAILABLE";
     old.swap(entry.serving);
     old_language = std::exchange(entry.language, {});
+    entry.ensemble = nullptr;
     entry.reason = "unloaded";
     entry.wanted = false;
   }
@@ -294,6 +299,7 @@ void ModelRegistry::Shutdown(std::function<void()> done) {
       if (entry.language.model) languages.push_back(entry.language.model);
       let_go.push_back(std::exchange(entry.serving, {}));
       let_go_languages.push_back(std::exchange(entry.language, {}));
+      entry.ensemble = nullptr;
       entry.wanted = false;
       entry.state = "UNAVAILABLE";
       entry.reason = "the server is shutting down";
@@ -327,6 +333,11 @@ Result<std::shared_ptr<ModelVersion>> ModelRegistry::Find(std::string_view name,
 
 Result<std::shared_ptr<ServedModel>> ModelRegistry::FindForCall(std::string_view name,
                                                                 std::string_view version) const {
+  if (auto ensemble = Ensemble(name)) {
+    if (!version.empty() && version != ensemble->version())
+      return NotFound("model '{}' has no version {}", name, version);
+    return std::shared_ptr<ServedModel>(std::move(ensemble));
+  }
   auto found = Look(name, version);
   if (!found.ok()) return found.status();
   return std::shared_ptr<ServedModel>(
@@ -338,6 +349,7 @@ Result<ModelRegistry::Served> ModelRegistry::Look(std::string_view name,
   const std::shared_lock lock(mutex_);
   const auto at = entries_.find(name);
   if (at == entries_.end()) return NotFound("unknown model '{}'", name);
+  if (at->second.ensemble) return InvalidArgument("model '{}' is an ensemble of others", name);
   if (at->second.language.model)
     return InvalidArgument("model '{}' is a language model: it takes texts under /v1", name);
   const auto& serving = at->second.serving;
@@ -388,6 +400,7 @@ std::vector<RepositoryEntry> ModelRegistry::Index(bool ready_only) const {
       index.push_back({name, "1", available ? "READY" : "UNAVAILABLE",
                        available ? entry.reason : "no worker is up"});
     }
+    if (entry.ensemble) index.push_back({name, entry.ensemble->version(), "READY", entry.reason});
     if (!Serves(entry)) index.push_back({name, "", entry.state, entry.reason});
   }
   if (ready_only) std::erase_if(index, [](const RepositoryEntry& e) { return e.state != "READY"; });
@@ -404,7 +417,9 @@ bool ModelRegistry::Ready(std::vector<std::string>* why) const {
         why->push_back(fmt::format("model '{}': {}", name, entry.reason));
       continue;
     }
-    const bool language = entry.language.model && entry.language.model->available();
+    // What its steps need is theirs to say.
+    const bool language =
+        entry.ensemble || (entry.language.model && entry.language.model->available());
     const bool serves = language || std::ranges::any_of(entry.serving, [](const auto& v) {
                           return v.second.version->available();
                         });

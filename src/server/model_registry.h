@@ -21,6 +21,7 @@
 #include "core/status.h"
 #include "frontends/service.h"
 #include "llm/llm_model.h"
+#include "server/ensemble_model.h"
 #include "server/lease.h"
 #include "server/model_version.h"
 #include "server/task_thread.h"
@@ -51,6 +52,8 @@ class ModelRegistry {
   // Errors: kNotFound (unknown, or no language model), kUnavailable (known, not ready). Whoever holds it can hand it calls.
   Result<std::shared_ptr<LanguageModel>> FindLanguage(std::string_view name) const;
   std::vector<std::shared_ptr<LlmModel>> Languages() const;  // that serve, by name
+  std::shared_ptr<EnsembleModel> Ensemble(std::string_view name) const;  // null: there is none
+  std::vector<std::shared_ptr<EnsembleModel>> Ensembles() const;         // by name
   std::vector<RepositoryEntry> Index(bool ready_only) const;
   // The models found at start were loaded or given up, and those that serve have a worker up. A broken
   // model does not make the others' server unready. `why` gets a line a model that does not serve.
@@ -74,7 +77,8 @@ class ModelRegistry {
   };
   struct Entry {
     ServedByNumber serving;
-    ServedLanguage language;  // a model has versions that serve, or this, or neither
+    ServedLanguage language;  // a model has versions that serve, or this,
+    std::shared_ptr<EnsembleModel> ensemble;  // or this, or none of the three
     std::string state = "UNAVAILABLE";
     std::string reason = "unloaded";
     bool wanted = false;          // should serve: counts for readiness
@@ -88,7 +92,11 @@ class ModelRegistry {
   void RunNext(const std::string& name);
   void StartLoads();
   void MaybeShutDown();
-  static bool Serves(const Entry& entry) { return !entry.serving.empty() || entry.language.model; }
+  static bool Serves(const Entry& entry) {
+    return !entry.serving.empty() || entry.language.model || entry.ensemble;
+  }
+  // model_registry_ensemble.cc
+  void StartEnsemble(const std::string& name, std::shared_ptr<Operation> operation);
   // model_registry_language.cc
   void StartLanguage(const std::string& name, std::shared_ptr<Operation> operation);
   ServedLanguage ServeLanguage(std::shared_ptr<LlmModel> model);

@@ -114,7 +114,8 @@ Result<std::shared_ptr<LanguageModel>> ModelRegistry::FindLanguage(std::string_v
     return std::shared_ptr<LanguageModel>(
         std::make_shared<LanguageLease>(entry.language.model, entry.language.tenure));
   }
-  if (!entry.serving.empty()) return NotFound("model '{}' is no language model", name);
+  if (!entry.serving.empty() || entry.ensemble)
+    return NotFound("model '{}' is no language model", name);
   if (entry.state == "LOADING") return Unavailable("model '{}' is loading", name);
   return Unavailable("model '{}' is not ready: {}", name, entry.reason);
 }

@@ -55,6 +55,9 @@ struct ServingContext {
   std::optional<Duration> language_measure_after = {};  // without calls; unset: never measured
   std::function<std::optional<int64_t>()> spare_memory = {};  // bytes; empty: not known
   bool save_power = false;
+  // Any model that can be called, by name and version, on whatever node; empty: there are no ensembles.
+  std::function<Result<std::shared_ptr<ServedModel>>(std::string_view, std::string_view)>
+      find_model = {};
 };
 
 // Cores that the batches of all models share: the gate's. The daemon may have others.

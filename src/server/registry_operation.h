@@ -27,6 +27,7 @@ struct ModelRegistry::Operation {
   std::vector<std::vector<InstanceForm>> forms;         // what each ran on before
   std::vector<std::shared_ptr<ModelVersion>> versions;  // being loaded
   std::shared_ptr<LlmModel> language;                   // being loaded
+  std::shared_ptr<EnsembleModel> ensemble;              // to be served
   size_t pending = 0;
   Status failure;
 };

@@ -263,6 +263,9 @@ Status Server::Start() {
     service_ = std::make_unique<ClusterService>(*registry_, *sampler_, *profile_, *accelerators_,
                                                 *cluster_);
   }
+  context_->find_model = [this](std::string_view name, std::string_view version) {
+    return service_->Find(name, version);
+  };
   EK_RETURN_IF_ERROR(Listen());
   registry_->LoadAll([this] { Announce(); });
   return Status::Ok();

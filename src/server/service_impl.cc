@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "repository/triton_config.h"
 #include "server/describe.h"
+#include "server/describe_ensemble.h"
 #include "server/describe_language.h"
 #include "server/metrics.h"
 #include "server/metrics_language.h"
@@ -71,6 +72,7 @@ std::vector<LanguageModelInfo> ServiceImpl::LanguageModels() const {
 }
 
 Result<bool> ServiceImpl::ModelReady(std::string_view name, std::string_view version) const {
+  if (const auto ensemble = registry_.Ensemble(name)) return ensemble->Ready().ok();
   if (const auto language = Language(name)) return language->available();
   const auto found = registry_.Find(name, version);
   if (found.ok()) return (*found)->available();
@@ -85,6 +87,12 @@ Result<ModelMetadata> ServiceImpl::Metadata(std::string_view name, std::string_v
     language.platform = "llama_cpp";
     language.versions = {"1"};
     return language;
+  }
+  if (const auto ensemble = registry_.Ensemble(name)) {
+    ModelMetadata metadata{ensemble->name(), "ensemble", {ensemble->version()}, {}, {}};
+    metadata.inputs = ensemble->signature().inputs;
+    metadata.outputs = ensemble->signature().outputs;
+    return metadata;
   }
   const auto found = registry_.Find(name, version);
   if (!found.ok()) return found.status();
@@ -101,6 +109,8 @@ Result<ModelMetadata> ServiceImpl::Metadata(std::string_view name, std::string_v
 }
 
 Result<nlohmann::json> ServiceImpl::Config(std::string_view name, std::string_view version) const {
+  if (const auto ensemble = registry_.Ensemble(name))
+    return ConfigToTritonJson(ensemble->config(), ensemble->signature());
   const auto found = registry_.Find(name, version);
   if (!found.ok()) return found.status();
   return ConfigToTritonJson((*found)->config(), (*found)->signature());
@@ -108,9 +118,14 @@ Result<nlohmann::json> ServiceImpl::Config(std::string_view name, std::string_vi
 
 Result<std::vector<ModelStatistics>> ServiceImpl::Statistics(std::string_view name,
                                                              std::string_view version) const {
+  if (const auto ensemble = registry_.Ensemble(name))
+    return std::vector<ModelStatistics>{ensemble->Statistics()};
   const auto found = registry_.Serving(name, version);
   if (!found.ok()) return found.status();
   std::vector<ModelStatistics> all;
+  if (name.empty()) {
+    for (const auto& ensemble : registry_.Ensembles()) all.push_back(ensemble->Statistics());
+  }
   for (const auto& one : *found) all.push_back(ToStatistics(*one));
   return all;
 }
@@ -129,6 +144,10 @@ void ServiceImpl::UnloadAsync(std::string name, std::function<void(Status)> done
 nlohmann::json ServiceImpl::Describe() const {
   nlohmann::json models = nlohmann::json::array();
   for (const RepositoryEntry& entry : registry_.Index(false)) {
+    if (const auto ensemble = registry_.Ensemble(entry.name)) {
+      models.push_back(DescribeEnsemble(*ensemble));
+      continue;
+    }
     const auto found = entry.version.empty()
                            ? Result<std::shared_ptr<ModelVersion>>(Status(Code::kNotFound, ""))
                            : registry_.Find(entry.name, entry.version);
@@ -147,6 +166,11 @@ nlohmann::json ServiceImpl::Describe() const {
 }
 
 Result<nlohmann::json> ServiceImpl::DescribeModel(std::string_view name) const {
+  if (const auto ensemble = registry_.Ensemble(name)) {
+    nlohmann::json model = DescribeEnsemble(*ensemble);
+    model["schema"] = "evenkeel.model/v1";
+    return model;
+  }
   if (const auto language = Language(name)) {
     nlohmann::json model = DescribeLanguage(*language);
     model["schema"] = "evenkeel.model/v1";

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <utility>
 
-#include "cluster/cycle.h"
+#include "core/cycle.h"
 #include "core/check.h"
 #include "core/format.h"
 

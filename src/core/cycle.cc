@@ -1,4 +1,4 @@
-#include "cluster/cycle.h"
+#include "core/cycle.h"
 
 #include <algorithm>
 #include <cstddef>
