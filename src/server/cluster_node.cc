@@ -42,8 +42,12 @@ ModelFigures FiguresOf(const ModelVersion& model, const Dispatcher::Work& work, 
 }
 
 uint64_t DigestOf(const LanguageModelInfo& info) {
-  Signature stands;  // for what must be equal for two nodes' answers to be the same model's
-  stands.inputs.push_back({.name = info.architecture, .dtype = DataType::kBytes, .shape = {info.vocabulary}});
+  // For what must be equal for two nodes' answers to be the same model's.
+  Signature stands;
+  TensorSpec& spec = stands.inputs.emplace_back();
+  spec.name = info.architecture;
+  spec.dtype = DataType::kBytes;
+  spec.shape = {info.vocabulary};
   return evenkeel::DigestOf(stands);
 }
 

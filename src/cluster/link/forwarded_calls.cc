@@ -49,14 +49,14 @@ void ForwardedInfer::OnCancel() {
 }
 
 ForwardedGeneration::ForwardedGeneration(NodeHost& host, const Clock& clock,
-                                         const node::v1::GenerateRequest& request) {
-  auto found = host.FindOwnLanguage(request.model());
+                                         const node::v1::GenerateRequest& message) {
+  auto found = host.FindOwnLanguage(message.model());
   if (!found.ok()) {
     Done(found.status(), {});
     return;
   }
   model_ = std::move(*found);
-  if (const Status read = ReadGeneration(request, clock.Now(), this); !read.ok()) {
+  if (const Status read = ReadGeneration(message, clock.Now(), this); !read.ok()) {
     Done(read, {});
     return;
   }

@@ -39,7 +39,7 @@ class ForwardedGeneration final : public grpc::ServerWriteReactor<node::v1::Gene
                                   private GenerationCall {
  public:
   ForwardedGeneration(NodeHost& host, const Clock& clock,
-                      const node::v1::GenerateRequest& request);
+                      const node::v1::GenerateRequest& message);
 
  private:
   void OnStart(int prompt_tokens) override;

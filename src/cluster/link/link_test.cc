@@ -1,8 +1,11 @@
 // Both ends of the link over a real socket.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cmath>
 #include <condition_variable>
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -19,10 +22,18 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+TensorSpec Spec(std::string name) {
+  TensorSpec spec;
+  spec.name = std::move(name);
+  spec.dtype = DataType::kFp32;
+  spec.shape = {-1, 2};
+  return spec;
+}
+
 Signature EchoSignature() {
   Signature signature;
-  signature.inputs.push_back({.name = "x", .dtype = DataType::kFp32, .shape = {-1, 2}});
-  signature.outputs.push_back({.name = "y", .dtype = DataType::kFp32, .shape = {-1, 2}});
+  signature.inputs.push_back(Spec("x"));
+  signature.outputs.push_back(Spec("y"));
   signature.batched = true;
   signature.max_batch = 8;
   return signature;

@@ -15,8 +15,12 @@ ReplicaTable::NodeView Node(const std::string& name, double cores, double gflops
   node.bytes_per_s = 1e8;
   node.figures.node = name;
   node.figures.cores = cores;
-  node.figures.resources = {.cores = cores, .gflops = gflops, .memory_gb_s = 10,
-                            .memory_bytes = int64_t{8} << 30, .disk_bytes = 1000};
+  ResourceVector& has = node.figures.resources;
+  has.cores = cores;
+  has.gflops = gflops;
+  has.memory_gb_s = 10;
+  has.memory_bytes = int64_t{8} << 30;
+  has.disk_bytes = 1000;
   node.figures.free_memory_bytes = int64_t{4} << 30;
   return node;
 }
