@@ -63,6 +63,12 @@ apt() {
   fi
 }
 apt update
+# Evenkeel starts etcd itself, with ports and data of its own: the package's unit must start neither now nor at the next boot. Masked before it is there; one
+# that was installed before is somebody's, and stays as it is. Without systemd the package starts nothing.
+if [[ " $names" == *" etcd-server "* ]] && [ -d /run/systemd/system ]; then
+  echo "masking etcd.service, which Evenkeel does not use (undo: systemctl unmask etcd.service)" >&2
+  "${as_root[@]}" systemctl mask --quiet etcd.service
+fi
 # shellcheck disable=SC2086 # one word a package
 apt install --yes --no-install-recommends $names
 

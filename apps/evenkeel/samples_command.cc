@@ -11,10 +11,10 @@
 
 #include "api.h"
 #include "commands.h"
+#include "core/replace_file.h"
 #include "core/status.h"
 #include "figures.h"
 #include "output.h"
-#include "profiling/sample_store.h"
 
 namespace evenkeel {
 namespace {

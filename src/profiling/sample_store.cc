@@ -1,16 +1,13 @@
 #include "profiling/sample_store.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 
 #include "core/format.h"
 #include "core/log.h"
+#include "core/replace_file.h"
 #include "profiling/sample_file.h"
 
 namespace evenkeel {
@@ -18,44 +15,13 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view kSuffix = ".safetensors";
-constexpr std::string_view kTemporary = ".tmp";
 constexpr uintmax_t kMaxFileBytes = uintmax_t{8} << 30;
-
-Status Errno(std::string_view what, const std::string& path) {
-  return Unavailable("{}: {}: {}", path, what, std::strerror(errno));
-}
 
 // FNV-1a: file names must not change between builds, as std::hash may.
 uint64_t HashOf(std::string_view text) {
   uint64_t hash = 0xcbf29ce484222325;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
   return hash;
-}
-
-class File {
- public:
-  File(const std::string& path, int flags) : fd_(::open(path.c_str(), flags | O_CLOEXEC, 0600)) {}
-  ~File() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int fd() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-Status WriteAll(const std::string& path, std::string_view bytes) {
-  const File file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
-  if (file.fd() < 0) return Errno("open", path);
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(file.fd(), bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return Errno("write", path);
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
-  return ::fsync(file.fd()) == 0 ? Status::Ok() : Errno("fsync", path);
 }
 
 void SetAside(const fs::path& path, std::string_view why) {
@@ -81,21 +47,6 @@ Result<std::vector<std::byte>> ReadWhole(const fs::path& path) {
 
 }  // namespace
 
-Status ReplaceFile(const std::string& path, std::string_view bytes) {
-  const std::string temporary = path + std::string(kTemporary);
-  Status status = WriteAll(temporary, bytes);
-  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) status = Errno("rename", path);
-  if (!status.ok()) {
-    ::unlink(temporary.c_str());
-    return status;
-  }
-  // The rename itself must survive a power cut too; where folders cannot be synced, it is as safe
-  // as it gets.
-  const File folder(fs::path(path).parent_path().string(), O_RDONLY | O_DIRECTORY);
-  if (folder.fd() >= 0) (void)::fsync(folder.fd());
-  return Status::Ok();
-}
-
 std::string SampleStore::PathOf(const std::string& model, std::string_view signature) const {
   return fmt::format("{}/{}/{:016x}{}", folder_, model, HashOf(signature), kSuffix);
 }
@@ -108,7 +59,7 @@ std::vector<SampleSet> SampleStore::Load() {
     if (!model.is_directory(ignored) || model.is_symlink(ignored)) continue;
     for (const auto& entry : fs::directory_iterator(model.path(), ignored)) {
       const std::string name = entry.path().filename().string();
-      if (name.ends_with(kTemporary)) fs::remove(entry.path(), ignored);
+      if (name.ends_with(kTemporarySuffix)) fs::remove(entry.path(), ignored);
       if (!name.ends_with(kSuffix) || !entry.is_regular_file(ignored)) continue;
       const auto bytes = ReadWhole(entry.path());
       Result<SampleSet> set =

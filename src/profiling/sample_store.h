@@ -40,8 +40,4 @@ class SampleStore {
   std::string folder_;
 };
 
-// Writes `bytes` to a temporary file beside `path`, syncs it, and renames it over `path`. Error
-// kUnavailable.
-Status ReplaceFile(const std::string& path, std::string_view bytes);
-
 }  // namespace evenkeel
