@@ -310,6 +310,18 @@ TYPED_TEST_P(MembershipContract, WithoutAStoreTheLastViewHoldsAndNothingCanBeCha
   EXPECT_EQ(this->a_->View()->trouble, "");
 }
 
+// Without a lease nothing is refreshed: only the watch can tell.
+TYPED_TEST_P(MembershipContract, WhoOnlyLooksOnNoticesALostStoreToo) {
+  this->TwoNodes();
+  TestNode looker(this->arena_, "looker");
+  ASSERT_TRUE(this->Eventually([&] { return looker.Knows({"a", "b"}); }));
+  this->arena_.Cut("looker");
+  ASSERT_TRUE(this->Eventually([&] { return !looker.View()->connected; }));
+  this->b_->Leave();
+  this->arena_.Heal("looker");
+  EXPECT_TRUE(this->Eventually([&] { return looker.Knows({"a"}); }));
+}
+
 TYPED_TEST_P(MembershipContract, ALeaderThatIsCutOffStopsBeforeAnotherLeads) {
   this->TwoNodesAndALeader();
   this->arena_.Cut("a");
@@ -449,7 +461,7 @@ REGISTER_TYPED_TEST_SUITE_P(
     OnlyTheLeaderStoresPlansAndOnlyUnderItsTerm,
     AnOldLeadersPlanIsRefusedByTheStoreAndByTheFence,
     WithoutAStoreTheLastViewHoldsAndNothingCanBeChanged,
-    ALeaderThatIsCutOffStopsBeforeAnotherLeads, WhatWasCompactedMeanwhileIsReadAnew,
+    WhoOnlyLooksOnNoticesALostStoreToo,     ALeaderThatIsCutOffStopsBeforeAnotherLeads, WhatWasCompactedMeanwhileIsReadAnew,
     AfterARestoredBackupPlansWaitForANewTerm, AnEmptiedStoreIsNoticedByThePlanOnDisk,
     OfTwoProcessesWithOneIdTheEarlierStaysOut, AStoreThatStallsChangesNothingForLong,
     AStoreThatIsKilledAndStartedIsTheSameAgain);

@@ -61,8 +61,8 @@ Status ToStatus(const grpc::Status& status, const std::string& endpoint) {
 
 // One endpoint's channel. Calls under way keep it.
 struct Connection {
-  Connection(const std::string& endpoint, const std::shared_ptr<grpc::ChannelCredentials>& credentials)
-      : endpoint(endpoint) {
+  Connection(const std::string& to, const std::shared_ptr<grpc::ChannelCredentials>& credentials)
+      : endpoint(to) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // else a broken one comes back
     arguments.SetMaxReceiveMessageSize(kMostMessageBytes);
@@ -70,7 +70,7 @@ struct Connection {
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMs);
     arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no bound: a watch is silent
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-    channel = grpc::CreateCustomChannel(endpoint, credentials, arguments);
+    channel = grpc::CreateCustomChannel(to, credentials, arguments);
     kv = pb::KV::NewStub(channel);
     watch = pb::Watch::NewStub(channel);
     lease = pb::Lease::NewStub(channel);

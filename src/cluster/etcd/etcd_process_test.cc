@@ -34,7 +34,7 @@ TEST(EtcdArgumentsTest, OneMemberAloneOnLoopback) {
         "--listen-client-urls=http://127.0.0.1:8004", "--listen-peer-urls=http://127.0.0.1:8005",
         "--initial-cluster=m1=http://127.0.0.1:8005", "--initial-cluster-state=new",
         "--initial-cluster-token=c1", "--quota-backend-bytes=268435456",
-        "--auto-compaction-mode=periodic", "--auto-compaction-retention=60m"})
+        "--auto-compaction-mode=periodic", "--auto-compaction-retention=10m"})
     EXPECT_TRUE(Has(arguments, expected)) << expected;
   for (const std::string& argument : arguments)
     EXPECT_EQ(argument.find("cert"), std::string::npos) << argument;

@@ -42,7 +42,7 @@ struct EtcdProcessOptions {
   bool join_existing = false;         // the cluster runs already, and was told of this member
   std::optional<EtcdFiles> tls;       // for clients and peers, both of which must show a certificate of the CA
   int64_t quota_bytes = int64_t{256} << 20;          // of the data; 16 MiB to 8 GiB
-  Duration compact_after = std::chrono::hours(1);    // older changes are forgotten; whole minutes
+  Duration compact_after = std::chrono::minutes(10);  // older changes are forgotten; whole minutes
   Duration heartbeat = std::chrono::milliseconds(100);
   Duration election = std::chrono::milliseconds(1000);  // at least 5 heartbeats
 };
