@@ -133,7 +133,8 @@ class Exchange {
   }
   Status PrepareTls() {
     const Result<openssl::Context> context = MakeTlsClientContext(call_.ca_file);
-    if (!context.ok()) return context.status().Annotate("certificates to trust");
+    if (!context.ok())
+      return InvalidArgument("certificates to trust: {}", context.status().message());
     SSL_CTX_up_ref(context->get());  // Asio's owns one reference
     context_.emplace(context->get());
     tls_.emplace(stream_, *context_);

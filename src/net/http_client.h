@@ -36,7 +36,7 @@ struct HttpAnswer {
   std::string body;
 };
 
-// Errors: kInvalidArgument (no such URL, no certificate in `ca_file`), kNotFound (`ca_file`), kUnauthenticated (https: the
+// Errors: kInvalidArgument (no such URL, no certificates in `ca_file`), kUnauthenticated (https: the
 // server's certificate is not trusted, or is another name's), kUnavailable (nobody answers
 // there), kDeadlineExceeded, kInternal (what answered speaks no HTTP).
 Result<HttpAnswer> CallHttp(const HttpCall& call);
