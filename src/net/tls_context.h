@@ -11,7 +11,7 @@
 #include <string>
 
 #include "core/clock.h"
-#include "core/openssl.h"
+#include "net/openssl.h"
 #include "core/status.h"
 #include "net/tls_files.h"
 

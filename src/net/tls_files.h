@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/openssl.h"
+#include "net/openssl.h"
 #include "core/status.h"
 
 namespace evenkeel {

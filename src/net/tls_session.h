@@ -13,7 +13,7 @@
 #include <memory>
 #include <string>
 
-#include "core/openssl.h"
+#include "net/openssl.h"
 
 namespace evenkeel {
 

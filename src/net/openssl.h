@@ -1,6 +1,6 @@
 // Owners of OpenSSL's objects, and its error queue as text.
 //
-// Use for: rooms that link OpenSSL; core itself does not. Not for: anything that another room sees.
+// Use for: rooms that call OpenSSL.
 // Thread-safety: values; the error queue is the calling thread's own.
 #pragma once
 
