@@ -116,6 +116,20 @@ TEST(HttpClientTest, UrlsAreChecked) {
   }
 }
 
+TEST(HttpClientTest, UrlsSayWhereTheyLead) {
+  const auto plain = ParseServerUrl("http://a.example/");
+  ASSERT_TRUE(plain.ok());
+  EXPECT_EQ(plain->port, "80");
+  EXPECT_FALSE(plain->tls);
+  const auto secure = ParseServerUrl("https://[::1]");
+  ASSERT_TRUE(secure.ok());
+  EXPECT_EQ(secure->host, "::1");
+  EXPECT_EQ(secure->port, "443");
+  EXPECT_TRUE(secure->tls);
+  EXPECT_FALSE(ParseServerUrl("https://").ok());
+  EXPECT_FALSE(ParseServerUrl("ftp://a").ok());
+}
+
 TEST(HttpClientTest, PathPartsAreEscaped) {
   EXPECT_EQ(EscapePathPart("a.b-C_1~"), "a.b-C_1~");
   EXPECT_EQ(EscapePathPart("a/b?\xc3\xa4 "), "a%2Fb%3F%C3%A4%20");

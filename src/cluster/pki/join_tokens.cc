@@ -76,7 +76,7 @@ Result<std::string> JoinTokens::Make(std::chrono::seconds life, WallTime now) co
   EK_RETURN_IF_ERROR(MakeSecretFolder(folder_));
   const Result<size_t> left = Sweep(now);
   if (!left.ok()) return left.status();
-  if (*left >= kMaxJoinTokens)
+  if (*left >= most_)
     return Overloaded("{} join tokens are out already: wait until some expire", *left);
   JoinToken token;
   token.authority = authority_;
