@@ -50,7 +50,8 @@ class Pair:
         new.mkdir(exist_ok=True)
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", str(days),
-             "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+             "-subj", f"/CN={name}", "-addext", "keyUsage=critical,digitalSignature,keyCertSign",
+             "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
              "-keyout", str(new / "key.pem"), "-out", str(new / "cert.pem")],
             check=True, capture_output=True,
         )
