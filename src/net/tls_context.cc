@@ -35,16 +35,6 @@ openssl::Context NewContext(const SSL_METHOD* method) {
   return context;
 }
 
-// How net/tls_session.h works: records from where the bytes lie, buffers only while they hold something, one look at the socket a call.
-void SetForSessions(SSL_CTX* raw) {
-  SSL_CTX_set_mode(raw, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                            SSL_MODE_RELEASE_BUFFERS);
-  SSL_CTX_clear_mode(raw, SSL_MODE_AUTO_RETRY);
-  SSL_CTX_set_read_ahead(raw, 1);
-  // HTTP says itself where a message ends, and its answer may still be due.
-  SSL_CTX_set_options(raw, SSL_OP_IGNORE_UNEXPECTED_EOF);
-}
-
 Status UsePair(SSL_CTX* raw, const TlsPair& pair, const std::string& file) {
   bool good = SSL_CTX_use_certificate(raw, pair.chain.front().get()) == 1 &&
               SSL_CTX_use_PrivateKey(raw, pair.key.get()) == 1;
@@ -78,7 +68,6 @@ Result<TlsServerContext::Loaded> TlsServerContext::LoadFiles(const TlsPairFiles&
   if (loaded.context == nullptr) return Internal("TLS: {}", openssl::TakeErrors());
   SSL_CTX* raw = loaded.context.get();
   EK_RETURN_IF_ERROR(UsePair(raw, *pair, files.certificate));
-  SetForSessions(raw);
   SSL_CTX_set_options(raw, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_set_alpn_select_cb(raw, SelectProtocol, nullptr);
   // What is resumed lies in tickets, at the clients.

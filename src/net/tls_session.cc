@@ -9,6 +9,8 @@
 #include <string_view>
 #include <utility>
 
+#include "net/tls_context.h"
+
 namespace evenkeel {
 namespace {
 
@@ -75,15 +77,36 @@ long TlsSession::ControlSocket(BIO* bio, int command, long, void*) {
   return 0;
 }
 
-std::unique_ptr<TlsSession> TlsSession::Accept(const openssl::Context& context, int fd) {
+std::unique_ptr<TlsSession> TlsSession::Begin(const openssl::Context& context, int fd) {
   std::unique_ptr<TlsSession> made(new TlsSession(fd));
   made->session_ = SSL_new(context.get());
   BIO* const bio = made->session_ == nullptr ? nullptr : BIO_new(SocketMethod());
   if (bio == nullptr) return nullptr;
+  SSL* const session = made->session_;
   BIO_set_data(bio, made.get());
   BIO_set_init(bio, 1);
-  SSL_set_bio(made->session_, bio, bio);
-  SSL_set_accept_state(made->session_);
+  SSL_set_bio(session, bio, bio);
+  // Records from where the bytes lie, buffers only while they hold something, one look at the socket a call.
+  SSL_set_mode(session, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                            SSL_MODE_RELEASE_BUFFERS);
+  SSL_clear_mode(session, SSL_MODE_AUTO_RETRY);
+  SSL_set_read_ahead(session, 1);
+  // HTTP says itself where a message ends, and its answer may still be due.
+  SSL_set_options(session, SSL_OP_IGNORE_UNEXPECTED_EOF);
+  return made;
+}
+
+std::unique_ptr<TlsSession> TlsSession::Accept(const openssl::Context& context, int fd) {
+  std::unique_ptr<TlsSession> made = Begin(context, fd);
+  if (made != nullptr) SSL_set_accept_state(made->session_);
+  return made;
+}
+
+std::unique_ptr<TlsSession> TlsSession::Connect(const openssl::Context& context, int fd,
+                                                const std::string& host) {
+  std::unique_ptr<TlsSession> made = Begin(context, fd);
+  if (made == nullptr || !ExpectTlsHost(made->session_, host)) return nullptr;
+  SSL_set_connect_state(made->session_);
   return made;
 }
 

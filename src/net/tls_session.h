@@ -1,7 +1,9 @@
-// TLS over one non-blocking socket: what Transport calls when a connection is not plain. Internal to net/.
+// TLS over one non-blocking socket.
+//
+// Use for: Transport, where a connection is not plain; the load generator. Not for: anything that may block.
 //
 // Contract: never blocks, never raises SIGPIPE. Read() and Write() behave as recv() and sendmsg() on the plain text, so that a loop over an
-//   edge-triggered socket is the same for both. The context is one of TlsServerContext or set up like it (partial writes, no automatic retry).
+//   edge-triggered socket is the same for both.
 // Thread-safety: single-owner.
 #pragma once
 
@@ -21,8 +23,11 @@ class TlsSession {
  public:
   enum class Progress : uint8_t { kDone, kWantsInput, kWantsOutput, kFailed };
 
-  // The server's side of a connection. `fd` stays the caller's and must outlive the session. Null when memory is out.
+  // The server's side of a connection, and the client's to `host` (see ExpectTlsHost). `fd` stays the caller's and must outlive the session.
+  // Null when memory is out.
   static std::unique_ptr<TlsSession> Accept(const openssl::Context& context, int fd);
+  static std::unique_ptr<TlsSession> Connect(const openssl::Context& context, int fd,
+                                             const std::string& host);
   ~TlsSession();
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
@@ -45,6 +50,7 @@ class TlsSession {
 
  private:
   explicit TlsSession(int fd) : fd_(fd) {}
+  static std::unique_ptr<TlsSession> Begin(const openssl::Context& context, int fd);
   static BIO_METHOD* SocketMethod();
   static int ReadSocket(BIO* bio, char* to, int room);
   static int WriteSocket(BIO* bio, const char* from, int size);

@@ -240,3 +240,14 @@ def test_doctor_counts_the_days(cli, pair, days, result):
     del env["EVENKEEL_TLS_KEY_FILE"]
     checks = {c["name"]: c for c in json.loads(cli("doctor", "-o", "json", env=env).stdout)["checks"]}
     assert checks["TLS"]["result"] == "fail"
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_bench_over_tls(secure, pair, cli, protocol):
+    daemon = secure()
+    url = daemon.http_url if protocol == "http" else "grpcs://" + daemon.grpc_address
+    run = cli("bench", "echo", "--url", url, "--ca-file", str(pair.cert), "-n", "200", "-c", "4", "--warm-up", "0s", "--check-stable", "-o", "json")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["total"]["ok"] == 200
+    untrusted = cli("bench", "echo", "--url", url, "-n", "1", "--warm-up", "0s")
+    assert untrusted.returncode != 0
