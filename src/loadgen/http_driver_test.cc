@@ -281,11 +281,11 @@ TEST(UrlTest, ReadsWhatPeopleWriteAndRefusesTheRest) {
 // Over TLS, against the server of net/: kept connections, answers of many records, and those that are opened while the load runs.
 class TlsServer {
  public:
-  TlsServer() : loop_(std::move(*IoLoop::Create("tls"))) {
+  TlsServer() : loop_(IoLoop::Create("tls").value()) {
     loop_->Start();
     HttpServerOptions options;
-    options.tls = std::move(*TlsServerContext::Load(pair.files()));
-    server_ = std::move(*HttpServer::Listen(options, &handler_, {loop_.get()}));
+    options.tls = TlsServerContext::Load(pair.files()).value();
+    server_ = HttpServer::Listen(options, &handler_, {loop_.get()}).value();
   }
   LoadPlan Plan(Stage stage, bool trusted = true) const {
     LoadPlan plan = PlanFor(server_->port(), std::move(stage));
@@ -316,7 +316,7 @@ class TlsServer {
 };
 
 TEST(HttpDriverTest, SpeaksTls) {
-  const TlsServer server;
+  TlsServer server;
   RunRecord record;
   LoadPlan plan = server.Plan(Requests(4, 200));
   plan.models[0].requests[0].bytes = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -327,7 +327,7 @@ TEST(HttpDriverTest, SpeaksTls) {
 }
 
 TEST(HttpDriverTest, AServerThatIsNotTrustedGetsNoLoad) {
-  const TlsServer server;
+  TlsServer server;
   const std::atomic<bool> interrupted{false};
   const Result<RunRecord> run = RunLoad(server.Plan(Requests(1, 1), false), interrupted, {});
   ASSERT_FALSE(run.ok());
