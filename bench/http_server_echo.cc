@@ -1,7 +1,8 @@
 // The server of src/net with the same work as http_echo_floor: what parsing, ordering and bounds
 // cost on top of a bare loop.
 //
-// usage: http_server_echo [PORT]
+// usage: http_server_echo [PORT [CERTIFICATE KEY]]
+// With a pair (PEM files) it speaks TLS.
 // Prints its CPU time and requests when it is ended by SIGTERM or SIGINT.
 #include <sys/resource.h>
 
@@ -11,6 +12,7 @@
 
 #include "net/http_server.h"
 #include "net/io_loop.h"
+#include "net/tls_context.h"
 
 namespace {
 
@@ -48,6 +50,14 @@ int main(int argc, char** argv) {
   Echo echo;
   evenkeel::HttpServerOptions options;
   options.port = static_cast<uint16_t>(argc > 1 ? std::atoi(argv[1]) : 0);
+  if (argc > 3) {
+    auto tls = evenkeel::TlsServerContext::Load({argv[2], argv[3]});
+    if (!tls.ok()) {
+      std::fprintf(stderr, "%s\n", tls.status().message().c_str());
+      return 1;
+    }
+    options.tls = std::move(*tls);
+  }
   auto server = evenkeel::HttpServer::Listen(options, &echo, {loop->get()});
   if (!server.ok()) {
     std::fprintf(stderr, "%s\n", server.status().message().c_str());

@@ -12,6 +12,7 @@ import pathlib
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -38,9 +39,10 @@ class Daemon:
     process: subprocess.Popen
     folder: pathlib.Path  # models/, state/, cache/ below it
     log_path: pathlib.Path
-    http_url: str = ""  # "http://127.0.0.1:1234"
+    http_url: str = ""  # "http://127.0.0.1:1234"; https:// where it was given a certificate
     grpc_address: str = ""  # "127.0.0.1:1235"
     metrics_url: str = ""  # "http://127.0.0.1:1236/metrics"
+    trusted: pathlib.Path | None = None  # with https: the certificate that requests trust
     expect_exit: int = 0
     ended: bool = False  # the test has ended it and looked at how
 
@@ -50,11 +52,14 @@ class Daemon:
 
     @property
     def http_address(self) -> str:
-        return self.http_url.removeprefix("http://")
+        return self.http_url.split("://")[1]
 
     @property
     def models(self) -> pathlib.Path:
         return self.folder / "models"
+
+    def tls(self) -> ssl.SSLContext | None:
+        return ssl.create_default_context(cafile=self.trusted) if self.trusted else None
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
@@ -65,7 +70,7 @@ class Daemon:
             body = json.dumps(body).encode()
         call = urllib.request.Request(self.http_url + path, data=body, method=method, headers=headers or {})
         try:
-            with urllib.request.urlopen(call, timeout=30) as answer:
+            with urllib.request.urlopen(call, timeout=30, context=self.tls()) as answer:
                 return answer.status, dict(answer.headers), answer.read()
         except urllib.error.HTTPError as error:
             return error.code, dict(error.headers), error.read()
@@ -156,9 +161,9 @@ def wait_for_announcement(daemon: Daemon) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         log = daemon.log()
-        http = re.search(r"^\s*HTTP\s+(http://\S+)", log, re.M)
+        http = re.search(r"^\s*HTTP\s+(https?://\S+)", log, re.M)
         grpc = re.search(r"^\s*gRPC\s+(\S+)", log, re.M)
-        metrics = re.search(r"^\s*metrics\s+(http://\S+)", log, re.M)
+        metrics = re.search(r"^\s*metrics\s+(https?://\S+)", log, re.M)
         if http and grpc and metrics:
             daemon.http_url = http[1].rstrip("/")
             daemon.grpc_address, daemon.metrics_url = grpc[1], metrics[1]

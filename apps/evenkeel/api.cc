@@ -61,20 +61,28 @@ void Api::AddFlags(CLI::App& verb) {
   verb.add_option("--server", server_flag_,
                   "Server to ask, also EVENKEEL_SERVER [http://127.0.0.1:8000]")
       ->type_name("URL");
+  verb.add_option("--ca-file", ca_file_flag_,
+                  "Certificates to trust when that is https, also EVENKEEL_TLS_CA_FILE [the system's]")
+      ->type_name("FILE");
   verb.add_option("--timeout", timeout_flag_, "How long to wait for its answer [120s]")
       ->type_name("");
 }
 
-std::string Api::server() const {
+Settings Api::settings() const {
   SettingSources sources = DefaultSources();
   if (!server_flag_.empty()) sources.flags.emplace_back("server", server_flag_);
+  if (!ca_file_flag_.empty()) sources.flags.emplace_back("tls.ca_file", ca_file_flag_);
   const Result<Settings> settings = Settings::Resolve(sources, nullptr);
   if (!settings.ok()) Fail(kExitUsage, settings.status().message());
-  return settings->text("server");
+  return *settings;
 }
 
+std::string Api::server() const { return settings().text("server"); }
+
 void Api::Address(HttpCall* call, Duration patience) const {
-  call->server = server();
+  const Settings given = settings();
+  call->server = given.text("server");
+  call->ca_file = given.text("tls.ca_file");
   call->timeout = patience;
   if (!timeout_flag_.empty()) {
     const Result<Duration> timeout = ParseDuration(timeout_flag_);

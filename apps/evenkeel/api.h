@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "core/clock.h"
+#include "core/settings.h"
 #include "core/status.h"
 
 namespace CLI {
@@ -25,7 +26,7 @@ struct HttpCall;
 
 class Api {
  public:
-  // Adds `--server` and `--timeout` to `verb`; they are resolved when the first call is made.
+  // Adds `--server`, `--ca-file` and `--timeout` to `verb`; they are resolved when the first call is made.
   void AddFlags(CLI::App& verb);
 
   // The answer's JSON. `target` begins with "/".
@@ -53,6 +54,7 @@ class Api {
   std::string server() const;  // "http://127.0.0.1:8000"
 
  private:
+  Settings settings() const;  // `server`, `tls.ca_file`: as flags, environment and files have them
   std::string Call(const std::string& method, const std::string& target, const std::string& body,
                    const std::function<void(bool waiting)>& on_wait = {}) const;
 
@@ -60,6 +62,7 @@ class Api {
   Result<HttpAnswer> Ask(HttpCall call, Duration patience) const;
 
   std::string server_flag_;
+  std::string ca_file_flag_;
   std::string timeout_flag_;
 };
 

@@ -51,6 +51,10 @@ void AddTargetFlags(CLI::App& bench, BenchFlags* f) {
                    "model to ask, NAME or NAME:WEIGHT; several share the load by weight");
   bench.add_option("--url", f->url, "server [http://127.0.0.1:8000, gRPC 127.0.0.1:8001]")
       ->envname("EVENKEEL_BENCH_URL");
+  bench
+      .add_option("--ca-file", f->ca_file,
+                  "certificates to trust when that is https:// or grpcs:// [the system's]")
+      ->type_name("FILE");
   bench.add_option("--protocol", f->protocol, "http or grpc [http]")
       ->check(CLI::IsMember({"http", "grpc"}));
   bench.add_option("--model-version", f->version, "version to ask for [the newest]");

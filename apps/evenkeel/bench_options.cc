@@ -5,9 +5,11 @@
 
 #include "core/format.h"
 #include "core/parse.h"
+#include "core/settings.h"
 #include "loadgen/stage_spec.h"
 #include "loadgen/target.h"
 #include "loadgen/trace_file.h"
+#include "net/tls_context.h"
 
 namespace evenkeel {
 namespace {
@@ -104,8 +106,21 @@ Status CheckNames(const std::vector<std::string>& entries, const char* flag,
   return Status::Ok();
 }
 
+Status SetTls(const BenchFlags& flags, LoadPlan* plan) {
+  SettingSources sources = DefaultSources();
+  if (!flags.ca_file.empty()) sources.flags.emplace_back("tls.ca_file", flags.ca_file);
+  const Result<Settings> settings = Settings::Resolve(sources, nullptr);
+  if (!settings.ok()) return settings.status();
+  plan->url.ca_file = settings->text("tls.ca_file");
+  Result<openssl::Context> context = MakeTlsClientContext(plan->url.ca_file);
+  if (!context.ok()) return InvalidArgument("--ca-file: {}", context.status().message());
+  if (plan->protocol == WireProtocol::kHttp) plan->tls = std::move(*context);
+  return Status::Ok();
+}
+
 Status SetTarget(const BenchFlags& flags, LoadPlan* plan) {
-  const bool grpc = flags.protocol == "grpc" || flags.url.starts_with("grpc://");
+  const bool grpc = flags.protocol == "grpc" || flags.url.starts_with("grpc://") ||
+                    flags.url.starts_with("grpcs://");
   plan->protocol = grpc ? WireProtocol::kGrpc : WireProtocol::kHttp;
   Result<Url> url = ParseUrl(flags.url.empty() ? "127.0.0.1" : flags.url, grpc ? "8001" : "8000");
   if (!url.ok()) return url.status();
@@ -113,6 +128,7 @@ Status SetTarget(const BenchFlags& flags, LoadPlan* plan) {
   if (grpc && !plan->url.path.empty() && plan->url.path != "/")
     return InvalidArgument("--url: a gRPC address has no path; see --method");
   if (!flags.grpc_method.empty()) plan->grpc_method = flags.grpc_method;
+  if (plan->url.tls()) EK_RETURN_IF_ERROR(SetTls(flags, plan));
   if (grpc) return Status::Ok();
   Result<Endpoint> endpoint = Resolve(plan->url);
   if (!endpoint.ok()) return endpoint.status();

@@ -31,6 +31,7 @@ struct TextFlags {
 struct BenchFlags {
   std::vector<std::string> models;  // "name" or "name:weight"
   std::string url;
+  std::string ca_file;
   std::string protocol = "http";
   std::string raw_file;
   std::string grpc_method;

@@ -20,6 +20,7 @@
 #include "doctor_checks.h"
 #include "figures.h"
 #include "net/http_client.h"
+#include "net/tls_files.h"
 
 namespace evenkeel {
 namespace {
@@ -182,10 +183,14 @@ int TryListen(const std::string& address, const std::string& port) {
   return error;
 }
 
-bool IsEvenkeel(const std::string& address, const std::string& port) {
+// `certificate`: of a server with TLS; what it presents is trusted.
+bool IsEvenkeel(const std::string& address, const std::string& port,
+                const std::string& certificate) {
   HttpCall call;
   const bool v6 = address.find(':') != std::string::npos;
-  call.server = v6 ? "http://[" + address + "]:" + port : "http://" + address + ":" + port;
+  call.server = (certificate.empty() ? "http://" : "https://") +
+                (v6 ? "[" + address + "]:" + port : address + ":" + port);
+  call.ca_file = certificate;
   call.target = "/v2";
   call.timeout = std::chrono::milliseconds(500);
   const auto answer = CallHttp(call);
@@ -202,7 +207,8 @@ Check Port(const Settings& settings, const std::string& listener) {
   if (error == 0) return {name, Verdict::kPass, where + " is free", {}};
   const std::string another = fmt::format("choose another: {} PORT", FlagName(listener + ".port"));
   if (error == EADDRINUSE) {
-    const bool ours = listener == "http" && IsEvenkeel(address, port);
+    const bool ours =
+        listener == "http" && IsEvenkeel(address, port, settings.text("tls.cert_file"));
     return {name, Verdict::kWarn, where + (ours ? " is an Evenkeel server already" : " is in use"),
             ours ? "ask it: evenkeel ls; for a second one " + another : another};
   }
@@ -210,6 +216,35 @@ Check Port(const Settings& settings, const std::string& listener) {
           error == EACCES ? another
                           : fmt::format("choose an address of this machine: {} ADDRESS",
                                         FlagName(listener + ".address"))};
+}
+
+// The pair that HTTP, gRPC and metrics present: is it there, whole, and for how long.
+Check Tls(const Settings& settings) {
+  using std::chrono::days;
+  const TlsPairFiles files{settings.text("tls.cert_file"), settings.text("tls.key_file")};
+  if (files.empty()) return {"TLS", Verdict::kPass, "none: connections are plain", {}};
+  if (files.certificate.empty() || files.key.empty())
+    return {"TLS", Verdict::kFail, "one of tls.cert_file and tls.key_file is not set", "set both"};
+  const Result<TlsPair> pair = ReadTlsPair(files);
+  if (!pair.ok())
+    return {"TLS", Verdict::kFail, pair.status().message(),
+            "name a certificate and its key: --tls-cert-file FILE --tls-key-file FILE"};
+  const CertificateFacts facts = FactsOf(pair->chain.front().get());
+  const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  const auto left = std::chrono::floor<days>(facts.not_after - now).count();
+  const std::string renew = "renew it: a running server takes the new files within seconds";
+  if (facts.not_after < now)
+    return {"TLS", Verdict::kFail, fmt::format("{} has expired", facts.subject), renew};
+  if (facts.not_before > now)
+    return {"TLS", Verdict::kFail, fmt::format("{} is not valid yet", facts.subject),
+            "look at this machine's clock"};
+  if (facts.names.empty())
+    return {"TLS", Verdict::kWarn, facts.subject + " names no server: clients will refuse it",
+            "make one with -addext subjectAltName=DNS:NAME,IP:ADDRESS, see docs/operations.md"};
+  const std::string finding =
+      fmt::format("{}, for {}, {} days left", facts.subject, fmt::join(facts.names, ", "), left);
+  if (left < 30) return {"TLS", Verdict::kWarn, finding, renew};
+  return {"TLS", Verdict::kPass, finding, {}};
 }
 
 }  // namespace
@@ -223,6 +258,7 @@ std::vector<Check> CheckServing(const Settings& settings) {
   checks.push_back(Folder(settings, "state"));
   checks.push_back(Folder(settings, "cache"));
   checks.push_back(Lock(settings));
+  checks.push_back(Tls(settings));
   for (const char* listener : {"http", "grpc", "metrics"})
     checks.push_back(Port(settings, listener));
   return checks;

@@ -62,6 +62,8 @@ ServeOptions OptionsOf(const Settings& settings) {
   options.grpc = listen("grpc");
   options.metrics = listen("metrics");
   options.insecure = settings.flag("insecure");
+  options.tls_cert_file = settings.text("tls.cert_file");
+  options.tls_key_file = settings.text("tls.key_file");
   options.io_threads = static_cast<int>(settings.integer("io_threads"));
   options.worker_cpus = settings.cpus("worker_cpus");
   options.threads = static_cast<int>(settings.integer("threads"));
@@ -96,6 +98,7 @@ ServeOptions OptionsOf(const Settings& settings) {
 const char* PlaceholderOf(SettingKind kind) {
   switch (kind) {
     case SettingKind::kFolder: return "FOLDER";
+    case SettingKind::kFile: return "FILE";
     case SettingKind::kAddress: return "ADDRESS";
     case SettingKind::kUrl: return "URL";
     case SettingKind::kInteger: return "NUMBER";
@@ -153,6 +156,16 @@ Status CheckNamedFolder(const Setting& models) {
                          models.text, models.origin, models.text);
 }
 
+Status CheckTlsPair(const Settings& settings) {
+  const Setting& certificate = settings.at("tls.cert_file");
+  const Setting& key = settings.at("tls.key_file");
+  if (certificate.text.empty() == key.text.empty()) return {};
+  const Setting& given = certificate.text.empty() ? key : certificate;
+  const Setting& missing = certificate.text.empty() ? certificate : key;
+  return InvalidArgument("{} is set ({}) and {} is not: TLS needs both", given.spec->key,
+                         given.origin, missing.spec->key);
+}
+
 int Serve(const Given& given) {
   SettingSources sources = DefaultSources();
   sources.flags.assign(given.begin(), given.end());
@@ -163,9 +176,9 @@ int Serve(const Given& given) {
     std::fprintf(stderr, "evenkeel: %s\n", settings.status().message().c_str());
     return kExitUsage;
   }
-  const Status models = CheckNamedFolder(settings->at("models"));
-  if (!models.ok()) {
-    std::fprintf(stderr, "evenkeel: %s\n", models.message().c_str());
+  for (const Status& status : {CheckNamedFolder(settings->at("models")), CheckTlsPair(*settings)}) {
+    if (status.ok()) continue;
+    std::fprintf(stderr, "evenkeel: %s\n", status.message().c_str());
     return kExitUsage;
   }
   Result<ClusterOptions> cluster = ClusterOf(*settings);

@@ -52,6 +52,9 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
     Number(kInteger, "grpc.port", "8001", 0, 65535, "Port for gRPC; 0 takes any free one"),
     Text(kAddress, "metrics.address", "127.0.0.1", "Address to listen on for /metrics"),
     Number(kInteger, "metrics.port", "8002", 0, 65535, "Port for /metrics; 0 takes any free one"),
+    Text(kFile, "tls.cert_file", "",
+         "Certificate chain (PEM) of HTTP, gRPC and metrics; with tls.key_file. Empty: no TLS"),
+    Text(kFile, "tls.key_file", "", "Private key (PEM, not encrypted) of tls.cert_file"),
     Text(kBool, "insecure", "false", "Allow an address that is not loopback: nothing guards it"),
     Text(kText, "cluster.name", "", "Name of this node in a cluster; empty: it is alone"),
     Text(kAddress, "cluster.address", "127.0.0.1", "Address to listen on for other nodes"),
@@ -114,6 +117,8 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
     Number(kDuration, "samples.max_age", "0s", 0, 10 * kYear,
            "Age at which a sampled row is dropped; 0: never"),
     Client(Text(kUrl, "server", "http://127.0.0.1:8000", "Server that ls, ps, show, load ... ask")),
+    Client(Text(kFile, "tls.ca_file", "",
+                "Certificates (PEM) to trust when that is https; empty: those of this system")),
 });
 
 std::string MakeName(std::string_view prefix, std::string_view key, char separator, bool upper) {
@@ -169,9 +174,9 @@ Status CheckAddress(std::string_view text) {
                          Excerpt(text));
 }
 
-// A given folder, absolute: ~ is the user's home, a relative one starts at `base`.
-std::string AbsoluteFolder(const std::string& text, const SettingSources& sources,
-                           const std::string& base) {
+// A given folder or file, absolute: ~ is the user's home, a relative one starts at `base`.
+std::string AbsolutePath(const std::string& text, const SettingSources& sources,
+                         const std::string& base) {
   const std::pair<std::string_view, const std::string*> stands[] = {
       {"$DATA", &sources.data_folder},
       {"$STATE", &sources.state_folder},
@@ -269,6 +274,9 @@ Status CheckSetting(const SettingSpec& spec, std::string_view text) {
     case kFolder:
       if (!text.empty() && text.find('\0') == std::string_view::npos) return Status::Ok();
       return InvalidArgument("expected a folder, got {}", Excerpt(text));
+    case kFile:
+      if (text.find('\0') == std::string_view::npos) return Status::Ok();
+      return InvalidArgument("expected a file, got {}", Excerpt(text));
     case kAddress: return CheckAddress(text);
     case kUrl: return CheckUrl(text);
     case kInteger: return ParseInt(text, spec.lo, spec.hi).status();
@@ -321,7 +329,8 @@ Result<Settings> Settings::Resolve(const SettingSources& sources,
       setting.origin = found->second.origin;
       base = found->second.base;
     }
-    if (spec.kind == kFolder) setting.text = AbsoluteFolder(setting.text, sources, base);
+    const bool file = spec.kind == kFile && !setting.text.empty();
+    if (spec.kind == kFolder || file) setting.text = AbsolutePath(setting.text, sources, base);
     settings.settings_.push_back(std::move(setting));
   }
   if (warnings != nullptr) WarnOfUnknown(sources.environment, warnings);

@@ -27,6 +27,7 @@ namespace evenkeel {
 enum class SettingKind : uint8_t {
   kText,
   kFolder,
+  kFile,  // made absolute; may be empty: none
   kAddress,
   kUrl,
   kInteger,

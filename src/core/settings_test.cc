@@ -123,6 +123,17 @@ TEST_F(SettingsTest, RelativeFoldersStartAtTheirSource) {
   EXPECT_EQ(settings->text("state"), (folder_ / "var/state").string());
 }
 
+TEST_F(SettingsTest, FilesAreMadeAbsoluteAndMayBeEmpty) {
+  sources_.files = {WriteFile("config.yaml", "tls:\n  cert_file: tls/cert.pem\n")};
+  sources_.flags = {{"tls.key_file", "key.pem"}};
+  const auto settings = Settings::Resolve(sources_, nullptr);
+  ASSERT_TRUE(settings.ok()) << settings.status().ToString();
+  EXPECT_EQ(settings->text("tls.cert_file"), (folder_ / "tls/cert.pem").string());
+  EXPECT_EQ(settings->text("tls.key_file"), "/home/user/key.pem");
+  EXPECT_EQ(settings->text("tls.ca_file"), "");
+  EXPECT_FALSE(CheckSetting(*FindSetting("tls.ca_file"), std::string_view("a\0b", 3)).ok());
+}
+
 TEST_F(SettingsTest, MistypedVariableIsAWarning) {
   sources_.environment = {{"EVENKEEL_HTTP_PROT", "1"}, {"EVENKEEL_QUITE_ANOTHER_THING_OF_CI", "1"}};
   std::vector<std::string> warnings;

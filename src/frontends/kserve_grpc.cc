@@ -3,6 +3,9 @@
 #include <absl/synchronization/mutex.h>
 #include <grpc/support/log.h>
 #include <grpcpp/resource_quota.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -58,6 +61,18 @@ int ThreadsFor(const GrpcOptions& options) {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 8, 1, 4);
 }
 
+// gRPC reads the files itself, in a thread of its own, and says little of what is wrong with them: so they have been checked.
+std::shared_ptr<grpc::ServerCredentials> CredentialsOf(const TlsPairFiles& files) {
+  constexpr unsigned int kLookEverySeconds = 2;
+  if (files.empty()) return grpc::InsecureServerCredentials();
+  grpc::experimental::TlsServerCredentialsOptions options(
+      std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+          files.key, files.certificate, kLookEverySeconds));
+  options.watch_identity_key_cert_pairs();
+  options.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  return grpc::experimental::TlsServerCredentials(options);
+}
+
 void SetProcessDefaults() {
   gpr_set_log_function(ForwardLog);
   // Debian builds abseil with its search for lock cycles switched on: a twentieth of a request's time.
@@ -87,6 +102,10 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
                                                       const GrpcOptions& options) {
   static std::once_flag once;
   std::call_once(once, SetProcessDefaults);
+  if (!options.tls.empty()) {
+    if (const Result<TlsPair> pair = ReadTlsPair(options.tls); !pair.ok())
+      return pair.status().Annotate("TLS");
+  }
   auto impl = std::make_unique<Impl>(service, options.max_message_bytes);
   grpc::ServerBuilder builder;
   SetLimits(builder, options);
@@ -94,7 +113,7 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
       options.address.find(':') != std::string::npos && options.address.front() != '[';
   const std::string where = bare_ipv6 ? fmt::format("[{}]:{}", options.address, options.port)
                                       : fmt::format("{}:{}", options.address, options.port);
-  builder.AddListeningPort(where, grpc::InsecureServerCredentials(), &impl->port);
+  builder.AddListeningPort(where, CredentialsOf(options.tls), &impl->port);
   builder.RegisterService(&impl->front.infer);
   builder.RegisterAsyncGenericService(&impl->front.generic);
   for (int i = 0; i < ThreadsFor(options); ++i)

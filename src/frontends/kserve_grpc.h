@@ -4,7 +4,7 @@
 // Contract: inference requests and answers do not pass through protobuf messages; request bytes are handed on where they were
 //   received. A client that goes away, or whose deadline passes, cancels its work. ServedModel::Infer() runs on the front end's
 //   threads; answers are sent from the thread that calls InferCall::Done().
-// Errors: Start(): kConflict when the address cannot be listened on.
+// Errors: Start(): kConflict when the address cannot be listened on; as ReadTlsPair().
 // Thread-safety: thread-safe, but for destruction.
 #pragma once
 
@@ -14,6 +14,7 @@
 
 #include "core/clock.h"
 #include "core/status.h"
+#include "net/tls_files.h"
 
 namespace evenkeel {
 
@@ -32,6 +33,8 @@ struct GrpcOptions {
   int threads = 0;
   // For the buffers of all connections; past it gRPC reads less and drops idle ones.
   size_t memory_bytes = size_t{1} << 30;
+  // Clients speak TLS, 1.2 or 1.3; empty: they do not. Looked at again every few seconds: a renewed pair needs no restart, a broken one is not used.
+  TlsPairFiles tls;
 };
 
 class KServeGrpc {

@@ -19,6 +19,7 @@
 #include "core/format.h"
 #include "loadgen/driver_core.h"
 #include "loadgen/grpc_answer.h"
+#include "loadgen/grpc_credentials.h"
 #include "loadgen/http_response.h"
 #include "loadgen/load.h"
 
@@ -181,7 +182,7 @@ Status GrpcDriver::Prepare() {
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     auto channel = grpc::CreateCustomChannel(plan_.url.Authority(),
-                                             grpc::InsecureChannelCredentials(), arguments);
+                                             CredentialsFor(plan_.url), arguments);
     if (!channel->WaitForConnected(
             In(std::min<Duration>(plan_.timeout, std::chrono::seconds(10))))) {
       return Unavailable("{}: no gRPC connection", plan_.url.Authority());

@@ -23,10 +23,12 @@ constexpr size_t kReadBuffer = 256 << 10;
 constexpr int kOpenLoopConnections =
     32;  // opened before the clock starts; more are opened as needed
 constexpr Duration kLongestWait = std::chrono::milliseconds(50);  // so that an interrupt is seen
+constexpr Duration kPrepareTime = std::chrono::seconds(10);       // for each connection
 
 struct Connection {
   explicit Connection(bool keep_body) : reader(keep_body) {}
   Socket socket;
+  std::unique_ptr<TlsSession> tls;  // over the socket; null: plain
   HttpResponseReader reader;
   std::unique_ptr<TokenStream> tokens;  // of the present answer, where the plan has streams
   Duration received{};                  // when the bytes came that are being read
@@ -36,6 +38,7 @@ struct Connection {
                             // timeouts are told apart
   bool busy = false;
   bool connecting = false;
+  bool agreeing = false;     // on TLS
   bool wants_write = false;  // registered for EPOLLOUT
 };
 
@@ -61,6 +64,9 @@ class HttpDriver final : public Driver {
   void Write(size_t slot);
   void OnEvent(const epoll_event& event);
   void OnReadable(size_t slot);
+  bool ReadSome(size_t slot);
+  void Agree(size_t slot);
+  void WatchWritable(size_t slot, bool on);
   void OnConnected(size_t slot);
   void Complete(size_t slot);
   void Fail(size_t slot, NoAnswer why);
@@ -111,10 +117,17 @@ Status HttpDriver::Prepare() {
     if (!Open(slot))
       return Unavailable("cannot open {} connections to {}", wanted, plan_.url.Authority());
     EK_RETURN_IF_ERROR(FinishConnect(connections_[slot].socket.fd(),
-                                     std::min<Duration>(plan_.timeout, std::chrono::seconds(10)))
+                                     std::min(plan_.timeout, kPrepareTime))
                            .Annotate(plan_.url.Authority()));
-    connections_[slot].connecting = connections_[slot].wants_write = false;
-    Register(slot, EPOLL_CTL_MOD, EPOLLIN);
+    Connection& c = connections_[slot];
+    if (plan_.tls != nullptr) {
+      Result<std::unique_ptr<TlsSession>> tls =
+          FinishTls(plan_.tls, plan_.url, c.socket.fd(), kPrepareTime);
+      if (!tls.ok()) return tls.status().Annotate(plan_.url.Authority());
+      c.tls = std::move(*tls);
+    }
+    c.connecting = false;
+    WatchWritable(slot, false);
     free_.push_back(slot);
   }
   return Status::Ok();
@@ -165,11 +178,11 @@ void HttpDriver::Write(size_t slot) {
   const std::string& bytes = core_->request(c.request).bytes;
   while (c.written < bytes.size()) {
     const ssize_t n =
-        send(c.socket.fd(), bytes.data() + c.written, bytes.size() - c.written, MSG_NOSIGNAL);
+        Send(c.socket.fd(), c.tls.get(), std::string_view(bytes).substr(c.written));
     if (n > 0) {
       c.written += static_cast<size_t>(n);
     } else if (errno == EAGAIN) {
-      if (!std::exchange(c.wants_write, true)) Register(slot, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
+      WatchWritable(slot, true);
       return;
     } else if (errno != EINTR) {
       // The server may have answered (say 413) before it stopped reading. The slot may carry another request after that.
@@ -179,7 +192,25 @@ void HttpDriver::Write(size_t slot) {
       return;
     }
   }
-  if (std::exchange(c.wants_write, false)) Register(slot, EPOLL_CTL_MOD, EPOLLIN);
+  WatchWritable(slot, false);
+}
+
+void HttpDriver::WatchWritable(size_t slot, bool on) {
+  Connection& c = connections_[slot];
+  if (std::exchange(c.wants_write, on) == on) return;
+  Register(slot, EPOLL_CTL_MOD, on ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+void HttpDriver::Agree(size_t slot) {
+  Connection& c = connections_[slot];
+  switch (c.tls->Handshake()) {
+    case TlsSession::Progress::kWantsInput: return WatchWritable(slot, false);
+    case TlsSession::Progress::kWantsOutput: return WatchWritable(slot, true);
+    case TlsSession::Progress::kFailed: return Fail(slot, NoAnswer::kConnect);
+    case TlsSession::Progress::kDone: break;
+  }
+  c.agreeing = false;
+  Write(slot);
 }
 
 void HttpDriver::OnConnected(size_t slot) {
@@ -189,15 +220,30 @@ void HttpDriver::OnConnected(size_t slot) {
   getsockopt(c.socket.fd(), SOL_SOCKET, SO_ERROR, &error, &size);
   if (error != 0) return Fail(slot, NoAnswer::kConnect);
   c.connecting = false;
+  if (plan_.tls != nullptr) {
+    c.tls = TlsSession::Connect(plan_.tls, c.socket.fd(), plan_.url.host);
+    if (c.tls == nullptr) return Fail(slot, NoAnswer::kConnect);
+    c.agreeing = true;
+    return Agree(slot);
+  }
   Write(slot);
 }
 
 void HttpDriver::OnReadable(size_t slot) {
+  while (ReadSome(slot)) continue;
+}
+
+// False: what came has been read. (TLS may hold more than the socket says.)
+bool HttpDriver::ReadSome(size_t slot) {
   Connection& c = connections_[slot];
-  const ssize_t n = recv(c.socket.fd(), buffer_.data(), buffer_.size(), 0);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  const ssize_t n = Receive(c.socket.fd(), c.tls.get(), buffer_.data(), buffer_.size());
+  if (n < 0 && errno == EINTR) return true;
+  if (n < 0 && errno == EAGAIN) return false;
   // Whatever comes on an idle connection (its end, a 408) makes it useless.
-  if (!c.busy) return Disconnect(slot);
+  if (!c.busy) {
+    Disconnect(slot);
+    return false;
+  }
   auto progress = HttpResponseReader::Progress::kMore;
   std::string_view bytes;
   if (n > 0) {
@@ -209,15 +255,23 @@ void HttpDriver::OnReadable(size_t slot) {
       core_->TokensArrived(c.request, c.received, c.tokens->seen() - before);
   } else {
     progress = n == 0 ? c.reader.Ended() : HttpResponseReader::Progress::kMore;
-    if (progress != HttpResponseReader::Progress::kDone) return Fail(slot, NoAnswer::kClosed);
+    if (progress != HttpResponseReader::Progress::kDone) {
+      Fail(slot, NoAnswer::kClosed);
+      return false;
+    }
     Disconnect(slot);
   }
-  if (progress == HttpResponseReader::Progress::kMalformed) return Fail(slot, NoAnswer::kMalformed);
-  if (progress == HttpResponseReader::Progress::kMore) return;
+  if (progress == HttpResponseReader::Progress::kMalformed) {
+    Fail(slot, NoAnswer::kMalformed);
+    return false;
+  }
+  if (progress == HttpResponseReader::Progress::kMore)
+    return c.tls != nullptr && !c.tls->emptied();
   // Bytes after the answer, or an answer before the request was written: the next request would be
   // out of step.
   if (!bytes.empty() || c.reader.close() || c.wants_write) Disconnect(slot);
   Complete(slot);
+  return false;
 }
 
 void HttpDriver::Complete(size_t slot) {
@@ -257,8 +311,9 @@ void HttpDriver::Free(size_t slot) {
 
 void HttpDriver::Disconnect(size_t slot) {
   Connection& c = connections_[slot];
+  c.tls.reset();
   c.socket.Close();
-  c.connecting = c.wants_write = false;
+  c.connecting = c.agreeing = c.wants_write = false;
 }
 
 void HttpDriver::OnEvent(const epoll_event& event) {
@@ -267,6 +322,7 @@ void HttpDriver::OnEvent(const epoll_event& event) {
   // The socket that this event was for may have been closed by an earlier event of the same round.
   if (!c.socket.open() || static_cast<uint64_t>(c.socket.fd()) != event.data.u64 >> 32) return;
   if (c.connecting) return OnConnected(slot);
+  if (c.agreeing) return Agree(slot);
   if (event.events & (EPOLLIN | EPOLLHUP | EPOLLERR)) OnReadable(slot);
   if ((event.events & EPOLLOUT) && c.busy && c.socket.open() && c.wants_write) Write(slot);
 }

@@ -12,6 +12,10 @@
 
 #include "loadgen/report.h"
 #include "loadgen/run.h"
+#include "net/http_server.h"
+#include "net/io_loop.h"
+#include "net/tls_context.h"
+#include "net/tls_test_pair.h"
 
 namespace evenkeel::loadgen {
 namespace {
@@ -266,9 +270,70 @@ TEST(UrlTest, ReadsWhatPeopleWriteAndRefusesTheRest) {
   EXPECT_EQ(ParseUrl("http://[::1]:9/a?b", "8000")->Authority(), "[::1]:9");
   EXPECT_EQ(ParseUrl("http://[::1]:9/a?b", "8000")->path, "/a?b");
   EXPECT_EQ(ParseUrl("grpc://h:1", "8001")->scheme, "grpc");
+  EXPECT_TRUE(ParseUrl("https://h", "8000")->tls());
+  EXPECT_TRUE(ParseUrl("grpcs://h:1", "8001")->tls());
+  EXPECT_FALSE(ParseUrl("h", "8000")->tls());
   for (const char* text :
-       {"", "https://x", "ftp://x", "x:0", "x:99999", "x:", "[::1", "http://:80"})
+       {"", "https://", "ftp://x", "x:0", "x:99999", "x:", "[::1", "http://:80"})
     EXPECT_FALSE(ParseUrl(text, "8000").ok()) << text;
+}
+
+// Over TLS, against the server of net/: kept connections, answers of many records, and those that are opened while the load runs.
+class TlsServer {
+ public:
+  TlsServer() : loop_(IoLoop::Create("tls").value()) {
+    loop_->Start();
+    HttpServerOptions options;
+    options.tls = TlsServerContext::Load(pair.files()).value();
+    server_ = HttpServer::Listen(options, &handler_, {loop_.get()}).value();
+  }
+  LoadPlan Plan(Stage stage, bool trusted = true) const {
+    LoadPlan plan = PlanFor(server_->port(), std::move(stage));
+    plan.url.scheme = "https";
+    plan.url.ca_file = trusted ? pair.files().certificate : "";
+    plan.tls = *MakeTlsClientContext(plan.url.ca_file);
+    plan.timeout = std::chrono::seconds(10);
+    return plan;
+  }
+  HttpServerStats stats() const { return server_->stats(); }
+
+  const TlsTestPair pair;
+
+ private:
+  class Answers final : public HttpHandler {
+   public:
+    void Handle(HttpExchange& exchange) override {
+      HttpResponse response;
+      response.body.assign(100'000, 'x');
+      if (++count_ % 10 == 0) response.headers = "Connection: close\r\n";
+      exchange.Respond(std::move(response));
+    }
+    int count_ = 0;
+  };
+  Answers handler_;
+  std::unique_ptr<IoLoop> loop_;
+  std::unique_ptr<HttpServer> server_;
+};
+
+TEST(HttpDriverTest, SpeaksTls) {
+  TlsServer server;
+  RunRecord record;
+  LoadPlan plan = server.Plan(Requests(4, 200));
+  plan.models[0].requests[0].bytes = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  const Counts& counts = RunAll(plan, &record);
+  EXPECT_EQ(counts.ok, 200u);
+  EXPECT_EQ(server.stats().lost_handshakes, 0u);
+  EXPECT_GT(server.stats().accepted, 4u);  // each tenth answer ended its connection
+}
+
+TEST(HttpDriverTest, AServerThatIsNotTrustedGetsNoLoad) {
+  TlsServer server;
+  const std::atomic<bool> interrupted{false};
+  const Result<RunRecord> run = RunLoad(server.Plan(Requests(1, 1), false), interrupted, {});
+  ASSERT_FALSE(run.ok());
+  EXPECT_EQ(run.status().code(), Code::kUnavailable);
+  EXPECT_NE(run.status().message().find("certificate verify failed"), std::string::npos);
+  EXPECT_EQ(server.stats().requests, 0u);
 }
 
 // A chunked answer of two tokens and a usage of three.

@@ -9,6 +9,7 @@
 
 #include "core/format.h"
 #include "loadgen/http_response.h"
+#include "net/tls_context.h"
 
 namespace evenkeel::loadgen {
 namespace {
@@ -21,12 +22,14 @@ bool WaitFor(int fd, short events, Time deadline) {
          poll(&p, 1, static_cast<int>(left / std::chrono::milliseconds(1)) + 1) > 0;
 }
 
-Status SendAll(int fd, std::string_view bytes, Time deadline) {
+Status SendAll(int fd, TlsSession* tls, std::string_view bytes, Time deadline) {
   while (!bytes.empty()) {
-    const ssize_t n = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const ssize_t n = Send(fd, tls, bytes);
     if (n > 0) {
       bytes.remove_prefix(static_cast<size_t>(n));
-    } else if (errno != EAGAIN && errno != EINTR) {
+    } else if (errno == EINTR) {
+      continue;
+    } else if (errno != EAGAIN) {
       return Unavailable("send: {}", std::strerror(errno));
     } else if (!WaitFor(fd, POLLOUT, deadline)) {
       return DeadlineExceeded("the server does not read the request");
@@ -44,12 +47,20 @@ Result<HttpAnswer> Exchange(const Url& url, std::string_view request, Duration t
   Result<Socket> socket = StartConnect(*endpoint);
   if (!socket.ok()) return socket.status().Annotate(url.Authority());
   EK_RETURN_IF_ERROR(FinishConnect(socket->fd(), timeout).Annotate(url.Authority()));
-  EK_RETURN_IF_ERROR(SendAll(socket->fd(), request, deadline).Annotate(url.Authority()));
+  std::unique_ptr<TlsSession> tls;
+  if (url.tls()) {
+    const Result<openssl::Context> context = MakeTlsClientContext(url.ca_file);
+    if (!context.ok()) return context.status();
+    Result<std::unique_ptr<TlsSession>> agreed = FinishTls(*context, url, socket->fd(), timeout);
+    if (!agreed.ok()) return agreed.status().Annotate(url.Authority());
+    tls = std::move(*agreed);
+  }
+  EK_RETURN_IF_ERROR(SendAll(socket->fd(), tls.get(), request, deadline).Annotate(url.Authority()));
   HttpResponseReader reader(/*keep_body=*/true);
   std::vector<char> buffer(64 << 10);
   auto progress = HttpResponseReader::Progress::kMore;
   while (progress == HttpResponseReader::Progress::kMore) {
-    const ssize_t n = recv(socket->fd(), buffer.data(), buffer.size(), 0);
+    const ssize_t n = Receive(socket->fd(), tls.get(), buffer.data(), buffer.size());
     if (n > 0) {
       std::string_view bytes(buffer.data(), static_cast<size_t>(n));
       progress = reader.Feed(&bytes);
@@ -57,7 +68,9 @@ Result<HttpAnswer> Exchange(const Url& url, std::string_view request, Duration t
       if (reader.Ended() != HttpResponseReader::Progress::kDone)
         return Unavailable("{}: closed before the answer was complete", url.Authority());
       break;
-    } else if (errno != EAGAIN && errno != EINTR) {
+    } else if (errno == EINTR) {
+      continue;
+    } else if (errno != EAGAIN) {
       return Unavailable("{}: {}", url.Authority(), std::strerror(errno));
     } else if (!WaitFor(socket->fd(), POLLIN, deadline)) {
       return DeadlineExceeded("{}: no answer within {} s", url.Authority(), Seconds(timeout));

@@ -44,6 +44,7 @@ struct LoadPlan {
   WireProtocol protocol = WireProtocol::kHttp;
   Url url;
   Endpoint endpoint;  // HTTP
+  openssl::Context tls;  // HTTP: what connections speak TLS with; null: they are plain
   std::string grpc_method = "/inference.GRPCInferenceService/ModelInfer";
   int grpc_connections = 1;  // a thread
   std::vector<PreparedModel> models;

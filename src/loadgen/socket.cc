@@ -27,10 +27,9 @@ Result<Url> ParseUrl(std::string_view text, std::string_view default_port) {
   if (const size_t scheme = text.find("://"); scheme != std::string_view::npos) {
     url.scheme = text.substr(0, scheme);
     text.remove_prefix(scheme + 3);
-    if (url.scheme == "https")
-      return Unsupported("url '{}': TLS is not supported; give an http:// address", whole);
-    if (url.scheme != "http" && url.scheme != "grpc")
-      return InvalidArgument("url '{}': expected http:// or grpc://, got {}://", whole, url.scheme);
+    if (!url.tls() && url.scheme != "http" && url.scheme != "grpc")
+      return InvalidArgument("url '{}': expected http://, https://, grpc:// or grpcs://, got {}://",
+                             whole, url.scheme);
   }
   const size_t slash = std::min(text.find('/'), text.size());
   url.path = text.substr(slash);
@@ -107,6 +106,35 @@ Status FinishConnect(int fd, Duration timeout) {
   socklen_t size = sizeof error;
   if (n < 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
   return error == 0 ? Status::Ok() : Unavailable("connect: {}", std::strerror(error));
+}
+
+Result<std::unique_ptr<TlsSession>> FinishTls(const openssl::Context& context, const Url& url, int fd,
+                                              Duration timeout) {
+  const Time until = SteadyClock::Instance().Now() + timeout;
+  std::unique_ptr<TlsSession> session = TlsSession::Connect(context, fd, url.host);
+  if (session == nullptr) return Unavailable("no TLS session to '{}'", url.host);
+  for (;;) {
+    const TlsSession::Progress progress = session->Handshake();
+    if (progress == TlsSession::Progress::kDone) return session;
+    if (progress == TlsSession::Progress::kFailed)
+      return Unavailable("TLS: {}", session->error());
+    const bool input = progress == TlsSession::Progress::kWantsInput;
+    const Duration left = until - SteadyClock::Instance().Now();
+    pollfd p{fd, static_cast<short>(input ? POLLIN : POLLOUT), 0};
+    if (left <= Duration::zero() ||
+        poll(&p, 1, static_cast<int>(left / std::chrono::milliseconds(1)) + 1) == 0)
+      return DeadlineExceeded("TLS was not agreed on within {} s", Seconds(timeout));
+  }
+}
+
+ssize_t Receive(int fd, TlsSession* tls, char* to, size_t room) {
+  return tls == nullptr ? recv(fd, to, room, 0) : tls->Read(to, room);
+}
+
+ssize_t Send(int fd, TlsSession* tls, std::string_view bytes) {
+  if (tls == nullptr) return send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  const iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  return tls->Write(&part, 1);
 }
 
 int RaiseSocketLimit() {

@@ -5,6 +5,7 @@
 
 #include "core/format.h"
 #include "loadgen/grpc_answer.h"
+#include "loadgen/grpc_credentials.h"
 #include "loadgen/http_fetch.h"
 #include "net/http_client.h"
 #include "proto/grpc_service.pb.h"
@@ -18,7 +19,7 @@ std::shared_ptr<grpc::Channel> OpenChannel(const Url& url) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(url.Authority(), grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(url.Authority(), CredentialsFor(url), arguments);
 }
 
 // One unary call with bytes in and out.
@@ -104,7 +105,8 @@ Status RefusedReference(const PreparedModel& model, size_t input, const std::str
 
 Result<std::string> FetchBody(const Url& url, const std::string& path) {
   HttpCall call;
-  call.server = "http://" + url.Authority();
+  call.server = (url.tls() ? "https://" : "http://") + url.Authority();
+  call.ca_file = url.ca_file;
   call.target = (url.path == "/" ? "" : url.path) + path;
   call.timeout = kSetUpTimeout;
   Result<evenkeel::HttpAnswer> answer = CallHttp(call);

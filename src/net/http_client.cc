@@ -4,12 +4,16 @@
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/error.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
+#include <optional>
 
 #include "core/format.h"
+#include "net/tls_context.h"
 
 namespace evenkeel {
 namespace {
@@ -24,17 +28,16 @@ constexpr Duration kLookEvery = std::chrono::milliseconds(50);
 }  // namespace
 
 Result<ServerAddress> ParseServerUrl(const std::string& url) {
-  constexpr std::string_view kScheme = "http://";
-  if (url.starts_with("https://"))
-    return Unsupported("{}: https is not supported, use http://", url);
+  const bool tls = url.starts_with("https://");
   std::string_view rest = url;
-  if (!rest.starts_with(kScheme)) return InvalidArgument("{}: expected http://HOST:PORT", url);
-  rest.remove_prefix(kScheme.size());
+  if (!tls && !rest.starts_with("http://"))
+    return InvalidArgument("{}: expected http://HOST:PORT or https://HOST:PORT", url);
+  rest.remove_prefix(tls ? 8 : 7);
   while (rest.ends_with('/')) rest.remove_suffix(1);
   if (rest.empty() || rest.find_first_of("/?#@ ") != std::string_view::npos) {
-    return InvalidArgument("{}: expected http://HOST:PORT", url);
+    return InvalidArgument("{}: expected http://HOST:PORT or https://HOST:PORT", url);
   }
-  ServerAddress to{"", "80", std::string(rest)};
+  ServerAddress to{"", tls ? "443" : "80", std::string(rest), tls};
   const size_t bracket = rest.starts_with('[') ? rest.find(']') : 0;
   if (bracket == std::string_view::npos)
     return InvalidArgument("{}: expected http://[ADDRESS]:PORT", url);
@@ -43,7 +46,7 @@ Result<ServerAddress> ParseServerUrl(const std::string& url) {
   if (colon != std::string_view::npos) to.port = rest.substr(colon + 1);
   if (to.host.empty() || to.port.empty() || to.port.size() > 5 ||
       to.port.find_first_not_of("0123456789") != std::string::npos) {
-    return InvalidArgument("{}: expected http://HOST:PORT", url);
+    return InvalidArgument("{}: expected http://HOST:PORT or https://HOST:PORT", url);
   }
   return to;
 }
@@ -57,6 +60,7 @@ class Exchange {
       : call_(call), to_(to), sink_(sink) {}
 
   Result<HttpAnswer> Run() {
+    if (to_.tls) EK_RETURN_IF_ERROR(PrepareTls());
     Fill();
     parser_.body_limit(call_.max_answer_bytes);
     parser_.header_limit(64 << 10);
@@ -65,7 +69,7 @@ class Exchange {
     if (error) return Unavailable("{}: {}", call_.server, error.message());
     stream_.expires_after(call_.timeout);
     stream_.async_connect(endpoints, [this](error_code e, const auto&) {
-      if (Good(e)) Write();
+      if (Good(e)) Secure();
     });
     Look();
     loop_.run();
@@ -118,35 +122,71 @@ class Exchange {
   void Rearm() {
     if (sink_ != nullptr) stream_.expires_after(call_.timeout);
   }
+  // Reading and writing go through TLS where there is some.
+  template <typename Use>
+  void OnStream(const Use& use) {
+    if (tls_) {
+      use(*tls_);
+    } else {
+      use(stream_);
+    }
+  }
+  Status PrepareTls() {
+    const Result<openssl::Context> context = MakeTlsClientContext(call_.ca_file);
+    if (!context.ok())
+      return InvalidArgument("certificates to trust: {}", context.status().message());
+    SSL_CTX_up_ref(context->get());  // Asio's owns one reference
+    context_.emplace(context->get());
+    tls_.emplace(stream_, *context_);
+    if (ExpectTlsHost(tls_->native_handle(), to_.host)) return {};
+    return InvalidArgument("{}: no certificate can be for such a name", call_.server);
+  }
+  void Secure() {
+    if (!tls_) return Write();
+    step_ = "agreeing on TLS";
+    tls_->async_handshake(asio::ssl::stream_base::client, [this](error_code e) {
+      secured_ = !e;
+      if (Good(e)) Write();
+    });
+  }
   void Write() {
     step_ = "sending";
-    http::async_write(stream_, request_, [this](error_code e, size_t) {
-      if (Good(e)) ReadHead();
+    OnStream([this](auto& stream) {
+      http::async_write(stream, request_, [this](error_code e, size_t) {
+        if (Good(e)) ReadHead();
+      });
     });
   }
   void ReadHead() {
     step_ = "reading the answer";
     Rearm();
-    http::async_read_header(stream_, buffer_, parser_, [this](error_code e, size_t) {
-      if (!Good(e)) return;
-      answer_.status = static_cast<int>(parser_.get().result_int());
-      for (const auto& field : parser_.get())
-        answer_.headers.emplace_back(field.name_string(), field.value());
-      ReadBody();
+    OnStream([this](auto& stream) {
+      http::async_read_header(stream, buffer_, parser_, [this](error_code e, size_t) {
+        if (Good(e)) TakeHead();
+      });
     });
+  }
+  void TakeHead() {
+    answer_.status = static_cast<int>(parser_.get().result_int());
+    for (const auto& field : parser_.get())
+      answer_.headers.emplace_back(field.name_string(), field.value());
+    ReadBody();
   }
   void ReadBody() {
     if (parser_.is_done()) return Over();
     Rearm();
     parser_.get().body().data = chunk_.data();
     parser_.get().body().size = chunk_.size();
-    http::async_read_some(stream_, buffer_, parser_, [this](error_code e, size_t) {
-      if (e == http::error::need_buffer) e = {};
-      if (!Good(e)) return;
-      Take({chunk_.data(), chunk_.size() - parser_.get().body().size});
-      if (sink_ != nullptr && sink_->stopped && sink_->stopped()) return Stop();
-      ReadBody();
+    OnStream([this](auto& stream) {
+      http::async_read_some(stream, buffer_, parser_, [this](error_code e, size_t) {
+        if (Good(e == http::error::need_buffer ? error_code() : e)) TakePiece();
+      });
     });
+  }
+  void TakePiece() {
+    Take({chunk_.data(), chunk_.size() - parser_.get().body().size});
+    if (sink_ != nullptr && sink_->stopped && sink_->stopped()) return Stop();
+    ReadBody();
   }
   void Take(std::string_view piece) {
     if (piece.empty()) return;
@@ -156,13 +196,28 @@ class Exchange {
       answer_.body.append(piece);
     }
   }
-  Status Explain() const {
+  Status ExplainTls() {
+    const long verdict = SSL_get_verify_result(tls_->native_handle());
+    if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH)
+      return {Code::kUnauthenticated,
+              fmt::format("{}: the server's certificate is not for '{}'", call_.server, to_.host)};
+    if (verdict != X509_V_OK)
+      return {Code::kUnauthenticated,
+              fmt::format("{}: the server's certificate is not trusted: {} (tls.ca_file names a "
+                          "file of certificates to trust)",
+                          call_.server, X509_verify_cert_error_string(verdict))};
+    return Internal("{}: no TLS is spoken there ({}); is it http:// ?", call_.server,
+                    error_.message());
+  }
+  Status Explain() {
     if (error_ == beast::error::timeout)
       return DeadlineExceeded("{}: {} {} s", call_.server,
                               sink_ != nullptr ? "nothing came for" : "no answer within",
                               Seconds(call_.timeout));
-    if (error_ == http::error::partial_message || error_ == http::error::end_of_stream)
+    if (error_ == http::error::partial_message || error_ == http::error::end_of_stream ||
+        error_ == asio::ssl::error::stream_truncated)
       return Unavailable("{}: {}: the connection ended", call_.server, step_);
+    if (!secured_ && error_.category() == asio::error::get_ssl_category()) return ExplainTls();
     const bool no_http = error_.category() == make_error_code(http::error::bad_version).category();
     return {no_http ? Code::kInternal : Code::kUnavailable,
             fmt::format("{}: {}: {}", call_.server, step_, error_.message())};
@@ -175,6 +230,8 @@ class Exchange {
   asio::ip::tcp::resolver resolver_{loop_};
   asio::steady_timer timer_{loop_};
   beast::tcp_stream stream_{loop_};
+  std::optional<asio::ssl::context> context_;
+  std::optional<asio::ssl::stream<beast::tcp_stream&>> tls_;  // over stream_
   beast::flat_buffer buffer_;
   std::array<char, 16 * 1024> chunk_{};
   http::request<http::string_body> request_;
@@ -184,6 +241,7 @@ class Exchange {
   error_code error_;
   bool stopped_ = false;
   bool over_ = false;
+  bool secured_ = false;  // TLS has been agreed on
 };
 
 Result<HttpAnswer> Run(const HttpCall& call, const HttpSink* sink) {

@@ -19,7 +19,8 @@
 namespace evenkeel {
 
 struct HttpCall {
-  std::string server;  // "http://127.0.0.1:8000"; the port may be left out (80)
+  std::string server;   // "http://127.0.0.1:8000", "https://..."; the port may be left out (80, 443)
+  std::string ca_file;  // https: PEM file of what to trust, nothing else then is; empty: the system's store
   std::string method = "GET";
   std::string target;  // "/v2/models", escaped where needed (see EscapePathPart)
   std::string body;
@@ -35,7 +36,8 @@ struct HttpAnswer {
   std::string body;
 };
 
-// Errors: kInvalidArgument (no such URL), kUnsupported (https), kUnavailable (nobody answers
+// Errors: kInvalidArgument (no such URL, no certificates in `ca_file`), kUnauthenticated (https: the
+// server's certificate is not trusted, or is another name's), kUnavailable (nobody answers
 // there), kDeadlineExceeded, kInternal (what answered speaks no HTTP).
 Result<HttpAnswer> CallHttp(const HttpCall& call);
 
@@ -49,10 +51,11 @@ struct HttpSink {
 // kUnavailable; its pieces have been handed on. Other errors: as CallHttp.
 Result<HttpAnswer> StreamHttp(const HttpCall& call, const HttpSink& sink);
 
-// Where a URL leads: "http://[::1]:8000" to "::1", "8000", "[::1]:8000". Errors: kInvalidArgument, kUnsupported.
+// Where a URL leads: "http://[::1]:8000" to "::1", "8000", "[::1]:8000". Errors: kInvalidArgument.
 struct ServerAddress {
   std::string host, port;
   std::string header;  // as the Host field has it
+  bool tls = false;    // https
 };
 Result<ServerAddress> ParseServerUrl(const std::string& url);
 

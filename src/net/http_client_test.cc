@@ -114,7 +114,20 @@ TEST(HttpClientTest, UrlsAreChecked) {
                           "http://h:1x", "http://h:123456", "http://[::1", "http://a b"}) {
     EXPECT_EQ(Get(url).status().code(), Code::kInvalidArgument) << url;
   }
-  EXPECT_EQ(Get("https://h").status().code(), Code::kUnsupported);
+}
+
+TEST(HttpClientTest, UrlsSayWhereTheyLead) {
+  const auto plain = ParseServerUrl("http://a.example/");
+  ASSERT_TRUE(plain.ok());
+  EXPECT_EQ(plain->port, "80");
+  EXPECT_FALSE(plain->tls);
+  const auto secure = ParseServerUrl("https://[::1]");
+  ASSERT_TRUE(secure.ok());
+  EXPECT_EQ(secure->host, "::1");
+  EXPECT_EQ(secure->port, "443");
+  EXPECT_TRUE(secure->tls);
+  EXPECT_FALSE(ParseServerUrl("https://").ok());
+  EXPECT_FALSE(ParseServerUrl("ftp://a").ok());
 }
 
 TEST(HttpClientTest, PathPartsAreEscaped) {

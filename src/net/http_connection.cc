@@ -29,18 +29,19 @@ std::optional<Coding> CodingOf(std::string_view name) {
 
 }  // namespace
 
-HttpConnection::HttpConnection(HttpLoop* loop, int fd) : loop_(loop), fd_(fd) {
+HttpConnection::HttpConnection(HttpLoop* loop, Transport transport)
+    : loop_(loop), transport_(std::move(transport)) {
   phase_start_ = write_progress_ = SteadyClock::Instance().Now();
 }
 
 HttpConnection::~HttpConnection() = default;
 
-bool HttpConnection::Start() { return loop_->io().Add(fd_, kInput, this); }
+bool HttpConnection::Start() { return loop_->io().Add(transport_.fd(), kInput, this); }
 
 void HttpConnection::WatchWritable(bool on) {
   if (watching_writable_ == on) return;
   watching_writable_ = on;
-  loop_->io().Modify(fd_, on ? kInput | EPOLLOUT : kInput, this);
+  loop_->io().Modify(transport_.fd(), on ? kInput | EPOLLOUT : kInput, this);
 }
 
 void HttpConnection::OnIo(uint32_t events) {
@@ -49,7 +50,8 @@ void HttpConnection::OnIo(uint32_t events) {
     loop_->Settle();
     return;
   }
-  if ((events & EPOLLOUT) != 0) Flush();
+  if ((events & EPOLLOUT) != 0 || transport_.write_needs_input()) Flush();
+  if ((events & EPOLLOUT) != 0 && transport_.read_needs_output()) events |= EPOLLIN;
   if (!closed_ && (events & (EPOLLIN | EPOLLRDHUP)) != 0) {
     readable_ = true;
     if ((events & EPOLLRDHUP) != 0) {
@@ -66,6 +68,11 @@ void HttpConnection::OnIo(uint32_t events) {
 void HttpConnection::ResumeReading() {
   budget_ = kReadsPerTurn;
   ReadAndHandle();
+}
+
+void HttpConnection::ReadAtOnce() {
+  readable_ = true;
+  ResumeReading();
 }
 
 void HttpConnection::ReadAndHandle() {
@@ -97,7 +104,7 @@ bool HttpConnection::ReadSome() {
     to = block_->data.get() + end_;
     room = block_->size - end_;
   }
-  const ssize_t n = ::recv(fd_, to, room, 0);
+  const ssize_t n = transport_.Read(to, room);
   if (n == 0) {
     OnPeerEnd();
     return false;
@@ -106,15 +113,16 @@ bool HttpConnection::ReadSome() {
     if (errno == EINTR) return true;
     if (errno == EAGAIN) {
       readable_ = false;
+      if (transport_.read_needs_output()) WatchWritable(true);
     } else {
       Close();
     }
     return false;
   }
   const auto got = static_cast<size_t>(n);
-  // A short read has emptied the socket; what comes later raises a new event. But the end, if
+  // Where the socket is empty, what comes later raises a new event. But the end, if
   // already there, does not.
-  if (got < room && !peer_ending_) readable_ = false;
+  if (transport_.Emptied(got, room) && !peer_ending_) readable_ = false;
   continue_due_ = false;  // it does not wait for that
   if (large) {
     body_have_ += got;
@@ -385,8 +393,8 @@ void HttpConnection::CloseWhenIdle() {
 void HttpConnection::Close() {
   if (closed_) return;
   closed_ = true;
-  loop_->io().Remove(fd_, this);
-  ::close(fd_);
+  loop_->io().Remove(transport_.fd(), this);
+  transport_.Close();
   DropBlock();
   unfolder_.reset();
   if (incoming_ != nullptr) loop_->Recycle(std::exchange(incoming_, nullptr));

@@ -17,17 +17,21 @@
 #include "net/http_head.h"
 #include "net/http_loop.h"
 #include "net/io_loop.h"
+#include "net/transport.h"
 
 namespace evenkeel {
 
 class HttpConnection final : public IoHandler {
  public:
-  HttpConnection(HttpLoop* loop, int fd);
+  HttpConnection(HttpLoop* loop, Transport transport);
   ~HttpConnection() override;
 
   bool Start();  // false: the descriptor could not be watched
   void OnIo(uint32_t events) override;
   void ResumeReading();  // after its share of a turn was used up
+  void ReadAtOnce();     // there may be input that raises no event
+  // Answers the request being read (or the bytes that are none) after those before it, then ends the connection.
+  void Refuse(const HttpError& error);
   // Unfolds a step of the body of the request that has arrived. True: there is more to unfold.
   bool UnfoldStep();
   void Flush();  // takes finished answers in order and sends
@@ -63,7 +67,6 @@ class HttpConnection final : public IoHandler {
   void CancelWork();
 
   // Output.
-  void Refuse(const HttpError& error);  // answers in turn, then closes
   static void ForgetHead(HttpHead* head);
   void Continue();  // says so, if it is due and its turn
   std::string& OpenSegment();
@@ -81,7 +84,7 @@ class HttpConnection final : public IoHandler {
   void StartLinger();
 
   HttpLoop* const loop_;
-  const int fd_;
+  Transport transport_;
   bool closed_ = false;
   State state_ = State::kHead;
   bool readable_ = false;      // the socket may have more

@@ -110,13 +110,43 @@ void HttpLoop::Adopt(int fd) {
 }
 
 void HttpLoop::Open(int fd) {
-  auto* connection = new HttpConnection(this, fd);
+  if (shared_->options.tls == nullptr) {
+    Begin(Transport(fd));
+    return;
+  }
+  handshakes_.Open(fd);
+  if (closing_) handshakes_.CloseAll();
+  ArmTick();
+}
+
+// Null: it has closed already.
+HttpConnection* HttpLoop::Begin(Transport transport) {
+  auto* connection = new HttpConnection(this, std::move(transport));
   connections_.insert(connection);
   if (closing_ || !connection->Start()) {
     connection->Close();
-    return;
+    return nullptr;
   }
   ArmTick();
+  return connection;
+}
+
+void HttpLoop::Secured(Transport transport) {
+  HttpConnection* const connection = Begin(std::move(transport));
+  // What came together with the handshake's last words raises no event.
+  if (connection != nullptr) connection->ReadAtOnce();
+}
+
+void HttpLoop::RefusePlain(Transport transport) {
+  shared_->lost_handshakes.fetch_add(1, std::memory_order_relaxed);
+  HttpConnection* const connection = Begin(std::move(transport));
+  if (connection != nullptr)
+    connection->Refuse({400, "plain HTTP was sent to a port that speaks TLS: expected https://"});
+}
+
+void HttpLoop::HandshakeLost() {
+  shared_->lost_handshakes.fetch_add(1, std::memory_order_relaxed);
+  shared_->open.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void HttpLoop::TakeHome(ServerExchange* call) {
@@ -213,9 +243,10 @@ void HttpLoop::EndOfTurn() {
   // Sending may find a client gone, whose work ends its stream there and then.
   while (CollectPieces()) Settle();
   unfolded_for_ = Duration::zero();
+  handshakes_.EndOfTurn();
   for (HttpConnection* connection : dead_) delete connection;
   dead_.clear();
-  if (closing_ && out_ == 0 && connections_.empty()) {
+  if (closing_ && out_ == 0 && connections_.empty() && handshakes_.empty()) {
     const std::lock_guard lock(mutex_);
     closed_ = true;
     closed_changed_.notify_all();
@@ -364,7 +395,7 @@ void HttpLoop::Unref(ReadBlock* block) {
 }
 
 void HttpLoop::ArmTick() {
-  if (tick_armed_ || connections_.empty()) return;
+  if (tick_armed_ || (connections_.empty() && handshakes_.empty())) return;
   tick_armed_ = true;
   alarm_->Set(SteadyClock::Instance().Now() + tick_);
 }
@@ -375,6 +406,7 @@ void HttpLoop::Tick() {
   const Time now = SteadyClock::Instance().Now();
   const std::vector<HttpConnection*> all(connections_.begin(), connections_.end());
   for (HttpConnection* connection : all) connection->CheckTime(now);
+  handshakes_.CheckTime(now);
   Settle();
   ArmTick();
 }
@@ -396,6 +428,7 @@ void HttpLoop::Drain() {
   io_->Post([self = shared_from_this()] {
     const std::vector<HttpConnection*> all(self->connections_.begin(), self->connections_.end());
     for (HttpConnection* connection : all) connection->CloseWhenIdle();
+    self->handshakes_.CloseAll();
     self->Settle();
   });
 }
@@ -404,6 +437,7 @@ void HttpLoop::CloseAll() {
   closing_ = true;
   const std::vector<HttpConnection*> all(connections_.begin(), connections_.end());
   for (HttpConnection* connection : all) connection->Close();
+  handshakes_.CloseAll();
 }
 
 void HttpLoop::CloseAllAndWait() {

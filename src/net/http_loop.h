@@ -18,9 +18,11 @@
 #include <vector>
 
 #include "net/gzip.h"
+#include "net/http_handshake.h"
 #include "net/http_message.h"
 #include "net/http_server.h"
 #include "net/io_loop.h"
+#include "net/transport.h"
 
 namespace evenkeel {
 
@@ -94,7 +96,7 @@ struct HttpShared {
   std::atomic<bool> draining{false};
   std::atomic<int> open{0};
   std::atomic<size_t> held_bytes{0};
-  std::atomic<uint64_t> accepted{0}, refused{0}, requests{0}, cancelled{0};
+  std::atomic<uint64_t> accepted{0}, refused{0}, requests{0}, cancelled{0}, lost_handshakes{0};
 };
 
 class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
@@ -130,10 +132,14 @@ class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
   // in later turns; then resumes its reading.
   void Unfold(HttpConnection* connection);
   void Forget(HttpConnection* connection);  // it has closed; freed at the end of the turn
+  void Secured(Transport transport);      // a handshake has ended well
+  void RefusePlain(Transport transport);  // a client speaks plain HTTP where TLS is spoken
+  void HandshakeLost();                   // failed, too slow or not wanted any more; its socket is closed
   const std::string& date();                // "Date: ...\r\n"
 
  private:
   void Open(int fd);
+  HttpConnection* Begin(Transport transport);
   void CloseAll();
   void EndOfTurn();
   bool UnfoldStep(HttpConnection* connection);
@@ -157,6 +163,7 @@ class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
   bool unfold_posted_ = false;
   Duration unfolded_for_{};  // in this turn
   std::vector<HttpConnection*> dead_;
+  HttpHandshakes handshakes_{this};
   std::vector<ServerExchange*> home_;
   std::vector<ServerExchange*> free_calls_;
   std::vector<ReadBlock*> free_blocks_;

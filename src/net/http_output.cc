@@ -230,10 +230,7 @@ void HttpConnection::Send() {
       const size_t skip = count == 0 ? out_sent_ : 0;
       parts[count] = {out_[count].data() + skip, out_[count].size() - skip};
     }
-    msghdr message{};
-    message.msg_iov = parts.data();
-    message.msg_iovlen = count;
-    const ssize_t n = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
+    const ssize_t n = transport_.Write(parts.data(), count);
     if (n < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) {
@@ -245,7 +242,7 @@ void HttpConnection::Send() {
     }
     Sent(static_cast<size_t>(n));
   }
-  WatchWritable(false);
+  WatchWritable(transport_.read_needs_output());
 }
 
 void HttpConnection::Sent(size_t n) {
@@ -285,7 +282,7 @@ void HttpConnection::StartLinger() {
   lingering_ = true;
   state_ = State::kDrain;
   phase_start_ = loop_->io().turn_time();
-  ::shutdown(fd_, SHUT_WR);
+  transport_.EndWriting();
   readable_ = true;
   loop_->ReadLater(this);
 }

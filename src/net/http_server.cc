@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "net/http_loop.h"
 #include "net/io_loop.h"
+#include "net/tls_context.h"
 
 namespace evenkeel {
 namespace {
@@ -134,7 +135,11 @@ class HttpServer::Acceptor : public std::enable_shared_from_this<Acceptor> {
         shared_->options.limits.connections) {
       shared_->open.fetch_sub(1, std::memory_order_relaxed);
       shared_->refused.fetch_add(1, std::memory_order_relaxed);
-      [[maybe_unused]] const ssize_t n = ::send(fd, kTooMany.data(), kTooMany.size(), MSG_NOSIGNAL);
+      // A client of TLS would not understand it, and a handshake is what there is no room for.
+      if (shared_->options.tls == nullptr) {
+        [[maybe_unused]] const ssize_t n =
+            ::send(fd, kTooMany.data(), kTooMany.size(), MSG_NOSIGNAL);
+      }
       ::close(fd);
       return;
     }
@@ -200,6 +205,7 @@ HttpServerStats HttpServer::stats() const {
   out.refused = s.refused.load(std::memory_order_relaxed);
   out.requests = s.requests.load(std::memory_order_relaxed);
   out.cancelled = s.cancelled.load(std::memory_order_relaxed);
+  out.lost_handshakes = s.lost_handshakes.load(std::memory_order_relaxed);
   out.open = s.open.load(std::memory_order_relaxed);
   return out;
 }

@@ -6,7 +6,7 @@
 //   answered here (400 403 408 413 415 431 501 503 505) in the handler's words (Refusal). gzip and
 //   deflate bodies are unfolded before the handler sees them. A connection that ends inside a request gets a 400;
 //   one that ends after it has its requests in work cancelled (HttpWork::OnCancel). X-Request-Id is
-//   echoed.
+//   echoed. With `tls` all of that holds inside of TLS (tls_context.h), and plain HTTP gets a plain 400.
 // Thread-safety: thread-safe; handlers run on the loops.
 #pragma once
 
@@ -23,6 +23,7 @@
 namespace evenkeel {
 
 class IoLoop;
+class TlsServerContext;
 
 struct HttpLimits {
   size_t head_bytes = 16 * 1024;         // request line and fields: above, 431
@@ -31,11 +32,12 @@ struct HttpLimits {
   // Bodies of all connections together that do not fit a receive buffer: above, 503.
   size_t all_bodies_bytes = size_t{1} << 30;
   int connections = 10'000;  // above: 503 and closed
+  size_t handshakes = 256;       // TLS: under way on one loop; a newer one has the oldest closed
   int pipelined = 64;        // requests of one connection in work; above, it is not read
   size_t unsent_bytes =
       4 * 1024 * 1024;                // answers waiting for one connection; above, it is not read
   size_t stream_bytes = 1024 * 1024;  // of a streamed answer, not yet sent: above, closed
-  // From a request's first byte to its last, head and body: after it, 408. Not counted: time in
+  // From a request's first byte to its last, head and body: after it, 408. TLS: also for the handshake. Not counted: time in
   // which the server itself does not read on.
   Duration request_time = std::chrono::seconds(30);
   Duration idle_time =
@@ -50,11 +52,13 @@ struct HttpServerOptions {
   std::string address = "127.0.0.1";       // numeric, IPv4 or IPv6
   uint16_t port = 0;                       // 0: any free one
   std::vector<std::string> allowed_hosts;  // besides localhost and addresses
+  std::shared_ptr<TlsServerContext> tls;   // null: plain HTTP. Also of every loop's connections
   HttpLimits limits;
 };
 
 struct HttpServerStats {
   uint64_t accepted = 0, refused = 0, requests = 0, cancelled = 0;
+  uint64_t lost_handshakes = 0;  // TLS: that failed, took too long, or were plain HTTP
   int open = 0;
 };
 

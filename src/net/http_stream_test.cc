@@ -10,6 +10,7 @@
 #include "core/format.h"
 #include "net/http_server.h"
 #include "net/http_test_client.h"
+#include "net/http_test_wire.h"
 #include "net/io_loop.h"
 
 namespace evenkeel {
@@ -99,7 +100,7 @@ class StreamHandler final : public HttpHandler {
   std::atomic<bool> end_on_cancel_{true};  // set by tests, read on loops
 };
 
-class HttpStreamTest : public testing::Test {
+class HttpStreamTest : public testing::TestWithParam<Wire> {
  protected:
   void Start(int loops = 1) {
     for (int i = 0; i < loops; ++i) {
@@ -110,10 +111,12 @@ class HttpStreamTest : public testing::Test {
     }
     std::vector<IoLoop*> raw;
     for (const auto& loop : loops_) raw.push_back(loop.get());
+    options_.tls = TlsForWire(GetParam());
     auto server = HttpServer::Listen(options_, &handler_, raw);
     ASSERT_TRUE(server.ok()) << server.status().ToString();
     server_ = std::move(*server);
   }
+  RawTarget At() const { return {server_->port(), TlsVersionOf(GetParam())}; }
   static std::string Get(std::string_view path, std::string_view fields = "",
                          std::string_view version = "1.1") {
     return fmt::format("GET {} HTTP/{}\r\nHost: localhost\r\n{}\r\n", path, version, fields);
@@ -129,9 +132,11 @@ class HttpStreamTest : public testing::Test {
   std::unique_ptr<HttpServer> server_;
 };
 
-TEST_F(HttpStreamTest, PiecesGoOutAsChunksAndTheConnectionIsKept) {
+INSTANTIATE_TEST_SUITE_P(Over, HttpStreamTest, AllWires(), NameOfWire);
+
+TEST_P(HttpStreamTest, PiecesGoOutAsChunksAndTheConnectionIsKept) {
   Start();
-  RawClient client(server_->port());
+  RawClient client(At());
   ASSERT_TRUE(client.Send(Get("/stream", "X-Request-Id: r-7\r\n")));
   HttpExchange* stream = handler_.Stream(0);
   ASSERT_NE(stream, nullptr);
@@ -151,18 +156,18 @@ TEST_F(HttpStreamTest, PiecesGoOutAsChunksAndTheConnectionIsKept) {
   EXPECT_EQ(BodyOf(client.Receive()), "after");
 }
 
-TEST_F(HttpStreamTest, AStreamGivenInsideHandleIsWhole) {
+TEST_P(HttpStreamTest, AStreamGivenInsideHandleIsWhole) {
   Start();
-  RawClient client(server_->port());
+  RawClient client(At());
   ASSERT_TRUE(client.Send(Get("/now") + Post("next")));
   const std::string answer = client.ReceiveUntil("0\r\n\r\n");
   EXPECT_EQ(Unchunked(BodyOf(answer)), "one,two,three");
   EXPECT_EQ(BodyOf(client.Receive()), "next");
 }
 
-TEST_F(HttpStreamTest, LaterAnswersWaitForTheStreamBeforeThem) {
+TEST_P(HttpStreamTest, LaterAnswersWaitForTheStreamBeforeThem) {
   Start(2);
-  RawClient client(server_->port());
+  RawClient client(At());
   ASSERT_TRUE(client.Send(Get("/stream") + Get("/stream") + Post("third")));
   HttpExchange* first = handler_.Stream(0);
   HttpExchange* second = handler_.Stream(1);
@@ -179,10 +184,10 @@ TEST_F(HttpStreamTest, LaterAnswersWaitForTheStreamBeforeThem) {
   EXPECT_EQ(BodyOf(client.Receive()), "third");
 }
 
-TEST_F(HttpStreamTest, Http10GetsABodyThatEndsWithTheConnection) {
+TEST_P(HttpStreamTest, Http10GetsABodyThatEndsWithTheConnection) {
   Start();
   for (const std::string_view fields : {"", "Connection: keep-alive\r\n"}) {
-    RawClient client(server_->port());
+    RawClient client(At());
     ASSERT_TRUE(client.Send(Get("/now", fields, "1.0") + Get("/now", fields, "1.0")));
     const std::string answer = client.ReceiveUntil("never");
     EXPECT_EQ(StatusOf(answer), 200);
@@ -193,18 +198,18 @@ TEST_F(HttpStreamTest, Http10GetsABodyThatEndsWithTheConnection) {
   }
 }
 
-TEST_F(HttpStreamTest, HeadIsAnsweredWithoutABody) {
+TEST_P(HttpStreamTest, HeadIsAnsweredWithoutABody) {
   Start();
-  RawClient client(server_->port());
+  RawClient client(At());
   ASSERT_TRUE(client.Send("HEAD /now HTTP/1.1\r\nHost: localhost\r\n\r\n" + Post("next")));
   const std::string head = client.ReceiveUntil("\r\n\r\n");
   EXPECT_NE(head.find("Transfer-Encoding: chunked"), std::string::npos);
   EXPECT_EQ(BodyOf(client.Receive()), "next");
 }
 
-TEST_F(HttpStreamTest, ConnectionCloseIsHonouredAfterTheStream) {
+TEST_P(HttpStreamTest, ConnectionCloseIsHonouredAfterTheStream) {
   Start();
-  RawClient client(server_->port());
+  RawClient client(At());
   ASSERT_TRUE(client.Send(Get("/now", "Connection: close\r\n")));
   const std::string answer = client.ReceiveUntil("0\r\n\r\n");
   EXPECT_NE(answer.find("Connection: close"), std::string::npos);
@@ -212,9 +217,9 @@ TEST_F(HttpStreamTest, ConnectionCloseIsHonouredAfterTheStream) {
   EXPECT_TRUE(client.AtEnd());
 }
 
-TEST_F(HttpStreamTest, AClientThatVanishesCancelsTheStream) {
+TEST_P(HttpStreamTest, AClientThatVanishesCancelsTheStream) {
   Start();
-  auto client = std::make_unique<RawClient>(server_->port());
+  auto client = std::make_unique<RawClient>(At());
   ASSERT_TRUE(client->Send(Get("/stream")));
   HttpExchange* stream = handler_.Stream(0);
   ASSERT_NE(stream, nullptr);
@@ -227,9 +232,9 @@ TEST_F(HttpStreamTest, AClientThatVanishesCancelsTheStream) {
   EXPECT_EQ(server_->stats().cancelled, 1U);
 }
 
-TEST_F(HttpStreamTest, AHalfClosedClientCancelsTheStreamAndStillSeesItsEnd) {
+TEST_P(HttpStreamTest, AHalfClosedClientCancelsTheStreamAndStillSeesItsEnd) {
   Start();
-  RawClient client(server_->port());
+  RawClient client(At());
   ASSERT_TRUE(client.Send(Get("/stream")));
   ASSERT_NE(handler_.Stream(0), nullptr);
   client.EndSending();
@@ -239,10 +244,10 @@ TEST_F(HttpStreamTest, AHalfClosedClientCancelsTheStreamAndStillSeesItsEnd) {
 }
 
 // What may wait is bounded: a client that does not read loses its stream instead of filling memory.
-TEST_F(HttpStreamTest, AClientThatDoesNotReadIsCutOffAtTheLimit) {
+TEST_P(HttpStreamTest, AClientThatDoesNotReadIsCutOffAtTheLimit) {
   options_.limits.stream_bytes = 200'000;
   Start();
-  RawClient client(server_->port());
+  RawClient client(At());
   ASSERT_TRUE(client.Send(Get("/stream")));
   HttpExchange* stream = handler_.Stream(0);
   ASSERT_NE(stream, nullptr);
@@ -259,9 +264,9 @@ TEST_F(HttpStreamTest, AClientThatDoesNotReadIsCutOffAtTheLimit) {
   stream->EndStream();
 }
 
-TEST_F(HttpStreamTest, ABurstWithinTheLimitReachesASlowReaderWhole) {
+TEST_P(HttpStreamTest, ABurstWithinTheLimitReachesASlowReaderWhole) {
   Start();
-  RawClient client(server_->port());
+  RawClient client(At());
   ASSERT_TRUE(client.Send(Get("/stream")));
   HttpExchange* stream = handler_.Stream(0);
   ASSERT_NE(stream, nullptr);
@@ -276,11 +281,11 @@ TEST_F(HttpStreamTest, ABurstWithinTheLimitReachesASlowReaderWhole) {
 }
 
 // No progress for write_time: the client is as good as gone, whatever the kernel still holds for it.
-TEST_F(HttpStreamTest, AClientWithAFullWindowIsGivenUpAfterTheWriteTime) {
+TEST_P(HttpStreamTest, AClientWithAFullWindowIsGivenUpAfterTheWriteTime) {
   options_.limits.write_time = milliseconds(300);
   options_.limits.stream_bytes = size_t{64} << 20;
   Start();
-  RawClient client(server_->port());
+  RawClient client(At());
   ASSERT_TRUE(client.Send(Get("/stream")));
   HttpExchange* stream = handler_.Stream(0);
   ASSERT_NE(stream, nullptr);
@@ -288,10 +293,10 @@ TEST_F(HttpStreamTest, AClientWithAFullWindowIsGivenUpAfterTheWriteTime) {
   EXPECT_TRUE(handler_.WaitForCancels(1));
 }
 
-TEST_F(HttpStreamTest, ASilentStreamBeats) {
+TEST_P(HttpStreamTest, ASilentStreamBeats) {
   options_.limits.linger_time = milliseconds(20);  // sets the pace of the look at all connections
   Start();
-  RawClient client(server_->port());
+  RawClient client(At());
   ASSERT_TRUE(client.Send(Get("/beat")));
   HttpExchange* stream = handler_.Stream(0);
   ASSERT_NE(stream, nullptr);
@@ -302,15 +307,15 @@ TEST_F(HttpStreamTest, ASilentStreamBeats) {
   EXPECT_TRUE(rest.ends_with("0\r\n\r\n")) << rest;
 }
 
-TEST_F(HttpStreamTest, DrainWaitsForTheStreamThenCloses) {
+TEST_P(HttpStreamTest, DrainWaitsForTheStreamThenCloses) {
   Start();
-  RawClient client(server_->port());
+  RawClient client(At());
   ASSERT_TRUE(client.Send(Get("/stream")));
   HttpExchange* stream = handler_.Stream(0);
   ASSERT_NE(stream, nullptr);
   client.ReceiveUntil("\r\n\r\n");
   server_->Drain();
-  EXPECT_FALSE(RawClient(server_->port()).connected());
+  EXPECT_FALSE(RawClient(At()).connected());
   EXPECT_TRUE(stream->Send("rest"));
   EXPECT_EQ(client.ReceiveUntil("rest\r\n"), "4\r\nrest\r\n");
   stream->EndStream();
@@ -318,9 +323,9 @@ TEST_F(HttpStreamTest, DrainWaitsForTheStreamThenCloses) {
   EXPECT_TRUE(client.AtEnd());
 }
 
-TEST_F(HttpStreamTest, DestroyingTheServerCancelsStreamsAndWaitsForTheirEnd) {
+TEST_P(HttpStreamTest, DestroyingTheServerCancelsStreamsAndWaitsForTheirEnd) {
   Start(2);
-  RawClient a(server_->port()), b(server_->port());
+  RawClient a(At()), b(At());
   a.Send(Get("/stream"));
   b.Send(Get("/stream"));
   ASSERT_NE(handler_.Stream(1), nullptr);
@@ -329,13 +334,13 @@ TEST_F(HttpStreamTest, DestroyingTheServerCancelsStreamsAndWaitsForTheirEnd) {
 }
 
 // Pieces and ends from several threads, clients that stay and clients that leave.
-TEST_F(HttpStreamTest, StreamsFromManyThreadsAreWholeOrCancelled) {
+TEST_P(HttpStreamTest, StreamsFromManyThreadsAreWholeOrCancelled) {
   Start(2);
   handler_.EndOnCancel(false);
   constexpr size_t kStreams = 48;
   std::vector<std::unique_ptr<RawClient>> clients;
   for (size_t i = 0; i < kStreams; ++i) {
-    clients.push_back(std::make_unique<RawClient>(server_->port()));
+    clients.push_back(std::make_unique<RawClient>(At()));
     ASSERT_TRUE(clients.back()->Send(Get("/stream")));
     ASSERT_NE(handler_.Stream(i), nullptr);  // so that the i-th stream is the i-th client's
   }
@@ -359,13 +364,13 @@ TEST_F(HttpStreamTest, StreamsFromManyThreadsAreWholeOrCancelled) {
   for (std::thread& writer : writers) writer.join();
 }
 
-TEST_F(HttpStreamTest, RefusalsAreInTheHandlersWords) {
+TEST_P(HttpStreamTest, RefusalsAreInTheHandlersWords) {
   options_.limits.body_bytes = 10;
   Start();
-  RawClient large(server_->port());
+  RawClient large(At());
   large.Send("POST /v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n\r\n");
   EXPECT_EQ(BodyOf(large.Receive()), "refused /v1/x: 413");
-  RawClient broken(server_->port());
+  RawClient broken(At());
   broken.Send("POST /v1/x HTTP/1.1\r\nno host\r\n\r\n");
   EXPECT_EQ(BodyOf(broken.Receive()), "refused : 400");
 }

@@ -1,4 +1,4 @@
-// A raw socket to a server under test: what is sent is exactly what the test writes.
+// A raw socket to a server under test: what is sent is exactly what the test writes, in plain or through TLS.
 // Thread-safety: single-owner.
 #pragma once
 
@@ -10,22 +10,35 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <memory>
 #include <string>
 #include <string_view>
 
+#include "net/tls_test_client.h"
+
 namespace evenkeel {
+
+// Where a test's client connects to, and how.
+struct RawTarget {
+  RawTarget(uint16_t to, int version = 0) : port(to), tls(version) {}  // NOLINT: implicit by design
+  uint16_t port;
+  int tls;  // 0: plain; else the version, TLS1_2_VERSION ...
+};
 
 class RawClient {
  public:
-  explicit RawClient(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit RawClient(RawTarget target) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in to{};
     to.sin_family = AF_INET;
-    to.sin_port = htons(port);
+    to.sin_port = htons(target.port);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const timeval limit{10, 0};  // a test that waits this long has failed
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     connected_ = ::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0;
+    if (!connected_ || target.tls == 0) return;
+    tls_ = std::make_unique<TlsTestClient>(fd_, target.tls);
+    connected_ = tls_->Handshake();
   }
   ~RawClient() { Close(); }
   RawClient(const RawClient&) = delete;
@@ -42,10 +55,17 @@ class RawClient {
     ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     Close();
   }
-  void EndSending() { ::shutdown(fd_, SHUT_WR); }
+  void EndSending() {
+    if (tls_ != nullptr) tls_->EndSending();
+    CutSending();
+  }
+  void CutSending() { ::shutdown(fd_, SHUT_WR); }  // not even TLS says that it ends
+  TlsTestClient& tls() { return *tls_; }          // REQUIRES: not plain
+  int fd() const { return fd_; }
 
   // False once the server has closed.
   bool Send(std::string_view text) {
+    if (tls_ != nullptr) return tls_->Send(text);
     while (!text.empty()) {
       const ssize_t n = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
       if (n <= 0) return false;
@@ -84,6 +104,7 @@ class RawClient {
 
   // Whether something can be read (or the server has closed) within `time`.
   bool Readable(std::chrono::milliseconds time) {
+    if (tls_ != nullptr) return !buffer_.empty() || tls_->Fill(&buffer_, time) >= 0;
     pollfd p{fd_, POLLIN, 0};
     return !buffer_.empty() || ::poll(&p, 1, static_cast<int>(time.count())) > 0;
   }
@@ -93,6 +114,7 @@ class RawClient {
 
  private:
   bool Fill() {
+    if (tls_ != nullptr) return tls_->Fill(&buffer_, std::chrono::seconds(10)) == 1;
     char chunk[65536];
     const ssize_t n = ::recv(fd_, chunk, sizeof chunk, 0);
     if (n <= 0) return false;
@@ -106,6 +128,7 @@ class RawClient {
   }
 
   int fd_;
+  std::unique_ptr<TlsTestClient> tls_;
   bool connected_ = false;
   std::string buffer_;
 };

@@ -32,6 +32,7 @@ struct ServeOptions {
   ListenAddress metrics{"127.0.0.1", 8002};
   ClusterOptions cluster;  // no name: this server is alone
   bool insecure = false;  // allows an address that is not loopback without TLS and keys
+  std::string tls_cert_file, tls_key_file;  // PEM, for all three listeners; both or neither
 
   int io_threads = 1;  // event-loop threads for HTTP; 1 to 64
   std::vector<int>

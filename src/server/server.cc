@@ -26,6 +26,7 @@
 #include "frontends/kserve_grpc.h"
 #include "net/http_server.h"
 #include "net/io_loop.h"
+#include "net/tls_context.h"
 #include "profiling/machine.h"
 #include "profiling/model_profile.h"
 #include "profiling/sampler.h"
@@ -84,10 +85,12 @@ std::string Url(const ListenAddress& listen, int port) {
             : fmt::format("{}:{}", listen.address, port);
 }
 
-HttpServerOptions HttpOptions(const ServeOptions& options, const ListenAddress& listen) {
+HttpServerOptions HttpOptions(const ServeOptions& options, const ListenAddress& listen,
+                              std::shared_ptr<TlsServerContext> tls) {
   HttpServerOptions http;
   http.address = listen.address;
   http.port = static_cast<uint16_t>(listen.port);
+  http.tls = std::move(tls);
   http.limits.body_bytes = options.max_body_bytes;
   http.limits.connections = options.max_connections;
   http.limits.idle_time = options.idle_timeout;
@@ -122,6 +125,7 @@ class Server {
 
  private:
   Status StartLoops();
+  Status LoadCertificate();
   Status Listen();
   Status MakeProfile(const std::string& libexec);
   std::vector<std::shared_ptr<ProfiledModel>> ProfiledModels() const;
@@ -142,6 +146,7 @@ class Server {
   std::unique_ptr<ModelRegistry> registry_;
   std::unique_ptr<ClusterNode> cluster_;
   std::unique_ptr<ServiceImpl> service_;
+  std::shared_ptr<TlsServerContext> tls_;  // null: none; also the listeners'
   std::unique_ptr<HttpRouter> router_, metrics_router_;
   std::unique_ptr<HttpServer> http_, metrics_;
   std::unique_ptr<KServeGrpc> grpc_;
@@ -157,15 +162,34 @@ Status Server::StartLoops() {
   return Status::Ok();
 }
 
+TlsPairFiles TlsFilesOf(const ServeOptions& options) {
+  return {options.tls_cert_file, options.tls_key_file};
+}
+
+Status Server::LoadCertificate() {
+  const TlsPairFiles files = TlsFilesOf(options_);
+  if (files.empty()) return Status::Ok();
+  Result<std::unique_ptr<TlsServerContext>> tls = TlsServerContext::Load(files);
+  if (!tls.ok()) return tls.status().Annotate("TLS");
+  tls_ = std::move(*tls);
+  const CertificateFacts facts = tls_->facts();
+  const auto now = std::chrono::system_clock::now();
+  if (facts.not_after < now) LogWarning("TLS: the certificate '{}' has EXPIRED", files.certificate);
+  if (facts.not_before > now)
+    LogWarning("TLS: the certificate '{}' is not valid yet", files.certificate);
+  return Status::Ok();
+}
+
 Status Server::Listen() {
   std::vector<IoLoop*> loops;
   for (const auto& loop : loops_) loops.push_back(loop.get());
   router_ = std::make_unique<HttpRouter>(*service_);
-  auto http = HttpServer::Listen(HttpOptions(options_, options_.http), router_.get(), loops);
+  auto http =
+      HttpServer::Listen(HttpOptions(options_, options_.http, tls_), router_.get(), loops);
   if (!http.ok()) return http.status().Annotate("HTTP");
   http_ = std::move(*http);
   metrics_router_ = std::make_unique<HttpRouter>(*service_, HttpPages::kMetrics);
-  auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics), metrics_router_.get(),
+  auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics, tls_), metrics_router_.get(),
                                     {loops.front()});
   if (!metrics.ok()) return metrics.status().Annotate("metrics");
   metrics_ = std::move(*metrics);
@@ -173,6 +197,7 @@ Status Server::Listen() {
   grpc_options.address = options_.grpc.address;
   grpc_options.port = options_.grpc.port;
   grpc_options.max_message_bytes = options_.max_body_bytes;
+  grpc_options.tls = TlsFilesOf(options_);
   auto grpc = KServeGrpc::Start(*service_, grpc_options);
   if (!grpc.ok()) return grpc.status().Annotate("gRPC");
   grpc_ = std::move(*grpc);
@@ -181,6 +206,7 @@ Status Server::Listen() {
 
 Status Server::Start() {
   EK_RETURN_IF_ERROR(CheckAddresses(options_));
+  EK_RETURN_IF_ERROR(LoadCertificate());
   auto libexec = FindLibexec();
   if (!libexec.ok()) return libexec.status();
   auto lock = StateLock::Take(options_.state);
@@ -311,19 +337,22 @@ void Server::Announce() {
     if (entry.state != "READY") continue;
     if (ready++ == 0) first = entry.name;
   }
-  const std::string http = Url(options_.http, http_->port());
+  const std::string scheme = tls_ == nullptr ? "http://" : "https://";
+  const std::string http = scheme + Url(options_.http, http_->port());
   std::fprintf(stderr,
-               "evenkeel %s serves %zu of %zu models\n  HTTP     http://%s\n  gRPC     %s\n  "
-               "metrics  http://%s/metrics\n",
+               "evenkeel %s serves %zu of %zu models\n  HTTP     %s\n  gRPC     %s%s\n  "
+               "metrics  %s/metrics\n",
                std::string(ServerVersion()).c_str(), ready, index.size(), http.c_str(),
-               Url(options_.grpc, grpc_->port()).c_str(),
-               Url(options_.metrics, metrics_->port()).c_str());
+               Url(options_.grpc, grpc_->port()).c_str(), tls_ == nullptr ? "" : " (TLS)",
+               (scheme + Url(options_.metrics, metrics_->port())).c_str());
   if (cluster_) {
     std::fprintf(stderr, "  node     %s, %s\n", options_.cluster.name.c_str(),
                  Url({options_.cluster.address, 0}, cluster_->port()).c_str());
   }
   if (ready > 0) {
-    std::fprintf(stderr, "try      curl http://%s/v2/models/%s\n", http.c_str(), first.c_str());
+    const std::string trust = tls_ == nullptr ? "" : "--cacert " + options_.tls_cert_file + " ";
+    std::fprintf(stderr, "try      curl %s%s/v2/models/%s\n", trust.c_str(), http.c_str(),
+                 first.c_str());
   } else {
     std::fprintf(stderr, "put a model (x.onnx, x.xml, ...) into %s, then: evenkeel load x\n",
                  options_.models.c_str());
