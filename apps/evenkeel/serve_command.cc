@@ -26,6 +26,11 @@ SampleMode ModeOf(const std::string& text) {
   return text == "disk" ? SampleMode::kDisk : SampleMode::kMemory;
 }
 
+AuthMode AuthOf(const std::string& text) {
+  if (text == "off") return AuthMode::kOff;
+  return text == "required" ? AuthMode::kRequired : AuthMode::kAuto;
+}
+
 ServeOptions OptionsOf(const Settings& settings) {
   const auto listen = [&settings](const std::string& name) {
     return ListenAddress{settings.text(name + ".address"),
@@ -39,6 +44,7 @@ ServeOptions OptionsOf(const Settings& settings) {
   options.grpc = listen("grpc");
   options.metrics = listen("metrics");
   options.insecure = settings.flag("insecure");
+  options.auth = AuthOf(settings.text("auth"));
   options.io_threads = static_cast<int>(settings.integer("io_threads"));
   options.worker_cpus = settings.cpus("worker_cpus");
   options.threads = static_cast<int>(settings.integer("threads"));

@@ -21,6 +21,7 @@ namespace evenkeel {
 namespace {
 
 using enum SettingKind;
+constexpr std::string_view kKeyVariable = "EVENKEEL_API_KEY";  // a secret, so no setting
 constexpr int64_t kHour = 3600LL * 1000 * 1000 * 1000;
 constexpr int64_t kYear = 365 * 24 * kHour;
 constexpr int64_t kMs = 1000 * 1000;
@@ -52,7 +53,10 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
     Number(kInteger, "grpc.port", "8001", 0, 65535, "Port for gRPC; 0 takes any free one"),
     Text(kAddress, "metrics.address", "127.0.0.1", "Address to listen on for /metrics"),
     Number(kInteger, "metrics.port", "8002", 0, 65535, "Port for /metrics; 0 takes any free one"),
-    Text(kBool, "insecure", "false", "Allow an address that is not loopback: nothing guards it"),
+    Text(kBool, "insecure", "false",
+         "Allow an address that is not loopback without TLS and API keys"),
+    Choice("auth", "auto", "auto|required|off",
+           "Whether callers need an API key; auto: as soon as one was ever made"),
     Number(kInteger, "io_threads", "1", 1, 64, "Threads that serve HTTP connections"),
     Text(kCpus, "worker_cpus", "", "Cores for workers, as in 0-3,8; empty: all"),
     Number(kInteger, "threads", "0", 0, 1024, "Threads of a model instance; 0: as many as cores"),
@@ -106,6 +110,8 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
     Number(kDuration, "samples.max_age", "0s", 0, 10 * kYear,
            "Age at which a sampled row is dropped; 0: never"),
     Client(Text(kUrl, "server", "http://127.0.0.1:8000", "Server that ls, ps, show, load ... ask")),
+    Client(Text(kText, "api_key_file", "",
+                "File with the API key that ls, ps, show, load ... send; empty: none")),
 });
 
 std::string MakeName(std::string_view prefix, std::string_view key, char separator, bool upper) {
@@ -195,7 +201,7 @@ void WarnOfUnknown(const SettingSources::Pairs& environment, std::vector<std::st
   for (const SettingSpec& spec : kSettings) names.push_back(EnvironmentName(spec.key));
   const std::vector<std::string_view> views(names.begin(), names.end());
   for (const auto& [name, text] : environment) {
-    if (!name.starts_with("EVENKEEL_") ||
+    if (!name.starts_with("EVENKEEL_") || name == kKeyVariable ||
         std::find(names.begin(), names.end(), name) != names.end())
       continue;
     const std::string_view near = ClosestTo(name, views);

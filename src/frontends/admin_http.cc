@@ -34,7 +34,9 @@ void AdminHttp::Model(std::string_view name, HttpExchange& exchange) {
 void AdminHttp::Samples(HttpExchange& exchange) {
   if (!RequireMethod(exchange, {HttpMethod::kGet, HttpMethod::kDelete})) return;
   if (exchange.head().method == HttpMethod::kDelete) return Remove("", exchange);
-  ReplyJson(exchange, SamplesDocument(service_.Samples()));
+  const Result<std::vector<SampleSummary>> samples = service_.Samples();
+  samples.ok() ? ReplyJson(exchange, SamplesDocument(*samples))
+               : ReplyError(exchange, samples.status());
 }
 
 void AdminHttp::SamplesOf(std::string_view model, HttpExchange& exchange) {
@@ -46,7 +48,7 @@ void AdminHttp::SamplesOf(std::string_view model, HttpExchange& exchange) {
 }
 
 void AdminHttp::Remove(std::string_view model, HttpExchange& exchange) {
-  LogInfo("removal of samples asked for, model '{}'", HeaderSafe(model));
+  LogInfo("removal of samples asked for, model '{}'{}", HeaderSafe(model), service_.access().By());
   const Status status = service_.RemoveSamples(model);
   status.ok() ? ReplyJson(exchange, nlohmann::json::object()) : ReplyError(exchange, status);
 }

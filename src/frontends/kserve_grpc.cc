@@ -72,8 +72,8 @@ constexpr int kWaitingOtherCalls = 4;
 
 // Order matters: the server goes first, then the queues, then what calls use.
 struct KServeGrpc::Impl {
-  Impl(Service& service, size_t max_message_bytes)
-      : front{service, streams, {}, {}, max_message_bytes} {}
+  Impl(Service& service, const Authorizer& authorizer, size_t max_message_bytes)
+      : front{service, authorizer, streams, {}, {}, max_message_bytes} {}
 
   OpenStreams streams;
   GrpcFront front;
@@ -84,10 +84,11 @@ struct KServeGrpc::Impl {
 };
 
 Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
+                                                      const Authorizer& authorizer,
                                                       const GrpcOptions& options) {
   static std::once_flag once;
   std::call_once(once, SetProcessDefaults);
-  auto impl = std::make_unique<Impl>(service, options.max_message_bytes);
+  auto impl = std::make_unique<Impl>(service, authorizer, options.max_message_bytes);
   grpc::ServerBuilder builder;
   SetLimits(builder, options);
   const bool bare_ipv6 =

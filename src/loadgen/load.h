@@ -45,6 +45,7 @@ struct LoadPlan {
   Url url;
   Endpoint endpoint;  // HTTP
   std::string grpc_method = "/inference.GRPCInferenceService/ModelInfer";
+  std::string bearer;  // credential of what is asked before the run, and of gRPC calls; HTTP requests have it rendered
   int grpc_connections = 1;  // a thread
   std::vector<PreparedModel> models;
   std::vector<Stage> stages;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "access/auth_mode.h"
 #include "core/clock.h"
 #include "core/emulated_gpu.h"
 #include "core/model_config.h"
@@ -30,6 +31,8 @@ struct ServeOptions {
   ListenAddress grpc{"127.0.0.1", 8001};
   ListenAddress metrics{"127.0.0.1", 8002};
   bool insecure = false;  // allows an address that is not loopback without TLS and keys
+  bool tls = false;       // HTTP and gRPC are encrypted
+  AuthMode auth = AuthMode::kAuto;  // whether callers need an API key
 
   int io_threads = 1;  // event-loop threads for HTTP; 1 to 64
   std::vector<int>
