@@ -52,7 +52,9 @@ class TestKeys {
 
   const std::filesystem::path folder_ =
       std::filesystem::path(testing::TempDir()) /
-      ("keys_" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
+      (std::string("keys_") +
+       testing::UnitTest::GetInstance()->current_test_info()->test_suite_name() + "_" +
+       testing::UnitTest::GetInstance()->current_test_info()->name());
   const KeyStore store_{KeyStorePath(folder_.string())};
 };
 

@@ -1,8 +1,10 @@
 // Every method over gRPC, with and without keys.
 #include <gmock/gmock.h>
+#include <google/protobuf/descriptor.h>
 #include <grpcpp/generic/generic_stub.h>
 
 #include <set>
+#include <tuple>
 
 #include "frontends/access_test_keys.h"
 #include "frontends/grpc_test_server.h"
@@ -60,6 +62,10 @@ class GrpcAccessTest : public GrpcServerTest {
     call->Finish(&status, nullptr);
     wait();
     queue.Shutdown();
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue.Next(&tag, &ok)) {
+    }
     return status.error_code();
   }
   template <typename Request, typename Response>

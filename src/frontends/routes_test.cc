@@ -47,13 +47,13 @@ std::vector<HttpMethod> MethodsOf(const HttpRoute& route) {
 // A body about `model` for the routes that want one.
 std::string BodyOf(const HttpRoute& route, std::string_view model) {
   const std::string name(model);
-  const std::map<std::string_view, json> bodies = {
-      {"/v1/chat/completions",
-       {{"model", name}, {"messages", json::array({{{"role", "user"}, {"content", "hi"}}})}}},
-      {"/v1/completions", {{"model", name}, {"prompt", "hi"}}},
-      {"/v1/embeddings", {{"model", name}, {"input", "hi"}}},
-      {"/v1/rerank", {{"model", name}, {"query", "hi"}, {"documents", {"a"}}}},
-  };
+  std::map<std::string_view, json> bodies;
+  bodies["/v1/chat/completions"] = {
+      {"model", name}, {"messages", json::array({{{"role", "user"}, {"content", "hi"}}})}};
+  bodies["/v1/completions"] = {{"model", name}, {"prompt", "hi"}};
+  bodies["/v1/embeddings"] = {{"model", name}, {"input", "hi"}};
+  bodies["/v1/rerank"] = {
+      {"model", name}, {"query", "hi"}, {"documents", json::array({"a"})}};
   const auto found = bodies.find(route.pattern);
   return found == bodies.end() ? std::string() : found->second.dump();
 }
@@ -80,7 +80,7 @@ class RoutesTest : public testing::Test {
   // The names in a list of objects.
   static std::vector<std::string> NamesIn(const json& list, const char* key = "name") {
     std::vector<std::string> names;
-    for (const json& entry : list) names.push_back(entry[key]);
+    for (const json& entry : list) names.push_back(entry[key].get<std::string>());
     return names;
   }
 
