@@ -207,6 +207,23 @@ TEST_F(AuthorizerTest, ChangesInOneTickOfTheFileSystemAreAllSeen) {
   }
 }
 
+TEST_F(AuthorizerTest, AFileThatHasSettledIsReadAgainWhenItChanges) {
+  now_s_ = Authorizer::UnixSeconds();
+  const std::string first = Make("first", "manage");
+  fs::last_write_time(path(), fs::file_time_type::clock::now() - std::chrono::hours(1));
+  const auto authorizer = Open();
+  authorizer->Refresh();
+  EXPECT_TRUE(With(*authorizer, first).CheckKey().ok());
+  const std::string second = Make("second", "manage");
+  authorizer->Refresh();
+  EXPECT_TRUE(With(*authorizer, second).CheckKey().ok());
+  // The change is an hour old by its own word.
+  Revoke("first");
+  fs::last_write_time(path(), fs::file_time_type::clock::now() - std::chrono::hours(1));
+  authorizer->Refresh();
+  EXPECT_EQ(WhyNot(With(*authorizer, first)), "the API key was revoked");
+}
+
 TEST_F(AuthorizerTest, RequiredWithoutKeysLetsNobodyIn) {
   const auto authorizer = Open(AuthMode::kRequired);
   EXPECT_TRUE(authorizer->required());
