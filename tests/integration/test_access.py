@@ -158,7 +158,7 @@ def test_the_model_is_still_served_and_nothing_was_loaded_or_removed(served):
     daemon, keys = served
     status, _, answer = daemon.request("POST", "/v2/models/echo/infer", infer_body(), bearer(keys["echo"]))
     assert status == 200 and json.loads(answer)["outputs"][0]["data"] == [1, 2, 3, 4]
-    assert "unload" not in daemon.log()
+    assert "unload of model 'echo'" not in daemon.log()
 
 
 def test_lists_show_only_what_the_key_may_see(served):
@@ -323,7 +323,8 @@ def test_grpc_stream(served):
         results: queue.Queue = queue.Queue()
         with tritonclient.grpc.InferenceServerClient(daemon.grpc_address) as client:
             client.start_stream(lambda result, error: results.put((result, error)), headers={"authorization": f"Bearer {key}"})
-            client.async_stream_infer(model, inputs)
+            with contextlib.suppress(InferenceServerException):  # the refusal may be quicker
+                client.async_stream_infer(model, inputs)
             return results.get(timeout=10)
 
     result, error = ask(keys["echo"], "echo")
@@ -445,12 +446,12 @@ def test_an_open_connection_and_an_open_stream_notice_a_revoked_key(serve):
 
 
 def test_administrative_calls_name_the_key_in_the_log(serve):
-    folderless = serve(models={"echo.fake": ECHO})
-    key = make_key(folderless.folder, "operator", ["manage"])
-    eventually(lambda: status_of(folderless, "GET", "/v2/models/echo") == 401)
-    assert status_of(folderless, "POST", "/v2/repository/models/echo/load", key, {}) == 200
-    assert "load of model 'echo' asked for over HTTP by API key 'operator'" in folderless.log()
-    assert key not in folderless.log()
+    daemon = serve(models={"echo.fake": ECHO})
+    key = make_key(daemon.folder, "operator", ["manage"])
+    eventually(lambda: status_of(daemon, "GET", "/v2/models/echo") == 401)
+    assert status_of(daemon, "POST", "/v2/repository/models/echo/load", key, {}) == 200
+    assert "load of model 'echo' asked for over HTTP by API key 'operator'" in daemon.log()
+    assert key not in daemon.log()
 
 
 def test_required_without_a_key_lets_nobody_in_and_off_everybody(serve):
@@ -460,16 +461,18 @@ def test_required_without_a_key_lets_nobody_in_and_off_everybody(serve):
     assert status_of(required, "GET", "/readyz") == 200
     key = make_key(required.folder, "ci", ["infer:echo"])
     eventually(lambda: status_of(required, "GET", "/v2/models/echo", key) == 200)
-    off = serve(flags=["--auth", "off"], folder=required.folder.parent / "off")
-    make_key(off.folder, "ci", ["infer:echo"])
-    time.sleep(1.5)  # it would have looked by now
+    folder = required.folder.parent / "off"
+    folder.mkdir()
+    make_key(folder, "ci", ["infer:echo"])
+    off = serve(flags=["--auth", "off"], folder=folder)
     assert status_of(off, "GET", "/v2/models/echo") == 200
 
 
 @pytest.mark.parametrize("damage", ["damaged", "empty", "writable"])
 def test_a_server_does_not_start_on_keys_that_it_cannot_trust(serve, tmp_path, damage):
     folder = tmp_path / "bad"
-    make_key(folder, "ci", ["manage"]) if folder.mkdir() is None else None
+    folder.mkdir()
+    make_key(folder, "ci", ["manage"])
     store = folder / "state" / "api_keys.db"
     if damage == "writable":
         store.chmod(0o666)
