@@ -5,6 +5,7 @@
 #include <future>
 #include <nlohmann/json.hpp>
 
+#include "client_key.h"
 #include "commands.h"
 #include "core/format.h"
 #include "core/parse.h"
@@ -21,8 +22,8 @@ constexpr Duration kDefaultTimeout =
     std::chrono::seconds(120);  // loading a large model takes its time
 constexpr std::chrono::milliseconds kTick{500};
 
-// The server's own words: {"error": "..."} or {"error": {"message": "..."}}; else the beginning of the body.
-std::string ErrorText(const HttpAnswer& answer) {
+// {"error": "..."} or {"error": {"message": "..."}}; else the beginning of the body.
+std::string WordsOf(const HttpAnswer& answer) {
   const Json body = Json::parse(answer.body, nullptr, /*allow_exceptions=*/false);
   if (body.is_object() && body.contains("error") && body["error"].is_string()) {
     return body["error"].get<std::string>();
@@ -34,6 +35,12 @@ std::string ErrorText(const HttpAnswer& answer) {
   return answer.body.empty()
              ? fmt::format("HTTP status {}", answer.status)
              : fmt::format("HTTP status {}: {}", answer.status, Excerpt(answer.body, 200));
+}
+
+// The server's own words, and what to do where that is known here.
+std::string ErrorText(const HttpAnswer& answer) {
+  constexpr const char* kGiveKey = "\nGive one: --api-key-file FILE, or EVENKEEL_API_KEY";
+  return WordsOf(answer) + (answer.status == 401 ? kGiveKey : "");
 }
 
 Json ParseAnswer(const std::string& text, const std::string& server) {
@@ -64,6 +71,7 @@ void Api::AddFlags(CLI::App& verb) {
   verb.add_option("--ca-file", ca_file_flag_,
                   "Certificates to trust when that is https, also EVENKEEL_TLS_CA_FILE [the system's]")
       ->type_name("FILE");
+  AddKeyFlag(verb, &key_file_flag_);
   verb.add_option("--timeout", timeout_flag_, "How long to wait for its answer [120s]")
       ->type_name("");
 }
@@ -83,6 +91,7 @@ void Api::Address(HttpCall* call, Duration patience) const {
   const Settings given = settings();
   call->server = given.text("server");
   call->ca_file = given.text("tls.ca_file");
+  call->bearer = ClientKey(key_file_flag_);
   call->timeout = patience;
   if (!timeout_flag_.empty()) {
     const Result<Duration> timeout = ParseDuration(timeout_flag_);

@@ -26,7 +26,7 @@ struct HttpCall;
 
 class Api {
  public:
-  // Adds `--server`, `--ca-file` and `--timeout` to `verb`; they are resolved when the first call is made.
+  // Adds `--server`, `--ca-file`, `--api-key-file` and `--timeout` to `verb`; they are resolved when a call is made.
   void AddFlags(CLI::App& verb);
 
   // The answer's JSON. `target` begins with "/".
@@ -58,11 +58,12 @@ class Api {
   std::string Call(const std::string& method, const std::string& target, const std::string& body,
                    const std::function<void(bool waiting)>& on_wait = {}) const;
 
-  void Address(HttpCall* call, Duration patience) const;  // fills in the server and the time limit
+  void Address(HttpCall* call, Duration patience) const;  // fills in server, key and time limit
   Result<HttpAnswer> Ask(HttpCall call, Duration patience) const;
 
   std::string server_flag_;
   std::string ca_file_flag_;
+  std::string key_file_flag_;
   std::string timeout_flag_;
 };
 

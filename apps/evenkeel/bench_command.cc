@@ -10,6 +10,7 @@
 #include "api.h"
 #include "bench_options.h"
 #include "bench_progress.h"
+#include "client_key.h"
 #include "commands.h"
 #include "core/format.h"
 #include "loadgen/prompts.h"
@@ -62,6 +63,7 @@ void AddTargetFlags(CLI::App& bench, BenchFlags* f) {
                    "POST this file to --url as it is (gRPC: a serialised message)");
   bench.add_option("--method", f->grpc_method,
                    "gRPC: full method name [/inference.GRPCInferenceService/ModelInfer]");
+  AddKeyFlag(bench, &f->key_file);
   bench.add_option("--header,-H", f->headers, "HTTP: 'Name: value' to add to each request")
       ->allow_extra_args(false);
 }
@@ -224,6 +226,7 @@ void RegisterBench(CLI::App& app) {
   bench->callback([bench, flags, format] {
     flags->duration_given = bench->get_option("--duration")->count() > 0;
     CheckFlagsFit(*bench, flags->text.on);
+    flags->bearer = ClientKey(flags->key_file);
     RunBench(*flags, *format);
   });
 }

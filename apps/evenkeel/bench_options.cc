@@ -9,6 +9,7 @@
 #include "loadgen/stage_spec.h"
 #include "loadgen/target.h"
 #include "loadgen/trace_file.h"
+#include "net/http_message.h"
 #include "net/tls_context.h"
 
 namespace evenkeel {
@@ -179,7 +180,7 @@ Result<std::vector<InputSet>> MakeInputs(const BenchFlags& flags, const LoadPlan
     if (plan.protocol == WireProtocol::kGrpc)
       return Unsupported(
           "--input samples comes over HTTP; export them to a file: evenkeel samples export");
-    Result<std::string> body = FetchBody(plan.url, "/v2/evenkeel/samples/" + model.name);
+    Result<std::string> body = FetchBody(plan, "/v2/evenkeel/samples/" + model.name);
     if (!body.ok()) return body.status().Annotate("--input samples");
     bytes = std::move(*body);
   } else {
@@ -262,6 +263,7 @@ Result<RenderOptions> RenderFromFlags(const BenchFlags& flags, const std::string
   options.version = flags.version;
   options.json = flags.encoding == "json";
   EK_RETURN_IF_ERROR(SetDurationFor(model, flags.deadlines, "--deadline", &options.deadline));
+  bool own_credential = false;
   for (const std::string& header : flags.headers) {
     const size_t colon = header.find(':');
     if (colon == std::string::npos || colon == 0 ||
@@ -269,8 +271,11 @@ Result<RenderOptions> RenderFromFlags(const BenchFlags& flags, const std::string
       return InvalidArgument("--header: expected 'Name: value', got '{}'", header);
     }
     const size_t value = std::min(header.find_first_not_of(' ', colon + 1), header.size());
+    own_credential = own_credential || EqualsNoCase(header.substr(0, colon), "authorization");
     options.headers.emplace_back(header.substr(0, colon), header.substr(value));
   }
+  if (!flags.bearer.empty() && !own_credential)
+    options.headers.emplace_back("Authorization", "Bearer " + flags.bearer);
   return options;
 }
 
@@ -290,6 +295,7 @@ Result<LoadPlan> PlanFromFlags(const BenchFlags& flags) {
   EK_RETURN_IF_ERROR(SetDuration(flags.timeout, "--timeout", &plan.timeout));
   EK_RETURN_IF_ERROR(SetDuration(flags.timeline, "--timeline", &plan.window));
   plan.threads = flags.threads;
+  plan.bearer = flags.bearer;
   plan.grpc_connections = flags.connections;
   plan.seed = flags.seed;
   plan.check_answers = flags.check_stable;

@@ -36,6 +36,8 @@ struct BenchFlags {
   std::string raw_file;
   std::string grpc_method;
   std::vector<std::string> headers;  // "Name: value"
+  std::string key_file;              // --api-key-file
+  std::string bearer;                // the key that came of it; "": none
   std::string version;
   std::vector<std::string> stages;
   int concurrency = 0;

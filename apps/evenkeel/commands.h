@@ -29,6 +29,7 @@ void RegisterPull(CLI::App& app);
 void RegisterLoad(CLI::App& app);
 void RegisterUnload(CLI::App& app);
 void RegisterPlan(CLI::App& app);
+void RegisterKey(CLI::App& app);
 void RegisterConfig(CLI::App& app);
 void RegisterDoctor(CLI::App& app);
 void RegisterBench(CLI::App& app);

@@ -41,8 +41,7 @@ void Show(const ConfigOptions& options) {
   Json list = Json::array();
   for (const Setting& setting : settings->all()) {
     const std::string key(setting.spec->key);
-    const std::string flag = setting.spec->serve || key == "server" ? FlagName(key) : "";
-    listing.rows.push_back({key, setting.text, setting.origin, flag, EnvironmentName(key),
+    listing.rows.push_back({key, setting.text, setting.origin, FlagName(key), EnvironmentName(key),
                             std::string(setting.spec->help)});
     listing.names.push_back(key);
     list.push_back({{"key", key}, {"value", setting.text}, {"origin", setting.origin}});

@@ -29,6 +29,8 @@ std::vector<Check> CheckMachine();
 std::vector<Check> CheckRuntimes(const Settings& settings, const std::string& libexec);
 // The accelerators that OpenVINO sees, or the emulated one.
 Check CheckAccelerators(const Settings& settings, const std::string& libexec);
+// Who gets in: API keys, addresses beyond loopback.
+std::vector<Check> CheckAccess(const Settings& settings);
 // What `serve` would meet with these settings: engines, runtimes, folders, lock, ports.
 std::vector<Check> CheckServing(const Settings& settings);
 

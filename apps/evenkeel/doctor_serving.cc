@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -20,6 +21,7 @@
 #include "doctor_checks.h"
 #include "figures.h"
 #include "net/http_client.h"
+#include "net/http_message.h"
 #include "net/tls_files.h"
 
 namespace evenkeel {
@@ -194,7 +196,13 @@ bool IsEvenkeel(const std::string& address, const std::string& port,
   call.target = "/v2";
   call.timeout = std::chrono::milliseconds(500);
   const auto answer = CallHttp(call);
-  return answer.ok() && answer->status == 200 && answer->body.find("evenkeel") != std::string::npos;
+  if (!answer.ok()) return false;
+  // One that needs a key says how to come in.
+  const auto challenges = [](const auto& field) {
+    return EqualsNoCase(field.first, "www-authenticate") && field.second.find("evenkeel") != std::string::npos;
+  };
+  if (answer->status == 401) return std::ranges::any_of(answer->headers, challenges);
+  return answer->status == 200 && answer->body.find("evenkeel") != std::string::npos;
 }
 
 Check Port(const Settings& settings, const std::string& listener) {
@@ -259,6 +267,7 @@ std::vector<Check> CheckServing(const Settings& settings) {
   checks.push_back(Folder(settings, "cache"));
   checks.push_back(Lock(settings));
   checks.push_back(Tls(settings));
+  for (Check& check : CheckAccess(settings)) checks.push_back(std::move(check));
   for (const char* listener : {"http", "grpc", "metrics"})
     checks.push_back(Port(settings, listener));
   return checks;

@@ -34,6 +34,7 @@ void RegisterAll(CLI::App& app) {
   RegisterProfile(app);
   RegisterSimulate(app);
   RegisterPlan(app);
+  RegisterKey(app);
   RegisterConfig(app);
   RegisterDoctor(app);
   RegisterVersion(app);

@@ -49,6 +49,11 @@ Result<ClusterOptions> ClusterOf(const Settings& settings) {
   return cluster;
 }
 
+AuthMode AuthOf(const std::string& text) {
+  if (text == "off") return AuthMode::kOff;
+  return text == "required" ? AuthMode::kRequired : AuthMode::kAuto;
+}
+
 ServeOptions OptionsOf(const Settings& settings) {
   const auto listen = [&settings](const std::string& name) {
     return ListenAddress{settings.text(name + ".address"),
@@ -64,6 +69,7 @@ ServeOptions OptionsOf(const Settings& settings) {
   options.insecure = settings.flag("insecure");
   options.tls_cert_file = settings.text("tls.cert_file");
   options.tls_key_file = settings.text("tls.key_file");
+  options.auth = AuthOf(settings.text("auth"));
   options.io_threads = static_cast<int>(settings.integer("io_threads"));
   options.worker_cpus = settings.cpus("worker_cpus");
   options.threads = static_cast<int>(settings.integer("threads"));

@@ -18,6 +18,8 @@ namespace evenkeel {
 
 EK_DEFINE_STATUS_MAKER(InvalidArgument)
 EK_DEFINE_STATUS_MAKER(TooLarge)
+EK_DEFINE_STATUS_MAKER(Unauthenticated)
+EK_DEFINE_STATUS_MAKER(PermissionDenied)
 EK_DEFINE_STATUS_MAKER(NotFound)
 EK_DEFINE_STATUS_MAKER(Conflict)
 EK_DEFINE_STATUS_MAKER(Overloaded)

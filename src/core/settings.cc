@@ -21,6 +21,7 @@ namespace evenkeel {
 namespace {
 
 using enum SettingKind;
+constexpr std::string_view kKeyVariable = "EVENKEEL_API_KEY";  // a secret, so no setting
 constexpr int64_t kHour = 3600LL * 1000 * 1000 * 1000;
 constexpr int64_t kYear = 365 * 24 * kHour;
 constexpr int64_t kMs = 1000 * 1000;
@@ -55,7 +56,10 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
     Text(kFile, "tls.cert_file", "",
          "Certificate chain (PEM) of HTTP, gRPC and metrics; with tls.key_file. Empty: no TLS"),
     Text(kFile, "tls.key_file", "", "Private key (PEM, not encrypted) of tls.cert_file"),
-    Text(kBool, "insecure", "false", "Allow an address that is not loopback: nothing guards it"),
+    Text(kBool, "insecure", "false",
+         "Allow an address that is not loopback without TLS and API keys"),
+    Choice("auth", "auto", "auto|required|off",
+           "Whether callers need an API key; auto: as soon as one was ever made"),
     Text(kText, "cluster.name", "", "Name of this node in a cluster; empty: it is alone"),
     Text(kAddress, "cluster.address", "127.0.0.1", "Address to listen on for other nodes"),
     Number(kInteger, "cluster.port", "8010", 0, 65535,
@@ -119,6 +123,8 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
     Client(Text(kUrl, "server", "http://127.0.0.1:8000", "Server that ls, ps, show, load ... ask")),
     Client(Text(kFile, "tls.ca_file", "",
                 "Certificates (PEM) to trust when that is https; empty: those of this system")),
+    Client(Text(kText, "api_key_file", "",
+                "File with the API key that ls, ps, show, load ... send; empty: none")),
 });
 
 std::string MakeName(std::string_view prefix, std::string_view key, char separator, bool upper) {
@@ -208,7 +214,7 @@ void WarnOfUnknown(const SettingSources::Pairs& environment, std::vector<std::st
   for (const SettingSpec& spec : kSettings) names.push_back(EnvironmentName(spec.key));
   const std::vector<std::string_view> views(names.begin(), names.end());
   for (const auto& [name, text] : environment) {
-    if (!name.starts_with("EVENKEEL_") ||
+    if (!name.starts_with("EVENKEEL_") || name == kKeyVariable ||
         std::find(names.begin(), names.end(), name) != names.end())
       continue;
     const std::string_view near = ClosestTo(name, views);

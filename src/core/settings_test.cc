@@ -142,6 +142,18 @@ TEST_F(SettingsTest, MistypedVariableIsAWarning) {
               ElementsAre("EVENKEEL_HTTP_PROT is no setting; did you mean EVENKEEL_HTTP_PORT?"));
 }
 
+TEST_F(SettingsTest, AKeyInTheEnvironmentIsNoSettingAndNoMistake) {
+  sources_.environment = {{"EVENKEEL_API_KEY", "ek_secret"}, {"EVENKEEL_API_KEY_FILE", "ci.key"}};
+  std::vector<std::string> warnings;
+  const auto settings = Settings::Resolve(sources_, &warnings);
+  ASSERT_TRUE(settings.ok());
+  EXPECT_TRUE(warnings.empty());
+  EXPECT_EQ(settings->text("api_key_file"), "ci.key");
+  for (const Setting& setting : settings->all()) {
+    EXPECT_EQ(setting.text.find("ek_secret"), std::string::npos) << setting.spec->key;
+  }
+}
+
 TEST_F(SettingsTest, EachKindRefusesWhatIsOutside) {
   const std::pair<const char*, const char*> bad[] = {
       {"http.port", "65536"},   {"http.port", "-1"},          {"http.port", "8000x"},
@@ -152,7 +164,7 @@ TEST_F(SettingsTest, EachKindRefusesWhatIsOutside) {
       {"models", ""},           {"samples.mode", "Disk"},     {"samples.max_age", "-1s"},
       {"profiling", "on"},      {"ratio_threshold", "0"},     {"ratio_threshold", "1.01"},
       {"profile_drift", "1ms"}, {"ratio_threshold", "x"},     {"profile_after", "-1s"},
-      {"emulated_gpu", "16c"},  {"emulated_gpu", "16c/4GiB"},
+      {"emulated_gpu", "16c"},  {"emulated_gpu", "16c/4GiB"},  {"auth", "none"},
   };
   for (const auto& [key, text] : bad) {
     EXPECT_FALSE(CheckSetting(*FindSetting(key), text).ok()) << key << "=" << text;

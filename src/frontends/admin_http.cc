@@ -66,7 +66,9 @@ void AdminHttp::NodeState(std::string_view node, std::string_view state, HttpExc
 void AdminHttp::Samples(HttpExchange& exchange) {
   if (!RequireMethod(exchange, {HttpMethod::kGet, HttpMethod::kDelete})) return;
   if (exchange.head().method == HttpMethod::kDelete) return Remove("", exchange);
-  ReplyJson(exchange, SamplesDocument(service_.Samples()));
+  const Result<std::vector<SampleSummary>> samples = service_.Samples();
+  samples.ok() ? ReplyJson(exchange, SamplesDocument(*samples))
+               : ReplyError(exchange, samples.status());
 }
 
 void AdminHttp::SamplesOf(std::string_view model, HttpExchange& exchange) {
@@ -78,7 +80,7 @@ void AdminHttp::SamplesOf(std::string_view model, HttpExchange& exchange) {
 }
 
 void AdminHttp::Remove(std::string_view model, HttpExchange& exchange) {
-  LogInfo("removal of samples asked for, model '{}'", HeaderSafe(model));
+  LogInfo("removal of samples asked for, model '{}'{}", HeaderSafe(model), service_.access().By());
   const Status status = service_.RemoveSamples(model);
   status.ok() ? ReplyJson(exchange, nlohmann::json::object()) : ReplyError(exchange, status);
 }

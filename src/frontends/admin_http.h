@@ -4,15 +4,15 @@
 // Thread-safety: thread-safe.
 #pragma once
 
+#include "frontends/guarded_service.h"
 #include "frontends/http_path.h"
-#include "frontends/service.h"
 #include "net/http_message.h"
 
 namespace evenkeel {
 
 class AdminHttp {
  public:
-  explicit AdminHttp(Service& service) : service_(service) {}
+  explicit AdminHttp(GuardedService& service) : service_(service) {}
   bool Handle(const HttpPath& path, HttpExchange& exchange);
 
  private:
@@ -24,7 +24,7 @@ class AdminHttp {
   void SamplesOf(std::string_view model, HttpExchange& exchange);
   void Remove(std::string_view model, HttpExchange& exchange);
 
-  Service& service_;
+  GuardedService& service_;
 };
 
 }  // namespace evenkeel

@@ -59,13 +59,14 @@ class GenerateWriter final : public AnswerWriter {
 };
 
 // A model that is here and takes tensors is another mistake than one that is not here.
-Status Explain(Service& service, std::string_view model, std::string_view verb, Status unknown) {
+Status Explain(const GuardedService& service, std::string_view model, std::string_view verb,
+               Status unknown) {
   if (unknown.code() != Code::kNotFound || !service.ModelReady(model, "").ok()) return unknown;
   return Unsupported("model '{}': '{}' is not supported, use infer", model, verb);
 }
 
-Status Prepare(Service& service, std::string_view model, std::string_view version, bool stream,
-               HttpExchange& exchange, TextRequest* request,
+Status Prepare(const GuardedService& service, std::string_view model, std::string_view version,
+               bool stream, HttpExchange& exchange, TextRequest* request,
                std::shared_ptr<LanguageModel>* found) {
   Result<std::shared_ptr<LanguageModel>> result = service.FindLanguageModel(model);
   if (!result.ok())
@@ -83,8 +84,8 @@ Status Prepare(Service& service, std::string_view model, std::string_view versio
 
 }  // namespace
 
-void HandleGenerate(Service& service, std::string_view model, std::string_view version, bool stream,
-                    HttpExchange& exchange) {
+void HandleGenerate(const GuardedService& service, std::string_view model, std::string_view version,
+                    bool stream, HttpExchange& exchange) {
   if (!RequireMethod(exchange, {HttpMethod::kPost})) return;
   const Status type = CheckContentType(exchange, "");
   if (!type.ok()) return exchange.Respond(JsonError(415, type.message()));

@@ -8,12 +8,12 @@
 
 #include <string_view>
 
-#include "frontends/service.h"
+#include "frontends/guarded_service.h"
 #include "net/http_message.h"
 
 namespace evenkeel {
 
-void HandleGenerate(Service& service, std::string_view model, std::string_view version, bool stream,
-                    HttpExchange& exchange);
+void HandleGenerate(const GuardedService& service, std::string_view model, std::string_view version,
+                    bool stream, HttpExchange& exchange);
 
 }  // namespace evenkeel

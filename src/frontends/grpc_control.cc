@@ -11,7 +11,7 @@
 
 #include "core/format.h"
 #include "core/log.h"
-#include "frontends/service.h"
+#include "frontends/guarded_service.h"
 #include "proto/grpc_service.pb.h"
 
 namespace evenkeel {
@@ -120,14 +120,14 @@ void GetServerMetadata(inference::ServerMetadataResponse* response) {
     response->add_extensions(std::string(extension));
 }
 
-Status GetModelReady(const Service& service, const inference::ModelReadyRequest& request,
+Status GetModelReady(const GuardedService& service, const inference::ModelReadyRequest& request,
                      inference::ModelReadyResponse* response) {
   const auto ready = service.ModelReady(request.name(), request.version());
   response->set_ready(ready.ok() && *ready);
   return ready.ok() || ready.status().code() == Code::kNotFound ? Status::Ok() : ready.status();
 }
 
-Status GetModelMetadata(const Service& service, const inference::ModelMetadataRequest& request,
+Status GetModelMetadata(const GuardedService& service, const inference::ModelMetadataRequest& request,
                         inference::ModelMetadataResponse* response) {
   const auto metadata = service.Metadata(request.name(), request.version());
   if (!metadata.ok()) return metadata.status();
@@ -139,7 +139,7 @@ Status GetModelMetadata(const Service& service, const inference::ModelMetadataRe
   return Status::Ok();
 }
 
-Status GetModelConfig(const Service& service, const inference::ModelConfigRequest& request,
+Status GetModelConfig(const GuardedService& service, const inference::ModelConfigRequest& request,
                       inference::ModelConfigResponse* response) {
   const auto config = service.Config(request.name(), request.version());
   if (!config.ok()) return config.status();
@@ -152,7 +152,7 @@ Status GetModelConfig(const Service& service, const inference::ModelConfigReques
                   std::string(parsed.message()));
 }
 
-Status GetModelStatistics(const Service& service, const inference::ModelStatisticsRequest& request,
+Status GetModelStatistics(const GuardedService& service, const inference::ModelStatisticsRequest& request,
                           inference::ModelStatisticsResponse* response) {
   const auto statistics = service.Statistics(request.name(), request.version());
   if (!statistics.ok()) return statistics.status();
@@ -160,7 +160,7 @@ Status GetModelStatistics(const Service& service, const inference::ModelStatisti
   return Status::Ok();
 }
 
-Status GetRepositoryIndex(const Service& service, const inference::RepositoryIndexRequest& request,
+Status GetRepositoryIndex(const GuardedService& service, const inference::RepositoryIndexRequest& request,
                           inference::RepositoryIndexResponse* response) {
   EK_RETURN_IF_ERROR(CheckRepository(request.repository_name()));
   for (RepositoryEntry& entry : service.RepositoryIndex(request.ready())) {
@@ -173,7 +173,7 @@ Status GetRepositoryIndex(const Service& service, const inference::RepositoryInd
   return Status::Ok();
 }
 
-void LoadModel(Service& service, const inference::RepositoryModelLoadRequest& request,
+void LoadModel(GuardedService& service, const inference::RepositoryModelLoadRequest& request,
                std::function<void(Status)> done) {
   if (const Status named = CheckRepository(request.repository_name()); !named.ok())
     return done(named);
@@ -186,16 +186,16 @@ void LoadModel(Service& service, const inference::RepositoryModelLoadRequest& re
       return done(InvalidArgument("parameter 'config': expected string_param"));
     config = value.string_param();
   }
-  LogInfo("grpc: load of model '{}' requested{}", request.model_name(),
-          config.empty() ? "" : " with a configuration");
+  LogInfo("grpc: load of model '{}' requested{}{}", request.model_name(),
+          config.empty() ? "" : " with a configuration", service.access().By());
   service.LoadAsync(request.model_name(), std::move(config), std::move(done));
 }
 
-void UnloadModel(Service& service, const inference::RepositoryModelUnloadRequest& request,
+void UnloadModel(GuardedService& service, const inference::RepositoryModelUnloadRequest& request,
                  std::function<void(Status)> done) {
   if (const Status named = CheckRepository(request.repository_name()); !named.ok())
     return done(named);
-  LogInfo("grpc: unload of model '{}' requested", request.model_name());
+  LogInfo("grpc: unload of model '{}' requested{}", request.model_name(), service.access().By());
   service.UnloadAsync(request.model_name(), std::move(done));
 }
 

@@ -1,4 +1,4 @@
-// Every call of the inference protocol but inference itself: protobuf messages in and out, answered from the Service.
+// Every call of the inference protocol but inference itself: protobuf messages in and out, answered from the GuardedService.
 //
 // Contract: none blocks. Load and unload answer later, on any thread. Errors as in service.h; the caller words them for gRPC.
 // Thread-safety: thread-safe.
@@ -30,25 +30,25 @@ class LogSettingsResponse;
 
 namespace evenkeel {
 
-class Service;
+class GuardedService;
 
 void GetServerMetadata(inference::ServerMetadataResponse* response);
 // Models that are not known are not ready: clients wait with this call for a model that is still to come.
-Status GetModelReady(const Service& service, const inference::ModelReadyRequest& request,
+Status GetModelReady(const GuardedService& service, const inference::ModelReadyRequest& request,
                      inference::ModelReadyResponse* response);
-Status GetModelMetadata(const Service& service, const inference::ModelMetadataRequest& request,
+Status GetModelMetadata(const GuardedService& service, const inference::ModelMetadataRequest& request,
                         inference::ModelMetadataResponse* response);
-Status GetModelConfig(const Service& service, const inference::ModelConfigRequest& request,
+Status GetModelConfig(const GuardedService& service, const inference::ModelConfigRequest& request,
                       inference::ModelConfigResponse* response);
-Status GetModelStatistics(const Service& service, const inference::ModelStatisticsRequest& request,
+Status GetModelStatistics(const GuardedService& service, const inference::ModelStatisticsRequest& request,
                           inference::ModelStatisticsResponse* response);
 
-Status GetRepositoryIndex(const Service& service, const inference::RepositoryIndexRequest& request,
+Status GetRepositoryIndex(const GuardedService& service, const inference::RepositoryIndexRequest& request,
                           inference::RepositoryIndexResponse* response);
 // `done` is called exactly once. Parameter "config" replaces the model's settings; files in the request are not supported.
-void LoadModel(Service& service, const inference::RepositoryModelLoadRequest& request,
+void LoadModel(GuardedService& service, const inference::RepositoryModelLoadRequest& request,
                std::function<void(Status)> done);
-void UnloadModel(Service& service, const inference::RepositoryModelUnloadRequest& request,
+void UnloadModel(GuardedService& service, const inference::RepositoryModelUnloadRequest& request,
                  std::function<void(Status)> done);
 
 // Tracing is always off; asking for the settings works, changing them is kUnsupported.

@@ -31,7 +31,8 @@ bool IsSet(const WireParameter& parameter) {
 
 }  // namespace
 
-Status GrpcExchange::Begin(Service& service, std::span<const ByteSpan> slices, InferCall* call) {
+Status GrpcExchange::Begin(const GuardedService& service, std::span<const ByteSpan> slices,
+                           InferCall* call) {
   EK_RETURN_IF_ERROR(ReadInferRequest(slices, arena_, &request_));
   auto model = service.Find(request_.model_name, request_.model_version);
   if (!model.ok()) return model.status();

@@ -22,7 +22,7 @@
 #include "frontends/classification.h"
 #include "frontends/grpc_response.h"
 #include "frontends/grpc_wire.h"
-#include "frontends/service.h"
+#include "frontends/guarded_service.h"
 
 namespace evenkeel {
 
@@ -30,8 +30,8 @@ class GrpcExchange {
  public:
   // Sets the call's inputs and priority, and moves its deadline forward to parameters.timeout after
   // call->arrived. `slices` must stay until the call is done. Errors: those of reading the request,
-  // of Service::Find, and kInvalidArgument or kUnsupported for what it asks for.
-  Status Begin(Service& service, std::span<const ByteSpan> slices, InferCall* call);
+  // of GuardedService::Find, and kInvalidArgument or kUnsupported for what it asks for.
+  Status Begin(const GuardedService& service, std::span<const ByteSpan> slices, InferCall* call);
 
   // REQUIRES: Begin() succeeded.
   ServedModel& model() { return *model_; }

@@ -82,6 +82,15 @@ size_t RequestSlices::bytes() const {
   return sum;
 }
 
+CallerAccess Identify(const Authorizer& authorizer, const grpc::ServerContextBase& context) {
+  if (!authorizer.required()) return CallerAccess::Everything();
+  Authorization authorization;
+  const auto [first, last] = context.client_metadata().equal_range("authorization");
+  for (auto field = first; field != last; ++field)
+    authorization.Add({field->second.data(), field->second.size()});
+  return authorizer.Identify(authorization);
+}
+
 Time DeadlineOf(const grpc::ServerContextBase& context, Time now) {
   const auto deadline = context.deadline();
   if (deadline == std::chrono::system_clock::time_point::max()) return kNever;

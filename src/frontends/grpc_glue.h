@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "access/authorizer.h"
 #include "core/clock.h"
 #include "core/status.h"
 #include "frontends/grpc_exchange.h"
@@ -41,6 +42,9 @@ class RequestSlices {
   GrowingBytes unfolded_;
   std::vector<ByteSpan> views_;
 };
+
+// Who sent the call.
+CallerAccess Identify(const Authorizer& authorizer, const grpc::ServerContextBase& context);
 
 // The client's grpc-timeout as a time of ours; kNever without one.
 Time DeadlineOf(const grpc::ServerContextBase& context, Time now);

@@ -1,10 +1,13 @@
 #include "frontends/grpc_health.h"
 
+#include <utility>
+
+#include "access/authorizer.h"
 #include "core/format.h"
 #include "frontends/grpc_glue.h"
 #include "frontends/grpc_queue.h"
 #include "frontends/grpc_stream_infer.h"
-#include "frontends/service.h"
+#include "frontends/guarded_service.h"
 #include "proto/health.pb.h"
 
 namespace evenkeel {
@@ -14,9 +17,18 @@ using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 using State = HealthCheckResponse::ServingStatus;
 
-State StateOf(const Service& service, const OpenStreams& streams, const std::string& name) {
-  if (name.empty() || name == "inference.GRPCInferenceService") {
-    return !streams.draining() && service.Live() && service.Ready(nullptr)
+bool IsServer(const std::string& name) {
+  return name.empty() || name == "inference.GRPCInferenceService";
+}
+
+// Of the server anybody may ask, of a model who may see it.
+Status MayAsk(const GuardedService& service, const std::string& name) {
+  return IsServer(name) ? Status() : service.access().CheckSee(name);
+}
+
+State StateOf(const GuardedService& service, const OpenStreams& streams, const std::string& name) {
+  if (IsServer(name)) {
+    return !streams.draining() && service.Live() && service.Ready()
                ? HealthCheckResponse::SERVING
                : HealthCheckResponse::NOT_SERVING;
   }
@@ -30,7 +42,10 @@ State StateOf(const Service& service, const OpenStreams& streams, const std::str
 // all on the queue's thread; freed in OnDone().
 class HealthWatch final : public StreamHandler {
  public:
-  explicit HealthWatch(ByteStream& stream) : stream_(stream) { stream.Read(&message_); }
+  HealthWatch(ByteStream& stream, CallerAccess access)
+      : stream_(stream), access_(std::move(access)) {
+    stream.Read(&message_);
+  }
 
   void OnRead(bool ok) override {
     HealthCheckRequest request;
@@ -56,7 +71,9 @@ class HealthWatch final : public StreamHandler {
   void Look() {
     if (gone_) return Finish(Cancelled("health: the client is gone"));
     const GrpcFront& front = stream_.front();
-    const State state = StateOf(front.service, front.streams, name_);
+    const GuardedService service(front.service, front.authorizer.Renew(access_));
+    if (const Status allowed = MayAsk(service, name_); !allowed.ok()) return Finish(allowed);
+    const State state = StateOf(service, front.streams, name_);
     if (state != sent_) {
       sent_ = state;
       HealthCheckResponse response;
@@ -72,6 +89,7 @@ class HealthWatch final : public StreamHandler {
   void Finish(const Status& status) { stream_.Finish(ToGrpc(status)); }
 
   ByteStream& stream_;
+  const CallerAccess access_;
   grpc::ByteBuffer message_;
   std::string name_;
   State sent_ = HealthCheckResponse::UNKNOWN;  // never a state that StateOf() gives
@@ -81,8 +99,9 @@ class HealthWatch final : public StreamHandler {
 
 }  // namespace
 
-Status CheckHealth(const Service& service, const OpenStreams& streams,
+Status CheckHealth(const GuardedService& service, const OpenStreams& streams,
                    const HealthCheckRequest& request, HealthCheckResponse* response) {
+  EK_RETURN_IF_ERROR(MayAsk(service, request.service()));
   const State state = StateOf(service, streams, request.service());
   if (state == HealthCheckResponse::SERVICE_UNKNOWN)
     return NotFound("unknown service '{}'", request.service());
@@ -90,6 +109,8 @@ Status CheckHealth(const Service& service, const OpenStreams& streams,
   return Status::Ok();
 }
 
-StreamHandler* OpenHealthWatch(ByteStream& stream) { return new HealthWatch(stream); }
+StreamHandler* OpenHealthWatch(ByteStream& stream, CallerAccess access) {
+  return new HealthWatch(stream, std::move(access));
+}
 
 }  // namespace evenkeel

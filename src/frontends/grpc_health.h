@@ -1,4 +1,5 @@
-// grpc.health.v1, answered from the Service: "" and "inference.GRPCInferenceService" are the server, other names are models.
+// grpc.health.v1, answered from the GuardedService: "" and "inference.GRPCInferenceService" are the server, other names are models, of which
+// only who may see them may ask.
 //
 // Contract: Check does not block. Watch sends the state at once and later changes within kHealthPeriod; while the server drains, its own
 //   state is NOT_SERVING, and watches end. gRPC's built-in service is not used: it knows only names that were set beforehand.
@@ -7,6 +8,7 @@
 
 #include <chrono>
 
+#include "access/caller_access.h"
 #include "core/status.h"
 
 namespace grpc::health::v1 {
@@ -18,16 +20,17 @@ namespace evenkeel {
 
 class ByteStream;
 class OpenStreams;
-class Service;
+class GuardedService;
 class StreamHandler;
 
 inline constexpr std::chrono::milliseconds kHealthPeriod{100};
 
-// Error kNotFound for a name that is neither the server's nor a model's.
-Status CheckHealth(const Service& service, const OpenStreams& streams,
+// Errors: kNotFound for a name that is neither the server's nor a model's; those of CallerAccess::CheckSee().
+Status CheckHealth(const GuardedService& service, const OpenStreams& streams,
                    const grpc::health::v1::HealthCheckRequest& request,
                    grpc::health::v1::HealthCheckResponse* response);
 
-StreamHandler* OpenHealthWatch(ByteStream& stream);
+// `access`: of whoever opened the stream; asked again at each look.
+StreamHandler* OpenHealthWatch(ByteStream& stream, CallerAccess access);
 
 }  // namespace evenkeel

@@ -9,6 +9,8 @@
 #include "frontends/client_gone.h"
 #include "frontends/grpc_glue.h"
 #include "frontends/grpc_queue.h"
+#include "frontends/guarded_service.h"
+#include "frontends/routes.h"
 
 namespace evenkeel {
 namespace {
@@ -45,8 +47,11 @@ class ModelInferCall final : public InferCall {
     arrived = SteadyClock::Instance().Now();
     deadline = DeadlineOf(context_, arrived);
     EchoRequestId(context_);
-    Status status = request_.Hold(message_, front_.max_message_bytes).Annotate("inference request");
-    if (status.ok()) status = exchange_.Begin(front_.service, request_.views(), this);
+    const GuardedService service(front_.service, Identify(front_.authorizer, context_));
+    Status status = CheckNeed(Need::kModelInside, service.access());
+    if (status.ok())
+      status = request_.Hold(message_, front_.max_message_bytes).Annotate("inference request");
+    if (status.ok()) status = exchange_.Begin(service, request_.views(), this);
     if (!status.ok()) return Fail(status);
     started_ = true;
     exchange_.model().Infer(this);

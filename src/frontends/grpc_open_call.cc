@@ -1,6 +1,8 @@
 // Which handler serves which method: OpenCall() of grpc_queue.h, and the unary calls of grpc_control.h.
+#include <optional>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "core/format.h"
 #include "frontends/grpc_control.h"
@@ -8,7 +10,8 @@
 #include "frontends/grpc_health.h"
 #include "frontends/grpc_queue.h"
 #include "frontends/grpc_stream_infer.h"
-#include "frontends/service.h"
+#include "frontends/guarded_service.h"
+#include "frontends/routes.h"
 #include "proto/grpc_service.pb.h"
 #include "proto/health.pb.h"
 
@@ -21,7 +24,8 @@ using Serve = void (*)(UnaryCall& call);
 // Reads one message, has it served, sends one back. Freed in OnDone().
 class UnaryCall final : public StreamHandler {
  public:
-  UnaryCall(ByteStream& stream, Serve serve) : stream_(stream), serve_(serve) {
+  UnaryCall(ByteStream& stream, CallerAccess access, Serve serve)
+      : stream_(stream), service_(stream.front().service, std::move(access)), serve_(serve) {
     stream.Read(&message_);
   }
 
@@ -32,7 +36,7 @@ class UnaryCall final : public StreamHandler {
   void OnWritten(bool) override {}
   void OnDone() override { delete this; }
 
-  Service& service() { return stream_.front().service; }
+  GuardedService& service() { return service_; }
   OpenStreams& streams() { return stream_.front().streams; }
 
   // Answers the error itself.
@@ -50,8 +54,18 @@ class UnaryCall final : public StreamHandler {
 
  private:
   ByteStream& stream_;
+  GuardedService service_;
   const Serve serve_;
   grpc::ByteBuffer message_;
+};
+
+// A call that is not opened: answered without a look at its messages. Freed in OnDone().
+class RefusedCall final : public StreamHandler {
+ public:
+  RefusedCall(ByteStream& stream, const Status& status) { stream.Finish(ToGrpc(status)); }
+  void OnRead(bool) override {}
+  void OnWritten(bool) override {}
+  void OnDone() override { delete this; }
 };
 
 // A call that is answered at once by `function(call, request, &response)`.
@@ -66,7 +80,7 @@ void Answer(UnaryCall& call) {
 
 // Load and unload, which answer later.
 template <typename Request, typename Response,
-          void (*function)(Service&, const Request&, std::function<void(Status)>)>
+          void (*function)(GuardedService&, const Request&, std::function<void(Status)>)>
 void AnswerLater(UnaryCall& call) {
   Request request;
   if (!call.Read(&request)) return;
@@ -109,7 +123,7 @@ Status Live(UnaryCall& call, const inference::ServerLiveRequest&,
 
 Status Ready(UnaryCall& call, const inference::ServerReadyRequest&,
              inference::ServerReadyResponse* response) {
-  response->set_ready(!call.streams().draining() && call.service().Ready(nullptr));
+  response->set_ready(!call.streams().draining() && call.service().Ready());
   return Status::Ok();
 }
 
@@ -148,17 +162,22 @@ const std::unordered_map<std::string_view, Serve>& Methods() {
   return methods;
 }
 
-void Unimplemented(UnaryCall& call) { call.Reply(Unsupported("unknown method"), {}); }
-
 }  // namespace
 
 StreamHandler* OpenCall(ByteStream& stream) {
   const std::string& method = stream.method();
-  if (method == "/inference.GRPCInferenceService/ModelStreamInfer")
-    return OpenModelStreamInfer(stream);
-  if (method == "/grpc.health.v1.Health/Watch") return OpenHealthWatch(stream);
+  CallerAccess access = Identify(stream.front().authorizer, stream.context());
+  const std::optional<Need> need = GrpcNeedOf(method);
+  const Status allowed = CheckNeed(need.value_or(Need::kKey), access);
+  if (!allowed.ok()) return new RefusedCall(stream, allowed);
+  if (need && method == "/inference.GRPCInferenceService/ModelStreamInfer")
+    return OpenModelStreamInfer(stream, std::move(access));
+  if (need && method == "/grpc.health.v1.Health/Watch")
+    return OpenHealthWatch(stream, std::move(access));
   const auto found = Methods().find(method);
-  return new UnaryCall(stream, found == Methods().end() ? Unimplemented : found->second);
+  if (!need || found == Methods().end())
+    return new RefusedCall(stream, Unsupported("unknown method"));
+  return new UnaryCall(stream, std::move(access), found->second);
 }
 
 }  // namespace evenkeel

@@ -25,6 +25,7 @@
 
 namespace evenkeel {
 
+class Authorizer;
 class Service;
 class OpenStreams;
 
@@ -94,6 +95,7 @@ class InferMethod final : public grpc::Service {
 // What calls need of their server. Outlives them.
 struct GrpcFront {
   Service& service;
+  const Authorizer& authorizer;
   OpenStreams& streams;
   InferMethod infer;
   grpc::AsyncGenericService generic;
@@ -154,7 +156,8 @@ class ByteStream {
       gone_{this, &ByteStream::Gone}, finished_{this, &ByteStream::Finished};
 };
 
-// Gives the call that `stream` is to the handler of its method.
+// Gives the call that `stream` is to the handler of its method, once its caller may have it (frontends/routes.h); before that nothing is
+// read of it.
 StreamHandler* OpenCall(ByteStream& stream);
 
 // Asks gRPC for the next ModelInfer call. Owns itself.

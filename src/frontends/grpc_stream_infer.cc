@@ -10,6 +10,8 @@
 #include "frontends/client_gone.h"
 #include "frontends/grpc_glue.h"
 #include "frontends/grpc_queue.h"
+#include "frontends/guarded_service.h"
+#include "frontends/routes.h"
 
 namespace evenkeel {
 namespace {
@@ -23,13 +25,17 @@ class StreamItem final : public InferCall {
   explicit StreamItem(std::shared_ptr<StreamCall> stream) : stream_(std::move(stream)) {}
 
   // Reads the message; an error is to be answered with Refuse().
-  Status Begin(const GrpcFront& front, const grpc::ByteBuffer& message, Time stream_deadline) {
+  Status Begin(const GrpcFront& front, const CallerAccess& stream_access,
+               const grpc::ByteBuffer& message, Time stream_deadline) {
     bytes = message.Length();
     arrived = SteadyClock::Instance().Now();
     deadline = stream_deadline;
+    // The key that the stream was opened with may be revoked or expired by now.
+    const GuardedService service(front.service, front.authorizer.Renew(stream_access));
+    EK_RETURN_IF_ERROR(CheckNeed(Need::kModelInside, service.access()));
     EK_RETURN_IF_ERROR(
         request_.Hold(message, front.max_message_bytes).Annotate("inference request"));
-    return exchange_.Begin(front.service, request_.views(), this);
+    return exchange_.Begin(service, request_.views(), this);
   }
   // What a compressed message takes beyond what was sent.
   size_t unfolded_bytes() const { return std::max(request_.bytes(), bytes) - bytes; }
@@ -56,8 +62,10 @@ class StreamItem final : public InferCall {
 // Freed when gRPC is done with it (OnDone) and nobody answers or drains it any more. gRPC's operations are started outside the mutex.
 class StreamCall final : public StreamHandler, public Drainable {
  public:
-  explicit StreamCall(ByteStream& stream)
-      : stream_(stream), deadline_(DeadlineOf(stream.context(), SteadyClock::Instance().Now())) {
+  StreamCall(ByteStream& stream, CallerAccess access)
+      : stream_(stream),
+        access_(std::move(access)),
+        deadline_(DeadlineOf(stream.context(), SteadyClock::Instance().Now())) {
     EchoRequestId(stream.context());
   }
 
@@ -84,7 +92,8 @@ class StreamCall final : public StreamHandler, public Drainable {
       in_flight_.emplace(item.get(), item);
       held_bytes_ += message.Length();
     }
-    if (const Status status = item->Begin(stream_.front(), message, deadline_); !status.ok())
+    if (const Status status = item->Begin(stream_.front(), access_, message, deadline_);
+        !status.ok())
       return item->Refuse(status);
     {
       const std::lock_guard lock(mutex_);
@@ -204,6 +213,7 @@ class StreamCall final : public StreamHandler, public Drainable {
   }
 
   ByteStream& stream_;
+  const CallerAccess access_;
   const Time deadline_;
   std::shared_ptr<StreamCall> self_;  // gRPC's share, until OnDone()
   grpc::ByteBuffer incoming_;         // owned by the read while reading_
@@ -266,8 +276,8 @@ bool OpenStreams::draining() const {
   return draining_;
 }
 
-StreamHandler* OpenModelStreamInfer(ByteStream& stream) {
-  const auto call = std::make_shared<StreamCall>(stream);
+StreamHandler* OpenModelStreamInfer(ByteStream& stream, CallerAccess access) {
+  const auto call = std::make_shared<StreamCall>(stream, std::move(access));
   call->Start(call);
   stream.front().streams.Add(call);
   return call.get();

@@ -11,6 +11,8 @@
 #include <mutex>
 #include <vector>
 
+#include "access/caller_access.h"
+
 namespace evenkeel {
 
 class ByteStream;
@@ -42,6 +44,7 @@ class OpenStreams {
   bool draining_ = false;
 };
 
-StreamHandler* OpenModelStreamInfer(ByteStream& stream);
+// `access`: of whoever opened the stream; asked again for each request.
+StreamHandler* OpenModelStreamInfer(ByteStream& stream, CallerAccess access);
 
 }  // namespace evenkeel

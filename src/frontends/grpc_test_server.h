@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "access/authorizer.h"
 #include "frontends/fake_service.h"
 #include "frontends/kserve_grpc.h"
 #include "proto/grpc_service.grpc.pb.h"
@@ -22,7 +23,7 @@ class GrpcServerTest : public testing::Test {
   void StartServer(GrpcOptions options) {
     options.port = 0;
     server_.reset();
-    auto started = KServeGrpc::Start(service_, options);
+    auto started = KServeGrpc::Start(service_, *authorizer_, options);
     ASSERT_TRUE(started.ok()) << started.status().ToString();
     server_ = std::move(started).value();
     channel_ = NewChannel();
@@ -66,6 +67,7 @@ class GrpcServerTest : public testing::Test {
   }
 
   FakeService service_;
+  const Authorizer* authorizer_ = &Authorizer::Off();  // before StartServer()
   std::unique_ptr<KServeGrpc> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<inference::GRPCInferenceService::Stub> stub_;

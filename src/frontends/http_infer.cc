@@ -95,7 +95,7 @@ class HttpInferCall final : public InferCall, public HttpWork {
 
 }  // namespace
 
-void HandleInfer(Service& service, std::string_view model, std::string_view version,
+void HandleInfer(const GuardedService& service, std::string_view model, std::string_view version,
                  HttpExchange& exchange) {
   const Status type = CheckContentType(exchange, "application/octet-stream");
   if (!type.ok()) {

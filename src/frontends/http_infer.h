@@ -7,12 +7,12 @@
 
 #include <string_view>
 
-#include "frontends/service.h"
+#include "frontends/guarded_service.h"
 #include "net/http_message.h"
 
 namespace evenkeel {
 
-void HandleInfer(Service& service, std::string_view model, std::string_view version,
+void HandleInfer(const GuardedService& service, std::string_view model, std::string_view version,
                  HttpExchange& exchange);
 
 }  // namespace evenkeel

@@ -87,8 +87,8 @@ constexpr int kWaitingOtherCalls = 4;
 
 // Order matters: the server goes first, then the queues, then what calls use.
 struct KServeGrpc::Impl {
-  Impl(Service& service, size_t max_message_bytes)
-      : front{service, streams, {}, {}, max_message_bytes} {}
+  Impl(Service& service, const Authorizer& authorizer, size_t max_message_bytes)
+      : front{service, authorizer, streams, {}, {}, max_message_bytes} {}
 
   OpenStreams streams;
   GrpcFront front;
@@ -99,6 +99,7 @@ struct KServeGrpc::Impl {
 };
 
 Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
+                                                      const Authorizer& authorizer,
                                                       const GrpcOptions& options) {
   static std::once_flag once;
   std::call_once(once, SetProcessDefaults);
@@ -106,7 +107,7 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
     if (const Result<TlsPair> pair = ReadTlsPair(options.tls); !pair.ok())
       return pair.status().Annotate("TLS");
   }
-  auto impl = std::make_unique<Impl>(service, options.max_message_bytes);
+  auto impl = std::make_unique<Impl>(service, authorizer, options.max_message_bytes);
   grpc::ServerBuilder builder;
   SetLimits(builder, options);
   const bool bare_ipv6 =

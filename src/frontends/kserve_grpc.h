@@ -18,6 +18,7 @@
 
 namespace evenkeel {
 
+class Authorizer;
 class Service;
 
 struct GrpcOptions {
@@ -39,8 +40,9 @@ struct GrpcOptions {
 
 class KServeGrpc {
  public:
-  // `service` must outlive the server.
-  static Result<std::unique_ptr<KServeGrpc>> Start(Service& service, const GrpcOptions& options);
+  // `service` and `authorizer` must outlive the server.
+  static Result<std::unique_ptr<KServeGrpc>> Start(Service& service, const Authorizer& authorizer,
+                                                   const GrpcOptions& options);
   // Shutdown(0) if that has not happened.
   ~KServeGrpc();
   KServeGrpc(const KServeGrpc&) = delete;

@@ -365,7 +365,7 @@ TEST_F(KServeGrpcTest, AMessageIsNotUnfoldedPastTheLimit) {
 }
 
 TEST_F(KServeGrpcTest, APortInUseIsAnError) {
-  const auto second = KServeGrpc::Start(service_, {.port = server_->port()});
+  const auto second = KServeGrpc::Start(service_, *authorizer_, {.port = server_->port()});
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.status().code(), Code::kConflict);
   EXPECT_NE(second.status().message().find(std::to_string(server_->port())), std::string::npos);

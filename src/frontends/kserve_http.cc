@@ -9,6 +9,7 @@
 #include "frontends/http_documents.h"
 #include "frontends/http_infer.h"
 #include "frontends/http_reply.h"
+#include "frontends/routes.h"
 
 namespace evenkeel {
 namespace {
@@ -47,7 +48,7 @@ bool KServeHttp::Handle(const HttpPath& path, HttpExchange& exchange) {
     return true;
   }
   if (path[1] == "health" && path.size() == 3 && (path[2] == "live" || path[2] == "ready")) {
-    Health(path[2] == "live" ? service_.Live() : service_.Ready(nullptr), path[2], exchange);
+    Health(path[2] == "live" ? service_.Live() : service_.Ready(), path[2], exchange);
     return true;
   }
   if (path[1] == "logging" && path.size() == 2) {
@@ -135,16 +136,14 @@ bool KServeHttp::HandleRepository(const HttpPath& path, HttpExchange& exchange) 
 bool KServeHttp::HandlePages(const HttpPath& path, HttpExchange& exchange) {
   if (path.size() != 1) return false;
   if (path[0] == "livez" || path[0] == "health") {
-    const bool good = path[0] == "livez" ? service_.Live() : service_.Ready(nullptr);
+    const bool good = path[0] == "livez" ? service_.Live() : service_.Ready();
     if (RequireMethod(exchange, {HttpMethod::kGet})) {
       ReplyText(exchange, good ? "ok\n" : "not ready\n", "text/plain", good ? 200 : 503);
     }
   } else if (path[0] == "readyz") {
     ReadyPage(exchange);
   } else if (path[0] == "metrics") {
-    if (RequireMethod(exchange, {HttpMethod::kGet})) {
-      ReplyText(exchange, service_.MetricsText(), "text/plain; version=0.0.4; charset=utf-8");
-    }
+    Metrics(exchange);
   } else {
     return false;
   }
@@ -158,14 +157,22 @@ void KServeHttp::Health(bool good, std::string_view key, HttpExchange& exchange)
 
 void KServeHttp::ReadyPage(HttpExchange& exchange) {
   if (!RequireMethod(exchange, {HttpMethod::kGet})) return;
-  std::vector<std::string> why;
-  const bool ready = service_.Ready(&why);
+  const bool ready = service_.Ready();
   std::string text;
-  if (exchange.head().query.starts_with("verbose")) {
-    for (const std::string& line : why) text.append("[-] ").append(line).append("\n");
+  if (WantsVerbose(exchange.head().query)) {
+    const Result<std::vector<std::string>> why = service_.WhyNotReady();
+    if (!why.ok()) return ReplyError(exchange, why.status());
+    for (const std::string& line : *why) text.append("[-] ").append(line).append("\n");
   }
   text.append(ready ? "ok\n" : "not ready\n");
   ReplyText(exchange, std::move(text), "text/plain", ready ? 200 : 503);
+}
+
+void KServeHttp::Metrics(HttpExchange& exchange) {
+  if (!RequireMethod(exchange, {HttpMethod::kGet})) return;
+  Result<std::string> text = service_.MetricsText();
+  if (!text.ok()) return ReplyError(exchange, text.status());
+  ReplyText(exchange, std::move(*text), "text/plain; version=0.0.4; charset=utf-8");
 }
 
 void KServeHttp::ModelReady(std::string_view name, std::string_view version,
@@ -246,7 +253,7 @@ void KServeHttp::Load(std::string_view name, HttpExchange& exchange) {
       return ReplyError(exchange, InvalidArgument("parameter 'config': expected a string"));
     config = value.get<std::string>();
   }
-  LogInfo("load of model '{}' asked for over HTTP", HeaderSafe(name));
+  LogInfo("load of model '{}' asked for over HTTP{}", HeaderSafe(name), service_.access().By());
   service_.LoadAsync(std::string(name), std::move(config), [&exchange](const Status& status) {
     status.ok() ? ReplyText(exchange, "", "application/json") : ReplyError(exchange, status);
   });
@@ -255,7 +262,7 @@ void KServeHttp::Load(std::string_view name, HttpExchange& exchange) {
 void KServeHttp::Unload(std::string_view name, HttpExchange& exchange) {
   const Result<json> body = ReadObject(exchange);
   if (!body.ok()) return ReplyError(exchange, body.status());
-  LogInfo("unload of model '{}' asked for over HTTP", HeaderSafe(name));
+  LogInfo("unload of model '{}' asked for over HTTP{}", HeaderSafe(name), service_.access().By());
   service_.UnloadAsync(std::string(name), [&exchange](const Status& status) {
     status.ok() ? ReplyText(exchange, "", "application/json") : ReplyError(exchange, status);
   });
@@ -264,11 +271,7 @@ void KServeHttp::Unload(std::string_view name, HttpExchange& exchange) {
 // Log levels are nested here, so info=false also hides what is below it.
 void KServeHttp::Logging(HttpExchange& exchange) {
   if (!RequireMethod(exchange, {HttpMethod::kGet, HttpMethod::kPost})) return;
-  LogSettings settings;
-  {
-    const std::lock_guard lock(mutex_);
-    settings = log_;
-  }
+  HttpLogSettings::Values settings = log_settings_.Get();
   if (exchange.head().method == HttpMethod::kPost) {
     const Result<json> body = ReadObject(exchange);
     if (!body.ok()) return ReplyError(exchange, body.status());
@@ -296,8 +299,7 @@ void KServeHttp::Logging(HttpExchange& exchange) {
                 : settings.info            ? "info"
                 : settings.warning         ? "warning"
                                            : "error");
-    const std::lock_guard lock(mutex_);
-    log_ = settings;
+    log_settings_.Set(settings);
   }
   ReplyJson(exchange, {{"log_file", ""},
                        {"log_info", settings.info},

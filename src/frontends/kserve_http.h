@@ -5,20 +5,44 @@
 //   alone and returns false. Unmodified tritonclient and perf_analyzer work against it.
 // Differs from Triton: a server or model that is not ready is 503 (there 400), an unknown model 404
 //   (there 400).
-// Thread-safety: thread-safe.
+// Thread-safety: as said at each class.
 #pragma once
 
+#include <cstdint>
 #include <mutex>
 
+#include "frontends/guarded_service.h"
 #include "frontends/http_path.h"
-#include "frontends/service.h"
 #include "net/http_message.h"
 
 namespace evenkeel {
 
+// What /v2/logging was last told; of the router, for all its requests. Thread-safe.
+class HttpLogSettings {
+ public:
+  struct Values {
+    bool info = true, warning = true, error = true;
+    uint64_t verbose_level = 0;
+  };
+  Values Get() const {
+    const std::lock_guard lock(mutex_);
+    return values_;
+  }
+  void Set(const Values& values) {
+    const std::lock_guard lock(mutex_);
+    values_ = values;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  Values values_;  // guarded by mutex_
+};
+
+// For one request; single-owner.
 class KServeHttp {
  public:
-  explicit KServeHttp(Service& service) : service_(service) {}
+  KServeHttp(GuardedService& service, HttpLogSettings& log_settings)
+      : service_(service), log_settings_(log_settings) {}
   bool Handle(const HttpPath& path, HttpExchange& exchange);
 
  private:
@@ -39,13 +63,10 @@ class KServeHttp {
   void Logging(HttpExchange& exchange);
   void Trace(HttpExchange& exchange);
   void ReadyPage(HttpExchange& exchange);
+  void Metrics(HttpExchange& exchange);
 
-  Service& service_;
-  std::mutex mutex_;
-  struct LogSettings {
-    bool info = true, warning = true, error = true;
-    uint64_t verbose_level = 0;
-  } log_;  // guarded by mutex_
+  GuardedService& service_;
+  HttpLogSettings& log_settings_;
 };
 
 }  // namespace evenkeel

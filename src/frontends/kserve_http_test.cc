@@ -78,7 +78,7 @@ class KServeHttpTest : public testing::Test {
   }
 
   FakeService service_;
-  HttpRouter router_{service_};
+  HttpRouter router_{service_, Authorizer::Off()};
 };
 
 TEST_F(KServeHttpTest, InfersJson) {
@@ -662,7 +662,7 @@ TEST_F(KServeHttpTest, CommandLinePages) {
 }
 
 TEST_F(KServeHttpTest, TheMetricsPortServesNothingElse) {
-  HttpRouter metrics(service_, HttpPages::kMetrics);
+  HttpRouter metrics(service_, Authorizer::Off(), HttpPages::kMetrics);
   TestExchange page(HttpMethod::kGet, "/metrics"),
       infer(HttpMethod::kPost, "/v2/models/echo/infer", Echo().dump());
   metrics.Handle(page);

@@ -50,6 +50,7 @@ HttpResponse Response(int http_status, std::string body) {
   response.status = http_status;
   response.body = std::move(body);
   if (http_status == 429 || http_status == 503) response.headers = "Retry-After: 1\r\n";
+  if (http_status == 401) response.headers = kBearerChallenge;
   return response;
 }
 

@@ -38,13 +38,19 @@ bool IsGet(HttpExchange& exchange) {
   return false;
 }
 
-Result<std::shared_ptr<LanguageModel>> Find(Service& service, std::string_view name,
+// Of a model that was looked for.
+ApiError ModelLookupError(const Status& status) {
+  switch (status.code()) {
+    case Code::kNotFound: return {status, "model", "model_not_found"};
+    case Code::kPermissionDenied: return {status, "model", ""};
+    default: return {status, "", ""};
+  }
+}
+
+Result<std::shared_ptr<LanguageModel>> Find(const GuardedService& service, std::string_view name,
                                             ApiError* error) {
   Result<std::shared_ptr<LanguageModel>> found = service.FindLanguageModel(name);
-  if (found.ok()) return found;
-  *error = {found.status(), "", ""};
-  if (found.status().code() == Code::kNotFound)
-    *error = {found.status(), "model", "model_not_found"};
+  if (!found.ok()) *error = ModelLookupError(found.status());
   return found;
 }
 
@@ -83,7 +89,7 @@ bool OpenAiHttp::Handle(const HttpPath& path, HttpExchange& exchange) {
   } else if (path[1] == "rerank" && path.size() == 2) {
     Rerank(exchange);
   } else {
-    exchange.Respond(ApiErrorResponse(404, fmt::format("no such path: {}", exchange.head().path)));
+    return false;
   }
   return true;
 }
@@ -97,11 +103,10 @@ void OpenAiHttp::Models(HttpExchange& exchange) {
 
 void OpenAiHttp::Model(std::string_view name, HttpExchange& exchange) {
   if (!IsGet(exchange)) return;
-  ApiError error;
-  const auto model = Find(service_, name, &error);
-  if (!error.ok()) return exchange.Respond(ApiErrorResponse(error));
+  const Result<LanguageModelInfo> model = service_.DescribeLanguageModel(name);
+  if (!model.ok()) return exchange.Respond(ApiErrorResponse(ModelLookupError(model.status())));
   HttpResponse response;
-  response.body = ModelJson((*model)->Info());
+  response.body = ModelJson(*model);
   exchange.Respond(std::move(response));
 }
 

@@ -1,20 +1,20 @@
 // The OpenAI API: everything under /v1.
 //
-// Contract: Handle() answers whatever begins with /v1, the unknown too (404), in OpenAI's form of errors, and returns true; else it leaves the
-//   exchange alone and returns false. The unmodified openai package works against it.
-// Thread-safety: thread-safe.
+// Contract: Handle() answers if it knows the path, errors in OpenAI's form, and returns true; else it leaves the exchange alone and returns
+//   false. Which model a body names is checked when it was read, before anything is done (GuardedService). The unmodified openai package works against it.
+// Thread-safety: for one request; single-owner.
 #pragma once
 
 #include "frontends/embedding_call.h"
+#include "frontends/guarded_service.h"
 #include "frontends/http_path.h"
-#include "frontends/service.h"
 #include "net/http_message.h"
 
 namespace evenkeel {
 
 class OpenAiHttp {
  public:
-  explicit OpenAiHttp(Service& service) : service_(service) {}
+  explicit OpenAiHttp(GuardedService& service) : service_(service) {}
   bool Handle(const HttpPath& path, HttpExchange& exchange);
 
  private:
@@ -25,7 +25,7 @@ class OpenAiHttp {
   void Rerank(HttpExchange& exchange);
   void Embed(HttpExchange& exchange, EmbeddingRequest& request, HttpEmbeddingCall::Body body);
 
-  Service& service_;
+  GuardedService& service_;
 };
 
 }  // namespace evenkeel

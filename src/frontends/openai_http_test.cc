@@ -68,7 +68,7 @@ class OpenAiHttpTest : public testing::Test {
   FakeLanguageModel& chatty() { return service_.language_model("chatty"); }
 
   FakeService service_;
-  HttpRouter router_{service_};
+  HttpRouter router_{service_, Authorizer::Off()};
 };
 
 TEST_F(OpenAiHttpTest, ModelsAreListedAndFound) {
@@ -256,7 +256,7 @@ TEST_F(OpenAiHttpTest, RefusalsHaveTheRightStatusInTheRightForm) {
 }
 
 TEST_F(OpenAiHttpTest, TheMetricsPortHasNoModels) {
-  HttpRouter metrics(service_, HttpPages::kMetrics);
+  HttpRouter metrics(service_, Authorizer::Off(), HttpPages::kMetrics);
   TestExchange exchange(HttpMethod::kGet, "/v1/models");
   metrics.Handle(exchange);
   EXPECT_EQ(exchange.response.status, 404);

@@ -52,7 +52,7 @@ class OpenAiStreamTest : public testing::Test {
   FakeLanguageModel& chatty() { return service_.language_model("chatty"); }
 
   FakeService service_;
-  HttpRouter router_{service_};
+  HttpRouter router_{service_, Authorizer::Off()};
   std::unique_ptr<IoLoop> loop_;
   std::unique_ptr<HttpServer> server_;
 };

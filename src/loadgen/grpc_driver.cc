@@ -211,6 +211,8 @@ void GrpcDriver::Start(const InFlight& request) {
   call->request = request;
   call->context.emplace();
   call->context->set_deadline(In(plan_.timeout));
+  if (!plan_.bearer.empty())
+    call->context->AddMetadata("authorization", "Bearer " + plan_.bearer);
   grpc::GenericStub& stub = *stubs_[next_stub_];
   next_stub_ = next_stub_ + 1 == stubs_.size() ? 0 : next_stub_ + 1;
   const grpc::ByteBuffer& message =

@@ -23,10 +23,11 @@ std::shared_ptr<grpc::Channel> OpenChannel(const Url& url) {
 }
 
 // One unary call with bytes in and out.
-grpc::Status CallOnce(grpc::GenericStub* stub, const std::string& method,
+grpc::Status CallOnce(grpc::GenericStub* stub, const LoadPlan& plan, const std::string& method,
                       const std::string& message, grpc::ByteBuffer* answer) {
   grpc::CompletionQueue queue;
   grpc::ClientContext context;
+  if (!plan.bearer.empty()) context.AddMetadata("authorization", "Bearer " + plan.bearer);
   context.set_deadline(std::chrono::system_clock::now() + kSetUpTimeout);
   const grpc::Slice slice(message.data(), message.size(), grpc::Slice::STATIC_SLICE);
   const auto reader = stub->PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);
@@ -46,6 +47,9 @@ grpc::Status CallOnce(grpc::GenericStub* stub, const std::string& method,
 Status FromGrpc(const grpc::Status& status, const Url& url) {
   switch (status.error_code()) {
     case grpc::StatusCode::NOT_FOUND: return NotFound("{}", status.error_message());
+    case grpc::StatusCode::UNAUTHENTICATED: return Unauthenticated("{}", status.error_message());
+    case grpc::StatusCode::PERMISSION_DENIED:
+      return PermissionDenied("{}", status.error_message());
     case grpc::StatusCode::UNAVAILABLE:
       return Unavailable("{}: {}", url.Authority(), status.error_message());
     case grpc::StatusCode::DEADLINE_EXCEEDED:
@@ -75,7 +79,7 @@ Result<ModelInfo> FetchGrpc(const LoadPlan& plan, const std::string& model) {
   request.set_name(model);
   grpc::GenericStub stub(OpenChannel(plan.url));
   grpc::ByteBuffer answer;
-  const grpc::Status status = CallOnce(&stub, "/inference.GRPCInferenceService/ModelMetadata",
+  const grpc::Status status = CallOnce(&stub, plan, "/inference.GRPCInferenceService/ModelMetadata",
                                        request.SerializeAsString(), &answer);
   if (!status.ok()) return FromGrpc(status, plan.url);
   inference::ModelMetadataResponse response;
@@ -103,8 +107,10 @@ Status RefusedReference(const PreparedModel& model, size_t input, const std::str
 
 }  // namespace
 
-Result<std::string> FetchBody(const Url& url, const std::string& path) {
+Result<std::string> FetchBody(const LoadPlan& plan, const std::string& path) {
+  const Url& url = plan.url;
   HttpCall call;
+  call.bearer = plan.bearer;
   call.server = (url.tls() ? "https://" : "http://") + url.Authority();
   call.ca_file = url.ca_file;
   call.target = (url.path == "/" ? "" : url.path) + path;
@@ -114,20 +120,24 @@ Result<std::string> FetchBody(const Url& url, const std::string& path) {
   if (answer->status == 200) return std::move(answer->body);
   const std::string message =
       fmt::format("GET {}: {} {}", path, answer->status, answer->body.substr(0, 300));
-  return Status(
-      answer->status == 404 || answer->status == 400 ? Code::kNotFound : Code::kUnavailable,
-      message);
+  switch (answer->status) {
+    case 400:
+    case 404: return Status(Code::kNotFound, message);
+    case 401: return Status(Code::kUnauthenticated, message);
+    case 403: return Status(Code::kPermissionDenied, message);
+    default: return Status(Code::kUnavailable, message);
+  }
 }
 
 Result<ModelInfo> FetchModelInfo(const LoadPlan& plan, const std::string& model) {
   if (plan.protocol == WireProtocol::kGrpc) return FetchGrpc(plan, model);
-  Result<std::string> body = FetchBody(plan.url, "/v2/models/" + EscapePathPart(model));
+  Result<std::string> body = FetchBody(plan, "/v2/models/" + EscapePathPart(model));
   if (!body.ok()) return body.status();
   Result<ModelInfo> info = ParseModelInfo(*body);
   if (!info.ok()) return info;
   // Only our server has this page; others answer 404 and random ids stay small.
   Result<std::string> description =
-      FetchBody(plan.url, "/v2/evenkeel/models/" + EscapePathPart(model));
+      FetchBody(plan, "/v2/evenkeel/models/" + EscapePathPart(model));
   if (description.ok()) AddRanges(*description, &*info);
   return info;
 }
@@ -141,7 +151,8 @@ Status CollectReferences(LoadPlan* plan) {
       PreparedRequest& request = model.requests[i];
       if (stub) {
         grpc::ByteBuffer answer;
-        const grpc::Status status = CallOnce(stub.get(), plan->grpc_method, request.bytes, &answer);
+        const grpc::Status status =
+            CallOnce(stub.get(), *plan, plan->grpc_method, request.bytes, &answer);
         if (!status.ok()) return RefusedReference(model, i, status.error_message());
         request.reference = OutputBytes(answer);
         request.floats_from = 0;

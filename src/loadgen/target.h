@@ -16,8 +16,8 @@ namespace evenkeel::loadgen {
 
 Result<ModelInfo> FetchModelInfo(const LoadPlan& plan, const std::string& model);
 
-// GET `path`; the body of a 200. HTTP targets only.
-Result<std::string> FetchBody(const Url& url, const std::string& path);
+// GET `path` of the plan's server; the body of a 200. HTTP targets only. Errors also: kUnauthenticated, kPermissionDenied.
+Result<std::string> FetchBody(const LoadPlan& plan, const std::string& path);
 
 // Sends every prepared request once, one after the other, and keeps the answers as references. Error kInvalidArgument
 // when one is not answered well: then there is nothing to compare with.

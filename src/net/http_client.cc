@@ -86,6 +86,7 @@ class Exchange {
     request_.set(http::field::host, to_.header);
     request_.set(http::field::user_agent, "evenkeel/" EVENKEEL_VERSION);
     request_.set(http::field::connection, "close");
+    if (!call_.bearer.empty()) request_.set(http::field::authorization, "Bearer " + call_.bearer);
     if (!call_.body.empty()) request_.set(http::field::content_type, call_.content_type);
     request_.body() = call_.body;
     request_.prepare_payload();

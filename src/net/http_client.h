@@ -25,6 +25,7 @@ struct HttpCall {
   std::string target;  // "/v2/models", escaped where needed (see EscapePathPart)
   std::string body;
   std::string content_type = "application/json";  // sent with a body
+  std::string bearer;  // the credential of an Authorization field; empty: none. In no message
   Duration timeout =
       std::chrono::seconds(30);  // CallHttp: for the whole call; StreamHttp: for a silence
   size_t max_answer_bytes = size_t{1} << 30;

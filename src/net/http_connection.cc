@@ -17,8 +17,14 @@ namespace {
 
 constexpr int kReadsPerTurn = 32;             // then the other connections have their turn
 constexpr size_t kMinRead = 2048;             // a block with less room than this is left
+constexpr size_t kCostlyBody = 64 * 1024;     // a larger one is not read before its head is admitted
 constexpr size_t kUnfolderBytes = 48 * 1024;  // what zlib keeps for a body
 constexpr uint32_t kInput = EPOLLIN | EPOLLRDHUP | EPOLLET;
+
+// A body that takes memory or time before the handler sees the request.
+bool IsCostly(const HttpHead& head) {
+  return head.chunked || head.length > kCostlyBody || !head.Find("content-encoding").empty();
+}
 
 std::optional<Coding> CodingOf(std::string_view name) {
   if (name.empty() || EqualsNoCase(name, "identity")) return Coding::kIdentity;
@@ -205,6 +211,10 @@ bool HttpConnection::StartBody() {
   const size_t limit = loop_->limits().body_bytes;
   if (error.ok() && head.has_length && head.length > limit) {
     error = {413, fmt::format("the body is {} bytes, at most {} are allowed", head.length, limit)};
+  }
+  if (error.ok() && IsCostly(head)) {
+    if (const Status status = shared.handler->Admit(head); !status.ok())
+      error = {InfoOf(status.code()).http, status.message()};
   }
   if (!error.ok()) {
     Refuse(error);

@@ -121,6 +121,7 @@ HttpResponse JsonError(int http_status, std::string_view message) {
   AppendJsonString(message, &response.body);
   response.body += '}';
   if (http_status == 429 || http_status == 503) response.headers = "Retry-After: 1\r\n";
+  if (http_status == 401) response.headers = kBearerChallenge;
   return response;
 }
 

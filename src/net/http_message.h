@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "core/status.h"
 
 namespace evenkeel {
 
@@ -70,7 +71,10 @@ struct HttpHeartbeat {
   Duration every{};  // after so long without a piece; zero: never
 };
 
-// {"error":"..."} with the status's own code, and Retry-After where a retry may help.
+// What a 401 has to say of how to come in.
+inline constexpr const char* kBearerChallenge = "WWW-Authenticate: Bearer realm=\"evenkeel\"\r\n";
+
+// {"error":"..."} with the status's own code, Retry-After where a retry may help, and the challenge of a 401.
 HttpResponse JsonError(int http_status, std::string_view message);
 
 // What a handler keeps for one request. Owned by its call.
@@ -122,6 +126,12 @@ class HttpHandler {
  public:
   virtual ~HttpHandler() = default;
   virtual void Handle(HttpExchange& call) = 0;
+  // Asked about a request with a body that is large or to be unfolded, before any of it is read: an error is the answer (in the words of
+  // Refusal), and the end of the connection. Any loop's thread; does not block.
+  virtual Status Admit(const HttpHead& head) {
+    static_cast<void>(head);
+    return {};
+  }
   // The answer to a request that never becomes one: malformed, too large, too slow. `path` is empty
   // where it is not known. Any loop's thread.
   virtual HttpResponse Refusal(std::string_view path, int http_status, std::string_view message) {

@@ -58,6 +58,10 @@ class TestHandler final : public HttpHandler {
     exchange.Respond(std::move(response));
   }
 
+  Status Admit(const HttpHead& head) override {
+    return head.path == "/closed" ? Status(Code::kUnauthenticated, "no key") : Status();
+  }
+
   bool WaitFor(size_t waiting) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, std::chrono::seconds(10),
@@ -421,6 +425,26 @@ TEST_P(HttpServerTest, BodiesOverTheLimitAre413BeforeTheyAreRead) {
                 "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" +
                 std::string(1001, 'x'))),
             413);
+}
+
+TEST_P(HttpServerTest, ABodyThatCostsSomethingIsNotReadBeforeItsHeadIsAdmitted) {
+  Start();
+  for (const char* fields : {"Content-Length: 100000", "Transfer-Encoding: chunked",
+                             "Content-Encoding: gzip\r\nContent-Length: 10"}) {
+    // Nothing of the body is sent.
+    const std::string answer = Ask(
+        fmt::format("POST /closed HTTP/1.1\r\nHost: localhost\r\n{}\r\n\r\n", fields));
+    EXPECT_EQ(StatusOf(answer), 401) << fields;
+    EXPECT_EQ(BodyOf(answer), R"({"error":"no key"})");
+    EXPECT_NE(answer.find("WWW-Authenticate: Bearer"), std::string::npos);
+  }
+  // A small one is left to the handler, and the connection stays.
+  RawClient client(At());
+  for (int i = 0; i < 2; ++i) {
+    client.Send(Post("/closed", "small"));
+    EXPECT_EQ(BodyOf(client.Receive()), "small");
+  }
+  EXPECT_EQ(BodyOf(Ask(Post("/", std::string(100'000, 'x')))).size(), 100'000U);
 }
 
 TEST_P(HttpServerTest, ARefusedClientThatKeepsSendingStillSeesTheAnswer) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "access/auth_mode.h"
 #include "core/clock.h"
 #include "core/emulated_gpu.h"
 #include "core/model_config.h"
@@ -33,6 +34,7 @@ struct ServeOptions {
   ClusterOptions cluster;  // no name: this server is alone
   bool insecure = false;  // allows an address that is not loopback without TLS and keys
   std::string tls_cert_file, tls_key_file;  // PEM, for all three listeners; both or neither
+  AuthMode auth = AuthMode::kAuto;  // whether callers need an API key
 
   int io_threads = 1;  // event-loop threads for HTTP; 1 to 64
   std::vector<int>

@@ -16,6 +16,10 @@
 #include <utility>
 #include <vector>
 
+#include "access/authorizer.h"
+#include "access/bind_rule.h"
+#include "access/key_store.h"
+#include "access/key_watch.h"
 #include "cluster/measure/resources.h"
 #include "containers/node_cores.h"
 #include "containers/node_memory.h"
@@ -59,19 +63,12 @@ Result<std::string> FindLibexec() {
 // At a node's first start; `evenkeel doctor --bench` takes longer, and is believed then.
 constexpr Duration kMeasureTime = std::chrono::milliseconds(600);
 
-bool IsLoopback(const std::string& address) {
-  return address.starts_with("127.") || address == "::1";
-}
-
-Status CheckAddresses(const ServeOptions& options) {
+// `keys`: callers need one.
+Status CheckAddresses(const ServeOptions& options, bool keys) {
   for (const ListenAddress* listener : {&options.http, &options.grpc, &options.metrics}) {
-    if (IsLoopback(listener->address) || options.insecure) continue;
-    return InvalidArgument(
-        "{} is reachable from outside and there is no authentication yet: "
-        "listen on 127.0.0.1, or say --insecure if the network is trusted",
-        listener->address);
+    EK_RETURN_IF_ERROR(CheckBind(listener->address, {!options.tls_cert_file.empty(), keys, options.insecure}));
   }
-  if (!options.cluster.name.empty() && !IsLoopback(options.cluster.address) && !options.insecure)
+  if (!options.cluster.name.empty() && !IsLoopbackAddress(options.cluster.address) && !options.insecure)
     return InvalidArgument(
         "{} is reachable from outside and there is no authentication between nodes yet: "
         "say --insecure if the network is trusted",
@@ -124,6 +121,7 @@ class Server {
   int Run(const sigset_t& signals);
 
  private:
+  Status OpenAccess();
   Status StartLoops();
   Status LoadCertificate();
   Status Listen();
@@ -133,6 +131,8 @@ class Server {
 
   const ServeOptions& options_;
   std::unique_ptr<StateLock> lock_;
+  std::unique_ptr<Authorizer> authorizer_;
+  std::unique_ptr<KeyWatch> key_watch_;
   std::vector<std::unique_ptr<IoLoop>> loops_;
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<Sampler> sampler_;
@@ -151,6 +151,21 @@ class Server {
   std::unique_ptr<HttpServer> http_, metrics_;
   std::unique_ptr<KServeGrpc> grpc_;
 };
+
+Status Server::OpenAccess() {
+  const std::string path = KeyStorePath(options_.state);
+  auto authorizer = Authorizer::Open(path, options_.auth);
+  if (!authorizer.ok()) return authorizer.status();
+  authorizer_ = std::move(*authorizer);
+  EK_RETURN_IF_ERROR(CheckAddresses(options_, authorizer_->required()));
+  if (authorizer_->required() && authorizer_->valid_keys() == 0) {
+    LogWarning(
+        "callers need an API key, and none is in force; make one: evenkeel key create --name admin "
+        "--scope manage --state '{}'",
+        options_.state);
+  }
+  return {};
+}
 
 Status Server::StartLoops() {
   for (int i = 0; i < options_.io_threads; ++i) {
@@ -183,12 +198,12 @@ Status Server::LoadCertificate() {
 Status Server::Listen() {
   std::vector<IoLoop*> loops;
   for (const auto& loop : loops_) loops.push_back(loop.get());
-  router_ = std::make_unique<HttpRouter>(*service_);
+  router_ = std::make_unique<HttpRouter>(*service_, *authorizer_);
   auto http =
       HttpServer::Listen(HttpOptions(options_, options_.http, tls_), router_.get(), loops);
   if (!http.ok()) return http.status().Annotate("HTTP");
   http_ = std::move(*http);
-  metrics_router_ = std::make_unique<HttpRouter>(*service_, HttpPages::kMetrics);
+  metrics_router_ = std::make_unique<HttpRouter>(*service_, *authorizer_, HttpPages::kMetrics);
   auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics, tls_), metrics_router_.get(),
                                     {loops.front()});
   if (!metrics.ok()) return metrics.status().Annotate("metrics");
@@ -198,20 +213,21 @@ Status Server::Listen() {
   grpc_options.port = options_.grpc.port;
   grpc_options.max_message_bytes = options_.max_body_bytes;
   grpc_options.tls = TlsFilesOf(options_);
-  auto grpc = KServeGrpc::Start(*service_, grpc_options);
+  auto grpc = KServeGrpc::Start(*service_, *authorizer_, grpc_options);
   if (!grpc.ok()) return grpc.status().Annotate("gRPC");
   grpc_ = std::move(*grpc);
   return Status::Ok();
 }
 
 Status Server::Start() {
-  EK_RETURN_IF_ERROR(CheckAddresses(options_));
+  EK_RETURN_IF_ERROR(OpenAccess());
   EK_RETURN_IF_ERROR(LoadCertificate());
   auto libexec = FindLibexec();
   if (!libexec.ok()) return libexec.status();
   auto lock = StateLock::Take(options_.state);
   if (!lock.ok()) return lock.status();
   lock_ = std::move(*lock);
+  if (options_.auth != AuthMode::kOff) key_watch_ = std::make_unique<KeyWatch>(*authorizer_);
   std::error_code error;
   std::filesystem::create_directories(options_.models, error);
   EK_RETURN_IF_ERROR(CheckModelsFolder(options_.models));
@@ -348,6 +364,10 @@ void Server::Announce() {
   if (cluster_) {
     std::fprintf(stderr, "  node     %s, %s\n", options_.cluster.name.c_str(),
                  Url({options_.cluster.address, 0}, cluster_->port()).c_str());
+  }
+  if (authorizer_->required()) {
+    std::fprintf(stderr, "  access   with an API key (%zu in force): Authorization: Bearer KEY\n",
+                 authorizer_->valid_keys());
   }
   if (ready > 0) {
     const std::string trust = tls_ == nullptr ? "" : "--cacert " + options_.tls_cert_file + " ";

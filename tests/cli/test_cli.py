@@ -18,7 +18,7 @@ import pytest
 from daemon import BINARY, ECHO, ROOT, environment
 
 NO_SERVER = {"EVENKEEL_SERVER": "http://127.0.0.1:9"}  # discard: nothing listens there
-VERBS = ["serve", "run", "pull", "ls", "ps", "show", "top", "load", "unload", "bench", "samples", "simulate", "profile", "config", "doctor", "version", "completion"]
+VERBS = ["serve", "run", "pull", "ls", "ps", "show", "top", "load", "unload", "bench", "samples", "simulate", "profile", "key", "config", "doctor", "version", "completion"]
 
 
 def ok(result):
@@ -33,7 +33,7 @@ def row(x=(1, 2, 3, 4)):
 # Without a server
 
 
-@pytest.mark.parametrize("verb", [[], *[[v] for v in VERBS], ["samples", "export"], ["config", "show"]])
+@pytest.mark.parametrize("verb", [[], *[[v] for v in VERBS], ["samples", "export"], ["key", "create"], ["config", "show"]])
 def test_help_starts_with_examples_and_succeeds(cli, verb):
     text = ok(cli(*verb, "--help"))
     assert text.startswith("Examples:\n  evenkeel ")

@@ -1,0 +1,250 @@
+// Every method over gRPC, with and without keys.
+#include <gmock/gmock.h>
+#include <google/protobuf/descriptor.h>
+#include <grpcpp/generic/generic_stub.h>
+
+#include <set>
+#include <tuple>
+
+#include "frontends/access_test_keys.h"
+#include "frontends/grpc_test_server.h"
+#include "frontends/routes.h"
+#include "proto/health.grpc.pb.h"
+
+namespace evenkeel {
+namespace {
+
+using grpc::StatusCode;
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+using testing::HasSubstr;
+
+class GrpcAccessTest : public GrpcServerTest {
+ protected:
+  void SetUp() override {
+    authorizer_ = keys_.authorizer.get();
+    StartServer({});
+    health_ = grpc::health::v1::Health::NewStub(channel_);
+  }
+  void TearDown() override { server_.reset(); }
+
+  static void AddKey(grpc::ClientContext* context, const std::string& key) {
+    if (!key.empty()) context->AddMetadata("authorization", "Bearer " + key);
+  }
+  // A call of any method with an empty message.
+  StatusCode CallRaw(std::string_view method, const std::string& key) {
+    grpc::ClientContext context;
+    AddKey(&context, key);
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    grpc::GenericStub stub(channel_);
+    grpc::CompletionQueue queue;
+    const grpc::Slice empty;
+    const auto call = stub.PrepareCall(&context, std::string(method), &queue);
+    const auto wait = [&queue] {
+      void* tag = nullptr;
+      bool ok = false;
+      EXPECT_TRUE(queue.Next(&tag, &ok));
+      return ok;
+    };
+    call->StartCall(nullptr);
+    bool open = wait();
+    if (open) {
+      call->WriteLast(grpc::ByteBuffer(&empty, 1), grpc::WriteOptions(), nullptr);
+      open = wait();
+    }
+    grpc::ByteBuffer answer;
+    if (open) {
+      call->Read(&answer, nullptr);
+      // A watch has no end of its own.
+      if (wait() && method.ends_with("Watch")) context.TryCancel();
+    }
+    grpc::Status status;
+    call->Finish(&status, nullptr);
+    wait();
+    queue.Shutdown();
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue.Next(&tag, &ok)) {
+    }
+    return status.error_code();
+  }
+  template <typename Request, typename Response>
+  grpc::Status Call(grpc::Status (inference::GRPCInferenceService::Stub::*method)(
+                        grpc::ClientContext*, const Request&, Response*),
+                    const Request& request, Response* response, const std::string& key) {
+    grpc::ClientContext context;
+    AddKey(&context, key);
+    return (stub_.get()->*method)(&context, request, response);
+  }
+  StatusCode Infer(const std::string& model, const std::string& key) {
+    inference::ModelInferRequest request = Echo({1, 2, 3, 4});
+    request.set_model_name(model);
+    inference::ModelInferResponse response;
+    return Call(&Stub::ModelInfer, request, &response, key).error_code();
+  }
+  grpc::Status Check(const std::string& name, const std::string& key) {
+    HealthCheckRequest request;
+    request.set_service(name);
+    HealthCheckResponse response;
+    grpc::ClientContext context;
+    AddKey(&context, key);
+    return health_->Check(&context, request, &response);
+  }
+  using Stub = inference::GRPCInferenceService::Stub;
+
+  TestKeys keys_;
+  std::unique_ptr<grpc::health::v1::Health::Stub> health_;
+};
+
+TEST_F(GrpcAccessTest, TheTableHasEveryMethodOfTheProtocolsAndNoOther) {
+  std::set<std::string> published;
+  for (const auto* service :
+       {inference::ModelInferRequest::descriptor()->file()->FindServiceByName("GRPCInferenceService"),
+        HealthCheckRequest::descriptor()->file()->FindServiceByName("Health")}) {
+    ASSERT_NE(service, nullptr);
+    for (int i = 0; i < service->method_count(); ++i)
+      published.insert("/" + service->full_name() + "/" + service->method(i)->name());
+  }
+  std::set<std::string> listed;
+  for (const GrpcRoute& route : GrpcRoutes()) listed.insert(std::string(route.method));
+  EXPECT_EQ(listed, published);
+}
+
+TEST_F(GrpcAccessTest, WithoutAValidKeyNothingIsServedButWhatNeedsNone) {
+  for (const GrpcRoute& route : GrpcRoutes()) {
+    for (const std::string& key : {std::string(), keys_.wrong, keys_.expired, keys_.revoked}) {
+      const StatusCode code = CallRaw(route.method, key);
+      EXPECT_EQ(code == StatusCode::UNAUTHENTICATED, route.need != Need::kNothing)
+          << route.method << " " << code;
+    }
+  }
+  EXPECT_EQ(CallRaw("/inference.GRPCInferenceService/NotThere", ""), StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(CallRaw("/inference.GRPCInferenceService/NotThere", keys_.metrics),
+            StatusCode::UNIMPLEMENTED);
+  EXPECT_TRUE(service_.actions().empty());
+}
+
+TEST_F(GrpcAccessTest, EveryMethodIsServedToTheKeyThatItNeeds) {
+  for (const GrpcRoute& route : GrpcRoutes()) {
+    const std::string& key = route.need == Need::kManage ? keys_.manage : keys_.all_models;
+    const StatusCode code = CallRaw(route.method, key);
+    EXPECT_NE(code, StatusCode::UNAUTHENTICATED) << route.method;
+    // An empty name is no model's, so no scope covers it.
+    if (route.need != Need::kModelInside)
+      EXPECT_NE(code, StatusCode::PERMISSION_DENIED) << route.method;
+    if (route.need == Need::kManage)
+      EXPECT_EQ(CallRaw(route.method, keys_.all_models), StatusCode::PERMISSION_DENIED)
+          << route.method;
+  }
+}
+
+TEST_F(GrpcAccessTest, AModelTakesAScopeOfItsOwnWhetherItExistsOrNot) {
+  EXPECT_EQ(Infer("echo", keys_.infer), StatusCode::OK);
+  EXPECT_EQ(Infer("ids", keys_.infer), StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(Infer("nothere", keys_.infer), StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(Infer("echo", keys_.manage), StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(Infer("echo", keys_.metrics), StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(Infer("nothere", keys_.all_models), StatusCode::NOT_FOUND);
+  for (const auto& [key, model, expected] :
+       {std::tuple{keys_.infer, "echo", StatusCode::OK},
+        {keys_.infer, "ids", StatusCode::PERMISSION_DENIED},
+        {keys_.manage, "ids", StatusCode::OK},
+        {keys_.metrics, "ids", StatusCode::PERMISSION_DENIED}}) {
+    inference::ModelMetadataRequest metadata;
+    metadata.set_name(model);
+    inference::ModelMetadataResponse described;
+    EXPECT_EQ(Call(&Stub::ModelMetadata, metadata, &described, key).error_code(), expected);
+    inference::ModelReadyRequest ready;
+    ready.set_name(model);
+    inference::ModelReadyResponse answer;
+    EXPECT_EQ(Call(&Stub::ModelReady, ready, &answer, key).error_code(), expected);
+    inference::ModelConfigRequest config;
+    config.set_name(model);
+    inference::ModelConfigResponse configured;
+    EXPECT_EQ(Call(&Stub::ModelConfig, config, &configured, key).error_code(), expected);
+    inference::ModelStatisticsRequest statistics;
+    statistics.set_name(model);
+    inference::ModelStatisticsResponse counted;
+    EXPECT_EQ(Call(&Stub::ModelStatistics, statistics, &counted, key).error_code(), expected);
+  }
+}
+
+TEST_F(GrpcAccessTest, ListsShowOnlyWhatTheKeyMaySee) {
+  inference::RepositoryIndexResponse models;
+  ASSERT_TRUE(Call(&Stub::RepositoryIndex, {}, &models, keys_.infer).ok());
+  ASSERT_EQ(models.models_size(), 1);
+  EXPECT_EQ(models.models(0).name(), "echo");
+  ASSERT_TRUE(Call(&Stub::RepositoryIndex, {}, &models, keys_.manage).ok());
+  EXPECT_EQ(models.models_size(), 5);
+  inference::ModelStatisticsResponse statistics;
+  ASSERT_TRUE(Call(&Stub::ModelStatistics, {}, &statistics, keys_.infer).ok());
+  ASSERT_EQ(statistics.model_stats_size(), 1);
+  EXPECT_EQ(statistics.model_stats(0).name(), "echo");
+}
+
+TEST_F(GrpcAccessTest, MalformedCredentialsAreUnauthenticated) {
+  const std::string good = "Bearer " + keys_.all_models;
+  for (const std::vector<std::string>& fields :
+       {std::vector<std::string>{""}, {"Basic dXNlcjpwYXNz"}, {keys_.all_models}, {good, good},
+        {"", good}, {good + std::string(8'000, 'x')}}) {
+    grpc::ClientContext context;
+    for (const std::string& field : fields) context.AddMetadata("authorization", field);
+    inference::ModelInferResponse response;
+    const grpc::Status status = stub_->ModelInfer(&context, Echo({1, 2, 3, 4}), &response);
+    EXPECT_EQ(status.error_code(), StatusCode::UNAUTHENTICATED) << fields.front().substr(0, 40);
+    EXPECT_THAT(status.error_message(), testing::Not(HasSubstr(keys_.all_models)));
+  }
+}
+
+TEST_F(GrpcAccessTest, HealthOfTheServerIsOpenAndThatOfAModelIsNot) {
+  EXPECT_TRUE(Check("", "").ok());
+  EXPECT_TRUE(Check("inference.GRPCInferenceService", keys_.wrong).ok());
+  for (const char* name : {"echo", "nothere"}) {
+    EXPECT_EQ(Check(name, "").error_code(), StatusCode::UNAUTHENTICATED);
+    EXPECT_EQ(Check(name, keys_.metrics).error_code(), StatusCode::PERMISSION_DENIED);
+  }
+  EXPECT_TRUE(Check("echo", keys_.infer).ok());
+  EXPECT_EQ(Check("nothere", keys_.all_models).error_code(), StatusCode::NOT_FOUND);
+}
+
+TEST_F(GrpcAccessTest, AWatchOfAModelEndsWithItsKey) {
+  HealthCheckRequest request;
+  request.set_service("echo");
+  grpc::ClientContext context;
+  AddKey(&context, keys_.infer);
+  const auto watch = health_->Watch(&context, request);
+  HealthCheckResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  keys_.Revoke("infer");
+  EXPECT_FALSE(watch->Read(&response));
+  const grpc::Status status = watch->Finish();
+  EXPECT_EQ(status.error_code(), StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(status.error_message(), "the API key was revoked");
+}
+
+TEST_F(GrpcAccessTest, AnOpenStreamAsksAgainForEachRequest) {
+  grpc::ClientContext context;
+  AddKey(&context, keys_.infer);
+  const auto stream = stub_->ModelStreamInfer(&context);
+  inference::ModelStreamInferResponse response;
+  ASSERT_TRUE(stream->Write(Echo({1, 2, 3, 4})));
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.error_message(), "");
+  inference::ModelInferRequest other = Echo({1, 2, 3, 4});
+  other.set_model_name("ids");
+  ASSERT_TRUE(stream->Write(other));
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_THAT(response.error_message(), HasSubstr("no scope infer: for model 'ids'"));
+  keys_.Revoke("infer");
+  ASSERT_TRUE(stream->Write(Echo({1, 2, 3, 4})));
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.error_message(), "the API key was revoked");
+  EXPECT_EQ(service_.model("echo").calls(), 1);
+  stream->WritesDone();
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+}  // namespace
+}  // namespace evenkeel
