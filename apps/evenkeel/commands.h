@@ -22,6 +22,7 @@ void RegisterServe(CLI::App& app);
 void RegisterLs(CLI::App& app);
 void RegisterPs(CLI::App& app);
 void RegisterNode(CLI::App& app);
+void RegisterCluster(CLI::App& app);
 void RegisterShow(CLI::App& app);
 void RegisterTop(CLI::App& app);
 void RegisterRun(CLI::App& app);

@@ -25,6 +25,7 @@ void RegisterAll(CLI::App& app) {
   RegisterLs(app);
   RegisterPs(app);
   RegisterNode(app);
+  RegisterCluster(app);
   RegisterShow(app);
   RegisterTop(app);
   RegisterLoad(app);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "cluster/pki/node_identity.h"
 #include "commands.h"
 #include "core/check.h"
 #include "core/format.h"
@@ -35,7 +36,7 @@ Result<ClusterOptions> ClusterOf(const Settings& settings) {
       return InvalidArgument("cluster.peers is set, but cluster.name, this node's own name, is not");
     return cluster;
   }
-  if (const Status name = CheckNodeName(cluster.name); !name.ok())
+  if (const Status name = pki::CheckNodeName(cluster.name); !name.ok())
     return name.Annotate("cluster.name");
   cluster.address = settings.text("cluster.address");
   cluster.port = static_cast<int>(settings.integer("cluster.port"));

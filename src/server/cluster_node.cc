@@ -14,12 +14,6 @@
 namespace evenkeel {
 namespace {
 
-std::vector<std::string> NamesOf(const ClusterOptions& options) {
-  std::vector<std::string> names{options.name};
-  for (const ClusterPeer& peer : options.peers) names.push_back(peer.name);
-  return names;
-}
-
 uint64_t RandomNumber() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();
@@ -83,35 +77,66 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
 }  // namespace
 
 ClusterNode::ClusterNode(const ClusterOptions& options, ModelRegistry& registry, EventLoop& loop,
-                         const Clock& clock)
-    : names_(NamesOf(options)),
+                         const Clock& clock, Trust trust)
+    : options_(options),
+      trust_(trust),
       registry_(registry),
       loop_(loop),
       clock_(clock),
       incarnation_(RandomNumber()),
       resources_(options.resources),
-      table_(options.route, RandomNumber(), names_),
-      known_(std::make_shared<KnownModels>()),
-      was_suspect_(names_.size(), true),
-      telling_(names_.size(), false),
-      probe_at_(names_.size()) {
-  links_.push_back(nullptr);
-  for (const ClusterPeer& peer : options.peers) {
+      table_(options.route, RandomNumber(), {}),
+      known_(std::make_shared<KnownModels>()) {
+  nodes_.reserve(kMostNodes);
+  AddNode({options.name, options.own_address}, /*own=*/true);
+  for (const NodeAddress& peer : options.peers) AddNode(peer, /*own=*/false);
+}
+
+void ClusterNode::AddNode(const NodeAddress& address, bool own) {
+  if (nodes_.size() == kMostNodes || IndexOf(address.name) >= 0) return;
+  auto node = std::make_unique<Node>();
+  node->address = address;
+  if (!own) {
     LinkClientOptions link;
-    link.address = peer.address;
-    link.max_message_bytes = options.max_message_bytes;
-    links_.push_back(std::make_unique<LinkClient>(link));
+    link.address = address.address;
+    link.max_message_bytes = options_.max_message_bytes;
+    link.credentials = trust_.credentials;
+    link.node = address.name;
+    node->link = std::make_unique<LinkClient>(link);
   }
+  const std::lock_guard lock(mutex_);
+  table_.AddNode(address.name);
+  nodes_.push_back(std::move(node));
+  count_.store(nodes_.size(), std::memory_order_release);
+}
+
+void ClusterNode::AddPeer(const NodeAddress& node) {
+  loop_.Post([this, node] {
+    if (stopped_.load() || IndexOf(node.name) >= 0) return;
+    AddNode(node, /*own=*/false);
+    Note(fmt::format("node '{}' at {} is of the cluster", node.name, node.address),
+         "it joined, or another node told of it");
+    if (options_.on_nodes) options_.on_nodes(Nodes());
+    TellAll();
+  });
+}
+
+std::vector<NodeAddress> ClusterNode::Nodes() const {
+  std::vector<NodeAddress> nodes;
+  for (size_t i = 0; i < size(); ++i) nodes.push_back(nodes_[i]->address);
+  return nodes;
 }
 
 Result<std::unique_ptr<ClusterNode>> ClusterNode::Start(const ClusterOptions& options,
                                                         ModelRegistry& registry, EventLoop& loop,
-                                                        const Clock& clock) {
-  std::unique_ptr<ClusterNode> node(new ClusterNode(options, registry, loop, clock));
+                                                        const Clock& clock, Trust trust) {
+  std::unique_ptr<ClusterNode> node(new ClusterNode(options, registry, loop, clock, trust));
   LinkServerOptions listen;
   listen.address = options.address;
   listen.port = options.port;
   listen.max_message_bytes = options.max_message_bytes;
+  listen.credentials = trust.credentials;
+  listen.loop = trust.loop;
   auto server = LinkServer::Start(*node, clock, listen);
   if (!server.ok()) return server.status();
   node->server_ = std::move(*server);
@@ -179,21 +204,24 @@ void ClusterNode::Stop() {
     disarmed.set_value();
   });
   disarmed.get_future().wait();
-  for (auto& link : links_) {
-    if (link) link->GiveUpAll();
+  for (const auto& node : nodes_) {
+    if (node->link) node->link->GiveUpAll();
   }
   server_.reset();
-  for (auto& link : links_) link.reset();
+  for (const auto& node : nodes_) node->link.reset();
 }
 
 int ClusterNode::IndexOf(std::string_view name) const {
-  const auto at = std::ranges::find(names_, name);
-  return at == names_.end() ? -1 : static_cast<int>(at - names_.begin());
+  for (size_t i = 0; i < size(); ++i) {
+    if (nodes_[i]->address.name == name) return static_cast<int>(i);
+  }
+  return -1;
 }
 
 NodeFigures ClusterNode::Figures() {
   NodeFigures figures;
-  figures.node = names_[0];
+  figures.node = nodes_[0]->address.name;
+  if (trust_.credentials != nullptr) figures.nodes_digest = DigestOf(Nodes());
   figures.incarnation = incarnation_;
   figures.cores = std::max(1, CoresOfBatches(registry_.context()));
   figures.software = EVENKEEL_VERSION;
@@ -218,6 +246,12 @@ NodeFigures ClusterNode::Figures() {
   return figures;
 }
 
+NodeFigures ClusterNode::FiguresFor(const NodeFigures& theirs) {
+  NodeFigures figures = Figures();
+  if (theirs.nodes_digest != figures.nodes_digest) figures.nodes = Nodes();
+  return figures;
+}
+
 void ClusterNode::OnFigures(const NodeFigures& theirs) {
   const int node = IndexOf(theirs.node);
   // Who is not of the cluster may ask, but says nothing that counts.
@@ -236,17 +270,19 @@ void ClusterNode::Tick() {
     const auto views = table_.Look(Now());
     for (size_t i = 1; i < views.size(); ++i) {
       const bool suspect = views[i].suspect && views[i].known;
-      if (suspect && !was_suspect_[i] && !views[i].figures.draining) {
-        LogWarning("node '{}' is suspect: its figures are {:.1f} s old", names_[i], views[i].age_s);
+      bool& was_suspect = nodes_[i]->was_suspect;
+      if (suspect && !was_suspect && !views[i].figures.draining) {
+        LogWarning("node '{}' is suspect: its figures are {:.1f} s old", views[i].name,
+                   views[i].age_s);
         silent.push_back(static_cast<int>(i));
       }
-      if (!suspect && was_suspect_[i] && views[i].known) LogInfo("node '{}' is there", names_[i]);
-      was_suspect_[i] = views[i].suspect;
+      if (!suspect && was_suspect && views[i].known) LogInfo("node '{}' is there", views[i].name);
+      was_suspect = views[i].suspect;
     }
     Rebuild();
   }
   // What waits for a node that says nothing is tried elsewhere. Not under the mutex: ends come inside.
-  for (const int node : silent) links_[static_cast<size_t>(node)]->GiveUpAll();
+  for (const int node : silent) link(node).GiveUpAll();
   TellAll();
   Balance(now);
   ProbeLinks(now);
@@ -260,15 +296,17 @@ void ClusterNode::Tick() {
 
 void ClusterNode::TellAll() {
   NodeFigures own = Figures();
-  for (size_t i = 1; i < links_.size(); ++i) {
+  for (size_t i = 1; i < size(); ++i) {
     {
       const std::lock_guard lock(mutex_);
-      if (telling_[i]) continue;
-      telling_[i] = true;
+      Node& node = *nodes_[i];
+      if (node.telling) continue;
+      node.telling = true;
+      own.nodes = node.nodes_digest == own.nodes_digest ? std::vector<NodeAddress>() : Nodes();
     }
     const Time asked = clock_.Now();
     const int node = static_cast<int>(i);
-    links_[i]->Tell(own, std::chrono::seconds(1), [this, node, asked](Result<NodeFigures> figures) {
+    link(node).Tell(own, std::chrono::seconds(1), [this, node, asked](Result<NodeFigures> figures) {
       Heard(node, std::move(figures), asked);
     });
   }
@@ -395,14 +433,14 @@ void ClusterNode::ProbeLinks(Time now) {
     if (now < busy_until_) return;
     const auto views = table_.Look(Now());
     for (size_t i = 1; i < views.size() && node < 0; ++i) {
-      if (views[i].suspect || now < probe_at_[i]) continue;
+      if (views[i].suspect || now < nodes_[i]->probe_at) continue;
       node = static_cast<int>(i);
       round_trip_s = views[i].round_trip_s;
-      probe_at_[i] = now + kProbeEvery;
+      nodes_[i]->probe_at = now + kProbeEvery;
     }
   }
   if (node < 0) return;
-  links_[static_cast<size_t>(node)]->Probe(
+  link(node).Probe(
       kProbeBytes, std::chrono::seconds(10), [this, node, round_trip_s](Result<Duration> took) {
         if (!took.ok()) return;
         // What a small message takes is no part of the speed.
@@ -416,16 +454,15 @@ void ClusterNode::Heard(int node, Result<NodeFigures> figures, Time asked) {
   const Time now = clock_.Now();
   {
     const std::lock_guard lock(mutex_);
-    telling_[static_cast<size_t>(node)] = false;
+    nodes_[static_cast<size_t>(node)]->telling = false;
     if (!figures.ok()) {
       table_.OnLinkFailure(node, Now());
       return;
     }
     table_.OnRoundTrip(node, Seconds(now - asked));
   }
-  if (figures->node != names_[static_cast<size_t>(node)]) {
-    LogWarning("node '{}' calls itself '{}': it is passed over", names_[static_cast<size_t>(node)],
-               figures->node);
+  if (figures->node != NameOf(node)) {
+    LogWarning("node '{}' calls itself '{}': it is passed over", NameOf(node), figures->node);
     return;
   }
   // Made at some time between: the earliest is the safe guess.
@@ -433,8 +470,16 @@ void ClusterNode::Heard(int node, Result<NodeFigures> figures, Time asked) {
 }
 
 void ClusterNode::Take(int node, NodeFigures figures, Time made) {
-  if (node > 0) DescribeUnknown(node, figures);
+  if (node > 0) {
+    DescribeUnknown(node, figures);
+    // Whom a node of the cluster knows is of it: nobody has an address without a certificate.
+    for (const NodeAddress& other : figures.nodes) {
+      if (trust_.credentials != nullptr && IndexOf(other.name) < 0) AddPeer(other);
+    }
+  }
   const std::lock_guard lock(mutex_);
+  nodes_[static_cast<size_t>(node)]->nodes_digest = figures.nodes_digest;
+  figures.nodes.clear();
   table_.OnFigures(node, std::move(figures), Seconds(made.time_since_epoch()), Now());
 }
 
@@ -446,7 +491,7 @@ void ClusterNode::DescribeUnknown(int node, const NodeFigures& figures) {
           !asked_.insert(model.signature).second)
         continue;
     }
-    links_[static_cast<size_t>(node)]->Describe(
+    link(node).Describe(
         model.name, model.version, std::chrono::seconds(5),
         [this, digest = model.signature](Result<DescribedModel> told) {
           Described(digest, std::move(told));

@@ -39,10 +39,18 @@ class ClusterNode final : private NodeHost {
   static constexpr Duration kProbeEvery = std::chrono::minutes(10);
   static constexpr double kRetryShare = 0.1, kRetryReserve = 100;
 
+  // What nodes know each other by; both outlive the node. Null: nothing is encrypted.
+  struct Trust {
+    const link::NodeCredentials* credentials = nullptr;
+    IoLoop* loop = nullptr;
+  };
   // Listens for other nodes and begins to tell. Errors: as LinkServer::Start().
   static Result<std::unique_ptr<ClusterNode>> Start(const ClusterOptions& options,
                                                     ModelRegistry& registry, EventLoop& loop,
-                                                    const Clock& clock);
+                                                    const Clock& clock, Trust trust);
+  // A node that joined. On any thread; a name that is known is left as it is.
+  void AddPeer(const NodeAddress& node);
+  std::vector<NodeAddress> Nodes() const;  // all, the own one first
   ~ClusterNode() override;
   // Wants no new work from the others, tells them, and gives back what they and its own gateway can run elsewhere.
   void Drain();
@@ -69,9 +77,9 @@ class ClusterNode final : private NodeHost {
   void OnLinkFailure(int node);
   bool TakeRetry();  // false: the budget is spent
   // REQUIRES: node > 0.
-  LinkClient& link(int node) { return *links_[static_cast<size_t>(node)]; }
-  const std::string& NameOf(int node) const { return names_[static_cast<size_t>(node)]; }
-  size_t size() const { return names_.size(); }
+  LinkClient& link(int node) { return *nodes_[static_cast<size_t>(node)]->link; }
+  const std::string& NameOf(int node) const { return nodes_[static_cast<size_t>(node)]->address.name; }
+  size_t size() const { return count_.load(std::memory_order_acquire); }
   const Clock& clock() const { return clock_; }
   ModelRegistry& registry() { return registry_; }
 
@@ -88,10 +96,23 @@ class ClusterNode final : private NodeHost {
  private:
   using KnownModels = std::map<std::string, std::shared_ptr<const Known>, std::less<>>;
 
+  // What belongs to one node; the own one has no link.
+  struct Node {
+    NodeAddress address;
+    std::unique_ptr<LinkClient> link;
+    // Guarded by mutex_:
+    bool was_suspect = true;
+    bool telling = false;  // an answer is awaited
+    Time probe_at{};
+    uint64_t nodes_digest = 0;  // as it told last
+  };
+
   ClusterNode(const ClusterOptions& options, ModelRegistry& registry, EventLoop& loop,
-              const Clock& clock);
+              const Clock& clock, Trust trust);
+  void AddNode(const NodeAddress& address, bool own);
+  NodeFigures Figures();
   // NodeHost
-  NodeFigures Figures() override;
+  NodeFigures FiguresFor(const NodeFigures& theirs) override;
   void OnFigures(const NodeFigures& theirs) override;
   Status SetOwnState(std::string_view state) override;
   Result<std::shared_ptr<ServedModel>> FindOwn(std::string_view model,
@@ -118,14 +139,17 @@ class ClusterNode final : private NodeHost {
   int IndexOf(std::string_view name) const;
   double Now() const { return Seconds(clock_.Now().time_since_epoch()); }
 
-  const std::vector<std::string> names_;  // the own one first
+  const ClusterOptions options_;
+  const Trust trust_;
   ModelRegistry& registry_;
   EventLoop& loop_;
   const Clock& clock_;
   const uint64_t incarnation_;
   const ResourceVector resources_;
   const NodeMemoryGauge memory_;
-  std::vector<std::unique_ptr<LinkClient>> links_;  // by node; none for the own one
+  // The own one first; grows on the loop, never beyond what was reserved, so that others may read those below count_.
+  std::vector<std::unique_ptr<Node>> nodes_;
+  std::atomic<size_t> count_{0};
   std::unique_ptr<LinkServer> server_;
   std::unique_ptr<Alarm> tick_;
   Rebalancer rebalancer_;  // the loop's
@@ -137,9 +161,6 @@ class ClusterNode final : private NodeHost {
   std::map<uint64_t, std::shared_ptr<const DescribedModel>> described_;  // by digest
   std::set<uint64_t> asked_;
   std::shared_ptr<const KnownModels> known_;
-  std::vector<bool> was_suspect_;
-  std::vector<bool> telling_;  // an answer is awaited
-  std::vector<Time> probe_at_;
   Time balance_at_{};
   std::deque<Event> events_;
   uint64_t sequence_ = 0;

@@ -90,6 +90,8 @@ void RoutedGeneration::Try(const Status& last) {
            {});
     return;
   }
+  // Nodes may have come meanwhile.
+  if (tried_.size() < cluster_.size()) tried_.resize(cluster_.size(), false);
   tried_[static_cast<size_t>(choice_.node)] = true;
   const int node = choice_.node;
   bool cancelled = false;

@@ -93,6 +93,8 @@ void RoutedInfer::Try(const Status& last) {
     call_->Done(none, {}, {});
     return;
   }
+  // Nodes may have come meanwhile.
+  if (tried_.size() < cluster_.size()) tried_.resize(cluster_.size(), false);
   tried_[static_cast<size_t>(choice_.node)] = true;
   if (choice_.node == 0) {
     RunHere();

@@ -20,7 +20,6 @@
 #include "access/bind_rule.h"
 #include "access/key_store.h"
 #include "access/key_watch.h"
-#include "cluster/measure/resources.h"
 #include "containers/node_cores.h"
 #include "containers/node_memory.h"
 #include "containers/runtime.h"
@@ -35,6 +34,7 @@
 #include "profiling/model_profile.h"
 #include "profiling/sampler.h"
 #include "repository/scan.h"
+#include "server/cluster_host.h"
 #include "server/cluster_service.h"
 #include "server/language_tables.h"
 #include "server/model_registry.h"
@@ -59,9 +59,6 @@ Result<std::string> FindLibexec() {
   return Unavailable("no worker executables: expected the folder libexec/evenkeel beside {}",
                      program.string());
 }
-
-// At a node's first start; `evenkeel doctor --bench` takes longer, and is believed then.
-constexpr Duration kMeasureTime = std::chrono::milliseconds(600);
 
 // `keys`: callers need one.
 Status CheckAddresses(const ServeOptions& options, bool keys) {
@@ -144,7 +141,7 @@ class Server {
   std::unique_ptr<ServingContext> context_;
   std::unique_ptr<SelfProfile> profile_;
   std::unique_ptr<ModelRegistry> registry_;
-  std::unique_ptr<ClusterNode> cluster_;
+  std::unique_ptr<ClusterHost> cluster_;
   std::unique_ptr<ServiceImpl> service_;
   std::shared_ptr<TlsServerContext> tls_;  // null: none; also the listeners'
   std::unique_ptr<HttpRouter> router_, metrics_router_;
@@ -292,18 +289,15 @@ Status Server::Start() {
       options_.state, ThisMachine(HostFor(runtime_->rung(), options_.worker_cpus)).fingerprint,
       runtime_->rung(), *loops_.front());
   context_->language_tables = language_tables_.get();
-  if (options_.cluster.name.empty()) {
-    service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);
-  } else {
-    ClusterOptions own = options_.cluster;
-    own.resources =
-        ResourcesOfThisServer(options_.state, /*again=*/false, kMeasureTime).vector;
-    auto cluster = ClusterNode::Start(own, *registry_, *loops_.front(),
-                                      SteadyClock::Instance());
-    if (!cluster.ok()) return cluster.status().Annotate("cluster");
-    cluster_ = std::move(*cluster);
+  auto cluster =
+      ClusterHost::Start(options_, *registry_, *loops_.front(), SteadyClock::Instance());
+  if (!cluster.ok()) return cluster.status().Annotate("cluster");
+  cluster_ = std::move(*cluster);
+  if (cluster_) {
     service_ = std::make_unique<ClusterService>(*registry_, *sampler_, *profile_, *accelerators_,
-                                                *cluster_);
+                                                cluster_->node());
+  } else {
+    service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);
   }
   context_->find_model = [this](std::string_view name, std::string_view version) {
     return service_->Find(name, version);
@@ -361,10 +355,7 @@ void Server::Announce() {
                std::string(ServerVersion()).c_str(), ready, index.size(), http.c_str(),
                Url(options_.grpc, grpc_->port()).c_str(), tls_ == nullptr ? "" : " (TLS)",
                (scheme + Url(options_.metrics, metrics_->port())).c_str());
-  if (cluster_) {
-    std::fprintf(stderr, "  node     %s, %s\n", options_.cluster.name.c_str(),
-                 Url({options_.cluster.address, 0}, cluster_->port()).c_str());
-  }
+  if (cluster_) std::fprintf(stderr, "  node     %s\n", cluster_->Summary().c_str());
   if (authorizer_->required()) {
     std::fprintf(stderr, "  access   with an API key (%zu in force): Authorization: Bearer KEY\n",
                  authorizer_->valid_keys());

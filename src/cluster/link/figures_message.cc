@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "cluster/pki/node_identity.h"
 #include "core/format.h"
 #include "proto/node.pb.h"
 
@@ -39,6 +40,12 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
     one->set_open(static_cast<uint32_t>(model.open));
     one->set_rate_rps(model.rate_rps);
     one->set_memory_bytes(model.memory_bytes);
+  }
+  message->set_nodes_digest(figures.nodes_digest);
+  for (const NodeAddress& node : figures.nodes) {
+    auto* one = message->add_nodes();
+    one->set_name(node.name);
+    one->set_address(node.address);
   }
   auto* resources = message->mutable_resources();
   resources->set_cores(figures.resources.cores);
@@ -90,6 +97,16 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
   figures.software = message.software().substr(0, 64);
   figures.draining = message.draining();
   EK_RETURN_IF_ERROR(ReadResources(message.resources(), &figures));
+  figures.nodes_digest = message.nodes_digest();
+  if (message.nodes_size() > static_cast<int>(kMostNodes))
+    return InvalidArgument("figures of a node: nodes: expected at most {}, got {}", kMostNodes,
+                           message.nodes_size());
+  for (const auto& one : message.nodes()) {
+    EK_RETURN_IF_ERROR(pki::CheckNodeName(one.name()).Annotate("figures of a node"));
+    if (const auto address = ParseHostPort(one.address()); !address.ok())
+      return address.status().Annotate("figures of a node");
+    figures.nodes.push_back({one.name(), one.address()});
+  }
   if (message.models_size() > kMostModels)
     return InvalidArgument("figures of a node: models: expected at most {}, got {}", kMostModels,
                            message.models_size());

@@ -3,6 +3,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 #include <grpcpp/support/client_callback.h>
 
@@ -30,6 +31,8 @@ Status FromGrpc(const grpc::Status& status) {
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return DeadlineExceeded("the other node did not answer in time");
     case grpc::StatusCode::INVALID_ARGUMENT: return InvalidArgument("{}", status.error_message());
+    case grpc::StatusCode::UNAUTHENTICATED: return Unauthenticated("{}", status.error_message());
+    case grpc::StatusCode::PERMISSION_DENIED: return PermissionDenied("{}", status.error_message());
     case grpc::StatusCode::NOT_FOUND: return NotFound("{}", status.error_message());
     case grpc::StatusCode::RESOURCE_EXHAUSTED: return TooLarge("{}", status.error_message());
     default: return Unavailable("the other node: {}", status.error_message());
@@ -79,9 +82,12 @@ struct LinkClient::Impl {
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     // Names and proxies have no say in where the nodes of a cluster are.
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    if (options.credentials != nullptr)
+      link::NodeCredentials::ExpectNode(options.node, &arguments);
     stub = node::v1::Node::NewStub(grpc::CreateCustomChannel(
         options.address,
-        options.credentials ? options.credentials : grpc::InsecureChannelCredentials(),
+        options.credentials != nullptr ? options.credentials->Client()
+                                       : grpc::InsecureChannelCredentials(),
         arguments));
   }
 

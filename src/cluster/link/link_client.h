@@ -5,8 +5,6 @@
 // Thread-safety: thread-safe, but for destruction, which waits for callbacks and must not run in one.
 #pragma once
 
-#include <grpcpp/security/credentials.h>
-
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "cluster/link/node_credentials.h"
 #include "cluster/live/node_figures.h"
 #include "core/clock.h"
 #include "core/generation.h"
@@ -26,7 +25,9 @@ namespace evenkeel {
 struct LinkClientOptions {
   std::string address;  // "10.0.0.2:8010", "[::1]:8010"
   size_t max_message_bytes = size_t{64} << 20;
-  std::shared_ptr<grpc::ChannelCredentials> credentials;  // null: none
+  // Null: nothing is encrypted. Else whoever is at the address has to prove to be `node`.
+  const link::NodeCredentials* credentials = nullptr;
+  std::string node;
   Duration connect_again = std::chrono::milliseconds(500);  // after a failure, at most
 };
 

@@ -1,5 +1,6 @@
 #include "cluster/link/link_server.h"
 
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -7,6 +8,7 @@
 
 #include "cluster/link/figures_message.h"
 #include "cluster/link/forwarded_calls.h"
+#include "cluster/link/grpc_door.h"
 #include "cluster/link/generation_message.h"
 #include "cluster/link/infer_message.h"
 #include "core/format.h"
@@ -21,19 +23,23 @@ grpc::Status Refused(const Status& status) {
 
 class NodeService final : public node::v1::Node::CallbackService {
  public:
-  NodeService(NodeHost& host, const Clock& clock) : host_(host), clock_(clock) {}
+  NodeService(NodeHost& host, const Clock& clock, const link::NodeCredentials* credentials)
+      : host_(host), clock_(clock), credentials_(credentials) {}
 
   grpc::ServerUnaryReactor* Tell(grpc::CallbackServerContext* context,
                                  const node::v1::Figures* request,
                                  node::v1::Figures* response) override {
     auto* reactor = context->DefaultReactor();
     auto theirs = ReadFigures(*request);
+    if (theirs.ok()) {
+      if (const Status own = CheckCaller(*context, theirs->node); !own.ok()) theirs = own;
+    }
     if (!theirs.ok()) {
       reactor->Finish(Refused(theirs.status()));
       return reactor;
     }
     host_.OnFigures(*theirs);
-    WriteFigures(host_.Figures(), response);
+    WriteFigures(host_.FiguresFor(*theirs), response);
     reactor->Finish(grpc::Status::OK);
     return reactor;
   }
@@ -85,15 +91,30 @@ class NodeService final : public node::v1::Node::CallbackService {
   }
 
  private:
+  // Nobody tells another node's figures.
+  Status CheckCaller(const grpc::CallbackServerContext& context, const std::string& node) const {
+    if (credentials_ == nullptr) return Status::Ok();
+    const auto caller = credentials_->CallerOf(
+        *context.auth_context(),
+        std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()));
+    if (!caller.ok()) return caller.status();
+    if (*caller != node)
+      return PermissionDenied("figures of node '{}', told by node '{}'", node, *caller);
+    return Status::Ok();
+  }
+
   NodeHost& host_;
   const Clock& clock_;
+  const link::NodeCredentials* const credentials_;
 };
 
 }  // namespace
 
 struct LinkServer::Impl {
-  Impl(NodeHost& host, const Clock& clock) : service(host, clock) {}
+  Impl(NodeHost& host, const Clock& clock, const link::NodeCredentials* credentials)
+      : service(host, clock, credentials) {}
   NodeService service;
+  std::unique_ptr<link::GrpcDoor> door;  // null: gRPC listens itself
   std::unique_ptr<grpc::Server> server;
   int port = 0;
 };
@@ -101,6 +122,7 @@ struct LinkServer::Impl {
 LinkServer::LinkServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 LinkServer::~LinkServer() {
+  impl_->door.reset();
   impl_->server->Shutdown(std::chrono::system_clock::now());
   impl_->server->Wait();
 }
@@ -109,14 +131,22 @@ int LinkServer::port() const { return impl_->port; }
 
 Result<std::unique_ptr<LinkServer>> LinkServer::Start(NodeHost& host, const Clock& clock,
                                                       const LinkServerOptions& options) {
-  auto impl = std::make_unique<Impl>(host, clock);
+  auto impl = std::make_unique<Impl>(host, clock, options.credentials);
   grpc::ServerBuilder builder;
-  const bool v6 = options.address.find(':') != std::string::npos;
-  builder.AddListeningPort(v6 ? fmt::format("[{}]:{}", options.address, options.port)
-                              : fmt::format("{}:{}", options.address, options.port),
-                           options.credentials ? options.credentials
-                                               : grpc::InsecureServerCredentials(),
-                           &impl->port);
+  if (options.credentials != nullptr) {
+    link::HelloGateOptions gate;
+    gate.address = options.address;
+    gate.port = static_cast<uint16_t>(options.port);
+    auto door = link::GrpcDoor::Attach(builder, *options.credentials, gate, *options.loop);
+    if (!door.ok()) return door.status();
+    impl->door = std::move(*door);
+    impl->port = impl->door->port();
+  } else {
+    const bool v6 = options.address.find(':') != std::string::npos;
+    builder.AddListeningPort(v6 ? fmt::format("[{}]:{}", options.address, options.port)
+                                : fmt::format("{}:{}", options.address, options.port),
+                             grpc::InsecureServerCredentials(), &impl->port);
+  }
   builder.RegisterService(&impl->service);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   builder.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));
@@ -127,6 +157,7 @@ Result<std::unique_ptr<LinkServer>> LinkServer::Start(NodeHost& host, const Cloc
   impl->server = builder.BuildAndStart();
   if (!impl->server || impl->port == 0)
     return Conflict("can't listen on {} port {} for other nodes", options.address, options.port);
+  if (impl->door) impl->door->Open();
   return std::unique_ptr<LinkServer>(new LinkServer(std::move(impl)));
 }
 

@@ -1,18 +1,18 @@
 // The side of a node that other nodes speak to: figures, and calls that are run here.
 //
 // Contract: a forwarded call is run by this node's own models and never forwarded again, so that no two nodes send one another a call in a circle.
-//   A caller that goes away cancels its call.
+//   A caller that goes away cancels its call. With credentials only nodes of the cluster are let in, by TLS 1.3, and figures are believed of the
+//   node that tells them alone.
 // Errors: Start(): kConflict when the address cannot be listened on.
 // Thread-safety: thread-safe, but for destruction.
 #pragma once
-
-#include <grpcpp/security/server_credentials.h>
 
 #include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "cluster/link/node_credentials.h"
 #include "cluster/live/node_figures.h"
 #include "core/clock.h"
 #include "core/generation.h"
@@ -21,11 +21,14 @@
 
 namespace evenkeel {
 
+class IoLoop;
+
 // What the server stands on. All methods are thread-safe and do not block.
 class NodeHost {
  public:
   virtual ~NodeHost() = default;
-  virtual NodeFigures Figures() = 0;                     // of this node, now
+  // Of this node, now; for who told `theirs`.
+  virtual NodeFigures FiguresFor(const NodeFigures& theirs) = 0;
   virtual void OnFigures(const NodeFigures& theirs) = 0;  // another node told them
   // "drain", "cordon" or "uncordon". Error kInvalidArgument.
   virtual Status SetOwnState(std::string_view state) = 0;
@@ -39,7 +42,9 @@ struct LinkServerOptions {
   std::string address = "127.0.0.1";
   int port = 0;  // 0: any free one
   size_t max_message_bytes = size_t{64} << 20;
-  std::shared_ptr<grpc::ServerCredentials> credentials;  // null: none, everybody is trusted
+  // Null: nothing is encrypted, and everybody is trusted. Else outlives the server, as the loop does.
+  const link::NodeCredentials* credentials = nullptr;
+  IoLoop* loop = nullptr;  // where connections' first bytes are looked at; needed with credentials
 };
 
 class LinkServer {

@@ -13,7 +13,9 @@
 #include "cluster/link/infer_message.h"
 #include "cluster/link/link_client.h"
 #include "cluster/link/link_server.h"
+#include "cluster/pki/pki_test_kit.h"
 #include "core/format.h"
+#include "net/io_loop.h"
 #include "proto/node.pb.h"
 
 namespace evenkeel {
@@ -90,7 +92,7 @@ class EchoModel final : public ServedModel {
 class FakeHost final : public NodeHost {
  public:
   explicit FakeHost(bool hold = false) : model(std::make_shared<EchoModel>(hold)) {}
-  NodeFigures Figures() override {
+  NodeFigures FiguresFor(const NodeFigures& /*theirs*/) override {
     NodeFigures figures;
     figures.node = "b";
     figures.incarnation = 1;
@@ -268,6 +270,79 @@ TEST_F(LinkTest, TheClientsEndEndsItsCalls) {
   host_->model->AwaitHeld();
   client_.reset();
   EXPECT_EQ(end.ends, 1);
+}
+
+// With certificates
+
+class SecureLinkTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    loop_ = pki::Must(IoLoop::Create("link"));
+    loop_->Start();
+    LinkServerOptions options;
+    options.credentials = &server_credentials_;
+    options.loop = loop_.get();
+    server_ = pki::Must(LinkServer::Start(host_, SteadyClock::Instance(), options));
+  }
+  Result<NodeFigures> Tell(const link::NodeCredentials* credentials, const std::string& expect,
+                           const std::string& as) {
+    LinkClientOptions options;
+    options.address = fmt::format("127.0.0.1:{}", server_->port());
+    options.credentials = credentials;
+    options.node = expect;
+    LinkClient client(options);
+    NodeFigures own;
+    own.node = as;
+    own.cores = 1;
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::optional<Result<NodeFigures>> answer;
+    client.Tell(own, seconds(5), [&](Result<NodeFigures> told) {
+      const std::lock_guard lock(mutex);
+      answer = std::move(told);
+      changed.notify_all();
+    });
+    std::unique_lock lock(mutex);
+    EXPECT_TRUE(changed.wait_for(lock, seconds(20), [&] { return answer.has_value(); }));
+    return answer ? *answer : Result<NodeFigures>(Unavailable("no answer"));
+  }
+  static link::NodeCredentials Of(const pki::TestCluster& cluster, const std::string& node) {
+    return pki::Must(link::NodeCredentials::Create(cluster.Node(node)));
+  }
+
+  const pki::TestCluster cluster_{"home"}, other_{"elsewhere"};
+  const link::NodeCredentials server_credentials_ = Of(cluster_, "b");
+  FakeHost host_;
+  std::unique_ptr<IoLoop> loop_;
+  std::unique_ptr<LinkServer> server_;
+};
+
+TEST_F(SecureLinkTest, NodesOfOneClusterTalk) {
+  const auto own = Of(cluster_, "a");
+  const auto told = Tell(&own, "b", "a");
+  ASSERT_TRUE(told.ok()) << told.status().ToString();
+  EXPECT_EQ(told->node, "b");
+}
+
+TEST_F(SecureLinkTest, NobodyElseIsLetIn) {
+  const auto stranger = Of(other_, "a");
+  EXPECT_FALSE(Tell(&stranger, "b", "a").ok());
+  EXPECT_FALSE(Tell(nullptr, "b", "a").ok());
+  const std::lock_guard lock(host_.mutex);
+  EXPECT_EQ(host_.heard.node, "");
+}
+
+TEST_F(SecureLinkTest, ANodeTellsItsOwnFiguresOnly) {
+  const auto own = Of(cluster_, "a");
+  const auto told = Tell(&own, "b", "c");
+  EXPECT_EQ(told.status().code(), Code::kPermissionDenied) << told.status().ToString();
+  const std::lock_guard lock(host_.mutex);
+  EXPECT_EQ(host_.heard.node, "");
+}
+
+TEST_F(SecureLinkTest, WhoeverIsAtTheAddressHasToBeTheExpectedNode) {
+  const auto own = Of(cluster_, "a");
+  EXPECT_FALSE(Tell(&own, "c", "a").ok());
 }
 
 // Messages that no node of ours sends

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/home/cluster_home.h"
 #include "cluster/resource_vector.h"
 
 namespace evenkeel {
@@ -36,6 +37,11 @@ struct NodeFigures {
   bool draining = false;  // wants no new work
   ResourceVector resources;  // of this server, measured; no gflops: not yet
   int64_t free_memory_bytes = 0;
+  uint64_t nodes_digest = 0;        // of all nodes of the cluster that it knows
+  std::vector<NodeAddress> nodes;  // those; told to who has another digest
 };
+
+// The same for the same nodes in any order.
+uint64_t DigestOf(std::vector<NodeAddress> nodes);
 
 }  // namespace evenkeel

@@ -30,6 +30,11 @@ ReplicaTable::ReplicaTable(RouteRule rule, uint64_t seed, std::vector<std::strin
   for (size_t i = 0; i < nodes.size(); ++i) nodes_[i].name = std::move(nodes[i]);
 }
 
+int ReplicaTable::AddNode(std::string name) {
+  nodes_.emplace_back().name = std::move(name);
+  return static_cast<int>(nodes_.size()) - 1;
+}
+
 void ReplicaTable::OnFigures(int node, NodeFigures figures, double made_s, double now_s) {
   Node& known = nodes_[static_cast<size_t>(node)];
   const bool restarted = known.figures && known.figures->incarnation != figures.incarnation;

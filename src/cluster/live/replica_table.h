@@ -27,6 +27,8 @@ class ReplicaTable {
   // `nodes`: their names, the own one first.
   ReplicaTable(RouteRule rule, uint64_t seed, std::vector<std::string> nodes);
 
+  // A node that came later; its index.
+  int AddNode(std::string name);
   // Figures that were made at `made_s`. Those of an earlier incarnation's, or older ones than are known, say nothing.
   void OnFigures(int node, NodeFigures figures, double made_s, double now_s);
   void OnRoundTrip(int node, double seconds);  // of a small message

@@ -1,0 +1,125 @@
+#include "cluster/home/cluster_home.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "cluster/pki/node_identity.h"
+#include "core/format.h"
+#include "core/json_fields.h"
+#include "core/parse.h"
+#include "core/replace_file.h"
+#include "core/strict_json.h"
+
+namespace evenkeel {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr size_t kMostBytes = size_t{1} << 20;
+constexpr int kDeepest = 3;
+constexpr const char* kSchema = "evenkeel.cluster-home/v1";
+
+Status CheckNode(const NodeAddress& node) {
+  EK_RETURN_IF_ERROR(pki::CheckNodeName(node.name));
+  const auto address = ParseHostPort(node.address);
+  return address.ok() ? Status::Ok() : address.status().Annotate("node '" + node.name + "'");
+}
+
+Result<ClusterHome> Parse(const std::string& text) {
+  const auto document = ParseStrictObject(text, kDeepest, "the cluster's file");
+  if (!document.ok()) return document.status();
+  JsonFields fields(*document, "", {"schema", "cluster", "node", "address", "peers"});
+  if (const std::string schema = fields.Text("schema", "", true);
+      fields.status().ok() && schema != kSchema)
+    return InvalidArgument("schema: expected {}, got {}", kSchema, Excerpt(schema));
+  ClusterHome home;
+  home.cluster = fields.Text("cluster", "", true);
+  home.own.name = fields.Text("node", "", true);
+  home.own.address = fields.Text("address", "", true);
+  const Json* const peers = fields.List("peers", true);
+  EK_RETURN_IF_ERROR(fields.status());
+  EK_RETURN_IF_ERROR(pki::CheckClusterId(home.cluster));
+  EK_RETURN_IF_ERROR(CheckNode(home.own));
+  if (peers->size() > kMostNodes)
+    return TooLarge("{} peers; at most {} are known", peers->size(), kMostNodes);
+  std::set<std::string> names{home.own.name};
+  for (size_t i = 0; i < peers->size(); ++i) {
+    JsonFields one((*peers)[i], fmt::format("peers[{}]", i), {"node", "address"});
+    NodeAddress peer{one.Text("node", "", true), one.Text("address", "", true)};
+    EK_RETURN_IF_ERROR(one.status());
+    EK_RETURN_IF_ERROR(CheckNode(peer));
+    if (!names.insert(peer.name).second)
+      return InvalidArgument("peers[{}]: node '{}' is there twice", i, peer.name);
+    home.peers.push_back(std::move(peer));
+  }
+  return home;
+}
+
+}  // namespace
+
+Result<HostPort> ParseHostPort(std::string_view text) {
+  const size_t colon = text.rfind(':');
+  const auto wrong = [&] {
+    return InvalidArgument("expected ADDRESS:PORT with a numeric address, as 10.0.0.2:8010 or "
+                           "[fd00::2]:8010, got {}",
+                           Excerpt(text));
+  };
+  if (colon == std::string_view::npos) return wrong();
+  std::string_view host = text.substr(0, colon);
+  const bool bracketed = host.starts_with('[') && host.ends_with(']');
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  const auto port = ParseInt(text.substr(colon + 1), 1, 65535);
+  const std::string name(host);
+  unsigned char bytes[16];
+  const bool v6 = ::inet_pton(AF_INET6, name.c_str(), bytes) == 1;
+  const bool v4 = ::inet_pton(AF_INET, name.c_str(), bytes) == 1;
+  if (!port.ok() || (bracketed ? !v6 : !v4)) return wrong();
+  return HostPort{name, static_cast<int>(*port)};
+}
+
+std::string FormatHostPort(const std::string& host, int port) {
+  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port)
+                                             : fmt::format("[{}]:{}", host, port);
+}
+
+bool ClusterHome::Knows(std::string_view name) const {
+  return own.name == name || std::ranges::find(peers, name, &NodeAddress::name) != peers.end();
+}
+
+std::string ClusterFolder(const std::string& state) { return state + "/cluster"; }
+
+Result<ClusterHome> LoadClusterHome(const std::string& folder) {
+  const std::string path = folder + "/cluster.json";
+  std::error_code error;
+  if (!std::filesystem::exists(path, error))
+    return NotFound("no cluster: {} is not there (evenkeel cluster init, or join)", path);
+  if (std::filesystem::file_size(path, error) > kMostBytes)
+    return TooLarge("{}: more than {} bytes", path, kMostBytes);
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (!file) return Unavailable("{} cannot be read", path);
+  auto home = Parse(text.str());
+  if (!home.ok()) return home.status().Annotate(path);
+  return home;
+}
+
+Status SaveClusterHome(const std::string& folder, const ClusterHome& home) {
+  Json peers = Json::array();
+  for (const NodeAddress& peer : home.peers)
+    peers.push_back({{"node", peer.name}, {"address", peer.address}});
+  const Json document = {{"schema", kSchema},
+                         {"cluster", home.cluster},
+                         {"node", home.own.name},
+                         {"address", home.own.address},
+                         {"peers", std::move(peers)}};
+  return ReplaceFile(folder + "/cluster.json", document.dump(1) + "\n");
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,22 @@
+#include "cluster/live/node_figures.h"
+
+#include <algorithm>
+#include <string_view>
+
+namespace evenkeel {
+
+uint64_t DigestOf(std::vector<NodeAddress> nodes) {
+  std::ranges::sort(nodes, {}, &NodeAddress::name);
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: it keeps no secret
+  const auto add = [&hash](std::string_view text) {
+    for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+    hash = (hash ^ 0xff) * 0x100000001b3;  // no name or address has this byte
+  };
+  for (const NodeAddress& node : nodes) {
+    add(node.name);
+    add(node.address);
+  }
+  return hash;
+}
+
+}  // namespace evenkeel
