@@ -1,6 +1,4 @@
 // `evenkeel cluster init|token|join|status`: how servers become nodes of one cluster. All but `status` work on the state folder, with the server stopped.
-#include <fmt/chrono.h>
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>

@@ -125,7 +125,7 @@ def test_a_node_comes_back_under_its_name(serve):
     (["--cluster-peers", "b=127.0.0.1:1"], ["cluster.name"]),
     (["--cluster-name", "a b"], ["cluster.name", "'a b'"]),
     (["--cluster-name", "a", "--cluster-peers", "b"], ["cluster.peers", "NAME=ADDRESS:PORT", "'b'"]),
-    (["--cluster-name", "a", "--cluster-peers", "b=x:0"], ["port", "'b'"]),
+    (["--cluster-name", "a", "--cluster-peers", "b=x:0"], ["ADDRESS:PORT", "'b'"]),
     (["--cluster-name", "a", "--cluster-peers", "a=127.0.0.1:1"], ["'a'", "this one"]),
     (["--cluster-name", "a", "--cluster-peers", "b=127.0.0.1:1,b=127.0.0.1:2"], ["'b'", "twice"]),
     (["--cluster-name", "a", "--cluster-address", "0.0.0.0"], ["--insecure"]),
