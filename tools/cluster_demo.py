@@ -40,23 +40,47 @@ def say(text: str) -> None:
 
 
 class Node:
-    def __init__(self, binary: pathlib.Path, models: pathlib.Path, host, peers, names: list[str]):
-        self.host = host
+    def __init__(self, binary: pathlib.Path, models: pathlib.Path, host, names: list[str]):
+        self.host, self.binary = host, binary
+        self.environment = {**os.environ, "HOME": str(host.folder), "EVENKEEL_STATE": str(host.folder / "state")}
+        self.url = f"http://{host.address}:8000"
         own = host.folder / "models"
         own.mkdir()
         for name in names:
             # Weight files are large: linked where they can be.
             shutil.copytree(models / name, own / name, copy_function=link_or_copy)
-        command = [str(binary), "serve", "--insecure", "--profiling", "off", "--threads", "1", "--log-level", "warning",
-                   "--cluster-name", host.name, "--cluster-peers", ",".join(f"{peer.name}={peer.address}:8010" for peer in peers)]
-        for kind, port in (("http", 8000), ("grpc", 8001), ("metrics", 8002), ("cluster", 8010)):
+
+    def cluster_verb(self, *words: str) -> str:
+        """`evenkeel cluster ...` on this host; what it printed."""
+        with (self.host.folder / "said").open("w+b") as said:
+            process = self.host.start([str(self.binary), "cluster", *words], said, self.environment)
+            code = process.wait(60)
+            said.seek(0)
+            text = said.read().decode()
+        if code:
+            raise HostError(f"evenkeel cluster {' '.join(words)}: {text}")
+        return text
+
+    def make_cluster(self) -> None:
+        self.cluster_verb("init", "--name", self.host.name, "--address", f"{self.host.address}:8010")
+
+    def join(self, first: "Node") -> None:
+        token = next(line for line in first.cluster_verb("token").splitlines() if line.startswith("ekj_"))
+        file = self.host.folder / "token"
+        file.write_text(token)
+        self.cluster_verb("join", f"{first.host.address}:8011", "--token-file", str(file), "--name", self.host.name, "--address", f"{self.host.address}:8010")
+
+    def serve(self) -> None:
+        # Its clients are on this machine alone: without --insecure it would want a certificate and keys for them.
+        command = [str(self.binary), "serve", "--insecure", "--profiling", "off", "--threads", "1", "--log-level", "warning"]
+        host = self.host
+        for kind, port in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
             command += [f"--{kind}-address", host.address, f"--{kind}-port", str(port)]
         for kind in ("models", "state", "cache"):
             command += [f"--{kind}", str(host.folder / kind)]
         self.log = host.folder / "log"
         with self.log.open("wb") as log:
-            self.process = host.start(command, log, {**os.environ, "HOME": str(host.folder)})
-        self.url = f"http://{host.address}:8000"
+            self.process = host.start(command, log, self.environment)
 
     def ask(self, method: str, path: str, body: dict | None = None, timeout: float = 60):
         connection = http.client.HTTPConnection(self.host.address, 8000, timeout=timeout)
@@ -148,14 +172,21 @@ def main() -> int:
         return 1
     with Network() as network:
         hosts = {name: network.add(name, cores=1) for name in NODES}
-        say(f"Four nodes, of {', '.join(f'{cores:g}' for cores, _ in NODES.values())} cores; each is told where the others are, and nothing else.")
-        nodes = {name: Node(binary, models, host, [peer for peer in hosts.values() if peer is not host], NODES[name][1]) for name, host in hosts.items()}
+        say(f"Four servers, of {', '.join(f'{cores:g}' for cores, _ in NODES.values())} cores. 'desk' makes a cluster, the others join it with tokens, and 'evenkeel serve' is all that is said to each.")
+        nodes = {name: Node(binary, models, host, NODES[name][1]) for name, host in hosts.items()}
+        first, *others = nodes.values()
+        first.make_cluster()
+        first.serve()
+        first.wait_ready()
+        for node in others:
+            node.join(first)
+            node.serve()
         for name, node in nodes.items():
             node.wait_ready()
             node.host.set_cores(NODES[name][0])
         gateway = nodes[GATEWAY]
         end = time.monotonic() + 30
-        while any(node["state"] != "alive" for node in gateway.cluster()) and time.monotonic() < end:
+        while sum(node["state"] == "alive" for node in gateway.cluster()) < len(nodes) and time.monotonic() < end:
             time.sleep(0.2)
         time.sleep(1)
         say(f"\nAs '{GATEWAY}', the smallest, sees them:")
