@@ -1,10 +1,3 @@
-        if (watcher->over || lives != state->lives) return;
-        if (!state->Reaches(watcher->node)) {
-          state->At(state->clock.Now() + kDeadAfter, [state, watcher] {
-            state->EndWatch(watcher, Unavailable("the connection is dead"), false);
-          });
-          return;
-        }
 #include "cluster/memory_store.h"
 
 #include <algorithm>
@@ -246,6 +239,12 @@ class MemoryStore::End final : public KvStore {
       const Time at = std::max(state_->clock.Now() + kHop, state_->stalled_until);
       state_->At(at, [state = state_.get(), watcher, lives = state_->lives] {
         if (watcher->over || lives != state->lives) return;
+        if (!state->Reaches(watcher->node)) {
+          state->At(state->clock.Now() + kDeadAfter, [state, watcher] {
+            state->EndWatch(watcher, Unavailable("the connection is dead"), false);
+          });
+          return;
+        }
         if (watcher->next <= state->data.compacted) {
           const Time told = state->clock.Now() + kHop + state->links[watcher->node].slow;
           state->At(told, [state, watcher] {

@@ -6,7 +6,6 @@
 #include <rapidcheck/gtest.h>
 
 #include <map>
-#include <set>
 
 #include "cluster/membership_contract.h"
 #include "cluster/memory_arena.h"
@@ -40,8 +39,8 @@ class CountingStore final : public KvStore {
       events.changes(changes);
     });
   }
-  void Grant(Duration ttl, Done<KvLease> done) override {
-    Later([done = std::move(done), ttl] { done(KvLease{77, ttl}); });
+  void Grant(Duration asked, Done<KvLease> done) override {
+    Later([done = std::move(done), asked] { done(KvLease{77, asked}); });
   }
   void Refresh(int64_t, Done<Duration> done) override {
     refreshes.push_back(clock_.Now());

@@ -120,8 +120,9 @@ TEST_F(HttpTlsTest, ChoosesHttp11ByAlpnAndRefusesClientsThatWantSomethingElse) {
     const unsigned char* chosen = nullptr;
     unsigned int size = 0;
     SSL_get0_alpn_selected(client.session(), &chosen, &size);
-    if (good && !protocols.empty())
+    if (good && !protocols.empty()) {
       EXPECT_EQ(std::string(reinterpret_cast<const char*>(chosen), size), "http/1.1");
+    }
   }
 }
 
@@ -261,7 +262,9 @@ TEST_F(HttpTlsTest, KeysMayBeChanged) {
   RawClient client(Tls());
   for (int i = 0; i < 20; ++i) {
     ASSERT_EQ(SSL_key_update(client.tls().session(), SSL_KEY_UPDATE_REQUESTED), 1);
-    if (i % 2 == 0) ASSERT_TRUE(client.tls().Handshake());  // sent at once, or with the next bytes
+    if (i % 2 == 0) {
+      ASSERT_TRUE(client.tls().Handshake());  // sent at once, or with the next bytes
+    }
     client.Send(Post(std::to_string(i)));
     ASSERT_EQ(BodyOf(client.Receive()), std::to_string(i));
   }

@@ -7,6 +7,7 @@
 #include "cluster/join/join_client.h"
 #include "cluster/join/join_desk.h"
 #include "cluster/join/join_messages.h"
+#include "cluster/pki/peer_check.h"
 #include "cluster/pki/pki_test_kit.h"
 #include "net/http_server.h"
 #include "net/io_loop.h"

@@ -220,7 +220,9 @@ TEST(SigningRequestTest, AnythingElseIsNoRequest) {
   for (size_t i = 40; i < good.size() - 60; i += 7) {
     std::string broken = good;
     broken[i] = broken[i] == 'A' ? 'B' : 'A';
-    if (broken != good) EXPECT_FALSE(ReadSigningRequest(broken).ok()) << i;
+    if (broken != good) {
+      EXPECT_FALSE(ReadSigningRequest(broken).ok()) << i;
+    }
   }
 }
 
