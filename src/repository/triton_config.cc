@@ -147,13 +147,13 @@ nlohmann::json ConfigToTritonJson(const ModelConfig& config, const Signature& si
   if (!config.ensemble.empty()) {
     Json steps = Json::array();
     for (const EnsembleStep& step : config.ensemble) {
-      Json inputs = Json::object(), outputs = Json::object();
-      for (const auto& one : step.inputs) inputs[one.own] = one.tensor;
-      for (const auto& one : step.outputs) outputs[one.own] = one.tensor;
+      Json from = Json::object(), to = Json::object();
+      for (const auto& one : step.inputs) from[one.own] = one.tensor;
+      for (const auto& one : step.outputs) to[one.own] = one.tensor;
       steps.push_back({{"model_name", step.model},
                        {"model_version", step.version},
-                       {"input_map", std::move(inputs)},
-                       {"output_map", std::move(outputs)}});
+                       {"input_map", std::move(from)},
+                       {"output_map", std::move(to)}});
     }
     json["ensemble_scheduling"] = {{"step", std::move(steps)}};
     json["instance_group"] = Json::array();
