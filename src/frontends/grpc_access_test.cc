@@ -130,11 +130,13 @@ TEST_F(GrpcAccessTest, EveryMethodIsServedToTheKeyThatItNeeds) {
     const StatusCode code = CallRaw(route.method, key);
     EXPECT_NE(code, StatusCode::UNAUTHENTICATED) << route.method;
     // An empty name is no model's, so no scope covers it.
-    if (route.need != Need::kModelInside)
+    if (route.need != Need::kModelInside) {
       EXPECT_NE(code, StatusCode::PERMISSION_DENIED) << route.method;
-    if (route.need == Need::kManage)
+    }
+    if (route.need == Need::kManage) {
       EXPECT_EQ(CallRaw(route.method, keys_.all_models), StatusCode::PERMISSION_DENIED)
           << route.method;
+    }
   }
 }
 

@@ -32,7 +32,9 @@ class KServeGrpcTlsTest : public GrpcServerTest {
     inference::ModelInferResponse response;
     const grpc::Status status =
         stub->ModelInfer(&context, Echo({1, 2, 3, 4}), &response);
-    if (status.ok()) EXPECT_EQ(response.raw_output_contents(0), Bytes({1, 2, 3, 4}));
+    if (status.ok()) {
+      EXPECT_EQ(response.raw_output_contents(0), Bytes({1, 2, 3, 4}));
+    }
     return status;
   }
   static std::shared_ptr<grpc::ChannelCredentials> Trusting(const std::string& certificate) {
@@ -85,7 +87,7 @@ TEST_F(KServeGrpcTlsTest, APairThatIsNoneIsAnErrorAtTheStart) {
   GrpcOptions options;
   options.port = 0;
   options.tls = {pair_.files().certificate, other.files().key};
-  const auto started = KServeGrpc::Start(service_, options);
+  const auto started = KServeGrpc::Start(service_, *authorizer_, options);
   ASSERT_FALSE(started.ok());
   EXPECT_NE(started.status().message().find("belong to different pairs"), std::string::npos);
 }

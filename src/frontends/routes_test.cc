@@ -108,7 +108,9 @@ TEST_F(RoutesTest, WithoutAValidKeyNothingIsServedButWhatNeedsNone) {
       if (open) continue;
       EXPECT_THAT(exchange->Field("WWW-Authenticate"), HasSubstr("Bearer")) << route.pattern;
       EXPECT_THAT(exchange->response.body, Not(HasSubstr("echo"))) << route.pattern;
-      if (!key.empty()) EXPECT_THAT(exchange->response.body, Not(HasSubstr(key)));
+      if (!key.empty()) {
+        EXPECT_THAT(exchange->response.body, Not(HasSubstr(key)));
+      }
     }
   }
   EXPECT_TRUE(service_.actions().empty());

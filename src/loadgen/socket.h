@@ -22,7 +22,7 @@ struct Url {
   std::string port;               // decimal
   std::string path;               // "" or "/..." (with the query)
   std::string Authority() const;  // "host:port", brackets restored
-  std::string ca_file;            // TLS: PEM file of what to trust; empty: the system's store
+  std::string ca_file{};          // TLS: PEM file of what to trust; empty: the system's store
   bool tls() const { return scheme == "https" || scheme == "grpcs"; }
 };
 Result<Url> ParseUrl(std::string_view text, std::string_view default_port);

@@ -22,7 +22,7 @@ Result<std::vector<NodeAddress>> ParsePeers(std::string_view text, std::string_v
     if (const auto address = ParseHostPort(part.substr(equals + 1)); !address.ok())
       return address.status().Annotate(fmt::format("node '{}'", name));
     if (!names.emplace(name).second)
-      return InvalidArgument(name == own ? "node '{}' is this one" : "node '{}' comes twice", name);
+      return InvalidArgument("node '{}' {}", name, name == own ? "is this one" : "comes twice");
     peers.push_back({std::string(name), std::string(part.substr(equals + 1))});
   }
   return peers;

@@ -23,7 +23,7 @@ class EnsembleCall final : public std::enable_shared_from_this<EnsembleCall> {
 
  private:
   struct Step final : InferCall {
-    Step(EnsembleCall& owner, size_t number) : owner(owner), number(number) {}
+    Step(EnsembleCall& of, size_t at) : owner(of), number(at) {}
     void Done(const Status& status, std::span<const TensorView> outputs,
               const Timings& timings) override {
       owner.OnStep(number, status, outputs, timings);

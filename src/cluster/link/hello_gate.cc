@@ -199,7 +199,10 @@ Result<std::unique_ptr<HelloGate>> HelloGate::Listen(const HelloGateOptions& opt
 HelloGate::HelloGate(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 HelloGate::~HelloGate() {
-  if (!impl_->loop().running()) return impl_->Stop();
+  if (!impl_->loop().running()) {
+    impl_->Stop();
+    return;
+  }
   // Waited for, so that what `pass` uses may go next.
   const auto stopped = std::make_shared<std::promise<void>>();
   impl_->loop().Post([impl = impl_, stopped] {
