@@ -194,7 +194,7 @@ TEST(ConfigPbtxtTest, AnEnsembleThatCannotRunIsRefused) {
   EXPECT_THAT(Bad(std::string("platform: \"ensemble\" ") + kEnds), HasSubstr("without steps"));
   EXPECT_THAT(Bad("platform: \"ensemble\" input [{ name: \"x\" data_type: TYPE_FP32 }] "
                   "output [{ name: \"y\" data_type: TYPE_FP32 dims: [4] }]"),
-              HasSubstr("dims of \"x\""));
+              HasSubstr("dims of 'x'"));
   EXPECT_THAT(Bad(std::string("platform: \"ensemble\" ") + kEnds +
                   "ensemble_scheduling { step [{ model_name: \"a\" input_map { key: \"i\" value: "
                   "\"z\" } output_map { key: \"o\" value: \"y\" } }] }"),

@@ -32,7 +32,9 @@ double PerSecond(int threads, Duration time, const std::function<double(int thre
       static_cast<void>(work(i));  // caches, pages, clocks
       while (!begin.load(std::memory_order_acquire)) std::this_thread::yield();
       double sum = 0;
-      while (!stop.load(std::memory_order_relaxed)) sum += work(i);
+      do {
+        sum += work(i);
+      } while (!stop.load(std::memory_order_relaxed));
       done[static_cast<size_t>(i)] = sum;
     });
   }
