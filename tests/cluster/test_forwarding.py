@@ -14,7 +14,7 @@ from daemon import ECHO
 from load import Load
 from nodes import Nodes
 
-SLOW = ECHO + "delay_us: {fixed: 20000}\n"
+SLOW = ECHO + "delay_us: {per_row: 15000}\n"
 
 
 def echo(daemon, row, model: str = "echo") -> list[float]:
@@ -117,7 +117,7 @@ def test_a_node_comes_back_under_its_name(serve):
                                          {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]})
     assert status == 503, body
     nodes.daemons["b"] = nodes.start("b", {}, folder=nodes["b"].folder)
-    nodes.wait(lambda: nodes.view("a")["b"]["state"] == "alive", "b is back")
+    nodes.wait_for("a", "echo", "b")
     assert echo(nodes["a"], [5.0, 6.0, 7.0, 8.0]) == [5.0, 6.0, 7.0, 8.0]
 
 
@@ -180,16 +180,18 @@ def test_a_cordoned_node_gets_no_new_work(serve, cli):
 
 
 def test_what_waits_on_a_slow_node_is_given_on(serve):
-    # Each answers by itself; then "b" stops, and what it had waiting goes to "a" once it runs on and looks.
     nodes = Nodes(serve, {"a": {"echo.fake": SLOW}, "b": {"echo.fake": SLOW}})
     for gateway in "ab":
         nodes.wait_for(gateway, "echo", "a", "b")
-    # Sixty calls at once to b alone, while a is out: they wait at b.
+    # Calls to b alone, while a is out: they wait at b, and go to a once that takes work again.
     assert nodes["b"].request("POST", "/v2/evenkeel/cluster/nodes/a/cordon", b"")[0] == 200
     nodes.wait(lambda: nodes.view("b")["a"]["state"] == "cordoned", "a is out")
     with concurrent.futures.ThreadPoolExecutor(120) as pool:
-        rows = [[float(i), 1.0, 2.0, 3.0] for i in range(120)]
+        rows = [[float(i), 1.0, 2.0, 3.0] for i in range(85)]
         answers = [pool.submit(echo, nodes["b"], row) for row in rows]
         time.sleep(0.3)
         assert nodes["b"].request("POST", "/v2/evenkeel/cluster/nodes/a/uncordon", b"")[0] == 200
         assert [answer.result() for answer in answers] == rows
+    assert nodes.view("b")["a"]["sent"] > 0
+    events = nodes["b"].json("GET", "/v2/evenkeel/models")["cluster"]["events"]
+    assert any("given on" in event["what"] and "shorter" in event["why"] for event in events), events

@@ -19,7 +19,7 @@ from load import Load
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 from cluster_hosts import HostError, Network  # noqa: E402
 
-BUSY = ECHO + "delay_us: {fixed: 4000, mode: busy}\n"
+BUSY = ECHO + "delay_us: {per_row: 4000, mode: busy}\n"
 
 
 class HostNode:

@@ -13,6 +13,8 @@ namespace {
 using Json = nlohmann::json;
 using NodeView = ReplicaTable::NodeView;
 
+constexpr double kLeastSeconds = 1e-6;
+
 std::string Bytes(int64_t bytes) { return fmt::format("{}B", std::max<int64_t>(bytes, 0)); }
 
 // What is known of one model on the nodes that serve it.
@@ -81,6 +83,7 @@ Json ClusterDocument(std::span<const NodeView> nodes) {
     std::vector<double> operations;
     for (const auto& [node, model] : work.on) {
       const double core_s = work.rate_rps * model->row_s;
+      if (core_s / node->figures.cores < kLeastSeconds) continue;  // nobody asks for it
       operations.push_back(core_s * node->figures.resources.gflops /
                            std::max(node->figures.resources.cores, 1e-3));
       measured.push_back(

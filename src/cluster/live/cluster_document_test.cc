@@ -45,6 +45,16 @@ TEST(ClusterDocumentTest, ThePlannerReadsIt) {
   EXPECT_NEAR(file->measured[1].seconds, 0.3, 1e-12);
 }
 
+TEST(ClusterDocumentTest, AModelThatNobodyAsksForIsPlannedByItsMemory) {
+  std::vector<ReplicaTable::NodeView> nodes{Node("a", 2, 100)};
+  nodes[0].figures.models.push_back(
+      {.name = "m", .version = "1", .row_s = 0.02, .memory_bytes = int64_t{1} << 28});
+  const auto file = ParseClusterFile(ClusterDocument(nodes).dump());
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  EXPECT_TRUE(file->measured.empty());
+  EXPECT_EQ(file->graph.tasks[0].memory_bytes, int64_t{1} << 28);
+}
+
 TEST(ClusterDocumentTest, WhatIsNotKnownIsLeftOut) {
   std::vector<ReplicaTable::NodeView> nodes{Node("a", 2, 100), Node("b", 1, 0), Node("c", 1, 9)};
   nodes[2].suspect = true;
