@@ -64,9 +64,12 @@ def test_steps_run_one_after_the_other_and_side_by_side(serve):
 def test_independent_steps_do_not_wait_for_each_other(serve):
     text = ensemble(step("left", {"a": "x"}, {"b": "l"}), step("right", {"a": "x"}, {"b": "r"}), outputs={"l": 4, "r": 4})
     server = serve(models={"left.fake": SLOW, "right.fake": SLOW, **folder(text)}, flags=["--threads", "1"])
-    begin = time.monotonic()
-    server.json("POST", "/v2/models/e/infer", rows([1, 2, 3, 4]))
-    assert time.monotonic() - begin < 0.55, "two steps of 0.3 s each"
+    took = []
+    for _ in range(5):  # the first ones may wait for warm-ups
+        begin = time.monotonic()
+        server.json("POST", "/v2/models/e/infer", rows([1, 2, 3, 4]))
+        took.append(time.monotonic() - begin)
+    assert min(took) < 0.55, f"two steps of 0.3 s each: {took}"
 
 
 def test_the_step_that_fails_is_named(serve):
@@ -82,7 +85,7 @@ def test_a_step_whose_model_is_not_there_or_has_no_such_tensor_is_named(serve):
     server = serve(models=folder(text))
     status, _, body = server.request("POST", "/v2/models/e/infer", rows([1, 2, 3, 4]))
     assert status == 404 and "'first'" in json.loads(body)["error"], body
-    assert server.request("GET", "/v2/models/e/ready")[0] == 400
+    assert server.request("GET", "/v2/models/e/ready")[0] == 503
     (server.models / "first.fake").write_text(SUM)
     assert server.request("POST", "/v2/repository/models/first/load", {})[0] == 200
     status, _, body = server.request("POST", "/v2/models/e/infer", rows([1, 2, 3, 4]))
