@@ -68,8 +68,9 @@ void Api::AddFlags(CLI::App& verb) {
   verb.add_option("--server", server_flag_,
                   "Server to ask, also EVENKEEL_SERVER [http://127.0.0.1:8000]")
       ->type_name("URL");
-  verb.add_option("--ca-file", ca_file_flag_,
-                  "Certificates to trust when that is https, also EVENKEEL_TLS_CA_FILE [the system's]")
+  verb.add_option(
+          "--ca-file", ca_file_flag_,
+          "Certificates to trust when that is https, also EVENKEEL_TLS_CA_FILE [the system's]")
       ->type_name("FILE");
   AddKeyFlag(verb, &key_file_flag_);
   verb.add_option("--timeout", timeout_flag_, "How long to wait for its answer [120s]")

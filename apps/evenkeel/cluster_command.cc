@@ -30,8 +30,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
     "  evenkeel cluster init --name desk --address 10.0.0.2:8010     on the first server\n"
-    "  evenkeel cluster token > join.token                            there; good once, for an hour\n"
-    "  evenkeel cluster join 10.0.0.2:8011 --token-file join.token --name attic --address 10.0.0.3:8010\n"
+    "  evenkeel cluster token > join.token                            there; good once, for an "
+    "hour\n"
+    "  evenkeel cluster join 10.0.0.2:8011 --token-file join.token --name attic --address "
+    "10.0.0.3:8010\n"
     "  evenkeel cluster status                                        on any of them";
 constexpr size_t kMostTokenBytes = 4096;
 
@@ -126,15 +128,17 @@ void MakeToken(const ClusterFlags& flags) {
   const auto home = Need(LoadClusterHome(folder));
   std::error_code error;
   if (!std::filesystem::exists(folder + "/authority.pem", error))
-    Fail(kExitFailed, fmt::format("node '{}' does not hold the cluster's authority: tokens are made "
-                                  "on the server that made the cluster",
-                                  home.own.name));
+    Fail(kExitFailed,
+         fmt::format("node '{}' does not hold the cluster's authority: tokens are made "
+                     "on the server that made the cluster",
+                     home.own.name));
   const auto authority = Need(pki::CertificateAuthority::Load(folder));
   const pki::JoinTokens tokens(folder + "/tokens", authority.digest());
   std::printf("%s\n", Need(tokens.Make(LifeOf(flags.life), Now())).c_str());
   const auto own = Need(ParseHostPort(home.own.address));
-  std::fprintf(stderr, "Good once. On the new server: evenkeel cluster join %s --token-file FILE "
-                       "--name NAME --address ADDRESS:8010\n",
+  std::fprintf(stderr,
+               "Good once. On the new server: evenkeel cluster join %s --token-file FILE "
+               "--name NAME --address ADDRESS:8010\n",
                FormatHostPort(own.host, JoinPortOf(own.port)).c_str());
 }
 
@@ -187,8 +191,9 @@ void ShowStatus(const ClusterFlags& flags) {
          {"certificate_days_left", days.count()},
          {"nodes", std::move(nodes)}});
   if (flags.format == Format::kTable)
-    std::fprintf(stderr, "Cluster %s; this node's certificate is good for %lld days. Who is there: "
-                         "evenkeel node ls\n",
+    std::fprintf(stderr,
+                 "Cluster %s; this node's certificate is good for %lld days. Who is there: "
+                 "evenkeel node ls\n",
                  home.cluster.c_str(), static_cast<long long>(days.count()));
 }
 
@@ -214,12 +219,14 @@ void AddOwn(CLI::App& verb, const std::shared_ptr<ClusterFlags>& flags) {
 }  // namespace
 
 void RegisterCluster(CLI::App& app) {
-  CLI::App* cluster = app.add_subcommand("cluster", "Several servers as one: make and join a cluster");
+  CLI::App* cluster =
+      app.add_subcommand("cluster", "Several servers as one: make and join a cluster");
   cluster->require_subcommand(1);
   cluster->footer(kExamples);
   auto flags = std::make_shared<ClusterFlags>();
-  AddOwn(*AddVerb(*cluster, "init", "Make a cluster with this server as its first node", flags, Init),
-         flags);
+  AddOwn(
+      *AddVerb(*cluster, "init", "Make a cluster with this server as its first node", flags, Init),
+      flags);
   AddVerb(*cluster, "token", "Make a token that lets one server join", flags, MakeToken)
       ->add_option("--life", flags->life, "How long it is good [1h]")
       ->type_name("TIME");
@@ -232,9 +239,9 @@ void RegisterCluster(CLI::App& app) {
       ->required()
       ->type_name("FILE");
   AddOwn(*join, flags);
-  AddOutputFlag(*AddVerb(*cluster, "status", "What this server knows of its cluster", flags,
-                         ShowStatus),
-                &flags->format);
+  AddOutputFlag(
+      *AddVerb(*cluster, "status", "What this server knows of its cluster", flags, ShowStatus),
+      &flags->format);
 }
 
 }  // namespace evenkeel

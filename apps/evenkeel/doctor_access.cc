@@ -30,8 +30,10 @@ Check Keys(const Settings& settings, const Result<std::vector<KeyRecord>>& keys)
   }
   if (auth == "off") return {"api keys", Verdict::kPass, "off: whoever reaches a port gets in", {}};
   if (auth == "auto" && keys->empty()) {
-    return {"api keys", Verdict::kPass,
-            "off, for none was ever made: whoever reaches a port gets in", {}};
+    return {"api keys",
+            Verdict::kPass,
+            "off, for none was ever made: whoever reaches a port gets in",
+            {}};
   }
   if (valid == 0)
     return {"api keys", Verdict::kWarn, "needed, and none is in force: nobody gets in", kMakeOne};
@@ -40,14 +42,16 @@ Check Keys(const Settings& settings, const Result<std::vector<KeyRecord>>& keys)
 
 // One of the addresses that `serve` would refuse to listen on.
 Check Addresses(const Settings& settings, bool keys_needed) {
-  const BindFacts facts{.tls = !settings.text("tls.cert_file").empty(), .keys = keys_needed, .insecure = settings.flag("insecure")};
+  const BindFacts facts{.tls = !settings.text("tls.cert_file").empty(),
+                        .keys = keys_needed,
+                        .insecure = settings.flag("insecure")};
   std::string outside;
   for (const char* listener : {"http", "grpc", "metrics"}) {
     const std::string& address = settings.text(std::string(listener) + ".address");
     if (const Status status = CheckBind(address, facts); !status.ok())
-      return {"addresses", Verdict::kFail, status.message(),
-              fmt::format("listen on 127.0.0.1 ({}.address), or do what the finding says",
-                          listener)};
+      return {
+          "addresses", Verdict::kFail, status.message(),
+          fmt::format("listen on 127.0.0.1 ({}.address), or do what the finding says", listener)};
     if (!IsLoopbackAddress(address)) outside += (outside.empty() ? "" : ", ") + address;
   }
   if (outside.empty()) return {"addresses", Verdict::kPass, "loopback only", {}};
@@ -62,8 +66,7 @@ Check Addresses(const Settings& settings, bool keys_needed) {
 std::vector<Check> CheckAccess(const Settings& settings) {
   const auto keys = KeyStore(KeyStorePath(settings.text("state"))).Read();
   const std::string& auth = settings.text("auth");
-  const bool needed =
-      auth == "required" || (auth == "auto" && (!keys.ok() || !keys->empty()));
+  const bool needed = auth == "required" || (auth == "auto" && (!keys.ok() || !keys->empty()));
   return {Keys(settings, keys), Addresses(settings, needed)};
 }
 

@@ -59,7 +59,8 @@ Json MeasureResources() {
 
 void PrintResources(const Json& resources) {
   std::printf(
-      "\nMeasured\n  %.2f cores: %.1f GFLOP/s (32 bits), %.1f GB/s from memory\n  memory %s, %s free; "
+      "\nMeasured\n  %.2f cores: %.1f GFLOP/s (32 bits), %.1f GB/s from memory\n  memory %s, %s "
+      "free; "
       "disk %s free\n  %s\n",
       resources["cores"].get<double>(), resources["gflops"].get<double>(),
       resources["memory_gb_s"].get<double>(), BytesAt(resources, "memory_bytes").c_str(),

@@ -199,7 +199,8 @@ bool IsEvenkeel(const std::string& address, const std::string& port,
   if (!answer.ok()) return false;
   // One that needs a key says how to come in.
   const auto challenges = [](const auto& field) {
-    return EqualsNoCase(field.first, "www-authenticate") && field.second.find("evenkeel") != std::string::npos;
+    return EqualsNoCase(field.first, "www-authenticate") &&
+           field.second.find("evenkeel") != std::string::npos;
   };
   if (answer->status == 401) return std::ranges::any_of(answer->headers, challenges);
   return answer->status == 200 && answer->body.find("evenkeel") != std::string::npos;

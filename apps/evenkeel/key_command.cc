@@ -25,7 +25,8 @@ constexpr const char* kExamples =
     "  evenkeel key create --name ci --scope infer:digits --expires 90d > ci.key\n"
     "  evenkeel key create --name admin --scope manage --scope metrics --scope 'infer:*'\n"
     "  evenkeel key ls                             who may do what, and until when\n"
-    "  evenkeel key revoke ci                      a server that runs refuses it within two seconds\n"
+    "  evenkeel key revoke ci                      a server that runs refuses it within two "
+    "seconds\n"
     "  evenkeel ls --api-key-file ci.key           every verb that asks a server sends it";
 constexpr int64_t kDay = 24 * 3600;
 constexpr int64_t kLongestLife = 10 * 365 * kDay;
@@ -64,8 +65,8 @@ int64_t LifeOf(const std::string& text) {
     seconds = *life / std::chrono::seconds(1);
   }
   if (!seconds.ok() || *seconds < 1 || *seconds > kLongestLife) {
-    Fail(kExitUsage, "--expires: expected a time like 90d or 12h, from 1s to 3650d, got " +
-                         Excerpt(text));
+    Fail(kExitUsage,
+         "--expires: expected a time like 90d or 12h, from 1s to 3650d, got " + Excerpt(text));
   }
   return *seconds;
 }
@@ -83,9 +84,12 @@ Json DocumentOf(const KeyRecord& key) {
   Json scopes = Json::array();
   for (const Scope& scope : key.scopes) scopes.push_back(ToString(scope));
   const auto when = [](int64_t unix_s) { return unix_s == 0 ? Json() : Json(TimeText(unix_s)); };
-  return {{"id", std::string(kKeyPrefix) + key.id}, {"name", key.name},
-          {"scopes", scopes},                       {"state", StateOf(key, Now())},
-          {"created", when(key.created_s)},         {"expires", when(key.expires_s)},
+  return {{"id", std::string(kKeyPrefix) + key.id},
+          {"name", key.name},
+          {"scopes", scopes},
+          {"state", StateOf(key, Now())},
+          {"created", when(key.created_s)},
+          {"expires", when(key.expires_s)},
           {"revoked", when(key.revoked_s)}};
 }
 
@@ -138,8 +142,12 @@ void List(const KeyOptions& options) {
   const Result<std::vector<KeyRecord>> keys = store.Read();
   if (!keys.ok()) FailWith(keys.status());
   Listing listing;
-  listing.columns = {{"ID"},      {"NAME"},    {"SCOPES"},
-                     {"STATE"},   {"EXPIRES"}, {"CREATED", false, /*wide=*/true},
+  listing.columns = {{"ID"},
+                     {"NAME"},
+                     {"SCOPES"},
+                     {"STATE"},
+                     {"EXPIRES"},
+                     {"CREATED", false, /*wide=*/true},
                      {"REVOKED", false, /*wide=*/true}};
   Json list = Json::array();
   for (const KeyRecord& key : *keys) {
@@ -163,8 +171,7 @@ void Revoke(const KeyOptions& options) {
   const KeyStore store = StoreOf(options);
   int code = 0;
   for (const std::string& which : options.which) {
-    const Result<KeyRecord> key =
-        options.dry_run ? store.Find(which) : store.Revoke(which, Now());
+    const Result<KeyRecord> key = options.dry_run ? store.Find(which) : store.Revoke(which, Now());
     if (!key.ok()) {
       std::fprintf(stderr, "evenkeel: %s\n", Printable(key.status().message()).c_str());
       code = kExitFailed;
@@ -187,8 +194,7 @@ void RegisterKey(CLI::App& app) {
   const auto add = [&](const char* name, const char* help, void (*run)(const KeyOptions&)) {
     CLI::App* verb = key->add_subcommand(name, help);
     verb->footer(kExamples);
-    verb->add_option("--state", options->state,
-                     "State folder of the server, also EVENKEEL_STATE")
+    verb->add_option("--state", options->state, "State folder of the server, also EVENKEEL_STATE")
         ->type_name("FOLDER");
     verb->callback([options, run] { run(*options); });
     return verb;

@@ -33,7 +33,8 @@ Result<ClusterOptions> ClusterOf(const Settings& settings) {
   const std::string& peers = settings.text("cluster.peers");
   if (cluster.name.empty()) {
     if (!peers.empty())
-      return InvalidArgument("cluster.peers is set, but cluster.name, this node's own name, is not");
+      return InvalidArgument(
+          "cluster.peers is set, but cluster.name, this node's own name, is not");
     return cluster;
   }
   if (const Status name = pki::CheckNodeName(cluster.name); !name.ok())

@@ -37,7 +37,9 @@ std::string Base32(std::span<const uint8_t> bytes) {
 // OpenSSL 3 looks the algorithm up and allocates for each one-shot call, which costs as much as the hashing: both are done once.
 class Sha256 {
  public:
-  Sha256() : context_(::EVP_MD_CTX_new()) { EK_CHECK(context_ != nullptr && Algorithm() != nullptr); }
+  Sha256() : context_(::EVP_MD_CTX_new()) {
+    EK_CHECK(context_ != nullptr && Algorithm() != nullptr);
+  }
   ~Sha256() { ::EVP_MD_CTX_free(context_); }
   Sha256(const Sha256&) = delete;
   Sha256& operator=(const Sha256&) = delete;
@@ -84,7 +86,8 @@ std::string_view KeyIdOf(std::string_view key) {
   if (key.size() != kKeySize || !key.starts_with(kKeyPrefix)) return {};
   const std::string_view id = key.substr(kKeyPrefix.size(), kKeyIdSize);
   const std::string_view secret = key.substr(kKeySize - kKeySecretSize);
-  const bool formed = key[kKeyPrefix.size() + kKeyIdSize] == '_' && IsBase32(id) && IsBase32(secret);
+  const bool formed =
+      key[kKeyPrefix.size() + kKeyIdSize] == '_' && IsBase32(id) && IsBase32(secret);
   return formed ? id : std::string_view();
 }
 

@@ -21,7 +21,7 @@ TEST(ApiKeyTest, TheTextIsTheEntropyInBase32) {
   // 51 letters of five bits, and one bit in the last.
   EXPECT_EQ(KeyFrom(entropy), "ek_77777777_" + std::string(51, '7') + "q");
   entropy = {};
-  entropy[4] = 1;  // the last bit of the id
+  entropy[4] = 1;     // the last bit of the id
   entropy[5] = 0x80;  // the first of the secret
   EXPECT_EQ(KeyFrom(entropy), "ek_aaaaaaab_q" + std::string(51, 'a'));
 }

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kScheme = "bearer";
 constexpr int64_t kSettledAfter = 2;  // seconds: more than any file system's tick
-constexpr int64_t kTellEvery = 60;  // seconds
+constexpr int64_t kTellEvery = 60;    // seconds
 constexpr std::string_view kMalformed = "Authorization: expected one field with 'Bearer KEY'";
 constexpr std::string_view kUnknown = "unknown API key";
 constexpr std::string_view kRevoked = "the API key was revoked";
@@ -24,9 +24,8 @@ char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 
 
 // What follows "Bearer " in any case; "" when something else is there.
 std::string_view BearerOf(std::string_view text) {
-  if (text.size() <= kScheme.size() ||
-      !std::equal(kScheme.begin(), kScheme.end(), text.begin(),
-                  [](char a, char b) { return a == Lower(b); }))
+  if (text.size() <= kScheme.size() || !std::equal(kScheme.begin(), kScheme.end(), text.begin(),
+                                                   [](char a, char b) { return a == Lower(b); }))
     return {};
   text.remove_prefix(kScheme.size());
   const size_t first = text.find_first_not_of(' ');

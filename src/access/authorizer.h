@@ -86,12 +86,14 @@ class Authorizer {
   std::atomic<bool> required_;  // atomic: the first look of every call, without the mutex
   mutable std::atomic<uint64_t> refused_{0};  // atomic: counted by every call; not yet told
   mutable std::mutex mutex_;
-  std::shared_ptr<const Table> table_;  // guarded by mutex_, held for a copy; shared with the calls that carry one of its keys
+  std::shared_ptr<const Table>
+      table_;  // guarded by mutex_, held for a copy; shared with the calls that carry one of its keys
   // Of Refresh() alone.
   Stamp stamp_;
-  bool settled_ = false;  // the file was old enough when it was read that a later change shows in its stamp
-  std::string trouble_;   // told last
-  int64_t told_s_ = 0;    // of refusals
+  bool settled_ =
+      false;  // the file was old enough when it was read that a later change shows in its stamp
+  std::string trouble_;  // told last
+  int64_t told_s_ = 0;   // of refusals
 };
 
 }  // namespace evenkeel

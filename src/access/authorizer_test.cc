@@ -22,7 +22,8 @@ class AuthorizerTest : public testing::Test {
  protected:
   void SetUp() override {
     folder_ = fs::path(testing::TempDir()) /
-              ("authorizer_" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
+              ("authorizer_" +
+               std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
     fs::remove_all(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }

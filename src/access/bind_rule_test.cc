@@ -8,13 +8,13 @@ namespace evenkeel {
 namespace {
 
 TEST(BindRuleTest, LoopbackIsWhatTheKernelKeepsOnTheMachine) {
-  for (const char* address : {"127.0.0.1", "127.0.0.2", "127.255.255.255", "::1",
-                              "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "::FFFF:127.9.9.9"})
+  for (const char* address : {"127.0.0.1", "127.0.0.2", "127.255.255.255", "::1", "0:0:0:0:0:0:0:1",
+                              "::ffff:127.0.0.1", "::FFFF:127.9.9.9"})
     EXPECT_TRUE(IsLoopbackAddress(address)) << address;
   for (const char* address :
-       {"0.0.0.0", "::", "10.0.0.1", "192.168.1.1", "128.0.0.1", "126.255.255.255", "::2", "fe80::1",
-        "::ffff:0.0.0.0", "::ffff:10.0.0.1", "::127.0.0.1", "127.1", "127.0.0.1.example", "", "127.",
-        "localhost", "::1%lo", "[::1]", "2130706433"})
+       {"0.0.0.0", "::", "10.0.0.1", "192.168.1.1", "128.0.0.1", "126.255.255.255", "::2",
+        "fe80::1", "::ffff:0.0.0.0", "::ffff:10.0.0.1", "::127.0.0.1", "127.1", "127.0.0.1.example",
+        "", "127.", "localhost", "::1%lo", "[::1]", "2130706433"})
     EXPECT_FALSE(IsLoopbackAddress(address)) << address;
 }
 

@@ -89,8 +89,8 @@ void KeyDatabase::Close::operator()(sqlite3* db) const { ::sqlite3_close(db); }
 Result<KeyDatabase> KeyDatabase::Open(const std::string& path) {
   KeyDatabase database(path);
   sqlite3* db = nullptr;
-  const int code = ::sqlite3_open_v2(path.c_str(), &db,
-                                     SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+  const int code =
+      ::sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
   database.db_.reset(db);
   if (db == nullptr) return Unavailable("the API keys in '{}': out of memory", path);
   ::sqlite3_extended_result_codes(db, 1);

@@ -63,9 +63,8 @@ Status MakeFile(const std::string& path) {
     return Unavailable("the folder '{}' cannot be made: {}", folder.string(), error.message());
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) {
-    return errno == EEXIST
-               ? Status()
-               : Unavailable("'{}' cannot be made: {}", path, std::strerror(errno));
+    return errno == EEXIST ? Status()
+                           : Unavailable("'{}' cannot be made: {}", path, std::strerror(errno));
   }
   const Status given = GiveToOwnerOf(folder, fd);
   ::close(fd);
@@ -153,8 +152,13 @@ Result<MadeKey> Insert(KeyDatabase& db, const KeyWish& wish, int64_t now_s) {
     if (!entropy.ok()) return entropy.status();
     MadeKey made;
     made.text = KeyFrom(*entropy);
-    made.record = {std::string(KeyIdOf(made.text)), wish.name, wish.scopes, DigestOf(made.text),
-                   now_s, wish.expires_s, 0};
+    made.record = {std::string(KeyIdOf(made.text)),
+                   wish.name,
+                   wish.scopes,
+                   DigestOf(made.text),
+                   now_s,
+                   wish.expires_s,
+                   0};
     const std::string scopes = ToString(wish.scopes);
     Statement insert(db, "INSERT INTO api_keys VALUES (?,?,?,?,?,?,0)");
     insert << made.record.id << made.record.name << scopes
@@ -162,8 +166,7 @@ Result<MadeKey> Insert(KeyDatabase& db, const KeyWish& wish, int64_t now_s) {
     insert.Step();
     if (insert.IdTaken()) continue;
     if (insert.NameTaken()) {
-      return Conflict("a key named '{}' is in force: revoke it, or choose another name",
-                      wish.name);
+      return Conflict("a key named '{}' is in force: revoke it, or choose another name", wish.name);
     }
     if (!insert.status().ok()) return insert.status();
     return made;

@@ -20,8 +20,9 @@ using testing::Not;
 class KeyStoreTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) /
-              ("key_store_" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
+    folder_ =
+        fs::path(testing::TempDir()) /
+        ("key_store_" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
     fs::remove_all(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }
@@ -55,7 +56,8 @@ class KeyStoreTest : public testing::Test {
   }
   // What every call says of the file as it is now.
   void ExpectUnusable(const std::string& part) const {
-    const std::vector<Status> all = {store().Read().status(), store().Create(Wish("new"), 1).status(),
+    const std::vector<Status> all = {store().Read().status(),
+                                     store().Create(Wish("new"), 1).status(),
                                      store().Revoke("ci", 1).status(), store().Find("ci").status()};
     for (const Status& status : all) {
       EXPECT_EQ(status.code(), Code::kUnavailable) << status.ToString();
@@ -154,8 +156,9 @@ TEST_F(KeyStoreTest, AMistypedKeyIsNotRepeatedInTheMessage) {
 
 TEST_F(KeyStoreTest, WhatMakesNoSenseIsRefusedBeforeAFileIsMade) {
   for (const std::string& name :
-       {std::string(), std::string(65, 'a'), std::string("a b"), std::string("-x"), std::string(".x"),
-        std::string("a/b"), std::string("ek_x"), std::string("a\n"), std::string("\xc3\xa9")}) {
+       {std::string(), std::string(65, 'a'), std::string("a b"), std::string("-x"),
+        std::string(".x"), std::string("a/b"), std::string("ek_x"), std::string("a\n"),
+        std::string("\xc3\xa9")}) {
     EXPECT_EQ(store().Create({name, *ParseScopes("manage"), 0}, 1).status().code(),
               Code::kInvalidArgument)
         << name;
@@ -182,10 +185,9 @@ TEST_F(KeyStoreTest, ADamagedFileIsAnErrorAndStaysAsItIs) {
 }
 
 TEST_F(KeyStoreTest, OneRowThatMakesNoSenseSpoilsTheFile) {
-  for (const char* change :
-       {"UPDATE api_keys SET scopes = 'everything'", "UPDATE api_keys SET digest = x'00'",
-        "UPDATE api_keys SET name = ''", "UPDATE api_keys SET id = 'X'",
-        "UPDATE api_keys SET scopes = ''"}) {
+  for (const char* change : {"UPDATE api_keys SET scopes = 'everything'",
+                             "UPDATE api_keys SET digest = x'00'", "UPDATE api_keys SET name = ''",
+                             "UPDATE api_keys SET id = 'X'", "UPDATE api_keys SET scopes = ''"}) {
     fs::remove_all(folder_);
     Make("ci");
     Sql(change);

@@ -18,9 +18,8 @@ bool IsAlphanumeric(char c) {
 // A model's name, or the beginning of one.
 bool IsModelName(std::string_view text) {
   return !text.empty() && text.size() <= kLongestModel && IsAlphanumeric(text.front()) &&
-         std::ranges::all_of(text, [](char c) {
-           return IsAlphanumeric(c) || c == '.' || c == '_' || c == '-';
-         });
+         std::ranges::all_of(
+             text, [](char c) { return IsAlphanumeric(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 bool IsModelPattern(std::string_view text) {

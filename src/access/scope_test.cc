@@ -56,7 +56,8 @@ TEST(ScopeTest, SeveralStandWithOneBlankBetweenThem) {
   ASSERT_TRUE(scopes.ok());
   EXPECT_EQ(scopes->size(), 3U);
   EXPECT_EQ(ToString(*scopes), "infer:a metrics manage");
-  for (const std::string text : {"", " ", "manage ", " manage", "manage  metrics", "manage,metrics"})
+  for (const std::string text :
+       {"", " ", "manage ", " manage", "manage  metrics", "manage,metrics"})
     EXPECT_FALSE(ParseScopes(text).ok()) << "'" << text << "'";
   std::string many = "manage";
   for (size_t i = 1; i < kMostScopes; ++i) many += " manage";

@@ -77,8 +77,7 @@ class KvStoreContract : public testing::Test {
   }
 
   Result<KvSnapshot> Read(const std::string& prefix) {
-    return Ask<KvSnapshot>(
-        [&](KvStore& store, auto done) { store.Read(prefix, std::move(done)); });
+    return Ask<KvSnapshot>([&](KvStore& store, auto done) { store.Read(prefix, std::move(done)); });
   }
   Result<KvCommitted> Commit(const KvTransaction& transaction) {
     return Ask<KvCommitted>(
@@ -91,8 +90,7 @@ class KvStoreContract : public testing::Test {
     return Ask<KvLease>([&](KvStore& store, auto done) { store.Grant(ttl, std::move(done)); });
   }
   Result<Duration> Refresh(int64_t lease) {
-    return Ask<Duration>(
-        [&](KvStore& store, auto done) { store.Refresh(lease, std::move(done)); });
+    return Ask<Duration>([&](KvStore& store, auto done) { store.Refresh(lease, std::move(done)); });
   }
   Result<bool> Revoke(int64_t lease) {
     return Ask<bool>([&](KvStore& store, auto done) { store.Revoke(lease, std::move(done)); });
@@ -288,8 +286,8 @@ TYPED_TEST_P(KvStoreContract, WhoIsCutOffIsToldInTime) {
   EXPECT_EQ(this->Read("/x/").status().code(), Code::kUnavailable);
   EXPECT_EQ(this->Put("/x/a", "2").status().code(), Code::kUnavailable);
   this->arena_.Heal("a");
-  EXPECT_TRUE(this->arena_.Eventually([this] { return this->Read("/x/").ok(); },
-                                      std::chrono::seconds(20)));
+  EXPECT_TRUE(
+      this->arena_.Eventually([this] { return this->Read("/x/").ok(); }, std::chrono::seconds(20)));
 }
 
 REGISTER_TYPED_TEST_SUITE_P(KvStoreContract, ReadsOnlyThePrefixInOrder,

@@ -28,11 +28,11 @@ struct Leader {
 };
 
 struct ClusterView {
-  uint64_t serial = 0;     // greater in every later view
-  bool connected = false;  // what follows is the store's present state, or was a moment ago
-  std::string trouble;     // why not, or what an operator should know; empty: nothing
-  int64_t history = 0;     // see Term
-  int64_t revision = 0;    // of the store, that this shows
+  uint64_t serial = 0;            // greater in every later view
+  bool connected = false;         // what follows is the store's present state, or was a moment ago
+  std::string trouble;            // why not, or what an operator should know; empty: nothing
+  int64_t history = 0;            // see Term
+  int64_t revision = 0;           // of the store, that this shows
   std::vector<NodeRecord> nodes;  // whose lease is held, by id
   bool joined = false;            // this node is among them
   std::optional<Leader> leader;
@@ -48,7 +48,8 @@ class Membership {
  public:
   using PublishDone = std::function<void(Result<PlanStamp>)>;
 
-  virtual ~Membership() = default;  // as a crash would: leases lapse by themselves. No callback afterwards
+  virtual ~Membership() =
+      default;  // as a crash would: leases lapse by themselves. No callback afterwards
 
   // From now on this node is one of the cluster's, under a lease that is kept. Again with the same id: replaces the record.
   // Errors: as CheckNodeRecord(); kConflict: another process has taken this node's id since (view().trouble says so; only a new incarnation joins again).

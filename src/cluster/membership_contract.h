@@ -145,8 +145,10 @@ class MembershipContract : public testing::Test {
     b_ = std::make_unique<TestNode>(arena_, "b");
     ASSERT_TRUE(a_->Join().ok());
     ASSERT_TRUE(b_->Join().ok());
-    ASSERT_TRUE(Eventually([this] { return a_->Knows({"a", "b"}) && b_->Knows({"a", "b"}); }))
-        << a_->View()->trouble << b_->View()->trouble;
+    ASSERT_TRUE(Eventually([this] {
+      return a_->Knows({"a", "b"}) && b_->Knows({"a", "b"});
+    })) << a_->View()->trouble
+        << b_->View()->trouble;
     EXPECT_TRUE(a_->View()->joined);
   }
   // Both campaign, `a` leads, both know it.
@@ -280,7 +282,8 @@ TYPED_TEST_P(MembershipContract, AnOldLeadersPlanIsRefusedByTheStoreAndByTheFenc
   EXPECT_GT(stamp->term, old);
   ASSERT_TRUE(this->Eventually([this] { return this->b_->HasPlan("second"); }));
   this->arena_.Slow("a", {});
-  EXPECT_TRUE(this->Eventually([this] { return this->a_->HasPlan("second") && !this->a_->Leads(); }));
+  EXPECT_TRUE(
+      this->Eventually([this] { return this->a_->HasPlan("second") && !this->a_->Leads(); }));
   // Had it been stored, a node would not take it, whatever its revision.
   PlanFence fence(*stamp);
   EXPECT_EQ(fence.Offer({old, stamp->revision + 1000}).status().code(), Code::kConflict);
@@ -370,7 +373,8 @@ TYPED_TEST_P(MembershipContract, AfterARestoredBackupPlansWaitForANewTerm) {
   ASSERT_TRUE(this->Eventually([this] {
     return this->a_->View()->history == 1 && this->b_->View()->history == 1 &&
            (this->a_->Leads() || this->b_->Leads());
-  })) << this->a_->View()->trouble << this->b_->View()->trouble;
+  })) << this->a_->View()->trouble
+      << this->b_->View()->trouble;
   EXPECT_TRUE(this->a_->HasPlan("lost 3"));  // not what the backup says
   EXPECT_TRUE(this->b_->HasPlan("lost 3"));
   EXPECT_NE(this->a_->View()->trouble.find("put back to an older state"), std::string::npos)
@@ -383,8 +387,9 @@ TYPED_TEST_P(MembershipContract, AfterARestoredBackupPlansWaitForANewTerm) {
   EXPECT_TRUE(
       this->Eventually([this] { return this->a_->HasPlan("new") && this->b_->HasPlan("new"); }));
   EXPECT_EQ(this->a_->View()->trouble, "");
-  EXPECT_TRUE(this->Eventually(
-      [this] { return this->a_->Knows({"a", "b"}) && this->b_->Knows({"a", "b"}); }));
+  EXPECT_TRUE(this->Eventually([this] {
+    return this->a_->Knows({"a", "b"}) && this->b_->Knows({"a", "b"});
+  }));
 }
 
 TYPED_TEST_P(MembershipContract, AnEmptiedStoreIsNoticedByThePlanOnDisk) {
@@ -458,10 +463,9 @@ REGISTER_TYPED_TEST_SUITE_P(
     MembershipContract, WhoJoinsIsSeenAndWhoLeavesIsGoneAtOnce, ARecordIsReplaced,
     ALeaseLapsesInItsTimeAndNotBefore, ALapsedLeaseIsReplaced,
     OneLeadsAndAnotherFollowsUnderAGreaterTerm, PlansReachEveryNodeInTheirOrder,
-    OnlyTheLeaderStoresPlansAndOnlyUnderItsTerm,
-    AnOldLeadersPlanIsRefusedByTheStoreAndByTheFence,
-    WithoutAStoreTheLastViewHoldsAndNothingCanBeChanged,
-    WhoOnlyLooksOnNoticesALostStoreToo,     ALeaderThatIsCutOffStopsBeforeAnotherLeads, WhatWasCompactedMeanwhileIsReadAnew,
+    OnlyTheLeaderStoresPlansAndOnlyUnderItsTerm, AnOldLeadersPlanIsRefusedByTheStoreAndByTheFence,
+    WithoutAStoreTheLastViewHoldsAndNothingCanBeChanged, WhoOnlyLooksOnNoticesALostStoreToo,
+    ALeaderThatIsCutOffStopsBeforeAnotherLeads, WhatWasCompactedMeanwhileIsReadAnew,
     AfterARestoredBackupPlansWaitForANewTerm, AnEmptiedStoreIsNoticedByThePlanOnDisk,
     OfTwoProcessesWithOneIdTheEarlierStaysOut, AStoreThatStallsChangesNothingForLong,
     AStoreThatIsKilledAndStartedIsTheSameAgain);

@@ -247,9 +247,8 @@ class MemoryStore::End final : public KvStore {
         }
         if (watcher->next <= state->data.compacted) {
           const Time told = state->clock.Now() + kHop + state->links[watcher->node].slow;
-          state->At(told, [state, watcher] {
-            state->EndWatch(watcher, Unavailable("compacted"), true);
-          });
+          state->At(told,
+                    [state, watcher] { state->EndWatch(watcher, Unavailable("compacted"), true); });
           return;
         }
         watcher->registered = true;
@@ -299,16 +298,17 @@ class MemoryStore::End final : public KvStore {
     state.At(now + kCallTimeout,
              [finish] { finish(Unavailable("no answer within {} s", Seconds(kCallTimeout))); });
     if (!state.Reaches(node_)) return;
-    state.At(std::max(now + kHop, state.stalled_until), [this, call, finish, lives = state.lives,
-                                                         alive = std::weak_ptr<const bool>(alive_),
-                                                         work = std::move(work), shared = state_.get()] {
-      if (alive.expired() || lives != shared->lives || !shared->Reaches(node_)) return;
-      call->answer = work();
-      const Time back = shared->clock.Now() + kHop + shared->links[node_].slow;
-      shared->At(back, [call, finish, shared, lives, node = node_] {
-        if (lives == shared->lives && shared->Reaches(node)) finish(std::move(*call->answer));
-      });
-    });
+    state.At(std::max(now + kHop, state.stalled_until),
+             [this, call, finish, lives = state.lives, alive = std::weak_ptr<const bool>(alive_),
+              work = std::move(work), shared = state_.get()] {
+               if (alive.expired() || lives != shared->lives || !shared->Reaches(node_)) return;
+               call->answer = work();
+               const Time back = shared->clock.Now() + kHop + shared->links[node_].slow;
+               shared->At(back, [call, finish, shared, lives, node = node_] {
+                 if (lives == shared->lives && shared->Reaches(node))
+                   finish(std::move(*call->answer));
+               });
+             });
   }
 
   Result<KvCommitted> Apply(const KvTransaction& transaction) {

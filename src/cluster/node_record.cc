@@ -25,22 +25,22 @@ bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
 bool IsLetter(char c) { return IsLower(c) || (c >= 'A' && c <= 'Z'); }
 
 bool IsName(std::string_view name) {
-  return !name.empty() && name.size() <= kMostNameBytes && (IsLetter(name[0]) || IsDigit(name[0])) &&
-         std::ranges::all_of(name, [](char c) {
+  return !name.empty() && name.size() <= kMostNameBytes &&
+         (IsLetter(name[0]) || IsDigit(name[0])) && std::ranges::all_of(name, [](char c) {
            return IsLetter(c) || IsDigit(c) || c == '.' || c == '_' || c == '-';
          });
 }
 
 bool IsIncarnation(std::string_view text) {
-  return text.size() == kIncarnationDigits && std::ranges::all_of(text, [](char c) {
-           return IsDigit(c) || (c >= 'a' && c <= 'f');
-         });
+  return text.size() == kIncarnationDigits &&
+         std::ranges::all_of(text, [](char c) { return IsDigit(c) || (c >= 'a' && c <= 'f'); });
 }
 
 // "host:port"; the host is not looked up here, only kept from being something else.
 bool IsAddress(std::string_view text) {
   const size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos || colon == 0 || text.size() > kMostAddressBytes) return false;
+  if (colon == std::string_view::npos || colon == 0 || text.size() > kMostAddressBytes)
+    return false;
   const bool plain = std::ranges::all_of(text.substr(0, colon), [](char c) {
     return IsLetter(c) || IsDigit(c) || c == '.' || c == '-' || c == ':' || c == '[' || c == ']';
   });
@@ -81,8 +81,9 @@ Status CheckNodeRecord(const NodeRecord& record) {
                              Excerpt(address));
   }
   if (record.fingerprint.size() > kMostFingerprintBytes || !IsPrintable(record.fingerprint))
-    return InvalidArgument("node record of {}: fingerprint: expected at most {} printable bytes, got {}",
-                           record.id, kMostFingerprintBytes, Excerpt(record.fingerprint));
+    return InvalidArgument(
+        "node record of {}: fingerprint: expected at most {} printable bytes, got {}", record.id,
+        kMostFingerprintBytes, Excerpt(record.fingerprint));
   if (record.version.empty() || record.version.size() > kMostNameBytes ||
       !IsPrintable(record.version))
     return InvalidArgument("node record of {}: version: expected 1 to {} printable bytes, got {}",
@@ -117,9 +118,9 @@ Result<NodeRecord> ParseNodeRecord(std::string_view text) {
   if (const auto schema = json->find("schema"); schema == json->end() || *schema != kSchema)
     return InvalidArgument("node record: schema: expected {}, got {}", kSchema,
                            schema == json->end() ? "none" : Excerpt(schema->dump()));
-  JsonFields fields(*json, "node record",
-                    {"schema", "id", "name", "addresses", "fingerprint", "version", "started",
-                     "incarnation"});
+  JsonFields fields(
+      *json, "node record",
+      {"schema", "id", "name", "addresses", "fingerprint", "version", "started", "incarnation"});
   NodeRecord record;
   record.id = fields.Text("id", "", true);
   record.name = fields.Text("name", "", true);

@@ -18,12 +18,14 @@ namespace evenkeel {
 inline constexpr size_t kMostRecordBytes = 16 << 10;
 
 struct NodeRecord {
-  std::string id;    // lasting: 1 to 64 of a-z, 0-9, '-'
-  std::string name;  // for people: 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-', the first a letter or digit
-  std::vector<std::string> addresses;  // where other nodes reach it: "host:port", 1 to 8, the best first
-  std::string fingerprint;             // of its resource vector (resource_vector.h); at most 256 bytes
-  std::string version;                 // of the software; 1 to 64 bytes
-  int64_t started_unix_s = 0;          // for people
+  std::string id;  // lasting: 1 to 64 of a-z, 0-9, '-'
+  std::string
+      name;  // for people: 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-', the first a letter or digit
+  std::vector<std::string>
+      addresses;               // where other nodes reach it: "host:port", 1 to 8, the best first
+  std::string fingerprint;     // of its resource vector (resource_vector.h); at most 256 bytes
+  std::string version;         // of the software; 1 to 64 bytes
+  int64_t started_unix_s = 0;  // for people
   // Of this run of the daemon: 16 hexadecimal digits. Tells a restarted node from a second one with the same id.
   std::string incarnation;
 

@@ -82,8 +82,8 @@ TEST(PlanFenceTest, TakesPlansOnlyForward) {
   EXPECT_EQ(fence.Offer({{0, 10}, 99}).status().code(), Code::kConflict);  // an old leader's
   EXPECT_TRUE(*fence.Offer({{1, 3}, 4}));  // a store that was put back: a new history
   EXPECT_EQ(fence.Offer({{0, 500}, 600}).status().code(), Code::kConflict);
-  for (const PlanStamp never : {PlanStamp{}, PlanStamp{{1, 3}, 0}, PlanStamp{{1, 3}, 2},
-                                PlanStamp{{-1, 3}, 4}})
+  for (const PlanStamp never :
+       {PlanStamp{}, PlanStamp{{1, 3}, 0}, PlanStamp{{1, 3}, 2}, PlanStamp{{-1, 3}, 4}})
     EXPECT_EQ(fence.Offer(never).status().code(), Code::kInvalidArgument);
   EXPECT_EQ(fence.last(), (PlanStamp{{1, 3}, 4}));
 }
@@ -131,9 +131,8 @@ TEST_F(PlanFileTest, ADamagedFileIsRefusedByNameAndKept) {
   const PlanFile file(path(), "c1");
   ASSERT_TRUE(file.Save(Plan("one")).ok());
   const std::string good = Bytes();
-  for (const std::string& bad :
-       {good.substr(0, good.size() / 2), std::string(), good + "x",
-        std::string(good).replace(good.find("one"), 3, "two")}) {
+  for (const std::string& bad : {good.substr(0, good.size() / 2), std::string(), good + "x",
+                                 std::string(good).replace(good.find("one"), 3, "two")}) {
     Overwrite(bad);
     const auto read = file.Load();
     EXPECT_EQ(read.status().code(), Code::kInvalidArgument);

@@ -25,8 +25,8 @@ Status SingleMembership::Join(const NodeRecord& self) {
   EK_RETURN_IF_ERROR(CheckNodeRecord(self));
   ClusterView view = *View();
   if (view.joined && view.nodes.front().id != self.id)
-    return InvalidArgument("this node has joined as {}; it cannot be {} too",
-                           view.nodes.front().id, self.id);
+    return InvalidArgument("this node has joined as {}; it cannot be {} too", view.nodes.front().id,
+                           self.id);
   view.nodes = {self};
   view.joined = true;
   Tell(std::move(view));

@@ -149,7 +149,8 @@ std::string StoreMembership::Trouble() const {
   if (count_history_) return went_back_;
   if (plan_ != nullptr && plan_->stamp.term.history < table_.history())
     return fmt::format(
-        "the store was put back to an older state; the last plan holds until a leader stores one of "
+        "the store was put back to an older state; the last plan holds until a leader stores one "
+        "of "
         "history {}",
         table_.history());
   if (!plan_trouble_.empty()) return plan_trouble_;
@@ -157,8 +158,8 @@ std::string StoreMembership::Trouble() const {
 }
 
 bool StoreMembership::Leading() const {
-  return connected_ && !count_history_ && self_ && lease_ != 0 &&
-         clock_.Now() < lease_until_ && table_.LeadersKey() == OwnLeaderKey();
+  return connected_ && !count_history_ && self_ && lease_ != 0 && clock_.Now() < lease_until_ &&
+         table_.LeadersKey() == OwnLeaderKey();
 }
 
 void StoreMembership::Tell() {
@@ -214,8 +215,8 @@ void StoreMembership::Advance() {
 void StoreMembership::Send(KvTransaction transaction) {
   busy_ = true;
   const int64_t lease = lease_;
-  store_->Commit(std::move(transaction), IfSame<KvCommitted>([this, lease](
-                                                                 Result<KvCommitted> committed) {
+  store_->Commit(std::move(transaction),
+                 IfSame<KvCommitted>([this, lease](Result<KvCommitted> committed) {
                    busy_ = false;
                    if (committed.status().code() == Code::kNotFound) {
                      if (lease == lease_) LoseLease();
@@ -234,8 +235,7 @@ void StoreMembership::CountHistory() {
   transaction.conditions.push_back(
       {table_.HistoryKey(), KvCondition::Field::kModified, table_.history_modified()});
   transaction.puts.push_back(
-      {table_.HistoryKey(),
-       std::to_string(std::max(seen_.history(), table_.history()) + 1), 0});
+      {table_.HistoryKey(), std::to_string(std::max(seen_.history(), table_.history()) + 1), 0});
   Send(std::move(transaction));
 }
 

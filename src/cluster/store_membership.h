@@ -32,8 +32,8 @@
 namespace evenkeel {
 
 struct StoreMembershipOptions {
-  std::string cluster;                          // id
-  Duration ttl = std::chrono::seconds(10);      // of the lease; the store may give a longer one
+  std::string cluster;                      // id
+  Duration ttl = std::chrono::seconds(10);  // of the lease; the store may give a longer one
   Duration first_retry = std::chrono::milliseconds(100);
   Duration longest_retry = std::chrono::seconds(5);
   std::shared_ptr<const StoredPlan> last_plan;  // from this node's disk; null: none
@@ -106,7 +106,7 @@ class StoreMembership final : public Membership {
   PlanFence fence_;
   std::shared_ptr<const StoredPlan> plan_;  // the last that the fence took
   std::string plan_trouble_;
-  std::string went_back_;       // while count_history_
+  std::string went_back_;  // while count_history_
   bool count_history_ = false;
   bool connected_ = false;
   std::string lost_why_;
@@ -118,11 +118,11 @@ class StoreMembership final : public Membership {
   std::optional<NodeRecord> self_;
   std::string self_text_;
   bool campaign_ = false;
-  std::string superseded_;      // by whom
+  std::string superseded_;        // by whom
   std::string last_incarnation_;  // that was superseded
-  int64_t joined_at_ = 0;       // revision of our record
-  bool busy_ = false;           // a step is under way
-  int64_t wait_revision_ = 0;   // its outcome is seen in the table from here on
+  int64_t joined_at_ = 0;         // revision of our record
+  bool busy_ = false;             // a step is under way
+  int64_t wait_revision_ = 0;     // its outcome is seen in the table from here on
 
   int64_t lease_ = 0;
   Duration ttl_{};

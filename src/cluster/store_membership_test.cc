@@ -32,8 +32,7 @@ class CountingStore final : public KvStore {
     ++snapshot.revision;
     KvChanges changes{snapshot.revision, {}};
     for (const auto& put : transaction.puts)
-      changes.keys.push_back(
-          {put.key, put.value, snapshot.revision, snapshot.revision, put.lease});
+      changes.keys.push_back({put.key, put.value, snapshot.revision, snapshot.revision, put.lease});
     Later([this, done = std::move(done), changes] {
       done(KvCommitted{true, changes.revision});
       events.changes(changes);
@@ -81,8 +80,7 @@ class StoreMembershipTest : public testing::Test {
     options.cluster = "test";
     options.ttl = 9s;
     options.on_change = [this] { ++changes_; };
-    membership_ =
-        std::make_unique<StoreMembership>(options, std::move(store), loop_, clock_);
+    membership_ = std::make_unique<StoreMembership>(options, std::move(store), loop_, clock_);
     loop_.RunPosted();
   }
   void Pass(Duration time) {

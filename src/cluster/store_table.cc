@@ -103,8 +103,8 @@ void StoreTable::ChangeKept(bool is_node, const KeyValue& change) {
       entry.trouble = fmt::format("{}: {}", Excerpt(change.key, 200), node.status().message());
     }
   } else if (!IsNodeId(change.value)) {
-    entry.trouble =
-        fmt::format("{}: expected a node's id, got {}", Excerpt(change.key, 200), Excerpt(change.value));
+    entry.trouble = fmt::format("{}: expected a node's id, got {}", Excerpt(change.key, 200),
+                                Excerpt(change.value));
   }
   entries_.insert_or_assign(change.key, std::move(entry));
 }

@@ -19,10 +19,10 @@ constexpr int64_t kMostRevision = int64_t{1} << 53;  // what a number of JSON ho
 
 std::string Checksum(const StoredPlan& plan) {
   // Lengths stand before texts, so that no two plans give the same bytes.
-  const std::string head = fmt::format(
-      "{} {} {} {} {}:{} {}:{} {}:", kSchema, plan.stamp.term.history, plan.stamp.term.revision,
-      plan.stamp.revision, plan.cluster.size(), plan.cluster, plan.made_by.size(), plan.made_by,
-      plan.plan.size());
+  const std::string head =
+      fmt::format("{} {} {} {} {}:{} {}:{} {}:", kSchema, plan.stamp.term.history,
+                  plan.stamp.term.revision, plan.stamp.revision, plan.cluster.size(), plan.cluster,
+                  plan.made_by.size(), plan.made_by, plan.plan.size());
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   const std::string bytes = head + plan.plan;
   EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr);
@@ -63,15 +63,16 @@ Result<std::string> WriteStoredPlan(const StoredPlan& plan) {
   if (plan.plan.size() > kMostStoredPlanBytes)
     return TooLarge("the plan has {} bytes; at most {} are stored", plan.plan.size(),
                     kMostStoredPlanBytes);
-  std::string text = nlohmann::json{{"schema", kSchema},
-                                    {"cluster", plan.cluster},
-                                    {"history", plan.stamp.term.history},
-                                    {"term", plan.stamp.term.revision},
-                                    {"revision", plan.stamp.revision},
-                                    {"made_by", plan.made_by},
-                                    {"plan", plan.plan},
-                                    {"checksum", Checksum(plan)}}
-                         .dump();
+  std::string text = nlohmann::json{
+      {"schema", kSchema},
+      {"cluster", plan.cluster},
+      {"history", plan.stamp.term.history},
+      {"term", plan.stamp.term.revision},
+      {"revision", plan.stamp.revision},
+      {"made_by", plan.made_by},
+      {"plan", plan.plan},
+      {"checksum",
+       Checksum(plan)}}.dump();
   if (text.size() > kMostStoredPlanBytes)
     return TooLarge("the plan has {} bytes as stored; at most {} are", text.size(),
                     kMostStoredPlanBytes);
@@ -87,9 +88,9 @@ Result<StoredPlan> ParseStoredPlan(std::string_view text) {
   if (const auto schema = json->find("schema"); schema == json->end() || *schema != kSchema)
     return InvalidArgument("stored plan: schema: expected {}, got {}", kSchema,
                            schema == json->end() ? "none" : Excerpt(schema->dump()));
-  JsonFields fields(*json, "stored plan",
-                    {"schema", "cluster", "history", "term", "revision", "made_by", "plan",
-                     "checksum"});
+  JsonFields fields(
+      *json, "stored plan",
+      {"schema", "cluster", "history", "term", "revision", "made_by", "plan", "checksum"});
   StoredPlan plan;
   plan.cluster = fields.Text("cluster", "", true);
   plan.stamp.term.history = fields.Count("history", 0, 0, kMostRevision);

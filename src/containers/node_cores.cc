@@ -34,8 +34,8 @@ std::optional<double> QuotaOf(const CgroupHost& host, const std::string& folder)
 
 std::optional<double> CoreQuota(const CgroupHost& host) {
   std::optional<double> least;
-  for (std::string up = host.OwnFolder("cpu"); !up.empty() && host.files().Exists(up + "/cgroup.procs");
-       up = up.substr(0, up.rfind('/'))) {
+  for (std::string up = host.OwnFolder("cpu");
+       !up.empty() && host.files().Exists(up + "/cgroup.procs"); up = up.substr(0, up.rfind('/'))) {
     const auto quota = QuotaOf(host, up);
     if (quota) least = std::min(least.value_or(*quota), *quota);
   }

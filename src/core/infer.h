@@ -32,7 +32,8 @@ class InferCall {
   Time arrived{};          // when the request was read
   Time deadline = kNever;  // after it, waiting items are answered kDeadlineExceeded
   int priority = 0;        // 0: the model's default; else 1 (first) to 16 (last)
-  bool movable = false;  // while it waits, GivenBack() may end it: whoever sent it can run it elsewhere
+  bool movable =
+      false;  // while it waits, GivenBack() may end it: whoever sent it can run it elsewhere
   void* scheduler_state =
       nullptr;  // the scheduler's own while it holds the call; front ends leave it alone
 

@@ -164,7 +164,7 @@ TEST_F(SettingsTest, EachKindRefusesWhatIsOutside) {
       {"models", ""},           {"samples.mode", "Disk"},     {"samples.max_age", "-1s"},
       {"profiling", "on"},      {"ratio_threshold", "0"},     {"ratio_threshold", "1.01"},
       {"profile_drift", "1ms"}, {"ratio_threshold", "x"},     {"profile_after", "-1s"},
-      {"emulated_gpu", "16c"},  {"emulated_gpu", "16c/4GiB"},  {"auth", "none"},
+      {"emulated_gpu", "16c"},  {"emulated_gpu", "16c/4GiB"}, {"auth", "none"},
   };
   for (const auto& [key, text] : bad) {
     EXPECT_FALSE(CheckSetting(*FindSetting(key), text).ok()) << key << "=" << text;

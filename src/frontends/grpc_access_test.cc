@@ -99,7 +99,8 @@ class GrpcAccessTest : public GrpcServerTest {
 TEST_F(GrpcAccessTest, TheTableHasEveryMethodOfTheProtocolsAndNoOther) {
   std::set<std::string> published;
   for (const auto* service :
-       {inference::ModelInferRequest::descriptor()->file()->FindServiceByName("GRPCInferenceService"),
+       {inference::ModelInferRequest::descriptor()->file()->FindServiceByName(
+            "GRPCInferenceService"),
         HealthCheckRequest::descriptor()->file()->FindServiceByName("Health")}) {
     ASSERT_NE(service, nullptr);
     for (int i = 0; i < service->method_count(); ++i)
@@ -186,9 +187,12 @@ TEST_F(GrpcAccessTest, ListsShowOnlyWhatTheKeyMaySee) {
 
 TEST_F(GrpcAccessTest, MalformedCredentialsAreUnauthenticated) {
   const std::string good = "Bearer " + keys_.all_models;
-  for (const std::vector<std::string>& fields :
-       {std::vector<std::string>{""}, {"Basic dXNlcjpwYXNz"}, {keys_.all_models}, {good, good},
-        {"", good}, {good + std::string(8'000, 'x')}}) {
+  for (const std::vector<std::string>& fields : {std::vector<std::string>{""},
+                                                 {"Basic dXNlcjpwYXNz"},
+                                                 {keys_.all_models},
+                                                 {good, good},
+                                                 {"", good},
+                                                 {good + std::string(8'000, 'x')}}) {
     grpc::ClientContext context;
     for (const std::string& field : fields) context.AddMetadata("authorization", field);
     inference::ModelInferResponse response;

@@ -127,7 +127,8 @@ Status GetModelReady(const GuardedService& service, const inference::ModelReadyR
   return ready.ok() || ready.status().code() == Code::kNotFound ? Status::Ok() : ready.status();
 }
 
-Status GetModelMetadata(const GuardedService& service, const inference::ModelMetadataRequest& request,
+Status GetModelMetadata(const GuardedService& service,
+                        const inference::ModelMetadataRequest& request,
                         inference::ModelMetadataResponse* response) {
   const auto metadata = service.Metadata(request.name(), request.version());
   if (!metadata.ok()) return metadata.status();
@@ -152,7 +153,8 @@ Status GetModelConfig(const GuardedService& service, const inference::ModelConfi
                   std::string(parsed.message()));
 }
 
-Status GetModelStatistics(const GuardedService& service, const inference::ModelStatisticsRequest& request,
+Status GetModelStatistics(const GuardedService& service,
+                          const inference::ModelStatisticsRequest& request,
                           inference::ModelStatisticsResponse* response) {
   const auto statistics = service.Statistics(request.name(), request.version());
   if (!statistics.ok()) return statistics.status();
@@ -160,7 +162,8 @@ Status GetModelStatistics(const GuardedService& service, const inference::ModelS
   return Status::Ok();
 }
 
-Status GetRepositoryIndex(const GuardedService& service, const inference::RepositoryIndexRequest& request,
+Status GetRepositoryIndex(const GuardedService& service,
+                          const inference::RepositoryIndexRequest& request,
                           inference::RepositoryIndexResponse* response) {
   EK_RETURN_IF_ERROR(CheckRepository(request.repository_name()));
   for (RepositoryEntry& entry : service.RepositoryIndex(request.ready())) {

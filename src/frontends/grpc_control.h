@@ -36,14 +36,17 @@ void GetServerMetadata(inference::ServerMetadataResponse* response);
 // Models that are not known are not ready: clients wait with this call for a model that is still to come.
 Status GetModelReady(const GuardedService& service, const inference::ModelReadyRequest& request,
                      inference::ModelReadyResponse* response);
-Status GetModelMetadata(const GuardedService& service, const inference::ModelMetadataRequest& request,
+Status GetModelMetadata(const GuardedService& service,
+                        const inference::ModelMetadataRequest& request,
                         inference::ModelMetadataResponse* response);
 Status GetModelConfig(const GuardedService& service, const inference::ModelConfigRequest& request,
                       inference::ModelConfigResponse* response);
-Status GetModelStatistics(const GuardedService& service, const inference::ModelStatisticsRequest& request,
+Status GetModelStatistics(const GuardedService& service,
+                          const inference::ModelStatisticsRequest& request,
                           inference::ModelStatisticsResponse* response);
 
-Status GetRepositoryIndex(const GuardedService& service, const inference::RepositoryIndexRequest& request,
+Status GetRepositoryIndex(const GuardedService& service,
+                          const inference::RepositoryIndexRequest& request,
                           inference::RepositoryIndexResponse* response);
 // `done` is called exactly once. Parameter "config" replaces the model's settings; files in the request are not supported.
 void LoadModel(GuardedService& service, const inference::RepositoryModelLoadRequest& request,

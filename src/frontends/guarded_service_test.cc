@@ -84,11 +84,10 @@ TEST(GuardedServiceTest, ListsLeaveOutWhatTheCallerMayNotSee) {
   FakeService fake;
   const auto sizes = [&fake](const CallerAccess& access) {
     const GuardedService service(fake, access);
-    return std::vector<size_t>{service.LanguageModels().size(),
-                               service.RepositoryIndex(false).size(),
-                               service.RepositoryIndex(true).size(),
-                               service.Statistics("", "").value().size(),
-                               service.Describe()["models"].size()};
+    return std::vector<size_t>{
+        service.LanguageModels().size(), service.RepositoryIndex(false).size(),
+        service.RepositoryIndex(true).size(), service.Statistics("", "").value().size(),
+        service.Describe()["models"].size()};
   };
   using Sizes = std::vector<size_t>;
   const Sizes all = sizes(CallerAccess::Everything());

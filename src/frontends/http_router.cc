@@ -43,8 +43,8 @@ void HttpRouter::LookAt(const HttpHead& head, Look* look) const {
   std::optional<MatchedRoute> found;
   if (look->parsed.ok() && Serves(look->path)) found = MatchHttpRoute(look->path, head.query);
   if (found) look->route = found->route;
-  look->allowed = found ? CheckNeed(found->route->need, look->access, found->model)
-                        : look->access.CheckKey();
+  look->allowed =
+      found ? CheckNeed(found->route->need, look->access, found->model) : look->access.CheckKey();
 }
 
 void HttpRouter::Handle(HttpExchange& exchange) {
@@ -60,9 +60,9 @@ void HttpRouter::Handle(HttpExchange& exchange) {
     }
     return;
   }
-  if (look.route != nullptr && (KServeHttp(service, log_settings_).Handle(path, exchange) ||
-                                OpenAiHttp(service).Handle(path, exchange) ||
-                                AdminHttp(service).Handle(path, exchange)))
+  if (look.route != nullptr &&
+      (KServeHttp(service, log_settings_).Handle(path, exchange) ||
+       OpenAiHttp(service).Handle(path, exchange) || AdminHttp(service).Handle(path, exchange)))
     return;
   Refuse(exchange, path, NotFound("no such path: {}", exchange.head().path));
 }

@@ -30,8 +30,7 @@ class KServeGrpcTlsTest : public GrpcServerTest {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
     inference::ModelInferResponse response;
-    const grpc::Status status =
-        stub->ModelInfer(&context, Echo({1, 2, 3, 4}), &response);
+    const grpc::Status status = stub->ModelInfer(&context, Echo({1, 2, 3, 4}), &response);
     if (status.ok()) {
       EXPECT_EQ(response.raw_output_contents(0), Bytes({1, 2, 3, 4}));
     }

@@ -20,9 +20,9 @@ namespace evenkeel {
 
 enum class Need : uint8_t {
   kNothing,
-  kKey,         // any valid key; lists leave out the models that it may not see
-  kSeeModel,    // infer for the model in the path, or manage
-  kInferModel,  // infer for the model in the path
+  kKey,          // any valid key; lists leave out the models that it may not see
+  kSeeModel,     // infer for the model in the path, or manage
+  kInferModel,   // infer for the model in the path
   kModelInside,  // any valid key to come in; the model stands in the body, and GuardedService checks it when it has been read
   kManage,
   kMetrics,

@@ -37,8 +37,10 @@ std::string TargetOf(const HttpRoute& route, std::string_view model) {
 
 std::vector<HttpMethod> MethodsOf(const HttpRoute& route) {
   std::vector<HttpMethod> methods;
-  for (const auto& [word, method] : std::initializer_list<std::pair<const char*, HttpMethod>>{
-           {"GET", HttpMethod::kGet}, {"POST", HttpMethod::kPost}, {"DELETE", HttpMethod::kDelete}}) {
+  for (const auto& [word, method] :
+       std::initializer_list<std::pair<const char*, HttpMethod>>{{"GET", HttpMethod::kGet},
+                                                                 {"POST", HttpMethod::kPost},
+                                                                 {"DELETE", HttpMethod::kDelete}}) {
     if (route.methods.find(word) != std::string_view::npos) methods.push_back(method);
   }
   return methods;
@@ -52,8 +54,7 @@ std::string BodyOf(const HttpRoute& route, std::string_view model) {
       {"model", name}, {"messages", json::array({{{"role", "user"}, {"content", "hi"}}})}};
   bodies["/v1/completions"] = {{"model", name}, {"prompt", "hi"}};
   bodies["/v1/embeddings"] = {{"model", name}, {"input", "hi"}};
-  bodies["/v1/rerank"] = {
-      {"model", name}, {"query", "hi"}, {"documents", json::array({"a"})}};
+  bodies["/v1/rerank"] = {{"model", name}, {"query", "hi"}, {"documents", json::array({"a"})}};
   const auto found = bodies.find(route.pattern);
   return found == bodies.end() ? std::string() : found->second.dump();
 }
@@ -102,8 +103,8 @@ TEST_F(RoutesTest, WithoutAValidKeyNothingIsServedButWhatNeedsNone) {
   for (const HttpRoute& route : HttpRoutes()) {
     for (const std::string& key : {std::string(), keys_.wrong, keys_.expired, keys_.revoked}) {
       const bool open = route.need == Need::kNothing;
-      const auto exchange = Send(MethodsOf(route).front(), TargetOf(route, "echo"), key,
-                                 BodyOf(route, "chatty"));
+      const auto exchange =
+          Send(MethodsOf(route).front(), TargetOf(route, "echo"), key, BodyOf(route, "chatty"));
       EXPECT_EQ(exchange->response.status == 401, !open) << route.pattern << " " << key;
       if (open) continue;
       EXPECT_THAT(exchange->Field("WWW-Authenticate"), HasSubstr("Bearer")) << route.pattern;
@@ -157,8 +158,8 @@ TEST_F(RoutesTest, EveryRowIsAnsweredByAHandlerForEachOfItsMethodsAndNoOther) {
   for (const HttpRoute& route : HttpRoutes()) {
     ASSERT_FALSE(MethodsOf(route).empty()) << route.pattern;
     for (const HttpMethod method : {HttpMethod::kGet, HttpMethod::kPost, HttpMethod::kDelete}) {
-      const auto exchange = Send(method, TargetOf(route, "echo"), KeyFor(route.need, keys_),
-                                 BodyOf(route, "chatty"));
+      const auto exchange =
+          Send(method, TargetOf(route, "echo"), KeyFor(route.need, keys_), BodyOf(route, "chatty"));
       const int status = exchange->response.status;
       EXPECT_THAT(exchange->response.body, Not(HasSubstr("no such path"))) << route.pattern;
       EXPECT_NE(status, 401) << route.pattern;
@@ -186,8 +187,8 @@ TEST_F(RoutesTest, WhatIsNotInTheTableIs404ToWhoHasAKeyAndElse401) {
 }
 
 TEST_F(RoutesTest, DisguisesOfAPathNeedTheSame) {
-  for (const char* target : {"/%6detrics", "//metrics", "/metrics/", "/metrics?verbose", "/./metrics",
-                             "/v2/models/ids/", "/v2//models/ids", "/v2/%6dodels/ids",
+  for (const char* target : {"/%6detrics", "//metrics", "/metrics/", "/metrics?verbose",
+                             "/./metrics", "/v2/models/ids/", "/v2//models/ids", "/v2/%6dodels/ids",
                              "/readyz?verbose", "/readyz?verbose=1", "/livez/../metrics"}) {
     EXPECT_EQ(Get(target)->response.status, 401) << target;
     EXPECT_NE(Get(target, keys_.infer)->response.status, 200) << target;
@@ -209,10 +210,9 @@ TEST_F(RoutesTest, RefusalsAreInTheFormOfThePathsProtocol) {
   EXPECT_EQ(v1["type"], "authentication_error");
   EXPECT_EQ(v1["code"], "invalid_api_key");
   EXPECT_EQ(v1["param"], nullptr);
-  const json denied =
-      json::parse(Send(HttpMethod::kPost, "/v1/completions", keys_.infer,
-                       R"({"model":"base","prompt":"x"})")
-                      ->response.body)["error"];
+  const json denied = json::parse(
+      Send(HttpMethod::kPost, "/v1/completions", keys_.infer, R"({"model":"base","prompt":"x"})")
+          ->response.body)["error"];
   EXPECT_EQ(denied["type"], "permission_error");
   EXPECT_EQ(denied["param"], "model");
   EXPECT_THAT(denied["message"].get<std::string>(), HasSubstr("'base'"));
@@ -246,7 +246,8 @@ TEST_F(RoutesTest, MalformedCredentialsAre401) {
   using Fields = std::vector<std::pair<std::string, std::string>>;
   for (const Fields& fields :
        {Fields{{"Authorization", ""}}, Fields{{"Authorization", "Basic dXNlcjpwYXNz"}},
-        Fields{{"Authorization", keys_.all_models}}, Fields{{"Authorization", good}, {"authorization", good}},
+        Fields{{"Authorization", keys_.all_models}},
+        Fields{{"Authorization", good}, {"authorization", good}},
         Fields{{"Authorization", ""}, {"Authorization", good}},
         Fields{{"Authorization", good + std::string(10'000, 'x')}},
         Fields{{"Authorization", std::string(kBearer) + "\xc3\xa9\xff"}},

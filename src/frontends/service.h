@@ -105,8 +105,7 @@ class Service {
   virtual Result<nlohmann::json> DescribeCluster() const;
   // What a node of the cluster is to do from now on: "drain" (no new work, and what it has goes elsewhere where that is possible), "cordon" (no new work),
   // "uncordon". `done` is called exactly once, on any thread: kNotFound (no such node, or no cluster), kInvalidArgument, kUnavailable (it can't be reached).
-  virtual void SetNodeState(std::string node, std::string state,
-                            std::function<void(Status)> done);
+  virtual void SetNodeState(std::string node, std::string state, std::function<void(Status)> done);
 
   virtual std::vector<SampleSummary> Samples() const = 0;
   // Writes the kept samples of `model` as safetensors bytes. Error kNotFound without samples.

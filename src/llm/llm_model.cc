@@ -459,9 +459,8 @@ int LlmModel::AskToMove(int most) {
     const bool lately = call->asked_to_move != Time{} && now - call->asked_to_move < kAskAgain;
     if (call->call->movable && call->told() > 0 && !lately) chosen.push_back(call.get());
   }
-  std::ranges::sort(chosen, {}, [](const Call* call) {
-    return call->usage.prompt_tokens + call->told();
-  });
+  std::ranges::sort(chosen, {},
+                    [](const Call* call) { return call->usage.prompt_tokens + call->told(); });
   if (static_cast<int>(chosen.size()) > most) chosen.resize(static_cast<size_t>(most));
   for (Call* call : chosen) {
     call->asked_to_move = now;

@@ -181,8 +181,8 @@ Status GrpcDriver::Prepare() {
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-    auto channel = grpc::CreateCustomChannel(plan_.url.Authority(),
-                                             CredentialsFor(plan_.url), arguments);
+    auto channel =
+        grpc::CreateCustomChannel(plan_.url.Authority(), CredentialsFor(plan_.url), arguments);
     if (!channel->WaitForConnected(
             In(std::min<Duration>(plan_.timeout, std::chrono::seconds(10))))) {
       return Unavailable("{}: no gRPC connection", plan_.url.Authority());
@@ -211,8 +211,7 @@ void GrpcDriver::Start(const InFlight& request) {
   call->request = request;
   call->context.emplace();
   call->context->set_deadline(In(plan_.timeout));
-  if (!plan_.bearer.empty())
-    call->context->AddMetadata("authorization", "Bearer " + plan_.bearer);
+  if (!plan_.bearer.empty()) call->context->AddMetadata("authorization", "Bearer " + plan_.bearer);
   grpc::GenericStub& stub = *stubs_[next_stub_];
   next_stub_ = next_stub_ + 1 == stubs_.size() ? 0 : next_stub_ + 1;
   const grpc::ByteBuffer& message =

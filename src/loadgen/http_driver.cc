@@ -116,9 +116,9 @@ Status HttpDriver::Prepare() {
     const auto slot = static_cast<size_t>(i);
     if (!Open(slot))
       return Unavailable("cannot open {} connections to {}", wanted, plan_.url.Authority());
-    EK_RETURN_IF_ERROR(FinishConnect(connections_[slot].socket.fd(),
-                                     std::min(plan_.timeout, kPrepareTime))
-                           .Annotate(plan_.url.Authority()));
+    EK_RETURN_IF_ERROR(
+        FinishConnect(connections_[slot].socket.fd(), std::min(plan_.timeout, kPrepareTime))
+            .Annotate(plan_.url.Authority()));
     Connection& c = connections_[slot];
     if (plan_.tls != nullptr) {
       Result<std::unique_ptr<TlsSession>> tls =
@@ -177,8 +177,7 @@ void HttpDriver::Write(size_t slot) {
   Connection& c = connections_[slot];
   const std::string& bytes = core_->request(c.request).bytes;
   while (c.written < bytes.size()) {
-    const ssize_t n =
-        Send(c.socket.fd(), c.tls.get(), std::string_view(bytes).substr(c.written));
+    const ssize_t n = Send(c.socket.fd(), c.tls.get(), std::string_view(bytes).substr(c.written));
     if (n > 0) {
       c.written += static_cast<size_t>(n);
     } else if (errno == EAGAIN) {
@@ -265,8 +264,7 @@ bool HttpDriver::ReadSome(size_t slot) {
     Fail(slot, NoAnswer::kMalformed);
     return false;
   }
-  if (progress == HttpResponseReader::Progress::kMore)
-    return c.tls != nullptr && !c.tls->emptied();
+  if (progress == HttpResponseReader::Progress::kMore) return c.tls != nullptr && !c.tls->emptied();
   // Bytes after the answer, or an answer before the request was written: the next request would be
   // out of step.
   if (!bytes.empty() || c.reader.close() || c.wants_write) Disconnect(slot);

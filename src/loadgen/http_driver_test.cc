@@ -273,8 +273,7 @@ TEST(UrlTest, ReadsWhatPeopleWriteAndRefusesTheRest) {
   EXPECT_TRUE(ParseUrl("https://h", "8000")->tls());
   EXPECT_TRUE(ParseUrl("grpcs://h:1", "8001")->tls());
   EXPECT_FALSE(ParseUrl("h", "8000")->tls());
-  for (const char* text :
-       {"", "https://", "ftp://x", "x:0", "x:99999", "x:", "[::1", "http://:80"})
+  for (const char* text : {"", "https://", "ftp://x", "x:0", "x:99999", "x:", "[::1", "http://:80"})
     EXPECT_FALSE(ParseUrl(text, "8000").ok()) << text;
 }
 

@@ -43,10 +43,11 @@ enum class WireProtocol : uint8_t { kHttp, kGrpc };
 struct LoadPlan {
   WireProtocol protocol = WireProtocol::kHttp;
   Url url;
-  Endpoint endpoint;  // HTTP
+  Endpoint endpoint;     // HTTP
   openssl::Context tls;  // HTTP: what connections speak TLS with; null: they are plain
   std::string grpc_method = "/inference.GRPCInferenceService/ModelInfer";
-  std::string bearer;  // credential of what is asked before the run, and of gRPC calls; HTTP requests have it rendered
+  std::string
+      bearer;  // credential of what is asked before the run, and of gRPC calls; HTTP requests have it rendered
   int grpc_connections = 1;  // a thread
   std::vector<PreparedModel> models;
   std::vector<Stage> stages;

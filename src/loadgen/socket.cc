@@ -108,16 +108,15 @@ Status FinishConnect(int fd, Duration timeout) {
   return error == 0 ? Status::Ok() : Unavailable("connect: {}", std::strerror(error));
 }
 
-Result<std::unique_ptr<TlsSession>> FinishTls(const openssl::Context& context, const Url& url, int fd,
-                                              Duration timeout) {
+Result<std::unique_ptr<TlsSession>> FinishTls(const openssl::Context& context, const Url& url,
+                                              int fd, Duration timeout) {
   const Time until = SteadyClock::Instance().Now() + timeout;
   std::unique_ptr<TlsSession> session = TlsSession::Connect(context, fd, url.host);
   if (session == nullptr) return Unavailable("no TLS session to '{}'", url.host);
   for (;;) {
     const TlsSession::Progress progress = session->Handshake();
     if (progress == TlsSession::Progress::kDone) return session;
-    if (progress == TlsSession::Progress::kFailed)
-      return Unavailable("TLS: {}", session->error());
+    if (progress == TlsSession::Progress::kFailed) return Unavailable("TLS: {}", session->error());
     const bool input = progress == TlsSession::Progress::kWantsInput;
     const Duration left = until - SteadyClock::Instance().Now();
     pollfd p{fd, static_cast<short>(input ? POLLIN : POLLOUT), 0};

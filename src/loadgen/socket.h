@@ -57,8 +57,8 @@ Status FinishConnect(int fd, Duration timeout);
 
 // Agrees on TLS with `url.host` over a connected socket, and waits for that. Errors kUnavailable (also: the certificate is not trusted),
 // kDeadlineExceeded.
-Result<std::unique_ptr<TlsSession>> FinishTls(const openssl::Context& context, const Url& url, int fd,
-                                              Duration timeout);
+Result<std::unique_ptr<TlsSession>> FinishTls(const openssl::Context& context, const Url& url,
+                                              int fd, Duration timeout);
 // recv() and send(), through `tls` where that is not null.
 ssize_t Receive(int fd, TlsSession* tls, char* to, size_t room);
 ssize_t Send(int fd, TlsSession* tls, std::string_view bytes);

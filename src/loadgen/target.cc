@@ -48,8 +48,7 @@ Status FromGrpc(const grpc::Status& status, const Url& url) {
   switch (status.error_code()) {
     case grpc::StatusCode::NOT_FOUND: return NotFound("{}", status.error_message());
     case grpc::StatusCode::UNAUTHENTICATED: return Unauthenticated("{}", status.error_message());
-    case grpc::StatusCode::PERMISSION_DENIED:
-      return PermissionDenied("{}", status.error_message());
+    case grpc::StatusCode::PERMISSION_DENIED: return PermissionDenied("{}", status.error_message());
     case grpc::StatusCode::UNAVAILABLE:
       return Unavailable("{}: {}", url.Authority(), status.error_message());
     case grpc::StatusCode::DEADLINE_EXCEEDED:
@@ -136,8 +135,7 @@ Result<ModelInfo> FetchModelInfo(const LoadPlan& plan, const std::string& model)
   Result<ModelInfo> info = ParseModelInfo(*body);
   if (!info.ok()) return info;
   // Only our server has this page; others answer 404 and random ids stay small.
-  Result<std::string> description =
-      FetchBody(plan, "/v2/evenkeel/models/" + EscapePathPart(model));
+  Result<std::string> description = FetchBody(plan, "/v2/evenkeel/models/" + EscapePathPart(model));
   if (description.ok()) AddRanges(*description, &*info);
   return info;
 }

@@ -19,8 +19,9 @@
 namespace evenkeel {
 
 struct HttpCall {
-  std::string server;   // "http://127.0.0.1:8000", "https://..."; the port may be left out (80, 443)
-  std::string ca_file;  // https: PEM file of what to trust, nothing else then is; empty: the system's store
+  std::string server;  // "http://127.0.0.1:8000", "https://..."; the port may be left out (80, 443)
+  std::string
+      ca_file;  // https: PEM file of what to trust, nothing else then is; empty: the system's store
   std::string method = "GET";
   std::string target;  // "/v2/models", escaped where needed (see EscapePathPart)
   std::string body;

@@ -15,9 +15,9 @@
 namespace evenkeel {
 namespace {
 
-constexpr int kReadsPerTurn = 32;             // then the other connections have their turn
-constexpr size_t kMinRead = 2048;             // a block with less room than this is left
-constexpr size_t kCostlyBody = 64 * 1024;     // a larger one is not read before its head is admitted
+constexpr int kReadsPerTurn = 32;          // then the other connections have their turn
+constexpr size_t kMinRead = 2048;          // a block with less room than this is left
+constexpr size_t kCostlyBody = 64 * 1024;  // a larger one is not read before its head is admitted
 constexpr size_t kUnfolderBytes = 48 * 1024;  // what zlib keeps for a body
 constexpr uint32_t kInput = EPOLLIN | EPOLLRDHUP | EPOLLET;
 

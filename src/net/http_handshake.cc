@@ -88,8 +88,7 @@ bool HttpHandshakes::One::Begin() {
     owner_->loop_->RefusePlain(std::move(plain));
     return false;
   }
-  if (n > 0)
-    session_ = TlsSession::Accept(owner_->loop_->shared().options.tls->Current(), fd_);
+  if (n > 0) session_ = TlsSession::Accept(owner_->loop_->shared().options.tls->Current(), fd_);
   if (session_ == nullptr) Close();
   return session_ != nullptr;
 }

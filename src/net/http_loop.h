@@ -132,10 +132,10 @@ class HttpLoop : public std::enable_shared_from_this<HttpLoop> {
   // in later turns; then resumes its reading.
   void Unfold(HttpConnection* connection);
   void Forget(HttpConnection* connection);  // it has closed; freed at the end of the turn
-  void Secured(Transport transport);      // a handshake has ended well
-  void RefusePlain(Transport transport);  // a client speaks plain HTTP where TLS is spoken
-  void HandshakeLost();                   // failed, too slow or not wanted any more; its socket is closed
-  const std::string& date();                // "Date: ...\r\n"
+  void Secured(Transport transport);        // a handshake has ended well
+  void RefusePlain(Transport transport);    // a client speaks plain HTTP where TLS is spoken
+  void HandshakeLost();       // failed, too slow or not wanted any more; its socket is closed
+  const std::string& date();  // "Date: ...\r\n"
 
  private:
   void Open(int fd);

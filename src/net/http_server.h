@@ -32,7 +32,7 @@ struct HttpLimits {
   // Bodies of all connections together that do not fit a receive buffer: above, 503.
   size_t all_bodies_bytes = size_t{1} << 30;
   int connections = 10'000;  // above: 503 and closed
-  size_t handshakes = 256;       // TLS: under way on one loop; a newer one has the oldest closed
+  size_t handshakes = 256;   // TLS: under way on one loop; a newer one has the oldest closed
   int pipelined = 64;        // requests of one connection in work; above, it is not read
   size_t unsent_bytes =
       4 * 1024 * 1024;                // answers waiting for one connection; above, it is not read

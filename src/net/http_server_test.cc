@@ -432,8 +432,8 @@ TEST_P(HttpServerTest, ABodyThatCostsSomethingIsNotReadBeforeItsHeadIsAdmitted) 
   for (const char* fields : {"Content-Length: 100000", "Transfer-Encoding: chunked",
                              "Content-Encoding: gzip\r\nContent-Length: 10"}) {
     // Nothing of the body is sent.
-    const std::string answer = Ask(
-        fmt::format("POST /closed HTTP/1.1\r\nHost: localhost\r\n{}\r\n\r\n", fields));
+    const std::string answer =
+        Ask(fmt::format("POST /closed HTTP/1.1\r\nHost: localhost\r\n{}\r\n\r\n", fields));
     EXPECT_EQ(StatusOf(answer), 401) << fields;
     EXPECT_EQ(BodyOf(answer), R"({"error":"no key"})");
     EXPECT_NE(answer.find("WWW-Authenticate: Bearer"), std::string::npos);

@@ -60,7 +60,7 @@ class RawClient {
     CutSending();
   }
   void CutSending() { ::shutdown(fd_, SHUT_WR); }  // not even TLS says that it ends
-  TlsTestClient& tls() { return *tls_; }          // REQUIRES: not plain
+  TlsTestClient& tls() { return *tls_; }           // REQUIRES: not plain
   int fd() const { return fd_; }
 
   // False once the server has closed.

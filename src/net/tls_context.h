@@ -11,8 +11,8 @@
 #include <string>
 
 #include "core/clock.h"
-#include "net/openssl.h"
 #include "core/status.h"
+#include "net/openssl.h"
 #include "net/tls_files.h"
 
 namespace evenkeel {

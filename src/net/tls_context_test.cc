@@ -47,8 +47,7 @@ TEST(TlsFilesTest, EveryErrorNamesTheFileAndWhatIsWrong) {
               HasSubstr("text': expected a private key in PEM form"));
   EXPECT_THAT(ErrorOf({good.certificate, other.files().key}, Code::kInvalidArgument),
               HasSubstr("they belong to different pairs"));
-  EXPECT_THAT(ErrorOf({pair.folder(), good.key}, Code::kInvalidArgument),
-              HasSubstr(pair.folder()));
+  EXPECT_THAT(ErrorOf({pair.folder(), good.key}, Code::kInvalidArgument), HasSubstr(pair.folder()));
   TlsTestPair::Replace(text, std::string((1 << 20) + 1, 'x'));
   EXPECT_THAT(ErrorOf({text, good.key}, Code::kInvalidArgument), HasSubstr("larger than 1 MiB"));
 }

@@ -79,7 +79,8 @@ Result<std::vector<openssl::Certificate>> ParseCertificates(std::string_view pem
   if (all.empty())
     return InvalidArgument("{}: expected a certificate in PEM form (-----BEGIN CERTIFICATE-----)",
                            where);
-  if (!ended) return InvalidArgument("{}: certificate {} is broken: {}", where, all.size() + 1, why);
+  if (!ended)
+    return InvalidArgument("{}: certificate {} is broken: {}", where, all.size() + 1, why);
   return all;
 }
 

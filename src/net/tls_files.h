@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include "net/openssl.h"
 #include "core/status.h"
+#include "net/openssl.h"
 
 namespace evenkeel {
 

@@ -18,7 +18,8 @@ namespace {
 constexpr size_t kRecordBytes = 16 * 1024;
 
 // The first bytes of `parts`, as many as one record takes: where they lie, or in `space`. A call that repeats another gives at least its bytes.
-std::string_view OneRecord(const iovec* parts, size_t count, std::array<char, kRecordBytes>* space) {
+std::string_view OneRecord(const iovec* parts, size_t count,
+                           std::array<char, kRecordBytes>* space) {
   if (count == 1 || parts[0].iov_len >= kRecordBytes)
     return {static_cast<const char*>(parts[0].iov_base), parts[0].iov_len};
   size_t have = 0;
@@ -127,9 +128,9 @@ TlsSession::Progress TlsSession::Handshake() {
       case SSL_ERROR_WANT_WRITE: return Progress::kWantsOutput;
       default:
         broken_ = true;
-        error_ = ended_                                ? "the client left"
+        error_ = ended_                              ? "the client left"
                  : ERR_peek_error() == 0 && why != 0 ? std::strerror(why)
-                                                       : openssl::TakeErrors();
+                                                     : openssl::TakeErrors();
         return Progress::kFailed;
     }
   }

@@ -42,7 +42,8 @@ class TlsTestClient {
   // Speaks TLS of `version` only (TLS1_2_VERSION ...) on a connected socket, which stays the caller's.
   TlsTestClient(int fd, int version)
       : fd_(fd), context_(SSL_CTX_new(TLS_client_method()), SSL_CTX_free) {
-    SSL_CTX_set_security_level(context_.get(), 0);  // old versions, too: it is the server that refuses them
+    SSL_CTX_set_security_level(context_.get(),
+                               0);  // old versions, too: it is the server that refuses them
     SSL_CTX_set_cipher_list(context_.get(), "ALL");
     SSL_CTX_set_min_proto_version(context_.get(), version);
     SSL_CTX_set_max_proto_version(context_.get(), version);
@@ -66,8 +67,8 @@ class TlsTestClient {
   }
   bool Send(std::string_view text) {
     while (!text.empty()) {
-      const int n = Repeat(
-          [&] { return SSL_write(session_, text.data(), static_cast<int>(text.size())); });
+      const int n =
+          Repeat([&] { return SSL_write(session_, text.data(), static_cast<int>(text.size())); });
       if (n <= 0) return false;
       text.remove_prefix(static_cast<size_t>(n));
     }

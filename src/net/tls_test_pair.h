@@ -79,8 +79,7 @@ class TlsTestPair {
     X509V3_CTX context;
     X509V3_set_ctx(&context, certificate, certificate, nullptr, nullptr, 0);
     X509V3_set_ctx_nodb(&context);
-    X509_EXTENSION* const extension =
-        X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str());
+    X509_EXTENSION* const extension = X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str());
     EK_CHECK(extension != nullptr && X509_add_ext(certificate, extension, -1) == 1);
     X509_EXTENSION_free(extension);
   }

@@ -52,11 +52,9 @@ Status OrderEnsemble(std::string_view name, const std::vector<std::string>& inpu
     for (const EnsembleStep::Named& output : (*steps)[i].outputs) {
       const auto [at, first] = maker.emplace(output.tensor, static_cast<int>(i));
       if (first) continue;
-      return InvalidArgument("{}: tensor {} is made already, by {}", StepName(*steps, i),
-                             Excerpt(output.tensor),
-                             at->second == kGiven
-                                 ? "the request"
-                                 : StepName(*steps, static_cast<size_t>(at->second)));
+      return InvalidArgument(
+          "{}: tensor {} is made already, by {}", StepName(*steps, i), Excerpt(output.tensor),
+          at->second == kGiven ? "the request" : StepName(*steps, static_cast<size_t>(at->second)));
     }
   }
   std::vector<std::pair<int, int>> edges;
@@ -76,8 +74,7 @@ Status OrderEnsemble(std::string_view name, const std::vector<std::string>& inpu
   std::string circle;
   for (const int step : FindCycle(static_cast<int>(steps->size()), edges))
     circle += (circle.empty() ? "" : " -> ") + StepName(*steps, static_cast<size_t>(step));
-  if (!circle.empty())
-    return InvalidArgument("steps wait for each other in a circle: {}", circle);
+  if (!circle.empty()) return InvalidArgument("steps wait for each other in a circle: {}", circle);
   // Again and again those whose makers are placed: there is one each time, since there is no circle.
   std::vector<EnsembleStep> ordered;
   std::vector<bool> placed(steps->size(), false);

@@ -45,8 +45,10 @@ TEST(EnsembleTest, WhatCannotRunIsNamed) {
   EXPECT_THAT(Error({Step("m", {{"i", "x"}}, {})}), HasSubstr("output_map is empty"));
   EXPECT_THAT(Error({Step("m", {{"i", "z"}}, {{"o", "y"}})}), HasSubstr("comes from nowhere"));
   EXPECT_THAT(Error({Step("m", {{"i", "x"}}, {{"o", "z"}})}), HasSubstr("output 'y' comes"));
-  EXPECT_THAT(Error({Step("m", {{"i", "x"}, {"i", "x"}}, {{"o", "y"}})}), HasSubstr("mapped twice"));
-  EXPECT_THAT(Error({Step("m", {{"i", "x"}}, {{"o", "x"}})}), HasSubstr("made already, by the req"));
+  EXPECT_THAT(Error({Step("m", {{"i", "x"}, {"i", "x"}}, {{"o", "y"}})}),
+              HasSubstr("mapped twice"));
+  EXPECT_THAT(Error({Step("m", {{"i", "x"}}, {{"o", "x"}})}),
+              HasSubstr("made already, by the req"));
   EXPECT_THAT(Error({Step("m", {{"i", "x"}}, {{"o", "y"}}), Step("n", {{"i", "x"}}, {{"o", "y"}})}),
               HasSubstr("made already, by step 0 ('m')"));
   EXPECT_THAT(Error({Step("m", {{"i", "a"}}, {{"o", "a"}, {"p", "y"}})}), HasSubstr("circle"));

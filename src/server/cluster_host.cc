@@ -36,9 +36,9 @@ Result<std::unique_ptr<ClusterHost>> ClusterHost::Start(const ServeOptions& opti
     auto certificate = pki::NodeCertificate::Load(host->folder_);
     if (!certificate.ok()) return certificate.status();
     if (certificate->node != home->own.name || certificate->cluster != home->cluster)
-      return InvalidArgument("{}: the certificate is for node '{}' of cluster '{}', not '{}' of '{}'",
-                             host->folder_, certificate->node, certificate->cluster,
-                             home->own.name, home->cluster);
+      return InvalidArgument(
+          "{}: the certificate is for node '{}' of cluster '{}', not '{}' of '{}'", host->folder_,
+          certificate->node, certificate->cluster, home->own.name, home->cluster);
     auto credentials = link::NodeCredentials::Create(std::move(*certificate));
     if (!credentials.ok()) return credentials.status();
     host->credentials_.emplace(std::move(*credentials));

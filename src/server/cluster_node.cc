@@ -58,14 +58,14 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
   figures.slots = std::max(1, view.tuning.slots);
   figures.open = view.open;
   figures.rate_rps = view.tuning.forecast.arrivals_s;
-  figures.memory_bytes = view.engine.pid > 0 ? static_cast<int64_t>(ResidentBytes(view.engine.pid)) : 0;
+  figures.memory_bytes =
+      view.engine.pid > 0 ? static_cast<int64_t>(ResidentBytes(view.engine.pid)) : 0;
   const int threads = std::max(1, view.tuning.threads);
   figures.row_s = choice.step_s * threads / std::max(1, choice.slots);
   figures.alone_s = choice.step_s;
   figures.prompt_token_s = choice.prompt_token_s * threads;
-  const double tokens = view.tuning.forecast.answer_tokens > 0
-                            ? view.tuning.forecast.answer_tokens
-                            : kAnswerTokens;
+  const double tokens =
+      view.tuning.forecast.answer_tokens > 0 ? view.tuning.forecast.answer_tokens : kAnswerTokens;
   // Those that run are half through, on the average.
   const double running = std::min(figures.open, figures.slots);
   const double waiting = figures.open - running;
@@ -491,11 +491,10 @@ void ClusterNode::DescribeUnknown(int node, const NodeFigures& figures) {
           !asked_.insert(model.signature).second)
         continue;
     }
-    link(node).Describe(
-        model.name, model.version, std::chrono::seconds(5),
-        [this, digest = model.signature](Result<DescribedModel> told) {
-          Described(digest, std::move(told));
-        });
+    link(node).Describe(model.name, model.version, std::chrono::seconds(5),
+                        [this, digest = model.signature](Result<DescribedModel> told) {
+                          Described(digest, std::move(told));
+                        });
   }
 }
 
@@ -532,8 +531,8 @@ void ClusterNode::Rebuild() {
           one->info = described->second->info;
           one->info.name = model.name;
           if (!described->second->language)
-            one->signature = std::shared_ptr<const Signature>(described->second,
-                                                              &described->second->signature);
+            one->signature =
+                std::shared_ptr<const Signature>(described->second, &described->second->signature);
         } else if (i > 0 || model.language) {
           one->digest = i > 0 ? 0 : one->digest;  // not described yet
         }

@@ -62,7 +62,7 @@ class ClusterNode final : private NodeHost {
   // A model that can be called by its name, wherever it is served.
   struct Known {
     std::string version;
-    uint64_t digest = 0;  // of the signature
+    uint64_t digest = 0;                         // of the signature
     std::shared_ptr<const Signature> signature;  // null: a language model
     LanguageModelInfo info;
     bool elsewhere = false;  // another node serves it, too
@@ -78,7 +78,9 @@ class ClusterNode final : private NodeHost {
   bool TakeRetry();  // false: the budget is spent
   // REQUIRES: node > 0.
   LinkClient& link(int node) { return *nodes_[static_cast<size_t>(node)]->link; }
-  const std::string& NameOf(int node) const { return nodes_[static_cast<size_t>(node)]->address.name; }
+  const std::string& NameOf(int node) const {
+    return nodes_[static_cast<size_t>(node)]->address.name;
+  }
   size_t size() const { return count_.load(std::memory_order_acquire); }
   const Clock& clock() const { return clock_; }
   ModelRegistry& registry() { return registry_; }

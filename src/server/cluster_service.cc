@@ -51,8 +51,8 @@ Result<std::shared_ptr<LanguageModel>> ClusterService::FindLanguageModel(std::st
   const auto known = cluster_.Find(name, {});
   if (!known || known->signature || known->info.name.empty()) return own;
   if (!own.ok() && !MayAskOthers(own.status())) return own;
-  return std::shared_ptr<LanguageModel>(std::make_shared<RoutedLanguage>(
-      cluster_, known, own.ok() ? std::move(*own) : nullptr));
+  return std::shared_ptr<LanguageModel>(
+      std::make_shared<RoutedLanguage>(cluster_, known, own.ok() ? std::move(*own) : nullptr));
 }
 
 std::vector<LanguageModelInfo> ClusterService::LanguageModels() const {
@@ -126,7 +126,8 @@ std::string ClusterService::MetricsText() const {
       text += fmt::format("{}{{node=\"{}\"}} {}\n", name, Escaped(node.name), value(node));
   };
   family("evenkeel_node_backlog_seconds", "Work that is expected on a node, seconds of its cores",
-         "gauge", [](const auto& node) { return node.backlog_s / std::max(1e-9, node.figures.cores); });
+         "gauge",
+         [](const auto& node) { return node.backlog_s / std::max(1e-9, node.figures.cores); });
   family("evenkeel_node_suspect", "1: the node gets no new work", "gauge",
          [](const auto& node) { return node.suspect ? 1 : 0; });
   family("evenkeel_node_calls_total", "Calls that this gateway sent to a node", "counter",

@@ -226,8 +226,8 @@ void EnsembleCall::Fail(size_t number, const Status& status) {
   {
     const std::lock_guard lock(mutex_);
     if (!failure_.ok()) return;
-    failure_ = status.Annotate(
-        fmt::format("ensemble '{}', step '{}'", model_->name(), Of(number).model));
+    failure_ =
+        status.Annotate(fmt::format("ensemble '{}', step '{}'", model_->name(), Of(number).model));
     for (const auto& step : steps_) {
       if (step->number != number && step->model) others.emplace_back(step->model, step.get());
     }

@@ -51,7 +51,7 @@ class ModelRegistry {
                                                              std::string_view version) const;
   // Errors: kNotFound (unknown, or no language model), kUnavailable (known, not ready). Whoever holds it can hand it calls.
   Result<std::shared_ptr<LanguageModel>> FindLanguage(std::string_view name) const;
-  std::vector<std::shared_ptr<LlmModel>> Languages() const;  // that serve, by name
+  std::vector<std::shared_ptr<LlmModel>> Languages() const;              // that serve, by name
   std::shared_ptr<EnsembleModel> Ensemble(std::string_view name) const;  // null: there is none
   std::vector<std::shared_ptr<EnsembleModel>> Ensembles() const;         // by name
   std::vector<RepositoryEntry> Index(bool ready_only) const;
@@ -77,7 +77,7 @@ class ModelRegistry {
   };
   struct Entry {
     ServedByNumber serving;
-    ServedLanguage language;  // a model has versions that serve, or this,
+    ServedLanguage language;                  // a model has versions that serve, or this,
     std::shared_ptr<EnsembleModel> ensemble;  // or this, or none of the three
     std::string state = "UNAVAILABLE";
     std::string reason = "unloaded";

@@ -30,10 +30,11 @@ void RoutedLanguage::Embed(EmbeddingCall* call) {
     own_->Embed(call);
     return;
   }
-  call->Done(Unavailable("model '{}': vectors and scores are made by nodes that hold it; ask one of "
-                         "those",
-                         known_->info.name),
-             {}, 0);
+  call->Done(
+      Unavailable("model '{}': vectors and scores are made by nodes that hold it; ask one of "
+                  "those",
+                  known_->info.name),
+      {}, 0);
 }
 
 RoutedGeneration::RoutedGeneration(std::shared_ptr<RoutedLanguage> model, GenerationCall* call)
@@ -67,9 +68,8 @@ ReplicaTable::Wanted RoutedGeneration::Wanted() const {
   ReplicaTable::Wanted wanted;
   wanted.model = model_->known_->info.name;
   wanted.signature = model_->known_->digest;
-  wanted.rows =
-      static_cast<int64_t>(request.max_tokens > 0 ? request.max_tokens : kAnswerTokens) *
-      request.choices;
+  wanted.rows = static_cast<int64_t>(request.max_tokens > 0 ? request.max_tokens : kAnswerTokens) *
+                request.choices;
   wanted.prompt_tokens = static_cast<int64_t>(
       request.tokens.size() + (request.chat.size() + request.prompt.size()) / kTokenBytes);
   return wanted;
@@ -84,9 +84,9 @@ void RoutedGeneration::Try(const Status& last) {
     choice_ = cluster_.Choose(wanted, tried_);
   }
   if (choice_.node < 0) {
-    Answer(!last.ok() ? last
-                      : Unavailable("model '{}': no node that serves it can be reached",
-                                    wanted.model),
+    Answer(!last.ok()
+               ? last
+               : Unavailable("model '{}': no node that serves it can be reached", wanted.model),
            {});
     return;
   }

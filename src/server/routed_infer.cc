@@ -24,10 +24,10 @@ RoutedModel::~RoutedModel() = default;
 
 void RoutedModel::Infer(InferCall* call) {
   // Another node's answer is read with the signature that the caller sees, which lives as long as its model does.
-  auto signature = own_ ? std::shared_ptr<const Signature>(own_, &own_->signature())
-                        : known_->signature;
-  auto routed = std::make_shared<RoutedInfer>(cluster_, name_, known_, own_, std::move(signature),
-                                              call);
+  auto signature =
+      own_ ? std::shared_ptr<const Signature>(own_, &own_->signature()) : known_->signature;
+  auto routed =
+      std::make_shared<RoutedInfer>(cluster_, name_, known_, own_, std::move(signature), call);
   {
     const std::lock_guard lock(mutex_);
     routed_ = routed;

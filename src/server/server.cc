@@ -63,9 +63,11 @@ Result<std::string> FindLibexec() {
 // `keys`: callers need one.
 Status CheckAddresses(const ServeOptions& options, bool keys) {
   for (const ListenAddress* listener : {&options.http, &options.grpc, &options.metrics}) {
-    EK_RETURN_IF_ERROR(CheckBind(listener->address, {!options.tls_cert_file.empty(), keys, options.insecure}));
+    EK_RETURN_IF_ERROR(
+        CheckBind(listener->address, {!options.tls_cert_file.empty(), keys, options.insecure}));
   }
-  if (!options.cluster.name.empty() && !IsLoopbackAddress(options.cluster.address) && !options.insecure)
+  if (!options.cluster.name.empty() && !IsLoopbackAddress(options.cluster.address) &&
+      !options.insecure)
     return InvalidArgument(
         "{} is reachable from outside and there is no authentication between nodes yet: "
         "say --insecure if the network is trusted",
@@ -196,13 +198,12 @@ Status Server::Listen() {
   std::vector<IoLoop*> loops;
   for (const auto& loop : loops_) loops.push_back(loop.get());
   router_ = std::make_unique<HttpRouter>(*service_, *authorizer_);
-  auto http =
-      HttpServer::Listen(HttpOptions(options_, options_.http, tls_), router_.get(), loops);
+  auto http = HttpServer::Listen(HttpOptions(options_, options_.http, tls_), router_.get(), loops);
   if (!http.ok()) return http.status().Annotate("HTTP");
   http_ = std::move(*http);
   metrics_router_ = std::make_unique<HttpRouter>(*service_, *authorizer_, HttpPages::kMetrics);
-  auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics, tls_), metrics_router_.get(),
-                                    {loops.front()});
+  auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics, tls_),
+                                    metrics_router_.get(), {loops.front()});
   if (!metrics.ok()) return metrics.status().Annotate("metrics");
   metrics_ = std::move(*metrics);
   GrpcOptions grpc_options;
@@ -242,10 +243,9 @@ Status Server::Start() {
   samples.max_age_s =
       std::chrono::duration_cast<std::chrono::seconds>(options_.samples_max_age).count();
   sampler_ = Sampler::Create(std::move(samples));
-  const int cores =
-      WithinQuota(options_.worker_cpus.empty()
-                      ? static_cast<int>(std::thread::hardware_concurrency())
-                      : static_cast<int>(options_.worker_cpus.size()));
+  const int cores = WithinQuota(options_.worker_cpus.empty()
+                                    ? static_cast<int>(std::thread::hardware_concurrency())
+                                    : static_cast<int>(options_.worker_cpus.size()));
   auto policy =
       policy::MakeNodePolicy(options_.batching, {.ratio_threshold = options_.ratio_threshold});
   if (!policy.ok()) return policy.status();
@@ -289,8 +289,7 @@ Status Server::Start() {
       options_.state, ThisMachine(HostFor(runtime_->rung(), options_.worker_cpus)).fingerprint,
       runtime_->rung(), *loops_.front());
   context_->language_tables = language_tables_.get();
-  auto cluster =
-      ClusterHost::Start(options_, *registry_, *loops_.front(), SteadyClock::Instance());
+  auto cluster = ClusterHost::Start(options_, *registry_, *loops_.front(), SteadyClock::Instance());
   if (!cluster.ok()) return cluster.status().Annotate("cluster");
   cluster_ = std::move(*cluster);
   if (cluster_) {

@@ -108,7 +108,8 @@ class EtcdArena : public StoreArena {
     const Time end = clock().Now() + within;
     while (!condition()) {
       if (clock().Now() > end) return condition();
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));  // another process: no manual clock
+      std::this_thread::sleep_for(
+          std::chrono::milliseconds(5));  // another process: no manual clock
     }
     return true;
   }

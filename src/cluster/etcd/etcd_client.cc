@@ -56,7 +56,8 @@ Status ToStatus(const grpc::Status& status, const std::string& endpoint) {
   if (code == Code::kOk) return Status::Ok();
   const char* const late =
       status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED ? "no answer in time: " : "";
-  return {code, fmt::format("etcd at {}: {}{}", endpoint, late, Excerpt(status.error_message(), 300))};
+  return {code,
+          fmt::format("etcd at {}: {}{}", endpoint, late, Excerpt(status.error_message(), 300))};
 }
 
 // One endpoint's channel. Calls under way keep it.

@@ -97,8 +97,8 @@ TEST_F(EtcdClusterTest, OneMemberMayDieAndWithoutTwoEverythingStaysAsItIs) {
     ASSERT_TRUE(store.ok());
     StoreMembershipOptions how;
     how.cluster = "three";
-    membership_ = std::make_unique<StoreMembership>(how, std::move(*store), *loop_,
-                                                    SteadyClock::Instance());
+    membership_ =
+        std::make_unique<StoreMembership>(how, std::move(*store), *loop_, SteadyClock::Instance());
     ASSERT_TRUE(membership_->Join(TestRecord("a")).ok());
     membership_->Campaign(true);
   });

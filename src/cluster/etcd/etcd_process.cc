@@ -25,8 +25,8 @@ Status MakePrivateFolder(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<EtcdProcess>> EtcdProcess::Start(EtcdProcessOptions options,
-                                                        EventLoop& loop, const Clock& clock) {
+Result<std::unique_ptr<EtcdProcess>> EtcdProcess::Start(EtcdProcessOptions options, EventLoop& loop,
+                                                        const Clock& clock) {
   EK_RETURN_IF_ERROR(CheckEtcdOptions(options));
   if (options.program.empty()) {
     auto found = FindEtcd();

@@ -154,7 +154,9 @@ Status CheckEtcdOptions(const EtcdProcessOptions& options) {
     return InvalidArgument("etcd: compact_after: expected 1m to 24h");
   if (options.heartbeat < 10ms || options.election < 5 * options.heartbeat ||
       options.election > 50s)
-    return InvalidArgument("etcd: expected a heartbeat of at least 10ms and an election of at least 5 of them, at most 50s");
+    return InvalidArgument(
+        "etcd: expected a heartbeat of at least 10ms and an election of at least 5 of them, at "
+        "most 50s");
   return CheckMembers(options);
 }
 

@@ -31,17 +31,19 @@ struct EtcdMember {
 
 // One member, and what it listens on.
 struct EtcdProcessOptions {
-  std::string program;                // absolute; empty: FindEtcd()
-  std::string data;                   // absolute folder, made with mode 0700
-  std::string name;                   // of the member; as IsNodeId()
-  std::string address = "127.0.0.1";  // numeric; others must be able to reach it if there are several members
-  int client_port = 0;                // 1 to 65535
-  int peer_port = 0;                  // 1 to 65535, another one
-  std::string token;                  // of the cluster: its id
-  std::vector<EtcdMember> members;    // with this one; empty: it is alone
-  bool join_existing = false;         // the cluster runs already, and was told of this member
-  std::optional<EtcdFiles> tls;       // for clients and peers, both of which must show a certificate of the CA
-  int64_t quota_bytes = int64_t{256} << 20;          // of the data; 16 MiB to 8 GiB
+  std::string program;  // absolute; empty: FindEtcd()
+  std::string data;     // absolute folder, made with mode 0700
+  std::string name;     // of the member; as IsNodeId()
+  std::string address =
+      "127.0.0.1";      // numeric; others must be able to reach it if there are several members
+  int client_port = 0;  // 1 to 65535
+  int peer_port = 0;    // 1 to 65535, another one
+  std::string token;    // of the cluster: its id
+  std::vector<EtcdMember> members;  // with this one; empty: it is alone
+  bool join_existing = false;       // the cluster runs already, and was told of this member
+  std::optional<EtcdFiles>
+      tls;  // for clients and peers, both of which must show a certificate of the CA
+  int64_t quota_bytes = int64_t{256} << 20;           // of the data; 16 MiB to 8 GiB
   Duration compact_after = std::chrono::minutes(10);  // older changes are forgotten; whole minutes
   Duration heartbeat = std::chrono::milliseconds(100);
   Duration election = std::chrono::milliseconds(1000);  // at least 5 heartbeats

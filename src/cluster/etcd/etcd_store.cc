@@ -62,20 +62,20 @@ class EtcdStore final : public KvStore {
   EtcdStore(EtcdStoreOptions options, EventLoop& loop)
       : loop_(loop),
         call_timeout_(options.call_timeout),
-        client_({std::move(options.endpoints), std::move(options.credentials),
-                 options.call_timeout},
-                loop) {}
+        client_(
+            {std::move(options.endpoints), std::move(options.credentials), options.call_timeout},
+            loop) {}
 
   void Read(const std::string& prefix, Done<KvSnapshot> done) override {
     if (checked_ == client_.connection() + 1) return ReadChecked(prefix, std::move(done));
-    client_.EndpointStatus([this, prefix, done = std::move(done)](
-                               const Result<pb::StatusResponse>& status) {
-      if (!status.ok()) return done(status.status());
-      if (const Status version = CheckEtcdVersion(status->version()); !version.ok())
-        return done(version.Annotate(client_.endpoint()));
-      checked_ = client_.connection() + 1;
-      ReadChecked(prefix, done);
-    });
+    client_.EndpointStatus(
+        [this, prefix, done = std::move(done)](const Result<pb::StatusResponse>& status) {
+          if (!status.ok()) return done(status.status());
+          if (const Status version = CheckEtcdVersion(status->version()); !version.ok())
+            return done(version.Annotate(client_.endpoint()));
+          checked_ = client_.connection() + 1;
+          ReadChecked(prefix, done);
+        });
   }
 
   void Commit(KvTransaction transaction, Done<KvCommitted> done) override {
@@ -102,12 +102,12 @@ class EtcdStore final : public KvStore {
   void Refresh(int64_t lease, Done<Duration> done) override {
     pb::LeaseKeepAliveRequest request;
     request.set_id(lease);
-    client_.LeaseKeepAlive(
-        request, [lease, done = std::move(done)](const Result<pb::LeaseKeepAliveResponse>& response) {
-          if (!response.ok()) return done(response.status());
-          if (response->ttl() <= 0) return done(NotFound("etcd has no lease {:x}", lease));
-          done(Duration(std::chrono::seconds(response->ttl())));
-        });
+    client_.LeaseKeepAlive(request, [lease, done = std::move(done)](
+                                        const Result<pb::LeaseKeepAliveResponse>& response) {
+      if (!response.ok()) return done(response.status());
+      if (response->ttl() <= 0) return done(NotFound("etcd has no lease {:x}", lease));
+      done(Duration(std::chrono::seconds(response->ttl())));
+    });
   }
 
   void Revoke(int64_t lease, Done<bool> done) override {
@@ -134,9 +134,8 @@ class EtcdStore final : public KvStore {
                 KvWatchEvents events)
         : from_(from_revision),
           events_(std::make_shared<const KvWatchEvents>(std::move(events))),
-          late_(store.loop_.MakeAlarm([this] {
-            End(Unavailable("etcd did not set up the watch in time"), false);
-          })) {
+          late_(store.loop_.MakeAlarm(
+              [this] { End(Unavailable("etcd did not set up the watch in time"), false); })) {
       pb::WatchCreateRequest request;
       request.set_key(prefix);
       request.set_range_end(EndOfPrefix(prefix));
@@ -144,9 +143,8 @@ class EtcdStore final : public KvStore {
       request.set_progress_notify(true);
       late_->Set(SteadyClock::Instance().Now() + store.call_timeout_);
       watch_ = store.client_.Watch(
-          std::move(request),
-          {[this](const pb::WatchResponse& response) { OnResponse(response); },
-           [this](Status why) { End(std::move(why), false); }});
+          std::move(request), {[this](const pb::WatchResponse& response) { OnResponse(response); },
+                               [this](Status why) { End(std::move(why), false); }});
     }
 
    private:
@@ -166,9 +164,8 @@ class EtcdStore final : public KvStore {
                      false);
       }
       KvChanges changes;
-      changes.revision = response.events().empty() && !response.created()
-                             ? response.header().revision()
-                             : 0;
+      changes.revision =
+          response.events().empty() && !response.created() ? response.header().revision() : 0;
       for (const pb::Event& event : response.events()) {
         pb::KeyValue stored = event.kv();
         if (event.type() == pb::Event::DELETE) stored.set_create_revision(0);
@@ -199,18 +196,18 @@ class EtcdStore final : public KvStore {
     request.set_key(prefix);
     request.set_range_end(EndOfPrefix(prefix));
     request.set_limit(kMostKeys);
-    client_.Range(std::move(request), [prefix, done = std::move(done)](
-                                          Result<pb::RangeResponse> response) {
-      if (!response.ok()) return done(response.status());
-      if (response->more())
-        return done(TooLarge("etcd has {} keys below {}; at most {} are read", response->count(),
-                             prefix, kMostKeys));
-      KvSnapshot snapshot;
-      snapshot.revision = response->header().revision();
-      for (pb::KeyValue& stored : *response->mutable_kvs())
-        snapshot.keys.push_back(ToKeyValue(&stored));
-      done(std::move(snapshot));
-    });
+    client_.Range(std::move(request),
+                  [prefix, done = std::move(done)](Result<pb::RangeResponse> response) {
+                    if (!response.ok()) return done(response.status());
+                    if (response->more())
+                      return done(TooLarge("etcd has {} keys below {}; at most {} are read",
+                                           response->count(), prefix, kMostKeys));
+                    KvSnapshot snapshot;
+                    snapshot.revision = response->header().revision();
+                    for (pb::KeyValue& stored : *response->mutable_kvs())
+                      snapshot.keys.push_back(ToKeyValue(&stored));
+                    done(std::move(snapshot));
+                  });
   }
 
   EventLoop& loop_;

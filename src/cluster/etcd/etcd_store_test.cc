@@ -166,8 +166,8 @@ TEST(EtcdFailoverTest, TheNextEndpointIsUsedWhenOneIsAway) {
     StoreMembershipOptions how;
     how.cluster = "test";
     how.ttl = arena.ttl();
-    membership = std::make_unique<StoreMembership>(how, std::move(*store), arena.loop(),
-                                                   arena.clock());
+    membership =
+        std::make_unique<StoreMembership>(how, std::move(*store), arena.loop(), arena.clock());
     ASSERT_TRUE(membership->Join(TestRecord("a")).ok());
   });
   ASSERT_TRUE(arena.Eventually([&] { return membership->View()->joined; }, 20s))

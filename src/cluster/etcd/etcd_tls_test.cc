@@ -107,7 +107,8 @@ TEST_F(EtcdTlsTest, OnlyWhoHasACertificateOfTheCaIsAnswered) {
   EXPECT_EQ(ReadWith(grpc::InsecureChannelCredentials()).code(), Code::kUnavailable);
   EXPECT_EQ(ReadWith(Ssl("ours", "")).code(), Code::kUnavailable);       // shows none
   EXPECT_EQ(ReadWith(Ssl("ours", "other")).code(), Code::kUnavailable);  // of another CA
-  EXPECT_EQ(ReadWith(Ssl("other", "ours")).code(), Code::kUnavailable);  // does not trust the server
+  EXPECT_EQ(ReadWith(Ssl("other", "ours")).code(),
+            Code::kUnavailable);  // does not trust the server
   EXPECT_TRUE(ReadWith(Ssl("ours", "ours")).ok());
 }
 

@@ -66,9 +66,10 @@ Result<ClusterHome> Parse(const std::string& text) {
 Result<HostPort> ParseHostPort(std::string_view text) {
   const size_t colon = text.rfind(':');
   const auto wrong = [&] {
-    return InvalidArgument("expected ADDRESS:PORT with a numeric address, as 10.0.0.2:8010 or "
-                           "[fd00::2]:8010, got {}",
-                           Excerpt(text));
+    return InvalidArgument(
+        "expected ADDRESS:PORT with a numeric address, as 10.0.0.2:8010 or "
+        "[fd00::2]:8010, got {}",
+        Excerpt(text));
   };
   if (colon == std::string_view::npos) return wrong();
   std::string_view host = text.substr(0, colon);

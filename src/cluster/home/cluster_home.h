@@ -33,8 +33,8 @@ Result<HostPort> ParseHostPort(std::string_view text);
 std::string FormatHostPort(const std::string& host, int port);
 
 struct ClusterHome {
-  std::string cluster;            // id
-  NodeAddress own;                // this node
+  std::string cluster;             // id
+  NodeAddress own;                 // this node
   std::vector<NodeAddress> peers;  // the others, by name
 
   bool Knows(std::string_view name) const;

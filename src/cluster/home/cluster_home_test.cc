@@ -25,7 +25,9 @@ class ClusterHomeTest : public testing::Test {
 };
 
 ClusterHome Home() {
-  return {"abc-1", {"desk", "10.0.0.2:8010"}, {{"attic", "[fd00::3]:8010"}, {"shelf", "10.0.0.4:8010"}}};
+  return {"abc-1",
+          {"desk", "10.0.0.2:8010"},
+          {{"attic", "[fd00::3]:8010"}, {"shelf", "10.0.0.4:8010"}}};
 }
 
 TEST_F(ClusterHomeTest, WhatIsSavedIsLoaded) {
@@ -76,8 +78,8 @@ TEST(HostPortTest, OnlyNumericAddressesWithAPort) {
   EXPECT_EQ(v6->host, "::1");
   EXPECT_EQ(FormatHostPort("::1", 8010), "[::1]:8010");
   EXPECT_EQ(FormatHostPort("10.0.0.2", 80), "10.0.0.2:80");
-  for (const char* text : {"", ":", "a:1", "10.0.0.2", "10.0.0.2:", "10.0.0.2:65536", "::1:80", "[::1]",
-                           "[10.0.0.2]:80", "10.0.0.2:8a", "10.0.0:80"})
+  for (const char* text : {"", ":", "a:1", "10.0.0.2", "10.0.0.2:", "10.0.0.2:65536", "::1:80",
+                           "[::1]", "[10.0.0.2]:80", "10.0.0.2:8a", "10.0.0:80"})
     EXPECT_FALSE(ParseHostPort(text).ok()) << text;
 }
 

@@ -17,9 +17,8 @@ constexpr int kDeepest = 3;
 }  // namespace
 
 std::string WriteJoinRequest(const JoinRequest& request) {
-  return Json{{"token", request.token},
-              {"request", request.request_pem},
-              {"address", request.address}}
+  return Json{
+      {"token", request.token}, {"request", request.request_pem}, {"address", request.address}}
       .dump();
 }
 

@@ -37,7 +37,8 @@ class JoinTest : public testing::Test {
     loop_ = Must(IoLoop::Create("join"));
     loop_->Start();
     HttpServerOptions options;
-    options.tls = Must(TlsServerContext::Load({home_.path + "/node.pem", home_.path + "/node.pem"}));
+    options.tls =
+        Must(TlsServerContext::Load({home_.path + "/node.pem", home_.path + "/node.pem"}));
     server_ = Must(HttpServer::Listen(options, desk_.get(), {loop_.get()}));
     address_ = FormatHostPort("127.0.0.1", server_->port());
   }
@@ -67,8 +68,8 @@ TEST_F(JoinTest, ANodeWithATokenIsLetInAndKnowsTheOthers) {
   EXPECT_EQ(nodes_.size(), 2U);
   EXPECT_TRUE(std::filesystem::is_empty(scratch_.path));
   const auto check = Must(pki::PeerCheck::Create(cluster_.authority.certificate_pem()));
-  EXPECT_TRUE(check.Expect("attic", joined->certificate.chain_pem, pki::PeerRole::kServer, WallNow())
-                  .ok());
+  EXPECT_TRUE(
+      check.Expect("attic", joined->certificate.chain_pem, pki::PeerRole::kServer, WallNow()).ok());
 }
 
 TEST_F(JoinTest, ATokenIsGoodOnce) {
@@ -109,9 +110,10 @@ TEST_F(JoinTest, WrongWordsAreRefusedBeforeAnythingIsAsked) {
 }
 
 TEST_F(JoinTest, WhatTheDeskGetsMayBeAnything) {
-  for (const char* body : {"", "{}", "[]", "{\"token\": 5}", "{\"token\": \"x\"}",
-                           "{\"token\": \"x\", \"request\": \"y\", \"address\": \"z\", \"more\": 1}",
-                           "{\"token\": \"x\", \"request\": \"y\", \"address\": \"z\"}"})
+  for (const char* body :
+       {"", "{}", "[]", "{\"token\": 5}", "{\"token\": \"x\"}",
+        "{\"token\": \"x\", \"request\": \"y\", \"address\": \"z\", \"more\": 1}",
+        "{\"token\": \"x\", \"request\": \"y\", \"address\": \"z\"}"})
     EXPECT_FALSE(desk_->Join(body, WallNow()).ok()) << body;
   // A good token, and a request that is none: the token is spent.
   const std::string token = Token();

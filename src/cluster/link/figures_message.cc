@@ -14,7 +14,8 @@ constexpr double kLongest = 1e9;  // seconds: three decades of work is a mistake
 
 Status CheckNumber(const char* what, double value) {
   if (std::isfinite(value) && value >= 0 && value <= kLongest) return Status::Ok();
-  return InvalidArgument("figures of a node: {}: expected 0 to {:g}, got {}", what, kLongest, value);
+  return InvalidArgument("figures of a node: {}: expected 0 to {:g}, got {}", what, kLongest,
+                         value);
 }
 
 }  // namespace

@@ -38,8 +38,7 @@ class ForwardedInfer final : public grpc::ServerUnaryReactor, private InferCall 
 class ForwardedGeneration final : public grpc::ServerWriteReactor<node::v1::GenerateEvent>,
                                   private GenerationCall {
  public:
-  ForwardedGeneration(NodeHost& host, const Clock& clock,
-                      const node::v1::GenerateRequest& message);
+  ForwardedGeneration(NodeHost& host, const Clock& clock, const node::v1::GenerateRequest& message);
 
  private:
   void OnStart(int prompt_tokens) override;

@@ -81,10 +81,9 @@ Status ReadGeneration(const node::v1::GenerateRequest& message, Time now, Genera
   request.chat = message.chat();
   request.prompt = message.prompt();
   request.tokens.assign(message.tokens().begin(), message.tokens().end());
-  const int given =
-      (request.chat.empty() ? 0 : 1) + (request.prompt.empty() ? 0 : 1) + (request.tokens.empty() ? 0 : 1);
-  if (given != 1)
-    return InvalidArgument("expected one of chat, prompt and tokens, got {}", given);
+  const int given = (request.chat.empty() ? 0 : 1) + (request.prompt.empty() ? 0 : 1) +
+                    (request.tokens.empty() ? 0 : 1);
+  if (given != 1) return InvalidArgument("expected one of chat, prompt and tokens, got {}", given);
   EK_RETURN_IF_ERROR(ReadSampling(message.sampling(), &request.sampling));
   request.max_tokens = message.max_tokens();
   request.choices = message.choices();
@@ -98,8 +97,7 @@ Status ReadGeneration(const node::v1::GenerateRequest& message, Time now, Genera
   request.ignore_eos = message.ignore_eos();
   request.truncate = message.truncate();
   for (const auto& one : message.begun())
-    request.begun.push_back(
-        {{one.tokens().begin(), one.tokens().end()}, one.text(), one.ended()});
+    request.begun.push_back({{one.tokens().begin(), one.tokens().end()}, one.text(), one.ended()});
   request.tell_tokens = message.tell_tokens();
   call->movable = message.movable();
   call->arrived = now;
@@ -160,8 +158,7 @@ GenerationDelta ReadDelta(const node::v1::GenerateEvent& event) {
   return delta;
 }
 
-void WriteDone(const Status& status, const GenerationUsage& usage,
-               node::v1::GenerateEvent* event) {
+void WriteDone(const Status& status, const GenerationUsage& usage, node::v1::GenerateEvent* event) {
   auto* done = event->mutable_done();
   WriteOutcome(status, done->mutable_outcome());
   done->set_prompt_tokens(usage.prompt_tokens);

@@ -30,7 +30,6 @@ Status ReadDone(const node::v1::GenerateEvent& event, GenerationUsage* usage);
 Result<FinishReason> ReadReason(uint32_t reason);
 
 void WriteLanguage(const LanguageModelInfo& info, node::v1::LanguageDescription* message);
-LanguageModelInfo ReadLanguage(std::string_view name,
-                               const node::v1::LanguageDescription& message);
+LanguageModelInfo ReadLanguage(std::string_view name, const node::v1::LanguageDescription& message);
 
 }  // namespace evenkeel

@@ -34,8 +34,7 @@ class HelloGate {
   using Pass = std::function<void(int fd, std::string read)>;
 
   // Listens at once; nobody is let in before Open(). Errors: kInvalidArgument (address), kUnavailable (the port).
-  static Result<std::unique_ptr<HelloGate>> Listen(const HelloGateOptions& options,
-                                                   IoLoop& loop);
+  static Result<std::unique_ptr<HelloGate>> Listen(const HelloGateOptions& options, IoLoop& loop);
   // Closes the port and all that wait; `pass` is not called any more once it returns.
   ~HelloGate();
 

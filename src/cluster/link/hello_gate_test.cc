@@ -75,8 +75,8 @@ TEST_F(HelloGateTest, ClosesAllOthers) {
   Start();
   Open();
   const std::string hello = Hello(TLS1_3_VERSION);
-  for (const std::string& bytes :
-       {Hello(TLS1_2_VERSION), std::string("GET / HTTP/1.1\r\n\r\n"), std::string(30'000, '\x16')}) {
+  for (const std::string& bytes : {Hello(TLS1_2_VERSION), std::string("GET / HTTP/1.1\r\n\r\n"),
+                                   std::string(30'000, '\x16')}) {
     RawClient client(gate_->port());
     client.Send(bytes);
     EXPECT_TRUE(client.AtEnd());

@@ -109,7 +109,8 @@ class Digest {
     Step(0);
   }
   void Add(int64_t number) {
-    for (int i = 0; i < 8; ++i) Step(static_cast<uint8_t>(static_cast<uint64_t>(number) >> (8 * i)));
+    for (int i = 0; i < 8; ++i)
+      Step(static_cast<uint8_t>(static_cast<uint64_t>(number) >> (8 * i)));
   }
   uint64_t value() const { return hash_ == 0 ? 1 : hash_; }
 

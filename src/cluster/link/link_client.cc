@@ -82,8 +82,7 @@ struct LinkClient::Impl {
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     // Names and proxies have no say in where the nodes of a cluster are.
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-    if (options.credentials != nullptr)
-      link::NodeCredentials::ExpectNode(options.node, &arguments);
+    if (options.credentials != nullptr) link::NodeCredentials::ExpectNode(options.node, &arguments);
     stub = node::v1::Node::NewStub(grpc::CreateCustomChannel(
         options.address,
         options.credentials != nullptr ? options.credentials->Client()
@@ -193,8 +192,7 @@ void LinkClient::SetState(std::string_view state, Duration timeout,
       });
 }
 
-void LinkClient::Probe(size_t bytes, Duration timeout,
-                       std::function<void(Result<Duration>)> done) {
+void LinkClient::Probe(size_t bytes, Duration timeout, std::function<void(Result<Duration>)> done) {
   auto call = std::make_shared<ProbeCall>();
   call->request.set_payload(std::string(bytes, '\x5a'));
   call->context().set_deadline(In(timeout));
@@ -263,7 +261,8 @@ namespace {
 class GenerateReader final : public LinkCall,
                              public grpc::ClientReadReactor<node::v1::GenerateEvent> {
  public:
-  GenerateReader(std::shared_ptr<LinkClient::GenerationSink> sink, std::function<void(LinkCall*)> gone)
+  GenerateReader(std::shared_ptr<LinkClient::GenerationSink> sink,
+                 std::function<void(LinkCall*)> gone)
       : sink_(std::move(sink)), gone_(std::move(gone)) {}
 
   void Start(node::v1::Node::Stub& stub, std::shared_ptr<GenerateReader> self) {
@@ -280,9 +279,7 @@ class GenerateReader final : public LinkCall,
   void OnReadDone(bool ok) override {
     if (!ok) return;  // OnDone() comes
     switch (event_.event_case()) {
-      case node::v1::GenerateEvent::kStart:
-        sink_->OnStart(event_.start().prompt_tokens());
-        break;
+      case node::v1::GenerateEvent::kStart: sink_->OnStart(event_.start().prompt_tokens()); break;
       case node::v1::GenerateEvent::kDelta: sink_->OnDelta(ReadDelta(event_)); break;
       case node::v1::GenerateEvent::kFinish:
         if (const auto reason = ReadReason(event_.finish().reason()); reason.ok()) {

@@ -8,8 +8,8 @@
 
 #include "cluster/link/figures_message.h"
 #include "cluster/link/forwarded_calls.h"
-#include "cluster/link/grpc_door.h"
 #include "cluster/link/generation_message.h"
+#include "cluster/link/grpc_door.h"
 #include "cluster/link/infer_message.h"
 #include "core/format.h"
 #include "proto/node.grpc.pb.h"
@@ -85,8 +85,7 @@ class NodeService final : public node::v1::Node::CallbackService {
   }
 
   grpc::ServerWriteReactor<node::v1::GenerateEvent>* Generate(
-      grpc::CallbackServerContext* /*context*/,
-      const node::v1::GenerateRequest* request) override {
+      grpc::CallbackServerContext* /*context*/, const node::v1::GenerateRequest* request) override {
     return new ForwardedGeneration(host_, clock_, *request);
   }
 

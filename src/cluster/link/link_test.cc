@@ -98,8 +98,8 @@ class FakeHost final : public NodeHost {
     figures.incarnation = 1;
     figures.sequence = ++sequence;
     figures.cores = 2;
-    figures.models.push_back({.name = "echo", .version = "1", .row_s = 0.25,
-                              .signature = DigestOf(model->signature())});
+    figures.models.push_back(
+        {.name = "echo", .version = "1", .row_s = 0.25, .signature = DigestOf(model->signature())});
     return figures;
   }
   void OnFigures(const NodeFigures& theirs) override {
@@ -370,7 +370,9 @@ TEST(InferMessageTest, WrongTensorsAreRefusedByName) {
       {[](auto& m) { *m.add_inputs() = m.inputs(0); }, "'x' comes twice"},
       {[](auto& m) { m.set_priority(17); }, "priority: expected 0 to 16, got 17"},
       {[](auto& m) { m.set_left_ns(-1); }, "a deadline of -1 ns"},
-      {[](auto& m) { for (int i = 0; i < 9; ++i) m.mutable_inputs(0)->add_shape(1); },
+      {[](auto& m) {
+         for (int i = 0; i < 9; ++i) m.mutable_inputs(0)->add_shape(1);
+       },
        "at most 8 dimensions"},
   };
   for (const auto& [change, words] : cases) {

@@ -55,9 +55,9 @@ void NodeCredentials::ExpectNode(const std::string& node, grpc::ChannelArguments
 Result<std::string> NodeCredentials::CallerOf(const grpc::AuthContext& peer,
                                               pki::WallTime now) const {
   const auto certificates = peer.FindPropertyValues(GRPC_X509_PEM_CERT_PROPERTY_NAME);
-  const std::string pem =
-      certificates.empty() ? std::string()
-                           : std::string(certificates[0].data(), certificates[0].size());
+  const std::string pem = certificates.empty()
+                              ? std::string()
+                              : std::string(certificates[0].data(), certificates[0].size());
   {
     const std::lock_guard lock(seen_->mutex);
     const auto known = seen_->by_certificate.find(pem);

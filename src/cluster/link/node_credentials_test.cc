@@ -76,8 +76,8 @@ grpc::Status Call(uint16_t port, const std::shared_ptr<grpc::ChannelCredentials>
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   NodeCredentials::ExpectNode(name, &arguments);
-  grpc::GenericStub stub(grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(port), credentials,
-                                                   arguments));
+  grpc::GenericStub stub(
+      grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(port), credentials, arguments));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
   grpc::CompletionQueue queue;

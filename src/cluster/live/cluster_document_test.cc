@@ -27,10 +27,13 @@ ReplicaTable::NodeView Node(const std::string& name, double cores, double gflops
 
 TEST(ClusterDocumentTest, ThePlannerReadsIt) {
   std::vector<ReplicaTable::NodeView> nodes{Node("a", 2, 100), Node("b", 1, 20)};
-  nodes[0].figures.models.push_back({.name = "m", .version = "1", .row_s = 0.02, .rate_rps = 30,
+  nodes[0].figures.models.push_back({.name = "m",
+                                     .version = "1",
+                                     .row_s = 0.02,
+                                     .rate_rps = 30,
                                      .memory_bytes = int64_t{1} << 28});
-  nodes[1].figures.models.push_back({.name = "chat", .version = "1", .language = true,
-                                     .row_s = 0.1, .rate_rps = 0.5});
+  nodes[1].figures.models.push_back(
+      {.name = "chat", .version = "1", .language = true, .row_s = 0.1, .rate_rps = 0.5});
   const auto file = ParseClusterFile(ClusterDocument(nodes).dump());
   ASSERT_TRUE(file.ok()) << file.status().ToString();
   ASSERT_EQ(file->nodes.size(), 2);

@@ -16,9 +16,9 @@ namespace evenkeel {
 struct ModelFigures {
   std::string name, version;
   bool language = false;
-  double row_s = 0;  // work of a row in batches as they run now; language: of an answer's token
-  double alone_s = 0;       // from start to answer of a row that finds the node idle; 0: not known
-  uint64_t signature = 0;   // digest of what it takes and gives; equal ones answer alike
+  double row_s = 0;    // work of a row in batches as they run now; language: of an answer's token
+  double alone_s = 0;  // from start to answer of a row that finds the node idle; 0: not known
+  uint64_t signature = 0;     // digest of what it takes and gives; equal ones answer alike
   double prompt_token_s = 0;  // language: work of a prompt's token
   int slots = 0;              // language: sequences side by side
   int open = 0;               // language: sequences that run or wait
@@ -34,10 +34,10 @@ struct NodeFigures {
   double backlog_s = 0;      // work that waits or runs
   std::vector<ModelFigures> models;
   std::string software;
-  bool draining = false;  // wants no new work
+  bool draining = false;     // wants no new work
   ResourceVector resources;  // of this server, measured; no gflops: not yet
   int64_t free_memory_bytes = 0;
-  uint64_t nodes_digest = 0;        // of all nodes of the cluster that it knows
+  uint64_t nodes_digest = 0;       // of all nodes of the cluster that it knows
   std::vector<NodeAddress> nodes;  // those; told to who has another digest
 };
 

@@ -10,11 +10,12 @@ namespace evenkeel {
 namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
-constexpr double kFast = 1e3;  // 1/s: how fast moves could be; Damped() slows them to what is stable
+constexpr double kFast =
+    1e3;  // 1/s: how fast moves could be; Damped() slows them to what is stable
 
 // Parts of a queue that could go: all of it, half, a quarter ... one row. The planner takes the one that gains most.
-void AddItems(const Rebalancer::Queue& queue, std::span<const Rebalancer::Node> nodes,
-              size_t index, std::vector<Movable>* items, std::vector<std::pair<size_t, int64_t>>* of) {
+void AddItems(const Rebalancer::Queue& queue, std::span<const Rebalancer::Node> nodes, size_t index,
+              std::vector<Movable>* items, std::vector<std::pair<size_t, int64_t>>* of) {
   for (int64_t rows = queue.rows; rows > 0; rows /= 2) {
     Movable item;
     item.id = items->size();

@@ -25,17 +25,18 @@ class Rebalancer {
   static constexpr double kHysteresis = 0.05;  // a move gains at least so much of the higher level
 
   struct Node {
-    double load_s = 0;      // work that waits or runs
-    double capacity = 1;    // cores
-    double forward_s = 0;   // of a call from here to there
+    double load_s = 0;       // work that waits or runs
+    double capacity = 1;     // cores
+    double forward_s = 0;    // of a call from here to there
     bool takes_work = true;  // false: it is suspect, or drains
   };
   struct Queue {
     std::string model;
-    int64_t rows = 0;      // that wait here
-    double row_s = 0;      // work of one, here
+    int64_t rows = 0;  // that wait here
+    double row_s = 0;  // work of one, here
     MovableKind kind = MovableKind::kQueued;
-    double move_s = 0;  // what a row's move costs the receiving node beside that: recomputing what it has
+    double move_s =
+        0;  // what a row's move costs the receiving node beside that: recomputing what it has
     // By node: seconds of a core that a row takes there; infinite: it does not serve the model. The own one is not looked at.
     std::vector<double> there_s;
   };

@@ -79,8 +79,8 @@ TEST(RebalancerTest, LevelsMeetWithoutOvershoot) {
       std::vector<Rebalancer::Node> nodes;
       for (int i = 0; i < 3; ++i) {
         const int other = (n + i) % 3;
-        nodes.push_back({.load_s = (i == 0 ? rows[other] : seen[other]) * 0.01,
-                         .capacity = capacity[other]});
+        nodes.push_back(
+            {.load_s = (i == 0 ? rows[other] : seen[other]) * 0.01, .capacity = capacity[other]});
       }
       const Rebalancer::Queue queues[] = {
           Queue(static_cast<int64_t>(rows[n]), std::vector<double>(3, 0.01))};

@@ -76,9 +76,9 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];
     ReplicaView& view = views[i];
-    const ModelFigures* model = node.figures ? Find(*node.figures, wanted.model, wanted.version,
-                                                    wanted.signature)
-                                             : nullptr;
+    const ModelFigures* model =
+        node.figures ? Find(*node.figures, wanted.model, wanted.version, wanted.signature)
+                     : nullptr;
     if (model == nullptr || (i < not_these.size() && not_these[i]) || Suspect(i, now_s)) {
       view.suspect = true;
       continue;
@@ -109,7 +109,8 @@ void ReplicaTable::Ended(const Choice& choice) {
   Node& node = nodes_[static_cast<size_t>(choice.node)];
   --node.outstanding;
   // Sums of many small numbers drift: at rest it is none.
-  node.outstanding_s = node.outstanding == 0 ? 0 : std::max(0.0, node.outstanding_s - choice.work_s);
+  node.outstanding_s =
+      node.outstanding == 0 ? 0 : std::max(0.0, node.outstanding_s - choice.work_s);
 }
 
 const ModelFigures* ReplicaTable::Known(std::string_view model, std::string_view version) const {

@@ -16,8 +16,8 @@ NodeFigures Figures(const std::string& node, uint64_t sequence, double cores = 1
   figures.sequence = sequence;
   figures.cores = cores;
   figures.backlog_s = backlog_s;
-  figures.models.push_back({.name = "m", .version = "1", .row_s = row_s, .alone_s = row_s,
-                            .signature = 5});
+  figures.models.push_back(
+      {.name = "m", .version = "1", .row_s = row_s, .alone_s = row_s, .signature = 5});
   return figures;
 }
 

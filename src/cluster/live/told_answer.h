@@ -26,7 +26,7 @@ class ToldAnswer {
   // Begins the next attempt.
   std::vector<BegunChoice> Resume();
   std::vector<BegunChoice> Snapshot() const;  // what Resume() would give now
-  bool begun() const;  // a token came
+  bool begun() const;                         // a token came
   bool all_ended() const;
   int64_t tokens() const;        // that came, of all choices
   int64_t ended_tokens() const;  // of choices that ended before the running attempt began

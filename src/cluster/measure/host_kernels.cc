@@ -11,7 +11,8 @@
 namespace evenkeel {
 namespace {
 
-constexpr int kLanes = 128;  // eight of the widest registers: enough to hide how long an operation takes
+constexpr int kLanes =
+    128;  // eight of the widest registers: enough to hide how long an operation takes
 constexpr int kRounds = 20'000;
 
 EVENKEEL_WIDE void Burst(float* values, float factor, float summand) {

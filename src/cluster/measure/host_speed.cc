@@ -59,13 +59,15 @@ HostSpeed MeasureHostSpeed(int threads, Duration time) {
   std::vector<std::vector<uint64_t>> buffers(static_cast<size_t>(threads));
   constexpr size_t kWords = (size_t{64} << 20) / sizeof(uint64_t);
   std::atomic<uint64_t> sink{0};
-  speed.memory_gb_s = PerSecond(threads, time / 2, [&](int thread) {
-                        auto& buffer = buffers[static_cast<size_t>(thread)];
-                        if (buffer.empty()) buffer.assign(kWords, 1);  // on the thread that reads it
-                        sink.fetch_add(SumOf(buffer.data(), buffer.size()), std::memory_order_relaxed);
-                        return static_cast<double>(kWords * sizeof(uint64_t));
-                      }) /
-                      1e9;
+  speed.memory_gb_s =
+      PerSecond(threads, time / 2,
+                [&](int thread) {
+                  auto& buffer = buffers[static_cast<size_t>(thread)];
+                  if (buffer.empty()) buffer.assign(kWords, 1);  // on the thread that reads it
+                  sink.fetch_add(SumOf(buffer.data(), buffer.size()), std::memory_order_relaxed);
+                  return static_cast<double>(kWords * sizeof(uint64_t));
+                }) /
+      1e9;
   return speed;
 }
 
@@ -93,8 +95,7 @@ std::string WriteHostSpeed(const HostSpeed& speed, std::string_view fingerprint,
          "\n";
 }
 
-Result<HostSpeed> ReadHostSpeed(std::string_view text, std::string_view fingerprint,
-                                double cores) {
+Result<HostSpeed> ReadHostSpeed(std::string_view text, std::string_view fingerprint, double cores) {
   const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   const auto number = [&](const char* key) {
     const auto at = json.find(key);

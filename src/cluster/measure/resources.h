@@ -13,7 +13,7 @@ namespace evenkeel {
 
 struct MeasuredResources {
   ResourceVector vector;
-  bool measured = false;        // now; else it was kept
+  bool measured = false;          // now; else it was kept
   int64_t free_memory_bytes = 0;  // at the moment
 };
 

@@ -30,8 +30,7 @@ TEST(CertificateAuthorityTest, SignsWhatWasAskedForAndNothingElse) {
   ASSERT_EQ(chain.size(), 2U);
   const CertificateFacts facts = FactsOf(chain[0].get());
   EXPECT_EQ(facts.subject, "O = test, CN = a");
-  EXPECT_THAT(facts.names,
-              ElementsAre("a.node.evenkeel.internal", "10.0.0.1", "::1", "a.example"));
+  EXPECT_THAT(facts.names, ElementsAre("a.node.evenkeel.internal", "10.0.0.1", "::1", "a.example"));
   EXPECT_EQ(facts.not_before, now - kClockSkew);
   EXPECT_EQ(facts.not_after, now + kNodeLife);
   EXPECT_EQ(X509_check_ca(chain[0].get()), 0);
@@ -138,9 +137,7 @@ TEST(SigningRequestTest, NobodyAsksForAnothersName) {
 // The same by somebody who makes requests by other means.
 class ForgedRequest {
  public:
-  ForgedRequest() : key(EVP_EC_gen("P-256")), request(X509_REQ_new()) {
-    Subject("test", "a");
-  }
+  ForgedRequest() : key(EVP_EC_gen("P-256")), request(X509_REQ_new()) { Subject("test", "a"); }
   void Subject(std::string_view cluster, std::string_view name) {
     X509_NAME* const subject = X509_NAME_new();
     SetSubject(subject, cluster, name);
@@ -246,11 +243,12 @@ TEST(NodeCertificateTest, BelongsTogetherAndSurvivesTheDisk) {
   EXPECT_FALSE(NodeCertificate::Create(made.chain_pem, cluster.Node("b").key_pem).ok());
   EXPECT_FALSE(NodeCertificate::Create(cluster.authority.certificate_pem(), made.key_pem).ok());
   const size_t second = made.chain_pem.rfind("-----BEGIN CERTIFICATE-----");
-  EXPECT_THAT(NodeCertificate::Create(
-                  made.chain_pem.substr(0, second) + other.authority.certificate_pem(), made.key_pem)
-                  .status()
-                  .message(),
-              HasSubstr("not signed by the authority"));
+  EXPECT_THAT(
+      NodeCertificate::Create(made.chain_pem.substr(0, second) + other.authority.certificate_pem(),
+                              made.key_pem)
+          .status()
+          .message(),
+      HasSubstr("not signed by the authority"));
 }
 
 TEST(CertificateLifeTest, RenewalIsDueWhenTwoThirdsAreOver) {

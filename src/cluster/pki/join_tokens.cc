@@ -57,8 +57,8 @@ std::string JoinTokens::PathOf(const JoinToken& token) const {
 Result<size_t> JoinTokens::Sweep(WallTime now) const {
   size_t left = 0;
   std::error_code error;
-  for (auto at = fs::directory_iterator(folder_, error);
-       !error && at != fs::directory_iterator(); at.increment(error)) {
+  for (auto at = fs::directory_iterator(folder_, error); !error && at != fs::directory_iterator();
+       at.increment(error)) {
     const std::string path = at->path().string();
     if (!path.ends_with(kSuffix)) continue;
     const Result<Validity> validity = ReadValidity(path);

@@ -16,8 +16,8 @@ constexpr size_t kMaxChainBytes = 64 * 1024;
 
 template <typename... Args>
 Status Refused(fmt::format_string<Args...> format, Args&&... args) {
-  return {Code::kUnauthenticated, "the peer's certificate " +
-                                      fmt::format(format, std::forward<Args>(args)...)};
+  return {Code::kUnauthenticated,
+          "the peer's certificate " + fmt::format(format, std::forward<Args>(args)...)};
 }
 
 Status WhyNot(int error) {
@@ -70,7 +70,8 @@ Result<std::string> PeerCheck::ProvenNode(std::string_view chain_pem, PeerRole r
   if (context == nullptr ||
       X509_STORE_CTX_init(context.get(), authorities_.get(), own, rest.get()) != 1)
     return Internal("check of certificates: {}", openssl::TakeErrors());
-  X509_STORE_CTX_set_default(context.get(), role == PeerRole::kClient ? "ssl_client" : "ssl_server");
+  X509_STORE_CTX_set_default(context.get(),
+                             role == PeerRole::kClient ? "ssl_client" : "ssl_server");
   X509_STORE_CTX_set_time(context.get(), 0, now.time_since_epoch().count());
   const bool good = X509_verify_cert(context.get()) == 1;
   openssl::TakeErrors();
@@ -80,8 +81,8 @@ Result<std::string> PeerCheck::ProvenNode(std::string_view chain_pem, PeerRole r
   if (!subject.ok()) return Refused("names no node: {}", subject.status().message());
   if (subject->cluster != cluster_)
     return Refused("is of cluster {}, this is '{}'", Excerpt(subject->cluster), cluster_);
-  const openssl::Names names(static_cast<GENERAL_NAMES*>(
-      X509_get_ext_d2i(own, NID_subject_alt_name, nullptr, nullptr)));
+  const openssl::Names names(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(own, NID_subject_alt_name, nullptr, nullptr)));
   const NamesRead read = ReadNames(names.get());
   if (!CheckNodeName(subject->common_name).ok() ||
       std::ranges::find(read.dns, NodeDnsName(subject->common_name)) == read.dns.end())

@@ -52,8 +52,7 @@ TEST(PeerCheckTest, NodesOfOtherClustersProveNothingAlsoWhereTheIdIsTheSame) {
   for (const TestCluster* each : {&other, &twin}) {
     const std::string chain = each->Node("a").chain_pem;
     EXPECT_THAT(WhyNot(check, chain), HasSubstr("not signed by this cluster's authority"));
-    EXPECT_THAT(WhyNot(check, FirstOf(chain)),
-                HasSubstr("not signed by this cluster's authority"));
+    EXPECT_THAT(WhyNot(check, FirstOf(chain)), HasSubstr("not signed by this cluster's authority"));
     // The right authority beside it changes nothing.
     EXPECT_THAT(WhyNot(check, FirstOf(chain) + cluster.authority.certificate_pem()),
                 HasSubstr("not signed by this cluster's authority"));

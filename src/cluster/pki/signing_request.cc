@@ -33,7 +33,8 @@ Result<std::vector<std::string>> ReadAddresses(X509_REQ* request) {
   const openssl::Names names(static_cast<GENERAL_NAMES*>(
       X509V3_get_d2i(extensions.get(), NID_subject_alt_name, nullptr, nullptr)));
   NamesRead read = ReadNames(names.get());
-  if (read.others) return InvalidArgument("signing request: expected host names and addresses only");
+  if (read.others)
+    return InvalidArgument("signing request: expected host names and addresses only");
   std::vector<std::string> all = std::move(read.dns);
   all.insert(all.end(), read.ip.begin(), read.ip.end());
   return all;

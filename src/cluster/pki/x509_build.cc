@@ -110,7 +110,8 @@ Result<Subject> ReadSubject(const X509_NAME* name) {
     if (nid == NID_commonName) subject.common_name = std::move(text);
   }
   if (entries == 2 && !subject.cluster.empty() && !subject.common_name.empty()) return subject;
-  return InvalidArgument("subject: expected an organisation (the cluster) and a name, nothing else");
+  return InvalidArgument(
+      "subject: expected an organisation (the cluster) and a name, nothing else");
 }
 
 openssl::Names MakeNames(const std::vector<std::string>& dns_names,

@@ -27,8 +27,8 @@ void MassLoss::Observe(const std::vector<NodePresence>& nodes, Time now) {
     if (node.present) {
       node.counts = false;
       ++present;
-    } else if (node.counts && (now - node.went <= options_.together ||
-                               (frozen_ && lost_.contains(one.id)))) {
+    } else if (node.counts &&
+               (now - node.went <= options_.together || (frozen_ && lost_.contains(one.id)))) {
       lost.insert(one.id);
     }
     known.emplace(one.id, node);

@@ -29,9 +29,9 @@ TEST(MassLossTest, MoreThanHalfAndAtLeastTwoFreeze) {
     std::vector<int> away;
     bool frozen;
   };
-  for (const Case& c : {Case{2, {1}, false}, Case{3, {1}, false}, Case{3, {1, 2}, true},
-                        Case{4, {1, 2}, false}, Case{4, {1, 2, 3}, true},
-                        Case{5, {1, 2}, false}, Case{5, {0, 1, 2}, true}}) {
+  for (const Case& c :
+       {Case{2, {1}, false}, Case{3, {1}, false}, Case{3, {1, 2}, true}, Case{4, {1, 2}, false},
+        Case{4, {1, 2, 3}, true}, Case{5, {1, 2}, false}, Case{5, {0, 1, 2}, true}}) {
     MassLoss loss;
     loss.Observe(Nodes(c.size, {}), kStart);
     EXPECT_FALSE(loss.frozen());

@@ -23,9 +23,9 @@ enum class Health : uint8_t { kAlive, kSuspect, kDead };
 std::string_view NameOf(Health health);  // "alive", "suspect", "dead"
 
 struct HealthOptions {
-  int probe_failures = 3;                             // >= 1
-  Duration probe_span = std::chrono::seconds(2);      // from the first of them to the last
-  int data_failures = 3;                              // >= 1
+  int probe_failures = 3;                         // >= 1
+  Duration probe_span = std::chrono::seconds(2);  // from the first of them to the last
+  int data_failures = 3;                          // >= 1
   Duration data_span = std::chrono::seconds(1);
   Duration first_hold = std::chrono::seconds(5);
   Duration longest_hold = std::chrono::seconds(60);
@@ -35,7 +35,8 @@ struct HealthOptions {
 class NodeHealth {
  public:
   // A node that was just seen to join: alive.
-  explicit NodeHealth(const HealthOptions& options = {}) : options_(options), hold_(options.first_hold) {}
+  explicit NodeHealth(const HealthOptions& options = {})
+      : options_(options), hold_(options.first_hold) {}
 
   // Times never fall. `held` is told of a *connected* view only: one that is not says nothing.
   void OnLease(bool held, Time now);
@@ -67,8 +68,9 @@ class NodeHealth {
   bool lease_held_ = true;
   Failures probe_, data_;
   Health health_ = Health::kAlive;
-  Time good_since_ = kNever;  // while not alive: since when there is no bad sign; kNever: there is one
-  Time alive_since_{};        // of the last return; Time{}: never was away
+  Time good_since_ =
+      kNever;           // while not alive: since when there is no bad sign; kNever: there is one
+  Time alive_since_{};  // of the last return; Time{}: never was away
   Duration hold_;
 };
 

@@ -171,9 +171,9 @@ RC_GTEST_PROP(NodeHealthProperty, NeverDeadByTheLeaseAloneAndNeverFasterThanTheB
       ever_bad = true;
     }
     ever_deadly = ever_deadly || signs == Health::kDead;
-    RC_ASSERT(health >= signs);                              // a bad sign counts at once
-    RC_ASSERT(ever_bad || health == Health::kAlive);         // nothing without one
-    RC_ASSERT(health != Health::kDead || ever_deadly);       // dead only by two signs, or the data path
+    RC_ASSERT(health >= signs);                         // a bad sign counts at once
+    RC_ASSERT(ever_bad || health == Health::kAlive);    // nothing without one
+    RC_ASSERT(health != Health::kDead || ever_deadly);  // dead only by two signs, or the data path
     if (health != before) ++changes;
     before = health;
   }

@@ -5,8 +5,8 @@
 #include <numeric>
 #include <utility>
 
-#include "core/cycle.h"
 #include "core/check.h"
+#include "core/cycle.h"
 #include "core/format.h"
 
 namespace evenkeel {
