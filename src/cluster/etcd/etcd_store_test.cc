@@ -1,6 +1,7 @@
 // The contracts over a real etcd (memory_store_test.cc runs the same ones in memory), and what only the way there can show.
 #include "cluster/etcd/etcd_store.h"
 
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
