@@ -158,8 +158,10 @@ std::string StoreMembership::Trouble() const {
 }
 
 bool StoreMembership::Leading() const {
-  return connected_ && !count_history_ && self_ && lease_ != 0 && clock_.Now() < lease_until_ &&
-         table_.LeadersKey() == OwnLeaderKey();
+  const auto leader = table_.leader();
+  return campaign_ && leader && leader->term.revision != resigned_ && connected_ &&
+         !count_history_ && self_ && lease_ != 0 &&
+         clock_.Now() < lease_until_ && table_.LeadersKey() == OwnLeaderKey();
 }
 
 void StoreMembership::Tell() {
@@ -207,9 +209,10 @@ void StoreMembership::Advance() {
   const KeyValue* const record = table_.Find(OwnNodeKey());
   if (record == nullptr || record->lease != lease_ || record->value != self_text_)
     return PutRecord();
-  const bool candidate = table_.Find(OwnLeaderKey()) != nullptr;
-  if (campaign_ && !candidate) return PutCandidacy();
-  if (!campaign_ && candidate) return DropCandidacy();
+  const KeyValue* const candidacy = table_.Find(OwnLeaderKey());
+  if (candidacy == nullptr && campaign_) return PutCandidacy();
+  if (candidacy != nullptr && (!campaign_ || candidacy->created == resigned_))
+    return DropCandidacy();
 }
 
 void StoreMembership::Send(KvTransaction transaction) {
@@ -257,6 +260,7 @@ void StoreMembership::PutCandidacy() {
 
 void StoreMembership::DropCandidacy() {
   const KeyValue* const own = table_.Find(OwnLeaderKey());
+  resigned_ = own->created;
   KvTransaction transaction;
   transaction.conditions.push_back({own->key, KvCondition::Field::kCreated, own->created});
   transaction.deletes.push_back(own->key);
@@ -349,6 +353,7 @@ Status StoreMembership::Join(const NodeRecord& self) {
 
 void StoreMembership::Campaign(bool wanted) {
   campaign_ = wanted;
+  Tell();
   Advance();
 }
 

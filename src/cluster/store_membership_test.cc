@@ -206,11 +206,13 @@ void RunFaults(bool restores) {
     for (const auto& [id, node] : nodes) count += node->Leads() ? 1 : 0;
     return count;
   };
+  // A lease that an operator ends, or a backup undoes, ends before its holder knows: for that time only the fence keeps plans apart.
+  Time certain_from{};
   const auto pass = [&](Duration time) {
     const Time end = arena.clock().Now() + time;
     static_cast<void>(arena.Eventually(
         [&] {
-          RC_ASSERT(leaders() <= 1);
+          if (arena.clock().Now() >= certain_from) RC_ASSERT(leaders() <= 1);
           return arena.clock().Now() >= end;
         },
         time));
@@ -223,7 +225,10 @@ void RunFaults(bool restores) {
       case 0: arena.Cut(id); break;
       case 1: arena.Heal(id); break;
       case 2: arena.Slow(id, *rc::gen::inRange(0, 1500) * 1ms); break;
-      case 3: arena.EndLeases("nodes/" + id); break;
+      case 3:
+        arena.EndLeases("nodes/" + id);
+        certain_from = arena.clock().Now() + arena.ttl();
+        break;
       case 4: arena.Compact(); break;
       case 5: arena.Stall(*rc::gen::inRange(0, 15000) * 1ms); break;
       case 6: arena.KillAndStart(); break;
@@ -232,7 +237,9 @@ void RunFaults(bool restores) {
         if (restores) arena.Save();
         break;
       case 9:
-        if (restores && arena.saved()) arena.Restore();
+        if (!restores || !arena.saved()) break;
+        arena.Restore();
+        certain_from = arena.clock().Now() + arena.ttl();
         break;
       case 10:
         nodes[id] = nullptr;
