@@ -181,6 +181,7 @@ TYPED_TEST_P(KvStoreContract, ATransactionHoldsAsAWholeOrNotAtAll) {
                         {"/x/b", Field::kModified, done->revision},
                         {"/x/a", Field::kModified, 0}};
     other.conditions[i].revision += 1;
+    other.puts = {{"/x/d", "5", 0}};
     other.deletes = {"/x/c"};
     const auto refused = this->Commit(other);
     ASSERT_TRUE(refused.ok());

@@ -412,7 +412,9 @@ std::shared_ptr<const MemoryStore::Image> MemoryStore::Save() const {
 
 void MemoryStore::Restore(const Image& image) {
   Stop();
+  const int64_t next_lease = state_->data.next_lease;  // etcd gives no id twice either
   state_->data = image;
+  state_->data.next_lease = next_lease;
   Start();
 }
 

@@ -159,8 +159,9 @@ std::string StoreMembership::Trouble() const {
 
 bool StoreMembership::Leading() const {
   const auto leader = table_.leader();
-  return campaign_ && leader && leader->term.revision != resigned_ && connected_ &&
-         !count_history_ && self_ && lease_ != 0 &&
+  return campaign_ && leader && self_ && leader->node == self_->id &&
+         leader->term.revision != resigned_ && connected_ &&
+         !count_history_ && lease_ != 0 &&
          clock_.Now() < lease_until_ && table_.LeadersKey() == OwnLeaderKey();
 }
 
