@@ -197,11 +197,11 @@ Status Server::LoadCertificate() {
 Status Server::Listen() {
   std::vector<IoLoop*> loops;
   for (const auto& loop : loops_) loops.push_back(loop.get());
-  router_ = std::make_unique<HttpRouter>(*service_, *authorizer_);
+  router_ = std::make_unique<HttpRouter>(*service_);
   auto http = HttpServer::Listen(HttpOptions(options_, options_.http, tls_), router_.get(), loops);
   if (!http.ok()) return http.status().Annotate("HTTP");
   http_ = std::move(*http);
-  metrics_router_ = std::make_unique<HttpRouter>(*service_, *authorizer_, HttpPages::kMetrics);
+  metrics_router_ = std::make_unique<HttpRouter>(*service_, HttpPages::kMetrics);
   auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics, tls_),
                                     metrics_router_.get(), {loops.front()});
   if (!metrics.ok()) return metrics.status().Annotate("metrics");
