@@ -31,7 +31,9 @@ class KServeGrpcTlsTest : public GrpcServerTest {
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
     inference::ModelInferResponse response;
     const grpc::Status status = stub->ModelInfer(&context, Echo({1, 2, 3, 4}), &response);
-    if (status.ok()) EXPECT_EQ(response.raw_output_contents(0), Bytes({1, 2, 3, 4}));
+    if (status.ok()) {
+      EXPECT_EQ(response.raw_output_contents(0), Bytes({1, 2, 3, 4}));
+    }
     return status;
   }
   static std::shared_ptr<grpc::ChannelCredentials> Trusting(const std::string& certificate) {

@@ -263,7 +263,7 @@ TEST_F(HttpTlsTest, KeysMayBeChanged) {
   for (int i = 0; i < 20; ++i) {
     ASSERT_EQ(SSL_key_update(client.tls().session(), SSL_KEY_UPDATE_REQUESTED), 1);
     if (i % 2 == 0) {
-      ASSERT_TRUE(client.tls().Handshake());  // sent at once, or with the next bytes
+      ASSERT_TRUE(client.tls().Handshake());  // sent at once; else with the next bytes
     }
     client.Send(Post(std::to_string(i)));
     ASSERT_EQ(BodyOf(client.Receive()), std::to_string(i));
