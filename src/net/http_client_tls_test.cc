@@ -44,6 +44,7 @@ class HttpClientTlsTest : public testing::Test {
     HttpCall call;
     call.server = scheme + "://" + host + ":" + std::to_string(server_->port());
     call.ca_file = trusted;
+    call.target = "/";
     call.timeout = std::chrono::seconds(5);
     return CallHttp(call);
   }

@@ -30,7 +30,7 @@ TEST(CertificateAuthorityTest, SignsWhatWasAskedForAndNothingElse) {
   ASSERT_EQ(chain.size(), 2U);
   const CertificateFacts facts = FactsOf(chain[0].get());
   EXPECT_EQ(facts.subject, "O = test, CN = a");
-  EXPECT_THAT(facts.names, ElementsAre("a.node.evenkeel.internal", "10.0.0.1", "::1", "a.example"));
+  EXPECT_THAT(facts.names, ElementsAre("a.node.evenkeel.internal", "a.example", "10.0.0.1", "::1"));
   EXPECT_EQ(facts.not_before, now - kClockSkew);
   EXPECT_EQ(facts.not_after, now + kNodeLife);
   EXPECT_EQ(X509_check_ca(chain[0].get()), 0);
