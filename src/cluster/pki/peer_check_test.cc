@@ -66,8 +66,7 @@ TEST(PeerCheckTest, TimeIsLookedAt) {
   const std::string chain = cluster.Node("a", {}, now).chain_pem;
   const WallTime last = now + kNodeLife - std::chrono::seconds(1);
   EXPECT_TRUE(check.ProvenNode(chain, PeerRole::kClient, last).ok());
-  EXPECT_THAT(WhyNot(check, chain, now + kNodeLife),
-              HasSubstr("has expired"));
+  EXPECT_THAT(WhyNot(check, chain, now + kNodeLife), HasSubstr("has expired"));
   EXPECT_TRUE(check.ProvenNode(chain, PeerRole::kClient, now - kClockSkew).ok());
   EXPECT_THAT(WhyNot(check, chain, now - kClockSkew - std::chrono::seconds(1)),
               HasSubstr("is not valid yet"));
