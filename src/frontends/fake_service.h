@@ -271,7 +271,10 @@ class FakeService final : public Service {
   nlohmann::json Describe() const override {
     nlohmann::json models = nlohmann::json::array();
     for (const auto& [key, model] : models_) models.push_back({{"name", key}});
-    return {{"models", models}};
+    return {{"schema", "evenkeel.models/v1"},
+            {"node", {{"cores", 2}}},
+            {"models", models},
+            {"cluster", {{"here", "b"}}}};
   }
   Result<nlohmann::json> DescribeModel(std::string_view name) const override {
     EK_RETURN_IF_ERROR(Known(name, ""));
