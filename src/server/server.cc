@@ -289,10 +289,14 @@ Status Server::Start() {
       options_.state, ThisMachine(HostFor(runtime_->rung(), options_.worker_cpus)).fingerprint,
       runtime_->rung(), *loops_.front());
   context_->language_tables = language_tables_.get();
-  auto cluster = ClusterHost::Start(options_, *registry_, *loops_.front(), SteadyClock::Instance());
-  if (!cluster.ok()) return cluster.status().Annotate("cluster");
-  cluster_ = std::move(*cluster);
-  if (cluster_) {
+  if (options_.cluster.name.empty()) {
+    service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);
+  } else {
+    ClusterOptions own = options_.cluster;
+    own.resources = ResourcesOfThisServer(options_.state, /*again=*/false, kMeasureTime).vector;
+    auto cluster = ClusterNode::Start(own, *registry_, *loops_.front(), SteadyClock::Instance());
+    if (!cluster.ok()) return cluster.status().Annotate("cluster");
+    cluster_ = std::move(*cluster);
     service_ = std::make_unique<ClusterService>(*registry_, *sampler_, *profile_, *accelerators_,
                                                 cluster_->node());
   } else {
