@@ -7,19 +7,8 @@
 
 namespace evenkeel {
 
-Status CheckNodeName(std::string_view name) {
-  const auto word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
-  if (name.empty() || name.size() > 63 || !word(name[0]) ||
-      !std::ranges::all_of(name, [&](char c) { return word(c) || c == '-' || c == '_'; }))
-    return InvalidArgument(
-        "name of a node: expected 1 to 63 letters, digits, - and _, a letter or digit first; got "
-        "'{}'",
-        name);
-  return Status::Ok();
-}
-
-Result<std::vector<ClusterPeer>> ParsePeers(std::string_view text, std::string_view own) {
-  std::vector<ClusterPeer> peers;
+Result<std::vector<NodeAddress>> ParsePeers(std::string_view text, std::string_view own) {
+  std::vector<NodeAddress> peers;
   std::set<std::string, std::less<>> names{std::string(own)};
   while (!text.empty()) {
     const size_t comma = text.find(',');

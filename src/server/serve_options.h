@@ -31,10 +31,10 @@ struct ServeOptions {
   ListenAddress http{"127.0.0.1", 8000};
   ListenAddress grpc{"127.0.0.1", 8001};
   ListenAddress metrics{"127.0.0.1", 8002};
-  ClusterOptions cluster;           // no name: this server is alone
-  bool insecure = false;            // allows an address that is not loopback without TLS and keys
-  bool tls = false;                 // HTTP and gRPC are encrypted
-  AuthMode auth = AuthMode::kAuto;  // whether callers need an API key
+  ClusterOptions cluster;  // no name: this server is alone
+  bool insecure = false;   // allows an address that is not loopback without TLS and keys
+  std::string tls_cert_file, tls_key_file;  // PEM, for all three listeners; both or neither
+  AuthMode auth = AuthMode::kAuto;          // whether callers need an API key
 
   int io_threads = 1;  // event-loop threads for HTTP; 1 to 64
   std::vector<int>

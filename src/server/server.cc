@@ -197,11 +197,11 @@ Status Server::LoadCertificate() {
 Status Server::Listen() {
   std::vector<IoLoop*> loops;
   for (const auto& loop : loops_) loops.push_back(loop.get());
-  router_ = std::make_unique<HttpRouter>(*service_);
+  router_ = std::make_unique<HttpRouter>(*service_, *authorizer_);
   auto http = HttpServer::Listen(HttpOptions(options_, options_.http, tls_), router_.get(), loops);
   if (!http.ok()) return http.status().Annotate("HTTP");
   http_ = std::move(*http);
-  metrics_router_ = std::make_unique<HttpRouter>(*service_, HttpPages::kMetrics);
+  metrics_router_ = std::make_unique<HttpRouter>(*service_, *authorizer_, HttpPages::kMetrics);
   auto metrics = HttpServer::Listen(HttpOptions(options_, options_.metrics, tls_),
                                     metrics_router_.get(), {loops.front()});
   if (!metrics.ok()) return metrics.status().Annotate("metrics");
@@ -289,14 +289,10 @@ Status Server::Start() {
       options_.state, ThisMachine(HostFor(runtime_->rung(), options_.worker_cpus)).fingerprint,
       runtime_->rung(), *loops_.front());
   context_->language_tables = language_tables_.get();
-  if (options_.cluster.name.empty()) {
-    service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);
-  } else {
-    ClusterOptions own = options_.cluster;
-    own.resources = ResourcesOfThisServer(options_.state, /*again=*/false, kMeasureTime).vector;
-    auto cluster = ClusterNode::Start(own, *registry_, *loops_.front(), SteadyClock::Instance());
-    if (!cluster.ok()) return cluster.status().Annotate("cluster");
-    cluster_ = std::move(*cluster);
+  auto cluster = ClusterHost::Start(options_, *registry_, *loops_.front(), SteadyClock::Instance());
+  if (!cluster.ok()) return cluster.status().Annotate("cluster");
+  cluster_ = std::move(*cluster);
+  if (cluster_) {
     service_ = std::make_unique<ClusterService>(*registry_, *sampler_, *profile_, *accelerators_,
                                                 cluster_->node());
   } else {
