@@ -160,8 +160,7 @@ std::string StoreMembership::Trouble() const {
 bool StoreMembership::Leading() const {
   const auto leader = table_.leader();
   return campaign_ && leader && self_ && leader->node == self_->id &&
-         leader->term.revision != resigned_ && connected_ &&
-         !count_history_ && lease_ != 0 &&
+         leader->term.revision != resigned_ && connected_ && !count_history_ && lease_ != 0 &&
          clock_.Now() < lease_until_ && table_.LeadersKey() == OwnLeaderKey();
 }
 

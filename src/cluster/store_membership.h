@@ -118,8 +118,9 @@ class StoreMembership final : public Membership {
   std::optional<NodeRecord> self_;
   std::string self_text_;
   bool campaign_ = false;
-  int64_t resigned_ = 0;  // term that was given up: never counts again, whenever its end is heard of
-  std::string superseded_;      // by whom
+  int64_t resigned_ =
+      0;  // term that was given up: never counts again, whenever its end is heard of
+  std::string superseded_;        // by whom
   std::string last_incarnation_;  // that was superseded
   int64_t joined_at_ = 0;         // revision of our record
   bool busy_ = false;             // a step is under way
