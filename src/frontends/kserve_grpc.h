@@ -34,7 +34,7 @@ struct GrpcOptions {
   int threads = 0;
   // For the buffers of all connections; past it gRPC reads less and drops idle ones.
   size_t memory_bytes = size_t{1} << 30;
-  // Clients speak TLS, 1.2 or 1.3; empty: they do not. Looked at again every few seconds: a renewed pair needs no restart, a broken one is not used.
+  // Clients speak TLS, 1.2 or 1.3; empty: they do not. Looked at again every few seconds: a renewed pair needs no restart; with a broken one new connections are refused until it is mended.
   TlsPairFiles tls{};
 };
 

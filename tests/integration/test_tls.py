@@ -115,8 +115,8 @@ def test_a_kept_connection_to_each_listener(secure):
 
 
 def test_large_bodies_both_ways(secure):
-    daemon = secure()
-    rows = numpy.arange(4 * 300_000, dtype=numpy.float32).reshape(-1, 4)
+    daemon = secure(models={"echo.fake": "inputs: [{name: x, dtype: FP32, shape: [-1, 1000]}]\noutputs: [{name: y, dtype: FP32, shape: [-1, 1000], function: echo}]\n"})
+    rows = numpy.arange(1000 * 1200, dtype=numpy.float32).reshape(-1, 1000)
     with tritonclient.http.InferenceServerClient(daemon.http_address, ssl=True, ssl_options={"ca_certs": str(daemon.trusted)}) as client:
         tensor = tritonclient.http.InferInput("x", rows.shape, "FP32")
         tensor.set_data_from_numpy(rows)
@@ -188,7 +188,8 @@ def test_a_renewed_certificate_needs_no_restart(secure, pair):
 
     pair.cert.write_text("not a certificate\n")
     wait_until(lambda: shown(addresses[0]) and "the last good ones stay" in daemon.log(), "nothing was said of the broken file")
-    assert all(shown(address) == new for address in addresses)
+    # gRPC's own watcher takes up what it finds: its port refuses new connections until the pair is whole again (docs/operations.md).
+    assert all(shown(address) == new for address in (addresses[0], addresses[2]))
 
 
 def test_sigterm_drains(secure):
