@@ -45,7 +45,9 @@ constexpr auto kHttpRoutes = std::to_array<HttpRoute>({
     {"/v2/evenkeel/samples", "GET DELETE", kManage},
     {"/v2/evenkeel/samples/{model}", "GET DELETE", kManage},
     {"/v2/evenkeel/cluster", "GET", kManage},
-    {"/v2/evenkeel/cluster/nodes/...", "POST", kManage},
+    {"/v2/evenkeel/cluster/nodes/{node}/drain", "POST", kManage},
+    {"/v2/evenkeel/cluster/nodes/{node}/cordon", "POST", kManage},
+    {"/v2/evenkeel/cluster/nodes/{node}/uncordon", "POST", kManage},
     {"/v2/logging", "GET POST", kManage},
     {"/v2/trace/setting", "GET POST", kManage},
     {"/v2/systemsharedmemory/...", "GET POST", kKey},
@@ -107,7 +109,7 @@ bool Fits(std::string_view pattern, const HttpPath& path, std::string_view query
     if (at == path.size()) return false;
     if (part == "{model}") {
       *model = path[at];
-    } else if (part != "{version}" && part != path[at]) {
+    } else if (part != "{version}" && part != "{node}" && part != path[at]) {
       return false;
     }
     ++at;

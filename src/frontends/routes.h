@@ -29,7 +29,7 @@ enum class Need : uint8_t {
 };
 
 struct HttpRoute {
-  // "/v2/models/{model}/ready". {model} and {version} are one part each, "..." is any rest; "?word" behind it: the query begins with that.
+  // "/v2/models/{model}/ready". {model}, {version} and {node} are one part each, "..." is any rest; "?word" behind it: the query begins with that.
   std::string_view pattern;
   std::string_view methods;  // that its handler takes, "GET POST"; for readers and tests
   Need need;

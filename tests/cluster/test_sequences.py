@@ -169,4 +169,4 @@ def test_a_node_that_is_not_there_cannot_be_drained(serve, cli):
         result = cli("node", verb, node, server=nodes["a"])
         assert result.returncode == 1 and words in result.stderr, result.stderr
     status, _, body = nodes["a"].request("POST", "/v2/evenkeel/cluster/nodes/a/explode", b"")
-    assert status == 400 and b"explode" in body
+    assert status == 404 and b"explode" in body
