@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "cluster/link/call_terms.h"
 #include "cluster/link/infer_message.h"
 #include "core/format.h"
 #include "proto/node.pb.h"
@@ -70,10 +71,7 @@ void WriteGeneration(const GenerationCall& call, std::string_view model, Time no
     one->set_ended(begun.ended);
   }
   message->set_tell_tokens(request.tell_tokens);
-  message->set_movable(call.movable);
-  if (call.deadline != kNever)
-    message->set_left_ns(std::max<int64_t>(1, Duration(call.deadline - now).count()));
-  message->set_priority(call.priority);
+  WriteTerms(call, now, message);
 }
 
 Status ReadGeneration(const node::v1::GenerateRequest& message, Time now, GenerationCall* call) {
@@ -99,17 +97,7 @@ Status ReadGeneration(const node::v1::GenerateRequest& message, Time now, Genera
   for (const auto& one : message.begun())
     request.begun.push_back({{one.tokens().begin(), one.tokens().end()}, one.text(), one.ended()});
   request.tell_tokens = message.tell_tokens();
-  call->movable = message.movable();
-  call->arrived = now;
-  constexpr int64_t kLongest = int64_t{86'400} * 1'000'000'000;  // a day
-  if (message.left_ns() < 0) return InvalidArgument("a deadline of {} ns", message.left_ns());
-  call->deadline = message.left_ns() == 0
-                       ? kNever
-                       : now + Duration(std::min<int64_t>(message.left_ns(), kLongest));
-  if (message.priority() < 0 || message.priority() > 16)
-    return InvalidArgument("priority: expected 0 to 16, got {}", message.priority());
-  call->priority = message.priority();
-  return Status::Ok();
+  return ReadTerms(message, now, call);
 }
 
 void WriteDelta(const GenerationDelta& delta, node::v1::GenerateEvent* event) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "cluster/link/call_terms.h"
 #include "core/format.h"
 #include "proto/node.pb.h"
 
@@ -127,10 +128,7 @@ void WriteCall(const InferCall& call, std::string_view model, std::string_view v
   message->set_version(std::string(version));
   for (const TensorView& view : call.inputs)
     WriteTensor(view, signature.inputs[view.spec].name, message->add_inputs());
-  if (call.deadline != kNever)
-    message->set_left_ns(std::max<int64_t>(1, Duration(call.deadline - now).count()));
-  message->set_priority(call.priority);
-  message->set_movable(call.movable);
+  WriteTerms(call, now, message);
 }
 
 Status ReadCall(const node::v1::InferRequest& message, const Signature& signature, Time now,
@@ -138,17 +136,7 @@ Status ReadCall(const node::v1::InferRequest& message, const Signature& signatur
   auto inputs = ReadTensors(message.inputs(), signature.inputs);
   if (!inputs.ok()) return inputs.status();
   call->inputs = std::move(*inputs);
-  call->arrived = now;
-  constexpr int64_t kLongest = int64_t{86'400} * 1'000'000'000;  // a day
-  if (message.left_ns() < 0) return InvalidArgument("a deadline of {} ns", message.left_ns());
-  call->deadline = message.left_ns() == 0
-                       ? kNever
-                       : now + Duration(std::min<int64_t>(message.left_ns(), kLongest));
-  if (message.priority() < 0 || message.priority() > 16)
-    return InvalidArgument("priority: expected 0 to 16, got {}", message.priority());
-  call->priority = message.priority();
-  call->movable = message.movable();
-  return Status::Ok();
+  return ReadTerms(message, now, call);
 }
 
 void WriteAnswer(const Status& status, std::span<const TensorView> outputs, const Timings& timings,
