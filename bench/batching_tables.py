@@ -76,9 +76,23 @@ def best_row_us(options, model):
     return min(us / size for size, us in rows_of(options, model).items())
 
 
-def simulate(options, arrivals, policy, seconds, *more, seed=1, warm_up_s=None):
+def table_seen(options, daemon, model, objective_ms, path):
+    """A file with the T(b) that a daemon measured in service, on one core; scattered as in the sweep, since a daemon keeps means."""
+    sweep = next(m for m in json.loads(tables(options).read_text())["models"] if m["name"] == model)["rows"]
+    scatter = median([r["p99_us"] / r["batchtime_us"] for r in sweep])
+    status, answer = daemon.request("GET", f"/v2/models/{model}/batching")
+    if status != 200:
+        raise BenchError(f"{status} {answer[:200]}")
+    rows = [{"cores": 1, "batch": int(size), "batchtime_us": round(ms * 1e3, 3), "p99_us": round(ms * 1e3 * scatter, 3)}
+            for size, ms in json.loads(answer)["batch_time_ms"].items()]
+    models = [{"name": model, "objective_ms": objective_ms, "rows": sorted(rows, key=lambda r: r["batch"])}]
+    pathlib.Path(path).write_text(json.dumps({"schema": "evenkeel.load-tables/v1", "models": models}) + "\n")
+    return path
+
+
+def simulate(options, arrivals, policy, seconds, *more, seed=1, warm_up_s=None, table=None):
     """The simulator's report; with --goodput among `more` and no factor that is kept, a report with the factor 0."""
-    command = [EVENKEEL, "simulate", "--models", tables(options), "--policy", policy, "--seconds", seconds, "--seed", seed, "--warm-up",
+    command = [EVENKEEL, "simulate", "--models", table or tables(options), "--policy", policy, "--seconds", seconds, "--seed", seed, "--warm-up",
                min(2, seconds / 5) if warm_up_s is None else warm_up_s, "-o", "json", *more]
     for each in arrivals:
         command += ["--arrivals", each]

@@ -73,6 +73,7 @@ void Dispatcher::Infer(InferCall* call) {
   {
     const std::lock_guard lock(mutex_);
     const Time now = clock_.Now();
+    if (gated_) outlook_ = options_.node->Window(node_id_);
     refusal = Admit(*request, now);
     if (refusal.ok()) {
       ++open_requests_;
@@ -140,9 +141,10 @@ Status Dispatcher::Admit(const Request& request, Time now) const {
   if (answer > limit) {
     return Overloaded(
         "model '{}': the answer is predicted in {:.0f} ms, the limit is {:.0f} ms; {} rows wait "
-        "ahead, a batch of {} takes {:.1f} ms, times {:.1f} for what else runs",
+        "ahead, a batch of {} takes {:.1f} ms, times {:.1f} for what else runs, or {:.1f} ms in "
+        "turn",
         options_.model, Milliseconds(answer), Milliseconds(limit), view.rows_ahead, view.size,
-        Milliseconds(view.batch_time), view.stretch);
+        Milliseconds(view.batch_time), view.stretch, Milliseconds(view.turn));
   }
   return Status::Ok();
 }
@@ -158,12 +160,10 @@ policy::AdmissionView Dispatcher::ViewFor(const Request& request, Time now) cons
   }
   view.rows_ahead = queue_.RowsAhead(request.priority);
   view.rows = request.rows;
-  view.stretch = stretch_;
+  view.turn = turn_;
+  view.stretch = SharedStretch();
   if (gated_) {
-    const policy::ModelOutlook window = options_.node->Window(node_id_);
-    // Shares are of cores: where there is an accelerator they say little of when an answer comes.
-    if (options_.device == DeviceClass::kCpu) view.stretch = std::max(view.stretch, window.stretch);
-    const int most = std::max(window.most, window.device_knee);
+    const int most = std::max(outlook_.most, outlook_.device_knee);
     if (most > 0) limit = std::min(limit, most);
   }
   view.size = RowsWithin(*request.call, limit);
@@ -181,12 +181,16 @@ Duration Dispatcher::RemainingOf(const Instance& instance, Time now) const {
   return remaining;
 }
 
-// A row waits for the batch before its own, and for the whole of its own: with batches of a quarter of its time there is
-// room for both, and for what is not foreseen. Sizes are halved, since powers of two are measured first.
+// Shares are of cores: where there is an accelerator they say little of when an answer comes.
+double Dispatcher::SharedStretch() const {
+  return gated_ && options_.device == DeviceClass::kCpu ? outlook_.stretch : 1;
+}
+
+// Sizes are halved, since powers of two are measured first.
 int Dispatcher::RowsWithin(const InferCall& call, int most) const {
   if (call.deadline == kNever) return most;
-  const Duration quarter = (call.deadline - call.arrived) / 4;
-  while (most > 1 && Estimate(most) > quarter) most /= 2;
+  const Duration longest = policy::LongestBatch(call.deadline - call.arrived, SharedStretch());
+  while (most > 1 && Estimate(most) > longest) most /= 2;
   return most;
 }
 

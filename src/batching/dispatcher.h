@@ -147,6 +147,7 @@ class Dispatcher final : private NodeScheduler::Member {
   Status Admit(const Request& request, Time now) const;
   policy::AdmissionView ViewFor(const Request& request, Time now) const;
   Duration RemainingOf(const Instance& instance, Time now) const;
+  double SharedStretch() const;
   int RowsWithin(const InferCall& call, int most) const;
   void Refuse(InferCall* call, const Status& status);
 
@@ -242,7 +243,8 @@ class Dispatcher final : private NodeScheduler::Member {
   bool was_usable_ = false;  // some instance has been warm: the signature is final
   std::function<void()> drained_;
   uint64_t next_batch_ = 1;
-  double stretch_ = 1;  // wall time between back-to-back batches over their compute time
+  Duration turn_{};               // that batches whose rows lay ready waited for a core, lately
+  policy::ModelOutlook outlook_;  // of the window, at the last arrival
   Time armed_ = kNever;
   std::unique_ptr<Alarm> alarm_;
 };

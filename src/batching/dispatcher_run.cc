@@ -231,11 +231,12 @@ void Dispatcher::Collect(Instance& instance,
     batch->held = batch->lay_ready ? end - instance.last_end : now - batch->front_since;
     instance.last_end = end;
     if (batch->lay_ready && completion->compute > Duration::zero()) {
-      const double sample = Seconds(batch->held) / Seconds(completion->compute);
-      stretch_ += (std::clamp(sample, 1.0, 10.0) - stretch_) / 16;
+      // More than an objective says no more than that it is too long.
+      const Duration waited =
+          std::clamp(batch->held - completion->compute, Duration::zero(), Objective());
+      turn_ += (waited - turn_) / 16;
     } else if (!batch->lay_ready) {
-      stretch_ +=
-          (1 - stretch_) / 64;  // back to back they are no more: what was seen then is forgotten
+      turn_ -= turn_ / 64;  // back to back they are no more: what was seen then is forgotten
     }
     if (!instance.inflight.empty()) instance.inflight.front()->front_since = now;
     done->emplace_back(std::move(batch), std::move(*completion));

@@ -123,7 +123,7 @@ struct Model {
   BatchCurve curve, device_curve;
   Traffic traffic;
   uint64_t batches = 0;
-  double stretch = 1;      // wall time between back-to-back batches over their T
+  Duration turn{};         // that batches whose rows lay ready waited for a core, lately
   Time last_end = kNever;  // of a batch after which something waited
   ModelOutcome out;
 };
@@ -178,6 +178,7 @@ class Simulation {
   void AdvanceWork(Time to);
   void Arrive(Model& m);
   bool Admitted(const Model& m) const;
+  double SharedStretch(const Model& m) const;
   int MaxRows(const Model& m) const;
   void Refresh(Model& m);
   void DropExpired(Model& m);
@@ -235,14 +236,21 @@ void Simulation::AdvanceWork(Time to) {
   now_ = to;
 }
 
+// As Dispatcher::SharedStretch.
+double Simulation::SharedStretch(const Model& m) const {
+  if (m.spec.device != DeviceClass::kCpu) return 1;
+  return policy_.Outlook(static_cast<int>(&m - models_.data())).stretch;
+}
+
 int Simulation::MaxRows(const Model& m) const {
   int rows = m.spec.device == DeviceClass::kCpu ? m.spec.max_batch
              : m.spec.device == DeviceClass::kGpu
                  ? m.spec.device_max_batch
                  : std::max(m.spec.max_batch, m.spec.device_max_batch);
-  // Sizes that take longer than the objective are not in use; with deadlines a batch takes at most a quarter of its rows'
-  // time, as Dispatcher::RowsWithin has it.
-  const Duration longest = options_.deadlines ? m.spec.objective / 4 : m.spec.objective;
+  // Sizes that take longer than the objective are not in use; with deadlines as Dispatcher::RowsWithin has it.
+  const Duration longest = options_.deadlines
+                               ? policy::LongestBatch(m.spec.objective, SharedStretch(m))
+                               : m.spec.objective;
   while (rows > m.spec.rows && m.Mean(rows) > longest) rows /= 2;
   return std::max(rows, m.spec.rows);
 }
@@ -264,9 +272,8 @@ bool Simulation::Admitted(const Model& m) const {
   if (most > 0) view.size = std::clamp(most, m.spec.rows, view.size);
   view.batch_time = m.MeanOfAll(view.size);
   view.instances = static_cast<int>(m.instances.size());
-  // A policy that shares the cores out knows better than what was seen of the past; of an accelerator it knows nothing.
-  const bool shares = window.most > 0 && m.spec.device == DeviceClass::kCpu;
-  view.stretch = shares ? window.stretch : m.stretch;
+  view.turn = m.turn;
+  view.stretch = SharedStretch(m);
   const Duration limit = options_.deadlines ? m.spec.objective : 10 * m.spec.objective;
   return policy::PredictedAnswer(view) <= limit;
 }
@@ -387,9 +394,11 @@ void Simulation::Complete() {
     const Duration overhead = batch.on_device ? Duration() : options_.overhead;
     m.Ran(batch.on_device, batch.rows, compute - overhead, policy_.Outlook(batch.model), now_);
     if (m.last_end != kNever) {
-      const double sample = Seconds(now_ - m.last_end) / Seconds(std::max<Duration>(compute, 1ns));
-      const auto all = static_cast<double>(m.instances.size());
-      m.stretch += (std::clamp(sample / all, 1.0, 10.0) - m.stretch) / 16;
+      const Duration cycle = (now_ - m.last_end) * static_cast<int64_t>(m.instances.size());
+      const Duration waited = std::clamp(cycle - compute, Duration::zero(), m.spec.objective);
+      m.turn += (waited - m.turn) / 16;
+    } else {
+      m.turn -= m.turn / 64;
     }
     m.last_end = m.queue.empty() ? kNever : now_;
     for (const Time arrived : batch.arrivals) {

@@ -1,14 +1,20 @@
 // When a request that comes now will be answered: what runs has to end, then what waits ahead of it and its own rows run in batches
 // that later arrivals fill up; it is answered when its whole batch is.
 //
-//   answer = caution * (stretch * ceil((ahead + rows)/size) * T(size) + running) / instances,  caution = 1.1
+//   answer = caution * (ceil((ahead + rows)/size) * max(stretch * T(size), T(size) + turn) + running) / instances,  caution = 1.1
 //   0 where nothing stands before it: then it is worth a try.
-// `stretch` is what sharing costs: the cores that the instances could use over those that the model can count on (core_shares.h), or
-//   what was seen of the time between batches, whichever is more; at least 1.
-// Contract: pure, never falls as ahead, rows, running or stretch rise. Units: rows, Duration. Thread-safety: thread-safe.
+// Two things are known of what sharing costs, and the worse one counts: `stretch`, the cores that the instances could use over those
+//   that the model can count on (core_shares.h), at least 1; and `turn`, how long batches were seen to wait for a core. The second is a
+//   time, not a factor: it is the others' batches that are waited for, however small the own ones are. As a factor it grew as those
+//   became smaller, so that fewer rows were accepted, so that they became smaller still, and a model could starve beside its twin.
+// LongestBatch: of rows that are to be answered within `limit`. A row waits for the batch before its own and for the whole of its own,
+//   each in its turn, and half of the time is left for what is not foreseen: limit / (2 (1 + stretch)); so that PredictedAnswer accepts what
+//   one batch holds at any stretch.
+// Contract: pure, never falls as ahead, rows, running, stretch or turn rise. Units: rows, Duration. Thread-safety: thread-safe.
 // Source: A8 (shedding). Used by batching/dispatcher.cc and sim/simulation.cc alike.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "core/clock.h"
@@ -23,15 +29,21 @@ struct AdmissionView {
   Duration running{};      // what is left of the batches that run, summed over the instances
   int instances = 0;       // that serve; 0: nothing can be told
   double stretch = 1;
+  Duration turn{};
 };
+
+inline Duration LongestBatch(Duration limit, double stretch) {
+  return Duration(static_cast<int64_t>(static_cast<double>(limit.count()) /
+                                       (2 * (1 + std::max(1.0, stretch)))));
+}
 
 inline Duration PredictedAnswer(const AdmissionView& view) {
   constexpr double kCaution = 1.1;
   if (view.instances <= 0 || (view.rows_ahead == 0 && view.running == Duration::zero())) return {};
   const int64_t batches = (view.rows_ahead + view.rows + view.size - 1) / view.size;
-  const double ns =
-      view.stretch * static_cast<double>(batches) * static_cast<double>(view.batch_time.count()) +
-      static_cast<double>(view.running.count());
+  const auto one = static_cast<double>(view.batch_time.count());
+  const double each = std::max(view.stretch * one, one + static_cast<double>(view.turn.count()));
+  const double ns = each * static_cast<double>(batches) + static_cast<double>(view.running.count());
   constexpr double kLongest = 9e18;
   return Duration(static_cast<int64_t>(
       ns * kCaution / view.instances < kLongest ? ns * kCaution / view.instances : kLongest));
