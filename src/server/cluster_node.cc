@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <future>
-#include <limits>
 #include <random>
 #include <utility>
 
 #include "cluster/link/infer_message.h"
 #include "core/format.h"
 #include "core/log.h"
-#include "server/describe.h"
+#include "server/own_figures.h"
 
 namespace evenkeel {
 namespace {
@@ -17,61 +16,6 @@ namespace {
 uint64_t RandomNumber() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();
-}
-
-// Tokens of an answer that says nothing of its length.
-constexpr double kAnswerTokens = 128;
-
-ModelFigures FiguresOf(const ModelVersion& model, const Dispatcher::Work& work, Time now) {
-  ModelFigures figures;
-  figures.name = model.name();
-  figures.version = model.version();
-  figures.row_s = work.row_s;
-  figures.alone_s = work.alone_s;
-  figures.signature = DigestOf(model.signature());
-  figures.rate_rps = model.RowsPerSecond(now);
-  const auto instances = model.InstancesNow();
-  figures.memory_bytes = instances.memory_bytes * std::max(1, instances.up);
-  return figures;
-}
-
-uint64_t DigestOf(const LanguageModelInfo& info) {
-  // For what must be equal for two nodes' answers to be the same model's.
-  Signature stands;
-  TensorSpec& spec = stands.inputs.emplace_back();
-  spec.name = info.architecture;
-  spec.dtype = DataType::kBytes;
-  spec.shape = {info.vocabulary};
-  return evenkeel::DigestOf(stands);
-}
-
-// A language model's figures; its work is added to `backlog_s`.
-ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
-  const LlmModel::View view = model.Look();
-  const policy::LlmChoice& choice = view.tuning.choice;
-  ModelFigures figures;
-  const LanguageModelInfo info = model.Info();
-  figures.name = info.name;
-  figures.version = "1";
-  figures.language = true;
-  figures.signature = DigestOf(info);
-  figures.slots = std::max(1, view.tuning.slots);
-  figures.open = view.open;
-  figures.rate_rps = view.tuning.forecast.arrivals_s;
-  figures.memory_bytes =
-      view.engine.pid > 0 ? static_cast<int64_t>(ResidentBytes(view.engine.pid)) : 0;
-  const int threads = std::max(1, view.tuning.threads);
-  figures.row_s = choice.step_s * threads / std::max(1, choice.slots);
-  figures.alone_s = choice.step_s;
-  figures.prompt_token_s = choice.prompt_token_s * threads;
-  const double tokens =
-      view.tuning.forecast.answer_tokens > 0 ? view.tuning.forecast.answer_tokens : kAnswerTokens;
-  // Those that run are half through, on the average.
-  const double running = std::min(figures.open, figures.slots);
-  const double waiting = figures.open - running;
-  *backlog_s += (running / 2 + waiting) * tokens * figures.row_s +
-                waiting * view.tuning.forecast.prompt_tokens * figures.prompt_token_s;
-  return figures;
 }
 
 }  // namespace
@@ -85,6 +29,7 @@ ClusterNode::ClusterNode(const ClusterOptions& options, ModelRegistry& registry,
       clock_(clock),
       incarnation_(RandomNumber()),
       resources_(options.resources),
+      balance_(registry, events_),
       table_(options.route, RandomNumber(), {}),
       known_(std::make_shared<KnownModels>()) {
   nodes_.reserve(kMostNodes);
@@ -114,8 +59,8 @@ void ClusterNode::AddPeer(const NodeAddress& node) {
   loop_.Post([this, node] {
     if (stopped_.load() || IndexOf(node.name) >= 0) return;
     AddNode(node, /*own=*/false);
-    Note(fmt::format("node '{}' at {} is of the cluster", node.name, node.address),
-         "it joined, or another node told of it");
+    events_.Note(fmt::format("node '{}' at {} is of the cluster", node.name, node.address),
+                 "it joined, or another node told of it");
     if (options_.on_nodes) options_.on_nodes(Nodes());
     TellAll();
   });
@@ -168,10 +113,10 @@ void ClusterNode::Drain() {
 
 Status ClusterNode::SetOwnState(std::string_view state) {
   if (state == "drain") {
-    Note("drained", "it was asked for");
+    events_.Note("drained", "it was asked for");
     Drain();
   } else if (state == "cordon" || state == "uncordon") {
-    Note(fmt::format("{}ed", state), "it was asked for");
+    events_.Note(fmt::format("{}ed", state), "it was asked for");
     draining_.store(state == "cordon");
     loop_.Post([this] {
       if (stopped_.load()) return;
@@ -228,19 +173,7 @@ NodeFigures ClusterNode::Figures() {
   figures.draining = draining_.load();
   figures.resources = resources_;
   figures.free_memory_bytes = memory_.Read().free_bytes.value_or(0);
-  const Time now = clock_.Now();
-  const auto serving = registry_.Serving("", "");
-  if (serving.ok()) {
-    for (const auto& model : *serving) {
-      const Dispatcher::Work work = model->WorkNow(now);
-      figures.backlog_s += work.backlog_s;
-      if (model->available()) figures.models.push_back(FiguresOf(*model, work, now));
-    }
-  }
-  for (const auto& model : registry_.Languages()) {
-    const ModelFigures one = FiguresOf(*model, &figures.backlog_s);
-    if (model->available()) figures.models.push_back(one);
-  }
+  AddOwnModels(registry_, clock_.Now(), &figures);
   const std::lock_guard lock(mutex_);
   figures.sequence = ++sequence_;
   return figures;
@@ -284,7 +217,8 @@ void ClusterNode::Tick() {
   // What waits for a node that says nothing is tried elsewhere. Not under the mutex: ends come inside.
   for (const int node : silent) link(node).GiveUpAll();
   TellAll();
-  Balance(now);
+  // Not under the mutex: the calls are routed anew inside.
+  if (balance_.Due(now)) balance_.Balance(now, Look());
   ProbeLinks(now);
   bool busy = false;
   {
@@ -310,118 +244,6 @@ void ClusterNode::TellAll() {
       Heard(node, std::move(figures), asked);
     });
   }
-}
-
-namespace {
-
-// By node: what a row, or a call, of the model takes there; infinite where it is not served.
-std::vector<double> WorkThere(const std::vector<ReplicaTable::NodeView>& views,
-                              const std::string& model, double tokens, double prompt_tokens) {
-  std::vector<double> there;
-  for (const auto& view : views) {
-    const auto at = std::ranges::find(view.figures.models, model, &ModelFigures::name);
-    const bool serves = at != view.figures.models.end() && at->row_s > 0;
-    there.push_back(serves ? tokens * at->row_s + prompt_tokens * at->prompt_token_s
-                           : std::numeric_limits<double>::infinity());
-  }
-  return there;
-}
-
-// What waits of a language model, and what runs of it.
-void AddLanguage(const LlmModel& model, const std::vector<ReplicaTable::NodeView>& views,
-                 std::vector<Rebalancer::Queue>* queues) {
-  const LlmModel::View view = model.Look();
-  const policy::LlmForecast& forecast = view.tuning.forecast;
-  const double tokens = forecast.answer_tokens > 0 ? forecast.answer_tokens : kAnswerTokens;
-  const int running = std::min(view.open, std::max(1, view.tuning.slots));
-  double unused = 0;
-  const ModelFigures own = FiguresOf(model, &unused);
-  Rebalancer::Queue waits{.model = own.name,
-                          .rows = view.open - running,
-                          .row_s = tokens * own.row_s + forecast.prompt_tokens * own.prompt_token_s,
-                          .there_s = WorkThere(views, own.name, tokens, forecast.prompt_tokens)};
-  // Half of an answer is left, on the average; its prompt and the other half are computed again.
-  Rebalancer::Queue runs{.model = own.name,
-                         .rows = running,
-                         .row_s = tokens / 2 * own.row_s,
-                         .kind = MovableKind::kSequence,
-                         .move_s = (forecast.prompt_tokens + tokens / 2) * own.prompt_token_s,
-                         .there_s = WorkThere(views, own.name, tokens / 2, 0)};
-  queues->push_back(std::move(waits));
-  queues->push_back(std::move(runs));
-}
-
-}  // namespace
-
-std::vector<Rebalancer::Move> ClusterNode::PlanBalance(
-    Time now, const std::vector<std::shared_ptr<ModelVersion>>& models,
-    const std::vector<std::shared_ptr<LlmModel>>& languages) {
-  std::vector<ReplicaTable::NodeView> views;
-  {
-    const std::lock_guard lock(mutex_);
-    if (now < balance_at_) return {};
-    balance_at_ = now + std::chrono::duration_cast<Duration>(
-                            std::chrono::duration<double>(Rebalancer::kPeriod));
-    views = table_.Look(Now());
-  }
-  std::vector<Rebalancer::Node> nodes;
-  for (const auto& view : views)
-    nodes.push_back({view.backlog_s, std::max(view.figures.cores, 1e-3), view.round_trip_s,
-                     view.known && !view.suspect});
-  std::vector<Rebalancer::Queue> queues;
-  for (const auto& model : models) {
-    const Dispatcher::Work work = model->WorkNow(now);
-    queues.push_back({.model = model->name(),
-                      .rows = work.waiting_rows,
-                      .row_s = work.row_s,
-                      .there_s = WorkThere(views, model->name(), 1, 0)});
-  }
-  for (const auto& model : languages) AddLanguage(*model, views, &queues);
-  return rebalancer_.Plan(nodes, queues);
-}
-
-// What waits here longer than it would elsewhere is given back to those who sent it; of what runs, its senders are asked to move it.
-void ClusterNode::Balance(Time now) {
-  std::vector<std::shared_ptr<ModelVersion>> models;
-  const auto serving = registry_.Serving("", "");
-  if (serving.ok()) models = *serving;
-  const auto languages = registry_.Languages();
-  // Not under the mutex: the calls are routed anew inside.
-  for (const Rebalancer::Move& move : PlanBalance(now, models, languages)) {
-    const auto rows = static_cast<int>(std::min<int64_t>(move.rows, 1'000'000));
-    int64_t done = 0;
-    for (const auto& model : models) {
-      if (model->name() == move.model) done += model->GiveBack(rows);
-    }
-    for (const auto& model : languages) {
-      if (model->options().name == move.model)
-        done += move.kind == MovableKind::kQueued ? model->GiveBack(rows) : model->AskToMove(rows);
-    }
-    if (done == 0) continue;
-    Note(fmt::format("{} {} of '{}' {}, most likely to '{}'", done,
-                     move.kind == MovableKind::kQueued ? "that wait" : "that run", move.model,
-                     move.kind == MovableKind::kQueued ? "given on" : "asked to move",
-                     NameOf(move.to)),
-         fmt::format("the longer of the two queues gets {:.0f} ms shorter", move.gain_s * 1e3));
-  }
-}
-
-void ClusterNode::Note(std::string what, std::string why) {
-  LogInfo("{}: {}", what, why);
-  Event event;
-  event.unix_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
-                      std::chrono::system_clock::now().time_since_epoch())
-                      .count();
-  event.what = std::move(what);
-  event.why = std::move(why);
-  const std::lock_guard lock(mutex_);
-  events_.push_back(std::move(event));
-  if (events_.size() > kEvents) events_.pop_front();
-}
-
-std::vector<ClusterNode::Event> ClusterNode::Events() const {
-  const std::lock_guard lock(mutex_);
-  return {events_.begin(), events_.end()};
 }
 
 // One link at a time, and none while calls are about: it would be in their way.

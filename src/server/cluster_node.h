@@ -10,7 +10,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -22,11 +21,12 @@
 
 #include "cluster/link/link_client.h"
 #include "cluster/link/link_server.h"
-#include "cluster/live/rebalance.h"
 #include "cluster/live/replica_table.h"
 #include "containers/node_memory.h"
 #include "core/event_loop.h"
+#include "server/cluster_balance.h"
 #include "server/cluster_options.h"
+#include "server/event_log.h"
 #include "server/model_registry.h"
 
 namespace evenkeel {
@@ -86,13 +86,7 @@ class ClusterNode final : private NodeHost {
   ModelRegistry& registry() { return registry_; }
 
   std::vector<ReplicaTable::NodeView> Look() const;
-  // What was done of its own accord, and why; newest last, at most kEvents.
-  struct Event {
-    int64_t unix_ms = 0;
-    std::string what, why;
-  };
-  static constexpr size_t kEvents = 100;
-  std::vector<Event> Events() const;
+  std::vector<EventLog::Event> Events() const { return events_.Last(); }
   int port() const { return server_->port(); }
 
  private:
@@ -128,11 +122,6 @@ class ClusterNode final : private NodeHost {
   void Tick();
   void TellAll();
   void ProbeLinks(Time now);
-  void Balance(Time now);
-  std::vector<Rebalancer::Move> PlanBalance(
-      Time now, const std::vector<std::shared_ptr<ModelVersion>>& models,
-      const std::vector<std::shared_ptr<LlmModel>>& languages);
-  void Note(std::string what, std::string why);
   void Heard(int node, Result<NodeFigures> figures, Time asked);
   void Take(int node, NodeFigures figures, Time made);
   void DescribeUnknown(int node, const NodeFigures& figures);
@@ -154,7 +143,8 @@ class ClusterNode final : private NodeHost {
   std::atomic<size_t> count_{0};
   std::unique_ptr<LinkServer> server_;
   std::unique_ptr<Alarm> tick_;
-  Rebalancer rebalancer_;  // the loop's
+  EventLog events_;
+  ClusterBalance balance_;  // the loop's
   std::atomic<uint64_t> calls_{0};
   std::atomic<bool> draining_{false}, stopped_{false};
 
@@ -163,8 +153,6 @@ class ClusterNode final : private NodeHost {
   std::map<uint64_t, std::shared_ptr<const DescribedModel>> described_;  // by digest
   std::set<uint64_t> asked_;
   std::shared_ptr<const KnownModels> known_;
-  Time balance_at_{};
-  std::deque<Event> events_;
   uint64_t sequence_ = 0;
   uint64_t calls_seen_ = 0;
   Time busy_until_{};

@@ -1,0 +1,101 @@
+#include "server/cluster_balance.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "core/format.h"
+#include "server/own_figures.h"
+
+namespace evenkeel {
+namespace {
+
+// By node: what a row, or a call, of the model takes there; infinite where it is not served.
+std::vector<double> WorkThere(const std::vector<ReplicaTable::NodeView>& views,
+                              const std::string& model, double tokens, double prompt_tokens) {
+  std::vector<double> there;
+  for (const auto& view : views) {
+    const auto at = std::ranges::find(view.figures.models, model, &ModelFigures::name);
+    const bool serves = at != view.figures.models.end() && at->row_s > 0;
+    there.push_back(serves ? tokens * at->row_s + prompt_tokens * at->prompt_token_s
+                           : std::numeric_limits<double>::infinity());
+  }
+  return there;
+}
+
+// What waits of a language model, and what runs of it.
+void AddLanguage(const LlmModel& model, const std::vector<ReplicaTable::NodeView>& views,
+                 std::vector<Rebalancer::Queue>* queues) {
+  const LlmModel::View view = model.Look();
+  const policy::LlmForecast& forecast = view.tuning.forecast;
+  const double tokens = forecast.answer_tokens > 0 ? forecast.answer_tokens : kAnswerTokens;
+  const int running = std::min(view.open, std::max(1, view.tuning.slots));
+  double unused = 0;
+  const ModelFigures own = FiguresOf(model, &unused);
+  Rebalancer::Queue waits{.model = own.name,
+                          .rows = view.open - running,
+                          .row_s = tokens * own.row_s + forecast.prompt_tokens * own.prompt_token_s,
+                          .there_s = WorkThere(views, own.name, tokens, forecast.prompt_tokens)};
+  // Half of an answer is left, on the average; its prompt and the other half are computed again.
+  Rebalancer::Queue runs{.model = own.name,
+                         .rows = running,
+                         .row_s = tokens / 2 * own.row_s,
+                         .kind = MovableKind::kSequence,
+                         .move_s = (forecast.prompt_tokens + tokens / 2) * own.prompt_token_s,
+                         .there_s = WorkThere(views, own.name, tokens / 2, 0)};
+  queues->push_back(std::move(waits));
+  queues->push_back(std::move(runs));
+}
+
+}  // namespace
+
+std::vector<Rebalancer::Move> ClusterBalance::Plan(Time now,
+                                                   const std::vector<ReplicaTable::NodeView>& views,
+                                                   const Models& models,
+                                                   const Languages& languages) {
+  std::vector<Rebalancer::Node> nodes;
+  for (const auto& view : views)
+    nodes.push_back({view.backlog_s, std::max(view.figures.cores, 1e-3), view.round_trip_s,
+                     view.known && !view.suspect});
+  std::vector<Rebalancer::Queue> queues;
+  for (const auto& model : models) {
+    const Dispatcher::Work work = model->WorkNow(now);
+    queues.push_back({.model = model->name(),
+                      .rows = work.waiting_rows,
+                      .row_s = work.row_s,
+                      .there_s = WorkThere(views, model->name(), 1, 0)});
+  }
+  for (const auto& model : languages) AddLanguage(*model, views, &queues);
+  return rebalancer_.Plan(nodes, queues);
+}
+
+void ClusterBalance::Balance(Time now, const std::vector<ReplicaTable::NodeView>& views) {
+  if (!Due(now)) return;
+  at_ = now +
+        std::chrono::duration_cast<Duration>(std::chrono::duration<double>(Rebalancer::kPeriod));
+  Models models;
+  const auto serving = registry_.Serving("", "");
+  if (serving.ok()) models = *serving;
+  const auto languages = registry_.Languages();
+  for (const Rebalancer::Move& move : Plan(now, views, models, languages)) {
+    const auto rows = static_cast<int>(std::min<int64_t>(move.rows, 1'000'000));
+    int64_t done = 0;
+    for (const auto& model : models) {
+      if (model->name() == move.model) done += model->GiveBack(rows);
+    }
+    for (const auto& model : languages) {
+      if (model->options().name == move.model)
+        done += move.kind == MovableKind::kQueued ? model->GiveBack(rows) : model->AskToMove(rows);
+    }
+    if (done == 0) continue;
+    events_.Note(
+        fmt::format("{} {} of '{}' {}, most likely to '{}'", done,
+                    move.kind == MovableKind::kQueued ? "that wait" : "that run", move.model,
+                    move.kind == MovableKind::kQueued ? "given on" : "asked to move",
+                    views[static_cast<size_t>(move.to)].name),
+        fmt::format("the longer of the two queues gets {:.0f} ms shorter", move.gain_s * 1e3));
+  }
+}
+
+}  // namespace evenkeel

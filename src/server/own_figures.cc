@@ -1,0 +1,77 @@
+#include "server/own_figures.h"
+
+#include <algorithm>
+
+#include "cluster/link/infer_message.h"
+#include "containers/node_memory.h"
+
+namespace evenkeel {
+
+ModelFigures FiguresOf(const ModelVersion& model, const Dispatcher::Work& work, Time now) {
+  ModelFigures figures;
+  figures.name = model.name();
+  figures.version = model.version();
+  figures.row_s = work.row_s;
+  figures.alone_s = work.alone_s;
+  figures.signature = DigestOf(model.signature());
+  figures.rate_rps = model.RowsPerSecond(now);
+  const auto instances = model.InstancesNow();
+  figures.memory_bytes = instances.memory_bytes * std::max(1, instances.up);
+  return figures;
+}
+
+uint64_t DigestOf(const LanguageModelInfo& info) {
+  // For what must be equal for two nodes' answers to be the same model's.
+  Signature stands;
+  TensorSpec& spec = stands.inputs.emplace_back();
+  spec.name = info.architecture;
+  spec.dtype = DataType::kBytes;
+  spec.shape = {info.vocabulary};
+  return DigestOf(stands);
+}
+
+// A language model's figures; its work is added to `backlog_s`.
+ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
+  const LlmModel::View view = model.Look();
+  const policy::LlmChoice& choice = view.tuning.choice;
+  ModelFigures figures;
+  const LanguageModelInfo info = model.Info();
+  figures.name = info.name;
+  figures.version = "1";
+  figures.language = true;
+  figures.signature = DigestOf(info);
+  figures.slots = std::max(1, view.tuning.slots);
+  figures.open = view.open;
+  figures.rate_rps = view.tuning.forecast.arrivals_s;
+  figures.memory_bytes =
+      view.engine.pid > 0 ? static_cast<int64_t>(ResidentBytes(view.engine.pid)) : 0;
+  const int threads = std::max(1, view.tuning.threads);
+  figures.row_s = choice.step_s * threads / std::max(1, choice.slots);
+  figures.alone_s = choice.step_s;
+  figures.prompt_token_s = choice.prompt_token_s * threads;
+  const double tokens =
+      view.tuning.forecast.answer_tokens > 0 ? view.tuning.forecast.answer_tokens : kAnswerTokens;
+  // Those that run are half through, on the average.
+  const double running = std::min(figures.open, figures.slots);
+  const double waiting = figures.open - running;
+  *backlog_s += (running / 2 + waiting) * tokens * figures.row_s +
+                waiting * view.tuning.forecast.prompt_tokens * figures.prompt_token_s;
+  return figures;
+}
+
+void AddOwnModels(const ModelRegistry& registry, Time now, NodeFigures* figures) {
+  const auto serving = registry.Serving("", "");
+  if (serving.ok()) {
+    for (const auto& model : *serving) {
+      const Dispatcher::Work work = model->WorkNow(now);
+      figures->backlog_s += work.backlog_s;
+      if (model->available()) figures->models.push_back(FiguresOf(*model, work, now));
+    }
+  }
+  for (const auto& model : registry.Languages()) {
+    const ModelFigures one = FiguresOf(*model, &figures->backlog_s);
+    if (model->available()) figures->models.push_back(one);
+  }
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,28 @@
+// What this server has to do and how long its models take, in the terms that nodes of a cluster tell each other.
+//
+// Units: seconds of one of its own cores. Thread-safety: thread-safe. Source: B1 to B3 with live figures, issue S4.
+#pragma once
+
+#include <cstdint>
+
+#include "cluster/live/node_figures.h"
+#include "core/clock.h"
+#include "core/generation.h"
+#include "llm/llm_model.h"
+#include "server/model_registry.h"
+
+namespace evenkeel {
+
+// Tokens of an answer whose length nothing is known of.
+inline constexpr double kAnswerTokens = 128;
+
+// By what must be equal for two nodes' answers to be the same model's.
+uint64_t DigestOf(const LanguageModelInfo& info);
+
+ModelFigures FiguresOf(const ModelVersion& model, const Dispatcher::Work& work, Time now);
+// A language model's figures; its work is added to `backlog_s`.
+ModelFigures FiguresOf(const LlmModel& model, double* backlog_s);
+// Models that serve and the work of all, into `figures`.
+void AddOwnModels(const ModelRegistry& registry, Time now, NodeFigures* figures);
+
+}  // namespace evenkeel
