@@ -5,11 +5,10 @@
 //   0 where nothing stands before it: then it is worth a try.
 // Two things are known of what sharing costs, and the worse one counts: `stretch`, the cores that the instances could use over those
 //   that the model can count on (core_shares.h), at least 1; and `turn`, how long batches were seen to wait for a core. The second is a
-//   time, not a factor: it is the others' batches that are waited for, however small the own ones are. As a factor it grew as those
-//   became smaller, so that fewer rows were accepted, so that they became smaller still, and a model could starve beside its twin.
+//   time, not a factor: it is the others' batches that are waited for, however small the own ones are.
 // LongestBatch: of rows that are to be answered within `limit`. A row waits for the batch before its own and for the whole of its own,
-//   each in its turn, and half of the time is left for what is not foreseen: limit / (2 (1 + stretch)); so that PredictedAnswer accepts what
-//   one batch holds at any stretch.
+//   which comes in its turn, and half of the time is left for what is not foreseen: limit / (2 (1 + stretch)). So PredictedAnswer accepts
+//   what one batch holds at any stretch; a quarter of the limit at any stretch starved models that can count on less than a third of a core.
 // Contract: pure, never falls as ahead, rows, running, stretch or turn rise. Units: rows, Duration. Thread-safety: thread-safe.
 // Source: A8 (shedding). Used by batching/dispatcher.cc and sim/simulation.cc alike.
 #pragma once
