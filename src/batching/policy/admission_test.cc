@@ -62,11 +62,11 @@ TEST(AdmissionTest, ATurnIsWaitedForOnceABatchHoweverSmallItIs) {
   view.instances = 1;
   view.turn = 10ms;
   view.batch_time = 100us;
-  EXPECT_NEAR(Milliseconds(PredictedAnswer(view)), 1.1 * 10.1, 1e-6);
+  EXPECT_NEAR(Seconds(PredictedAnswer(view)), 1.1e-3 * 10.1, 1e-8);
   view.stretch = 4;
-  EXPECT_NEAR(Milliseconds(PredictedAnswer(view)), 1.1 * 10.1, 1e-6);
+  EXPECT_NEAR(Seconds(PredictedAnswer(view)), 1.1e-3 * 10.1, 1e-8);
   view.batch_time = 5ms;
-  EXPECT_NEAR(Milliseconds(PredictedAnswer(view)), 1.1 * 20, 1e-6);
+  EXPECT_NEAR(Seconds(PredictedAnswer(view)), 1.1e-3 * 20, 1e-8);
 }
 
 }  // namespace
