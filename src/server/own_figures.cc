@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "cluster/link/infer_message.h"
-#include "containers/node_memory.h"
+#include "server/describe.h"
 
 namespace evenkeel {
 
