@@ -6,9 +6,9 @@
 // Two things are known of what sharing costs, and the worse one counts: `stretch`, the cores that the instances could use over those
 //   that the model can count on (core_shares.h), at least 1; and `turn`, how long batches were seen to wait for a core. The second is a
 //   time, not a factor: it is the others' batches that are waited for, however small the own ones are.
-// LongestBatch: of rows that are to be answered within `limit`. A row waits for the batch before its own and for the whole of its own,
-//   which comes in its turn, and half of the time is left for what is not foreseen: limit / (2 (1 + stretch)). So PredictedAnswer accepts
-//   what one batch holds at any stretch; a quarter of the limit at any stretch starved models that can count on less than a third of a core.
+// LongestBatch: of rows that are to be answered within `limit`: a quarter of it, so that a row has time for the batch before its own, for the
+//   whole of its own, and for what is not foreseen; limit / (1.4 (1 + stretch)) where that is less, so that PredictedAnswer accepts what one
+//   batch holds at any stretch. A quarter at any stretch starved models that can count on less than a third of a core.
 // Contract: pure, never falls as ahead, rows, running, stretch or turn rise. Units: rows, Duration. Thread-safety: thread-safe.
 // Source: A8 (shedding). Used by batching/dispatcher.cc and sim/simulation.cc alike.
 #pragma once
@@ -32,8 +32,8 @@ struct AdmissionView {
 };
 
 inline Duration LongestBatch(Duration limit, double stretch) {
-  return Duration(static_cast<int64_t>(static_cast<double>(limit.count()) /
-                                       (2 * (1 + std::max(1.0, stretch)))));
+  const double part = std::max(4.0, 1.4 * (1 + stretch));
+  return Duration(static_cast<int64_t>(static_cast<double>(limit.count()) / part));
 }
 
 inline Duration PredictedAnswer(const AdmissionView& view) {
