@@ -13,7 +13,8 @@
 // Differs from "The window, ours" in one point: a model that is behind (two knees of rows wait, or its oldest row for more than a
 //   quarter of its objective), or that shares its cores with none, may run more than N rows: up to the least size within 0.5 %
 //   of the best time of a row that takes at most a quarter of its own objective. Where an instance is the bottleneck the last
-//   5 % count (docs/batching_policy.md). One that gains less than those, but 2 %, does so once its rows take 0.9 of its instances' time
+//   5 % count (docs/batching_policy.md). Where sizes up to 0.45 of the objective save more than another 5 %, one whose oldest row has waited for a
+//   quarter of it takes those. One that gains less than those, but 2 %, does so once its rows take 0.9 of its instances' time
 //   one by one, or its oldest row has waited for a quarter of its objective.
 #include <algorithm>
 #include <chrono>
@@ -36,6 +37,7 @@ constexpr double kPressedSlack = 1.005;
 // A model that gains between two and five percent runs row by row (its rows come back sooner) as long as its instances keep up like that.
 constexpr double kHelpsSlack = 1.02;
 constexpr double kStrained = 0.9;  // of what they can do so
+constexpr double kReach = 0.45;    // of an objective: two batches, and a tenth for the rest
 // A model's habit is the mean of what it wanted over so many looks, half a second apart; ten times as many while not
 // everything fits, so that a flood does not soon pass for a habit.
 constexpr int kHabitLooks = 60;
@@ -197,6 +199,15 @@ Decision AutoPolicy::CloseOnDevice(const ModelView& model, const State& state,
   return decision;
 }
 
+// On a slow machine the best sizes may take longer than a quarter of an objective. Where rows are much cheaper there, who can't keep up takes
+// them as long as there is time for the batch before and the own one: late by a little is better than later and later.
+int AutoPolicy::Farther(const ModelView& model, int size, Duration objective) {
+  const auto row_s = [&](int n) { return Seconds(model.curve->Mean(n)) / n; };
+  const Duration reach(static_cast<int64_t>(kReach * static_cast<double>(objective.count())));
+  const int far = Knee(*model.curve, model.max_batch, reach, kPressedSlack);
+  return far > size && row_s(far) * kKneeSlack < row_s(size) ? far : size;
+}
+
 // Rows in batches of the knee take nearly all the time that the instances have.
 bool AutoPolicy::Strained(const NodeView& node, const ModelView& model, const State& state) {
   const double row_s = Seconds(model.curve->Mean(state.knee)) / state.knee;
@@ -238,6 +249,7 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
     state.rate_rps = RateOf(model, now);
     if (Knee(*model.curve, model.max_batch, longest, kHelpsSlack) > 1) {
       state.resort = Knee(*model.curve, model.max_batch, longest, kPressedSlack);
+      state.resort = Farther(model, state.resort, std::min(model.objective, shortest));
       const bool helps = Knee(*model.curve, model.max_batch, longest) > 1;
       if (helps || Strained(node, model, state)) state.most = std::max(state.knee, state.resort);
     }

@@ -48,6 +48,7 @@ class AutoPolicy : public NodePolicy {
     double used_s = 0;        // core time that batches took since then
   };
 
+  static int Farther(const ModelView& model, int size, Duration objective);
   static bool Strained(const NodeView& node, const ModelView& model, const State& state);
   // Rows a second that prices and targets are made for.
   virtual double RateOf(const ModelView& model, Time now) const;

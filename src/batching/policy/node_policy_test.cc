@@ -225,6 +225,33 @@ TEST(AutoTest, AModelThatTakesAllCoresKeepsToTheShortestObjective) {
   EXPECT_LE(wide.curve.Mean(static_cast<int>(d.rows)), 5ms);  // a quarter of 20 ms
 }
 
+// A quarter of the objective holds 45 rows at 278 us each; 64 rows take 14.4 ms, 225 us each: who can't keep up needs them.
+TEST(AutoTest, OnASlowMachineAModelThatFallsBehindTakesWhatIsMuchCheaper) {
+  for (const bool behind : {false, true}) {
+    Node node;
+    node.Add(8ms, 100us, 50ms);
+    node.Wait(0, 64, behind ? kStart - 15ms : kStart - 1ms);
+    const Decision d = Make("auto")->Decide(node.View(2), kStart);
+    ASSERT_TRUE(d.start);
+    if (behind) {
+      EXPECT_EQ(d.rows, 64);
+    } else {
+      EXPECT_LE(d.rows, 45);
+    }
+  }
+}
+
+// Another's objective is not to suffer: 14.4 ms are too long beside one of 30 ms.
+TEST(AutoTest, WhatIsMuchCheaperIsNotTakenWhereItHoldsUpOthers) {
+  Node node;
+  node.Add(8ms, 100us, 50ms);
+  node.Add(1ms, 10us, 30ms);
+  node.Wait(0, 64, kStart - 15ms);
+  const Decision d = Make("auto")->Decide(node.View(2), kStart);
+  ASSERT_TRUE(d.start);
+  EXPECT_LE(d.rows, 45);
+}
+
 TEST(AutoTest, AModelThatBatchingDoesNotHelpIsRunRowByRow) {
   Node node;
   node.Add(10us, 3ms, 100ms);
