@@ -249,9 +249,10 @@ void AutoPolicy::Refresh(const NodeView& node, Time now) {
     state.rate_rps = RateOf(model, now);
     if (Knee(*model.curve, model.max_batch, longest, kHelpsSlack) > 1) {
       state.resort = Knee(*model.curve, model.max_batch, longest, kPressedSlack);
-      state.resort = Farther(model, state.resort, std::min(model.objective, shortest));
       const bool helps = Knee(*model.curve, model.max_batch, longest) > 1;
       if (helps || Strained(node, model, state)) state.most = std::max(state.knee, state.resort);
+      if (alone_on_cores)
+        state.resort = Farther(model, state.resort, std::min(model.objective, shortest));
     }
     state.classes = KneesOf(model, state.knee);
     // Cores are wanted for what an accelerator leaves.
