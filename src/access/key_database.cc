@@ -122,6 +122,12 @@ Status KeyDatabase::CheckLayout(bool may_be_new) {
     EK_RETURN_IF_ERROR(count.status());
   }
   if (layout == 0 && tables == 0 && may_be_new) return Exec(kCreate);
+  if (layout == 0 && tables == 0) {
+    return Unavailable(
+        "the file of API keys '{}' is empty, as one is whose making was cut short: `evenkeel key "
+        "create` goes on with it; if keys were ever made, put a copy back",
+        path_);
+  }
   if (layout == 0) return Damaged(path_, "it holds no table of keys");
   if (layout != kLayout) {
     return Unavailable("the API keys in '{}' have layout {}, expected {}: a newer evenkeel made it",

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "access/key_database.h"
+#include "core/file_owner.h"
 #include "core/format.h"
 #include "core/parse.h"
 
@@ -46,15 +47,6 @@ Result<bool> CheckFile(const std::string& path) {
   return true;
 }
 
-// What root makes is for the server, which may run as somebody else: the owner of the folder.
-Status GiveToOwnerOf(const fs::path& folder, int fd) {
-  struct stat owner {};
-  if (::geteuid() != 0 || ::stat(folder.c_str(), &owner) != 0 || owner.st_uid == 0) return {};
-  if (::fchown(fd, owner.st_uid, owner.st_gid) == 0) return {};
-  return Unavailable("the file of API keys cannot be given to the owner of '{}': {}",
-                     folder.string(), std::strerror(errno));
-}
-
 Status MakeFile(const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
   std::error_code error;
@@ -66,7 +58,7 @@ Status MakeFile(const std::string& path) {
     return errno == EEXIST ? Status()
                            : Unavailable("'{}' cannot be made: {}", path, std::strerror(errno));
   }
-  const Status given = GiveToOwnerOf(folder, fd);
+  const Status given = GiveToOwnerOf(folder.string(), fd).Annotate("the file of API keys");
   ::close(fd);
   if (!given.ok()) ::unlink(path.c_str());
   return given;

@@ -184,6 +184,22 @@ TEST_F(KeyStoreTest, ADamagedFileIsAnErrorAndStaysAsItIs) {
   ExpectUnusable("damaged");
 }
 
+TEST_F(KeyStoreTest, AFileWhoseMakingWasCutShortSaysWhatMendsItAndIsMended) {
+  Write("");
+  for (const Status& status :
+       {store().Read().status(), store().Find("ci").status(), store().Revoke("ci", 1).status()}) {
+    EXPECT_EQ(status.code(), Code::kUnavailable);
+    EXPECT_THAT(status.message(), HasSubstr("evenkeel key create"));
+    EXPECT_THAT(status.message(), HasSubstr(path()));
+    EXPECT_THAT(status.message(), Not(HasSubstr("damaged")));
+  }
+  EXPECT_EQ(Bytes(), "");
+  Make("ci");
+  const auto keys = store().Read();
+  ASSERT_TRUE(keys.ok()) << keys.status().message();
+  EXPECT_EQ(keys->size(), 1U);
+}
+
 TEST_F(KeyStoreTest, OneRowThatMakesNoSenseSpoilsTheFile) {
   for (const char* change : {"UPDATE api_keys SET scopes = 'everything'",
                              "UPDATE api_keys SET digest = x'00'", "UPDATE api_keys SET name = ''",

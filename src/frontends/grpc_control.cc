@@ -11,6 +11,7 @@
 
 #include "core/format.h"
 #include "core/log.h"
+#include "core/parse.h"
 #include "frontends/guarded_service.h"
 #include "proto/grpc_service.pb.h"
 
@@ -189,7 +190,8 @@ void LoadModel(GuardedService& service, const inference::RepositoryModelLoadRequ
       return done(InvalidArgument("parameter 'config': expected string_param"));
     config = value.string_param();
   }
-  LogInfo("grpc: load of model '{}' requested{}{}", request.model_name(),
+  // Excerpt(): a name of a request may hold line ends, and must not write lines of its own into the log.
+  LogInfo("grpc: load of model {} requested{}{}", Excerpt(request.model_name(), 128),
           config.empty() ? "" : " with a configuration", service.access().By());
   service.LoadAsync(request.model_name(), std::move(config), std::move(done));
 }
@@ -198,7 +200,8 @@ void UnloadModel(GuardedService& service, const inference::RepositoryModelUnload
                  std::function<void(Status)> done) {
   if (const Status named = CheckRepository(request.repository_name()); !named.ok())
     return done(named);
-  LogInfo("grpc: unload of model '{}' requested{}", request.model_name(), service.access().By());
+  LogInfo("grpc: unload of model {} requested{}", Excerpt(request.model_name(), 128),
+          service.access().By());
   service.UnloadAsync(request.model_name(), std::move(done));
 }
 
@@ -218,15 +221,18 @@ Status ApplyTraceSettings(const inference::TraceSettingRequest& request,
   return Status::Ok();
 }
 
-Status ApplyLogSettings(const inference::LogSettingsRequest& request,
+Status ApplyLogSettings(const GuardedService& service, const inference::LogSettingsRequest& request,
                         inference::LogSettingsResponse* response) {
-  auto level = spdlog::get_level();
+  const auto before = spdlog::get_level();
+  auto level = before;
   for (const auto& [name, value] : request.settings())
     EK_RETURN_IF_ERROR(ApplyLogSetting(name, value, &level));
-  if (level != spdlog::get_level()) {
+  if (level != before) {
+    // At whichever of the two levels shows it: who silences the log is in it.
+    spdlog::set_level(std::min(level, before));
+    LogInfo("grpc: log level {} requested{}",
+            std::string_view(spdlog::level::to_string_view(level).data()), service.access().By());
     spdlog::set_level(level);
-    LogInfo("grpc: log level set to {}",
-            std::string_view(spdlog::level::to_string_view(level).data()));
   }
   FillLogSettings(response);
   return Status::Ok();

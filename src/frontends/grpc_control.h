@@ -57,8 +57,8 @@ void UnloadModel(GuardedService& service, const inference::RepositoryModelUnload
 // Tracing is always off; asking for the settings works, changing them is kUnsupported.
 Status ApplyTraceSettings(const inference::TraceSettingRequest& request,
                           inference::TraceSettingResponse* response);
-// The levels of the process's log. log_file and log_format cannot be changed.
-Status ApplyLogSettings(const inference::LogSettingsRequest& request,
+// The levels of the process's log; who changes them is in it. log_file and log_format cannot be changed.
+Status ApplyLogSettings(const GuardedService& service, const inference::LogSettingsRequest& request,
                         inference::LogSettingsResponse* response);
 
 }  // namespace evenkeel

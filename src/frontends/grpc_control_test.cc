@@ -1,9 +1,13 @@
 // Every call but inference, and the health service, through a real channel.
 #include "frontends/grpc_control.h"
 
+#include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
 
+#include <sstream>
+
 #include "frontends/grpc_test_server.h"
+#include "frontends/guarded_service.h"
 #include "proto/health.grpc.pb.h"
 
 namespace evenkeel {
@@ -133,6 +137,52 @@ TEST_F(GrpcControlTest, RepositoryIndexLoadAndUnload) {
   (*load.mutable_parameters())["file:1/model.onnx"].set_bytes_param("x");
   EXPECT_EQ(Call(&Stub::RepositoryModelLoad, load, &loaded).error_code(),
             StatusCode::UNIMPLEMENTED);
+}
+
+TEST(GrpcControlLogTest, ANameWithALineEndWritesNoLineOfItsOwn) {
+  std::ostringstream log;
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
+  FakeService fake;
+  GuardedService service(fake, CallerAccess::Everything());
+  inference::RepositoryModelLoadRequest load;
+  load.set_model_name("a\nforged");
+  LoadModel(service, load, [](const Status&) {});
+  inference::RepositoryModelUnloadRequest unload;
+  unload.set_model_name("b\nforged");
+  UnloadModel(service, unload, [](const Status&) {});
+  spdlog::set_default_logger(before);
+  EXPECT_NE(log.str().find("load of model 'a\\x0aforged'"), std::string::npos) << log.str();
+  EXPECT_NE(log.str().find("unload of model 'b\\x0aforged'"), std::string::npos) << log.str();
+  EXPECT_EQ(log.str().find("\nforged"), std::string::npos);
+}
+
+TEST(GrpcControlLogTest, WhoChangesTheLogIsInIt) {
+  std::ostringstream log;
+  const auto logger = spdlog::default_logger();
+  const auto level = spdlog::get_level();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
+  spdlog::set_level(spdlog::level::info);
+  auto key = std::make_shared<KeyRecord>();
+  key->name = "ci";
+  FakeService fake;
+  const GuardedService service(fake, CallerAccess::Of(key));
+  inference::LogSettingsRequest request;
+  inference::LogSettingsResponse response;
+  (*request.mutable_settings())["log_info"].set_bool_param(false);
+  EXPECT_TRUE(ApplyLogSettings(service, request, &response).ok());
+  const auto silenced = spdlog::get_level();
+  (*request.mutable_settings())["log_info"].set_bool_param(true);
+  EXPECT_TRUE(ApplyLogSettings(service, request, &response).ok());
+  spdlog::set_default_logger(logger);
+  spdlog::set_level(level);
+  EXPECT_EQ(silenced, spdlog::level::warn);
+  EXPECT_NE(log.str().find("grpc: log level warning requested by API key 'ci'"), std::string::npos)
+      << log.str();
+  EXPECT_NE(log.str().find("grpc: log level info requested by API key 'ci'"), std::string::npos)
+      << log.str();
 }
 
 TEST_F(GrpcControlTest, SharedMemoryIsRefusedInWords) {

@@ -150,7 +150,7 @@ const std::unordered_map<std::string_view, Serve>& Methods() {
       EK_LATER_ROW(RepositoryModelLoad, LoadModel),
       EK_LATER_ROW(RepositoryModelUnload, UnloadModel),
       EK_PLAIN_ROW(TraceSetting, ApplyTraceSettings),
-      EK_PLAIN_ROW(LogSettings, ApplyLogSettings),
+      EK_SERVICE_ROW(LogSettings, ApplyLogSettings),
       {"/inference.GRPCInferenceService/SystemSharedMemoryStatus", RefuseSharedMemory},
       {"/inference.GRPCInferenceService/SystemSharedMemoryRegister", RefuseSharedMemory},
       {"/inference.GRPCInferenceService/SystemSharedMemoryUnregister", RefuseSharedMemory},

@@ -5,6 +5,7 @@
 
 #include "core/format.h"
 #include "frontends/admin_http.h"
+#include "frontends/deploy_http.h"
 #include "frontends/guarded_service.h"
 #include "frontends/http_reply.h"
 #include "frontends/openai_error.h"
@@ -62,7 +63,8 @@ void HttpRouter::Handle(HttpExchange& exchange) {
   }
   if (look.route != nullptr &&
       (KServeHttp(service, log_settings_).Handle(path, exchange) ||
-       OpenAiHttp(service).Handle(path, exchange) || AdminHttp(service).Handle(path, exchange)))
+       OpenAiHttp(service).Handle(path, exchange) || AdminHttp(service).Handle(path, exchange) ||
+       DeployHttp(service).Handle(path, exchange)))
     return;
   Refuse(exchange, path, NotFound("no such path: {}", exchange.head().path));
 }
@@ -70,7 +72,9 @@ void HttpRouter::Handle(HttpExchange& exchange) {
 Status HttpRouter::Admit(const HttpHead& head) {
   Look look;
   LookAt(head, &look);
-  return look.allowed;
+  EK_RETURN_IF_ERROR(look.allowed);
+  // Also on the routes that need nothing: nobody without a key has megabytes held here.
+  return look.access.CheckKey();
 }
 
 HttpResponse HttpRouter::Refusal(std::string_view path, int http_status, std::string_view message) {

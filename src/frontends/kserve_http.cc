@@ -295,10 +295,14 @@ void KServeHttp::Logging(HttpExchange& exchange) {
             InvalidArgument("log setting '{}' is unknown, or cannot have this value", key));
       }
     }
-    InitLogging(settings.verbose_level > 0 ? "debug"
-                : settings.info            ? "info"
-                : settings.warning         ? "warning"
-                                           : "error");
+    const auto level = settings.verbose_level > 0 ? spdlog::level::debug
+                       : settings.info            ? spdlog::level::info
+                       : settings.warning         ? spdlog::level::warn
+                                                  : spdlog::level::err;
+    LogInfo("log level {} asked for over HTTP{}",
+            std::string_view(spdlog::level::to_string_view(level).data()), service_.access().By());
+    // Not InitLogging(): it replaces the logger, under the hands of threads that are writing a line.
+    spdlog::set_level(level);
     log_settings_.Set(settings);
   }
   ReplyJson(exchange, {{"log_file", ""},

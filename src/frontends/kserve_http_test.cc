@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "core/log.h"
 #include "frontends/fake_service.h"
 #include "frontends/http_router.h"
 #include "frontends/http_test_exchange.h"
@@ -635,10 +636,14 @@ TEST_F(KServeHttpTest, ControlDocumentsAreReadStrictly) {
 }
 
 TEST_F(KServeHttpTest, LogSettingsCanBeChangedTracesNot) {
+  // Other threads may be writing with it.
+  const std::shared_ptr<spdlog::logger> logger = spdlog::default_logger();
   EXPECT_EQ(json::parse(Send(HttpMethod::kPost, "/v2/logging", R"({"log_verbose_level":1})")
                             ->response.body)["log_verbose_level"],
             1);
   EXPECT_EQ(Get("/v2/logging")["log_verbose_level"], 1);
+  EXPECT_EQ(spdlog::default_logger(), logger);
+  EXPECT_EQ(spdlog::get_level(), spdlog::level::debug);
   Send(HttpMethod::kPost, "/v2/logging", R"({"log_verbose_level":0})");
   EXPECT_EQ(Send(HttpMethod::kPost, "/v2/logging", R"({"log_file":"/etc/x"})")->response.status,
             400);

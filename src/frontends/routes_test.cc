@@ -273,6 +273,19 @@ TEST_F(RoutesTest, ALargeBodyIsNotAdmittedWithoutAKey) {
   EXPECT_TRUE(router_.Admit(good.head()).ok());
 }
 
+TEST_F(RoutesTest, ALargeBodyIsNotAdmittedWithoutAKeyWhereNoneIsNeeded) {
+  for (const HttpRoute& route : HttpRoutes()) {
+    TestExchange without(HttpMethod::kPost, TargetOf(route, "echo"), "");
+    EXPECT_EQ(router_.Admit(without.head()).code(), Code::kUnauthenticated) << route.pattern;
+  }
+  TestExchange known(HttpMethod::kPost, "/livez", "",
+                     {{"Authorization", std::string(kBearer) + keys_.metrics}});
+  EXPECT_TRUE(router_.Admit(known.head()).ok());
+  HttpRouter open(service_, Authorizer::Off());
+  TestExchange anybody(HttpMethod::kPost, "/livez", "");
+  EXPECT_TRUE(open.Admit(anybody.head()).ok());
+}
+
 TEST_F(RoutesTest, TheMetricsPortAsksForTheSame) {
   HttpRouter metrics(service_, *keys_.authorizer, HttpPages::kMetrics);
   const auto status = [&](const char* target, const std::string& key) {

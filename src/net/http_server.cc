@@ -48,7 +48,9 @@ Result<Address> ParseAddress(const std::string& text, uint16_t port) {
     v6->sin6_family = AF_INET6;
     v6->sin6_port = htons(port);
     out.size = sizeof *v6;
-    out.loopback = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+    // 127.0.0.1 as IPv6 stays on the machine, too (access/bind_rule.h lets it go without keys).
+    out.loopback = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
+                   (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == 127);
   } else {
     return InvalidArgument("HTTP address '{}': expected a numeric IPv4 or IPv6 address", text);
   }

@@ -387,6 +387,16 @@ TEST_P(HttpServerTest, ChunkFramingIsReadToTheLetter) {
   EXPECT_EQ(StatusOf(Ask(head + "0\r\nX: " + endless)), 431);
 }
 
+TEST_P(HttpServerTest, AnAddressOfIPv4WrittenAsIPv6IsHeldToItsNames) {
+  const int probe = ::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (probe < 0) GTEST_SKIP() << "no IPv6 here";
+  ::close(probe);
+  options_.address = "::ffff:127.0.0.1";
+  Start();
+  EXPECT_EQ(StatusOf(Ask("GET /path HTTP/1.1\r\nHost: evil.example\r\n\r\n")), 403);
+  EXPECT_EQ(StatusOf(Ask("GET /path HTTP/1.1\r\nHost: localhost\r\n\r\n")), 200);
+}
+
 TEST_P(HttpServerTest, LocalNamesAndAddressesAreFineAsHost) {
   options_.allowed_hosts = {"models.example"};
   Start();

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "net/tls_files.h"
 #include "net/tls_test_pair.h"
@@ -50,6 +51,20 @@ TEST(TlsFilesTest, EveryErrorNamesTheFileAndWhatIsWrong) {
   EXPECT_THAT(ErrorOf({pair.folder(), good.key}, Code::kInvalidArgument), HasSubstr(pair.folder()));
   TlsTestPair::Replace(text, std::string((1 << 20) + 1, 'x'));
   EXPECT_THAT(ErrorOf({text, good.key}, Code::kInvalidArgument), HasSubstr("larger than 1 MiB"));
+}
+
+TEST(TlsFilesTest, WhetherOthersGetAtAKeyIsItsMode) {
+  const TlsTestPair pair;
+  const std::string& key = pair.files().key;
+  for (const mode_t mode : {0600U, 0400U, 0640U, 0700U, 0660U}) {
+    ASSERT_EQ(::chmod(key.c_str(), mode), 0);
+    EXPECT_FALSE(OpenToOthers(key)) << mode;
+  }
+  for (const mode_t mode : {0644U, 0604U, 0602U, 0777U}) {
+    ASSERT_EQ(::chmod(key.c_str(), mode), 0);
+    EXPECT_TRUE(OpenToOthers(key)) << mode;
+  }
+  EXPECT_FALSE(OpenToOthers(pair.folder() + "/none"));
 }
 
 TEST(TlsFilesTest, AKeyWithAPassphraseIsRefusedWithoutAsking) {

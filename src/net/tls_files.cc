@@ -121,6 +121,11 @@ CertificateFacts FactsOf(X509* certificate) {
   return facts;
 }
 
+bool OpenToOthers(const std::string& path) {
+  struct stat facts {};
+  return ::stat(path.c_str(), &facts) == 0 && (facts.st_mode & (S_IROTH | S_IWOTH)) != 0;
+}
+
 std::string FileStamp(const std::string& path) {
   struct stat facts {};
   if (::stat(path.c_str(), &facts) != 0) return {};

@@ -44,6 +44,10 @@ struct CertificateFacts {
 };
 CertificateFacts FactsOf(X509* certificate);
 
+// Whether everybody on this machine may read the file, or write it. A group may: that is how a server that is not root gets at a key of root's. False when
+// there is none.
+bool OpenToOthers(const std::string& path);
+
 // Changes with every change of the file: device, inode, size and times. Empty when there is none.
 std::string FileStamp(const std::string& path);
 
