@@ -49,6 +49,8 @@ class EngineProcess {
   // Errors: kOverloaded (no room now), kTooLarge. The process is woken.
   Status Send(uint32_t type, std::string_view payload);
   WorkerUsage Usage() const { return process_->process().lock()->Usage(); }
+  // As WorkerProcess::Reshape.
+  Status Reshape(const WorkerShape& shape) { return process_->Reshape(shape); }
   void Kill(std::string why) { process_->Kill(std::move(why)); }  // `ended` follows with it
   Time started() const { return process_->started(); }
 

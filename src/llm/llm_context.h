@@ -36,8 +36,9 @@ struct LlmOptions {
   std::string name;
   std::string path;  // absolute, of the GGUF file
   int threads = 1;
-  int slots = 16;        // sequences side by side
-  int max_waiting = 64;  // sequences beyond those; likewise calls for vectors and scores
+  bool hard_cores = false;  // its worker is held to whole cores by quota too, where the runtime can
+  int slots = 16;           // sequences side by side
+  int max_waiting = 64;     // sequences beyond those; likewise calls for vectors and scores
   Duration longest_wait =
       std::chrono::seconds(10);  // by estimate; who would wait longer is refused
   int64_t cells = 0;             // tokens of all sequences; 0: the worker's default

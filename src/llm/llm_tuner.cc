@@ -128,7 +128,10 @@ void LlmTuner::OnWorker(const LlmLoaded* up) {
   if (facts.is_object()) {
     table_.memory.weight_bytes = BytesIn(facts, "weight_bytes");
     table_.memory.cell_bytes = BytesIn(facts, "cell_bytes");
+    text_bytes_ = BytesIn(facts, "text_bytes");
   }
+  coming_cells_ = 0;
+  refused_.reset();
   last_call_ = context_.clock.Now();
   Choose();
   SendSteer();
@@ -176,6 +179,7 @@ void LlmTuner::OnSteered(const LlmSteered& steered) {
   if (ended_) return;
   slots_ = steered.slots;
   cells_ = steered.cells;
+  if (!steered.answer) coming_cells_ = 0;
   if (steered.answer && context_.node != nullptr) {
     context_.node->Confirm(node_id_);
     context_.node->Run();
@@ -254,12 +258,6 @@ policy::LlmLimits LlmTuner::Limits() const {
     if (const auto free = context_.free_memory())
       limits.memory_bytes = std::max<int64_t>(0, *free) / 2 + cells_ * table_.memory.cell_bytes;
   }
-  // The container was made for the cells of its start.
-  if (engine_.container()) {
-    const int64_t held = policy::CellsWithin(table_.memory, engine_.container()->memory_bytes) *
-                         table_.memory.cell_bytes;
-    limits.memory_bytes = std::max(held, cells_ * table_.memory.cell_bytes);
-  }
   if (options_.fixed_threads) limits.threads = options_.threads;
   if (options_.fixed_slots) limits.slots = options_.slots;
   if (options_.fixed_cells) limits.cells = options_.cells;
@@ -320,9 +318,44 @@ void LlmTuner::WantShape() {
   wanted.cells = other_cells ? choice_.cells : cells_;
   if (wanted.slots == asked_.slots && wanted.cells == asked_.cells)
     return;  // it can't be had, or not yet
+  if (!Contain(std::max(wanted.cells, CellsToCome()))) return;
   asked_ = wanted;
+  coming_cells_ = wanted.cells;
   steer_.slots = wanted.slots;
   steer_.cells = wanted.cells;
+}
+
+void LlmTuner::LookAtMemory() {
+  const auto used = engine_.MemoryBytes();
+  if (!used) return;
+  policy::LlmMemory& memory = table_.memory;
+  const int64_t known = memory.weight_bytes + cells_ * memory.cell_bytes;
+  const int64_t other = std::max<int64_t>(1, *used - known);
+  // What is idle may have given something back; what is busy is about to take what it gave back a moment ago.
+  memory.other_bytes = busy_ ? std::max(memory.other_bytes, other) : other;
+}
+
+bool LlmTuner::Contain(int64_t cells) {
+  if (context_.runtime.rung() < Rung::kCgroup || !up_) return true;
+  policy::LlmMemory memory = table_.memory;
+  if (memory.other_bytes > 0) {
+    // A context for texts that is there already is in what was seen.
+    memory.other_bytes += std::max<int64_t>(0, text_bytes_ - engine_.Look().texts.bytes);
+  }
+  const auto& present = engine_.container();
+  WorkerShape shape;
+  shape.milli_cores = 1000 * MostThreads();
+  shape.memory_bytes = policy::ContainerBytes(policy::WorkerBytes(memory, cells),
+                                              present ? present->memory_bytes : 0);
+  if (shape.memory_bytes <= 0) return true;  // nothing was seen yet, and nothing holds it
+  if (shape == refused_) return false;
+  const Status status = engine_.SetContainer(shape);
+  if (!status.ok()) {
+    refused_ = shape;
+    LogWarning("model '{}': its worker is not held to {}: {}", options_.name,
+               FormatWorkerShape(shape), status.message());
+  }
+  return status.ok();
 }
 
 void LlmTuner::LookForDrift(Time now) {
@@ -378,6 +411,7 @@ void LlmTuner::Measure(Time now) {
     house_.insert(start.id);
     starts.push_back(start);
   }
+  Contain(CellsToCome());  // where cores are held by quota, what is measured needs its own
   for (SequenceStart& one : starts) engine_.Add(std::move(one));
   Claim();
   if (context_.node == nullptr) SendSteer();
@@ -416,15 +450,12 @@ void LlmTuner::Keep(Time now, bool at_once) {
 void LlmTuner::Tick() {
   if (!up_ || ended_) return;
   const Time now = context_.clock.Now();
-  const auto resident = busy_ ? std::nullopt : engine_.MemoryBytes();
-  if (resident) {
-    const int64_t known = table_.memory.weight_bytes + cells_ * table_.memory.cell_bytes;
-    table_.memory.other_bytes = std::max<int64_t>(0, *resident - known);
-  }
+  LookAtMemory();
   const LlmSteer before = steer_;
   Choose();
   ShareOfPrompts();
   WantShape();
+  Contain(CellsToCome());
   LookForDrift(now);
   Claim();
   if (steer_ != before) SendSteer();

@@ -6,6 +6,8 @@
 //   (policy/llm_sweep_plan.h), which go as soon as a call comes, for kMeasureTime of steps in all a load. The table is kept, and begun with at
 //   the next start. Steps that have left it (DriftDetector) have what they did not tell measured again.
 // The node's cores: claimed while there are sequences, taken by the worker from its next step on.
+// The worker's container, on the rungs that have one: the cores of the threads that steps may take, and memory for the cells, for texts, and
+//   for what else the worker was seen to use. It grows before the cache does, and never below what is in use.
 // Contract: Begin() first; OnX() as things happen. Thread-safety: single-owner (the loop), but for Look(). Source: issue S3 (A4, A7 to A10).
 #pragma once
 
@@ -96,6 +98,11 @@ class LlmTuner final : private NodeScheduler::StandingMember {
   void ShareOfPrompts();
   void LookForDrift(Time now);
   void WantShape();
+  void LookAtMemory();
+  // The worker's container is one for so many cells. False: it can't be had.
+  bool Contain(int64_t cells);
+  // Cells that the worker has, or is about to make.
+  int64_t CellsToCome() const { return std::max(cells_, coming_cells_); }
   void Measure(Time now);
   void MeasureNext();
   void StopMeasuring();
@@ -131,6 +138,9 @@ class LlmTuner final : private NodeScheduler::StandingMember {
   int64_t cells_ = 0;
   int context_tokens_ = 0;
   int vocabulary_ = 0;
+  int64_t coming_cells_ = 0;                         // asked for, and not answered yet; 0: none
+  int64_t text_bytes_ = 0;                           // that the worker's context for texts may take
+  std::optional<WorkerShape> refused_;               // by the kernel or the host, last
   LlmChosenShape asked_;                             // of the worker, last
   double depth_ = 0;                                 // tokens of a sequence that answers, lately
   double step_s_ = 0;                                // lately

@@ -51,6 +51,7 @@ void SequenceEngine::StartWorker() {
   options.spec.log_name = options_.name;
   options.spec.readable = {std::filesystem::path(options_.path).parent_path().string()};
   options.spec.shape = container_;
+  options.spec.hard_cap = options_.hard_cores;
   options.load.path = options_.path;
   options.load.threads = options_.threads;
   options.load.waits = context_.node != nullptr;
@@ -171,6 +172,14 @@ bool SequenceEngine::SendSteers() {
 void SequenceEngine::SetShape(int slots, int64_t cells) {
   slots_ = slots;
   cells_ = cells;
+}
+
+Status SequenceEngine::SetContainer(WorkerShape shape) {
+  shape.memory_bytes = std::max(shape.memory_bytes, least_memory_);
+  if (container_ == shape) return Status::Ok();
+  if (up_) EK_RETURN_IF_ERROR(process_->Reshape(shape));
+  container_ = shape;
+  return Status::Ok();
 }
 
 std::optional<int64_t> SequenceEngine::MemoryBytes() const {
@@ -352,6 +361,7 @@ void SequenceEngine::OnEnded(const std::string& how) {
   if (container_ && how.find("out of memory") != std::string::npos) {
     LogWarning("model '{}': its worker needed more than {}: the next has no limit", options_.name,
                FormatBytes(container_->memory_bytes));
+    least_memory_ = 2 * container_->memory_bytes;
     container_.reset();
   }
   // Those that were sent go first in the next worker, in their order.

@@ -62,8 +62,10 @@ class SequenceEngine {
   void Steer(const LlmSteer& steer);
   // Of the next worker.
   void SetShape(int slots, int64_t cells);
-  // The same: what its container has, where the runtime can hold it to that. Given up once a worker was killed for want of memory.
-  void SetContainer(const std::optional<WorkerShape>& shape) { container_ = shape; }
+  // What the worker is held to from now on, and the next one from its start, where the runtime can hold it. A worker that was killed for
+  // want of memory is followed by one without a limit, and none gets less than twice what was too little. Errors: as
+  // WorkerProcess::Reshape; what held before holds.
+  Status SetContainer(WorkerShape shape);
   const std::optional<WorkerShape>& container() const { return container_; }
   bool busy() const { return !sequences_.empty(); }
   std::optional<int64_t> MemoryBytes() const;  // of the worker, resident; nullopt: not known
@@ -128,6 +130,7 @@ class SequenceEngine {
   int slots_;
   int64_t cells_;
   std::optional<WorkerShape> container_;
+  int64_t least_memory_ = 0;  // of it, bytes: less was too little
   bool told_busy_ = false;
   bool uncounted_ = false;
   bool up_ = false;

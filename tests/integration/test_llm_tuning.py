@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import glob
 import json
 import os
 import pathlib
+import re
 import statistics
 import sys
 import threading
 import time
 import urllib.request
 
+import pytest
+
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from daemon import run_cli  # noqa: E402
+from daemon import need, run_cli  # noqa: E402
 from load import Load  # noqa: E402
 
 MODELS = pathlib.Path(os.environ.get("EVENKEEL_MODELS", pathlib.Path(__file__).resolve().parents[2] / "build" / "demo-models"))
@@ -21,8 +26,12 @@ GGUF = MODELS / "smollm2" / "model.gguf"
 BUSY = "delay_us: {per_row: 5000, mode: busy}\n"
 
 
-def smollm2(settings: str) -> dict:
-    return {"smollm2/model.gguf": GGUF, "smollm2/evenkeel.yaml": settings}
+# Products of other shapes add up in another order: two answers may part where the two likeliest tokens were this close (in nats).
+CLOSE = 0.5
+
+
+def smollm2(settings: str, name: str = "smollm2") -> dict:
+    return {f"{name}/model.gguf": GGUF, f"{name}/evenkeel.yaml": settings}
 
 
 def batching(daemon, name="smollm2"):
@@ -41,10 +50,11 @@ def wait_until(condition, seconds=60):
 class Talk:
     """Streams that follow each other: when each token came."""
 
-    def __init__(self, daemon, streams: int, tokens: int = 64):
+    def __init__(self, daemon, streams: int, tokens: int = 64, model: str = "smollm2"):
         self.url = daemon.http_url + "/v1/completions"
-        self.tokens = tokens
+        self.model, self.tokens = model, tokens
         self.gaps: list[float] = []
+        self.times: list[float] = []  # when each gap ended
         self.firsts: list[float] = []
         self.failed: list[str] = []
         self.count = 0
@@ -66,7 +76,7 @@ class Talk:
 
     def _run(self, number):
         while not self._stop.is_set():
-            body = {"model": "smollm2", "prompt": f"Story {number}: once upon a time", "max_tokens": self.tokens,
+            body = {"model": self.model, "prompt": f"Story {number}: once upon a time", "max_tokens": self.tokens,
                     "temperature": 0, "stream": True, "ignore_eos": True}
             request = urllib.request.Request(self.url, json.dumps(body).encode(), {"Content-Type": "application/json"})
             last = begin = time.monotonic()
@@ -76,6 +86,8 @@ class Talk:
                         if not line.startswith(b"data: {"):
                             continue
                         now = time.monotonic()
+                        if last != begin:
+                            self.times.append(now)
                         (self.firsts if last == begin else self.gaps).append(now - last)
                         last = now
                         self.count += 1
@@ -173,3 +185,121 @@ def test_a_language_model_and_a_batch_take_turns_on_one_core(serve):
     assert busy.unanswered == 0 and set(busy.statuses) == {200}, busy.summary()
     assert len(busy.latencies) > 20 and talk.count > 20, (busy.summary(), talk.count)
     assert max(talk.gaps) < 3 and max(busy.latencies) < 5
+
+
+def language(daemon, name="smollm2") -> dict:
+    return next(one["language"] for one in daemon.json("GET", "/v2/evenkeel/models")["models"] if one["name"] == name)
+
+
+def answer(daemon, prompt: str, tokens: int) -> dict:
+    body = {"model": "smollm2", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "logprobs": 2}
+    choice = daemon.json("POST", "/v1/completions", body)["choices"][0]
+    assert choice["finish_reason"] == "length" and len(choice["logprobs"]["tokens"]) == tokens
+    return choice["logprobs"]
+
+
+def same_but_for_a_close_call(one: dict, other: dict) -> bool:
+    for mine, theirs, tops in zip(one["tokens"], other["tokens"], one["top_logprobs"]):
+        if mine != theirs:
+            first, second = sorted(tops.values(), reverse=True)[:2]
+            return first - second < CLOSE
+    return True
+
+
+def test_slots_grow_between_sequences_and_none_is_disturbed(serve):
+    daemon = serve(models=smollm2("language: {inter_token: 5s, context: 512}\n"), flags=["--profiling", "off"])
+    begin = "Once upon a time there was a little"
+    assert language(daemon)["slots"] == 16
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        # While one runs it becomes known what steps take: far more fit the objective. What runs keeps the slot that it has.
+        long = pool.submit(answer, daemon, begin, 400)
+        wait_until(lambda: batching(daemon)["choice"]["sequences"] > 24 or long.done())
+        assert not long.done(), "it ended before anything was chosen"
+        assert language(daemon)["slots"] == 16
+        before = long.result()
+        wait_until(lambda: language(daemon)["slots"] > 24)
+        # As many as that come at once, and have their slots.
+        others = [pool.submit(answer, daemon, f"Story {i}: a", 48) for i in range(24)]
+        again = pool.submit(answer, daemon, begin, 400)
+        most = 0
+        while not all(one.done() for one in others):
+            most = max(most, language(daemon)["running"])
+        for one in others:
+            one.result()
+        after = again.result()
+    assert most > 16, most
+    assert same_but_for_a_close_call(before, after), (before["tokens"], after["tokens"])
+    assert "its worker ended" not in daemon.log()
+
+
+def test_a_stated_objective_keeps_prompts_small_beside_answers(serve):
+    objective_s = 0.1
+    daemon = serve(models={**smollm2("language: {inter_token: 5s}\n", "loose"), **smollm2("language: {inter_token: 100ms}\n", "tight")},
+                   flags=["--profiling", "off"])
+
+    def gap_beside_prompts(model: str) -> float:
+        talk = Talk(daemon, 2, model=model).start()
+        wait_until(lambda: talk.count > 60)  # what steps take is known
+        spans = []
+        for number in range(2):
+            prompt = " ".join(f"word {(number * 7919 + i * 104729) % 9973}" for i in range(240))
+            begin = time.monotonic()
+            daemon.json("POST", "/v1/completions", {"model": model, "prompt": prompt, "max_tokens": 1})
+            spans.append((begin, time.monotonic()))
+        talk.stop()
+        return statistics.median(gap for gap, at in zip(talk.gaps, talk.times) if any(first < at <= last for first, last in spans))
+
+    loose, tight = gap_beside_prompts("loose"), gap_beside_prompts("tight")
+    assert tight < 0.5 * loose, (tight, loose)
+    assert tight < 2 * objective_s, (tight, loose)
+
+
+def memory_limit(pid: int) -> int:
+    """What the kernel holds the process's own group to."""
+    for members in glob.glob("/sys/fs/cgroup/**/evenkeel-*/*/cgroup.procs", recursive=True):
+        try:
+            if str(pid) not in pathlib.Path(members).read_text().split():
+                continue
+        except OSError:  # one that has just gone
+            continue
+        for name in ("memory.limit_in_bytes", "memory.max"):
+            file = pathlib.Path(members).parent / name
+            if file.exists():
+                return int(file.read_text())
+    raise AssertionError(f"process {pid} is in no group of a worker")
+
+
+@pytest.mark.parametrize("rung", ["cgroup", "oci"])
+def test_its_container_follows_what_was_chosen(serve, rungs, rung):
+    need(rungs, rung)
+    daemon = serve(models=smollm2("language: {context: 512, pooling: none}\n"), flags=["--runtime", rung, "--profiling", "off"])
+
+    def held() -> tuple[int, int, int]:
+        """(cores, bytes of the container, cells), all of one look."""
+        model = next(one for one in daemon.json("GET", "/v2/evenkeel/models")["models"] if one["name"] == "smollm2")
+        shape = re.fullmatch(r"(\d+)c/([\d.]+)(MiB|GiB)", model["instances"][0]["shape"])
+        if not shape:
+            return 0, 0, 0
+        size = int(float(shape[2]) * {"MiB": 1 << 20, "GiB": 1 << 30}[shape[3]])
+        # Never less than it must have, whatever it is about to become.
+        facts = model["engine_info"]
+        assert size > facts["weight_bytes"] + model["choice"]["cells_now"] * facts["cell_bytes"], model["instances"]
+        return int(shape[1]), size, model["choice"]["cells_now"]
+
+    def ask(prompt: str, times: int):
+        for _ in range(times):
+            daemon.json("POST", "/v1/completions", {"model": "smollm2", "prompt": prompt, "max_tokens": 2, "temperature": 0, "ignore_eos": True})
+
+    wait_until(lambda: held()[0] > 0)
+    cores, first, cells = held()
+    assert cores == batching(daemon)["choice"]["threads"] and cells == 16 * 512
+    ask("One", 40)  # lengths are known now, and short: the cache is made smaller
+    wait_until(lambda: held()[2] < cells and held()[1] < first)
+    _, less, few = held()
+    ask("word " * 400, 12)  # more than a tenth are long
+    wait_until(lambda: held()[2] > 2 * few)
+    _, more, many = held()
+    assert more > less and many > few
+    worker = next(one for one in daemon.json("GET", "/v2/evenkeel/models")["models"] if one["name"] == "smollm2")["instances"][0]
+    assert memory_limit(worker["pid"]) == more
+    assert worker["restarts"] == 0 and "not held to" not in daemon.log()

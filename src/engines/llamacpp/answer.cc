@@ -13,10 +13,15 @@
 namespace evenkeel {
 namespace {
 
+bool HasGrammar(const SequenceStart& start) {
+  return start.grammar.kind != AnswerGrammar::Kind::kNone && !start.grammar.gbnf.empty();
+}
+
 common_params_sampling ParamsOf(const SequenceStart& start, const LlamaModel& model) {
   const Sampling& s = start.sampling;
   common_params_sampling params;
   params.seed = s.seed.value_or(0);
+  if (params.seed == LLAMA_DEFAULT_SEED) params.seed = 0;  // the engine takes it for "any"
   params.no_perf = true;
   params.temp = s.temperature;
   params.top_k = s.top_k;
@@ -35,7 +40,7 @@ common_params_sampling ParamsOf(const SequenceStart& start, const LlamaModel& mo
     }
   }
   const AnswerGrammar& grammar = start.grammar;
-  if (grammar.kind != AnswerGrammar::Kind::kNone && !grammar.gbnf.empty()) {
+  if (HasGrammar(start)) {
     const auto type = grammar.kind == AnswerGrammar::Kind::kUser ? COMMON_GRAMMAR_TYPE_USER
                       : grammar.kind == AnswerGrammar::Kind::kFormat
                           ? COMMON_GRAMMAR_TYPE_OUTPUT_FORMAT
@@ -55,8 +60,7 @@ common_params_sampling ParamsOf(const SequenceStart& start, const LlamaModel& mo
 bool AlwaysLikeliest(const SequenceStart& start) {
   const Sampling& s = start.sampling;
   return s.temperature <= 0 && s.logit_bias.empty() && s.frequency_penalty == 0 &&
-         s.presence_penalty == 0 && s.repeat_penalty == 1 &&
-         (start.grammar.kind == AnswerGrammar::Kind::kNone || start.grammar.gbnf.empty());
+         s.presence_penalty == 0 && s.repeat_penalty == 1 && !HasGrammar(start);
 }
 
 }  // namespace
@@ -66,6 +70,7 @@ Answer::Answer(const LlamaModel& model, const SequenceStart& start)
       top_logprobs_(start.top_logprobs),
       ignore_ends_(start.ignore_eos),
       preserved_(start.grammar.preserved),
+      redraws_(HasGrammar(start)),
       stop_(start.stop) {}
 
 Answer::~Answer() {
@@ -140,6 +145,32 @@ std::string Answer::Tell(int32_t token) {
   return stop_.Feed(tail_.Feed(model_.Piece(token, IsText(token))));
 }
 
+// A token takes one random number, and a second one where the grammar refused the first, which nobody learns of. With a grammar each token
+// takes two: the generator is put back to where it was, and goes on by as many.
+int32_t Answer::Draw(int row) {
+  if (!redraws_) return common_sampler_sample(sampler_, model_.context(), row);
+  llama_sampler* chain = common_sampler_get(sampler_);
+  const int32_t last = llama_sampler_chain_n(chain) - 1;
+  std::unique_ptr<llama_sampler, decltype(&llama_sampler_free)> before(
+      llama_sampler_clone(llama_sampler_chain_get(chain, last)), &llama_sampler_free);
+  const int32_t token = common_sampler_sample(sampler_, model_.context(), row);
+  llama_sampler_free(llama_sampler_chain_remove(chain, last));
+  llama_sampler_chain_add(chain, before.release());
+  TakeNumbers();
+  return token;
+}
+
+// Those of one token. What draws is the last of the chain, and takes a number even where there is nothing to choose from.
+void Answer::TakeNumbers() {
+  llama_sampler* chain = common_sampler_get(sampler_);
+  llama_sampler* draws = llama_sampler_chain_get(chain, llama_sampler_chain_n(chain) - 1);
+  for (int i = 0; i < (redraws_ ? 2 : 1); ++i) {
+    llama_token_data token{0, 0, 0};
+    llama_token_data_array only{&token, 1, -1, false};
+    llama_sampler_apply(draws, &only);
+  }
+}
+
 Result<Answer::Drawn> Answer::Next(int row) {
   Drawn drawn;
   try {
@@ -149,7 +180,7 @@ Result<Answer::Drawn> Answer::Next(int row) {
       drawn.token = Likeliest(logits);
       if (drawn.token < 0) return Internal("no token can follow");
     } else {
-      drawn.token = common_sampler_sample(sampler_, model_.context(), row);
+      drawn.token = Draw(row);
       common_sampler_accept(sampler_, drawn.token, true);
     }
     if (top_logprobs_ >= 0) drawn.logprob = LogprobOf(drawn.token, logits);
@@ -168,6 +199,7 @@ Result<Answer::Drawn> Answer::Next(int row) {
 
 void Answer::Replay(int32_t token) {
   if (sampler_ != nullptr) {
+    TakeNumbers();
     try {
       common_sampler_accept(sampler_, token, true);
     } catch (const std::exception&) {

@@ -1,7 +1,8 @@
 // One answer being made: which token comes next, and what of it can be told.
 //
 // Contract: Next() draws from a row of the last step's logits and takes the token in; `text` is whole characters, up to the first stop word.
-//   Replay() takes tokens in that were told before. Nothing here touches the cache.
+//   Replay() takes tokens in that were told before; an answer that begins with them draws what it would have drawn had it told them itself:
+//   where its generator of random numbers stands is decided by how many tokens there are, not by what was drawn. Nothing here touches the cache.
 // Thread-safety: single-owner.
 #pragma once
 
@@ -43,6 +44,8 @@ class Answer {
  private:
   Answer(const LlamaModel& model, const SequenceStart& start);
   Status MakeSampler(const SequenceStart& start);
+  int32_t Draw(int row);
+  void TakeNumbers();
   int32_t Likeliest(const float* logits) const;
   TokenLogprob LogprobOf(int32_t token, const float* logits) const;
   std::string Tell(int32_t token);
@@ -52,6 +55,7 @@ class Answer {
   const int top_logprobs_;
   const bool ignore_ends_;
   const std::vector<int32_t> preserved_;
+  const bool redraws_;                 // what its grammar refuses is drawn again
   common_sampler* sampler_ = nullptr;  // null: always the likeliest
   Utf8Tail tail_;
   StopMatcher stop_;

@@ -14,6 +14,7 @@
 
 #include "core/format.h"
 #include "core/parse.h"
+#include "engines/llamacpp/text_context.h"
 #include "llm/policy/pooling.h"
 
 namespace evenkeel {
@@ -110,6 +111,7 @@ Status LlamaModel::ChoosePooling(const LlmLoad& load) {
     EK_RETURN_IF_ERROR(MakeContext(load));
     facts.encoder = llama_get_memory(context_) == nullptr;
   }
+  texts_whole_ = facts.encoder;
   const auto choice = policy::ChoosePooling(facts);
   if (!choice.ok()) return choice.status();
   pooling_ = choice->pooling;
@@ -245,6 +247,7 @@ LlmLoaded LlamaModel::Describe() const {
     facts["threads"] = thread_count_;
     facts["layers"] = llama_model_n_layer(model_);
     facts["pooling"] = NameOf(pooling_);
+    facts["text_bytes"] = pooling_ == Pooling::kNone ? 0 : TextContext::MostBytes(*this);
     facts["generates"] = generates();
   }
   loaded.facts = facts.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

@@ -35,6 +35,7 @@ class LlamaModel {
   Pooling pooling() const { return pooling_; }
   int vector_size() const;  // numbers that the engine gives for a token
   bool scores_are_shares() const { return scores_are_shares_; }  // of 1, by a softmax
+  bool texts_whole() const { return texts_whole_; }              // its tokens all see each other
   ggml_threadpool* thread_pool() const { return threads_; }
   int64_t cell_bytes() const;  // of a token in a cache
   const llama_vocab* vocab() const { return vocab_; }
@@ -68,7 +69,7 @@ class LlamaModel {
   ggml_threadpool* threads_ = nullptr;
   const llama_vocab* vocab_ = nullptr;
   int vocabulary_ = 0, context_tokens_ = 0, cells_ = 0, slots_ = 0, batch_ = 0;
-  bool shares_beginnings_ = false, scores_are_shares_ = false;
+  bool shares_beginnings_ = false, scores_are_shares_ = false, texts_whole_ = false;
   Pooling pooling_ = Pooling::kNone;
   int thread_count_ = 1;  // of the next step
   int most_threads_ = 1;

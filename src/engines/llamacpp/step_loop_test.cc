@@ -5,6 +5,8 @@
 #include <llama.h>
 #include <unistd.h>
 
+#include <map>
+
 #include "core/format.h"
 #include "engines/llamacpp/tiny_gguf.h"
 
@@ -13,18 +15,19 @@ namespace {
 
 class Collector final : public StepSink {
  public:
-  void Token(const SequenceToken&) override { ++tokens; }
+  void Token(const SequenceToken& token) override { drawn[token.id].push_back(token.token); }
   void End(const SequenceEnd& end) override { ends.push_back(end); }
   void Stepped(const StepReport& report) override { reports.push_back(report); }
 
-  int tokens = 0;
+  std::map<uint64_t, std::vector<int32_t>> drawn;
   std::vector<SequenceEnd> ends;
   std::vector<StepReport> reports;
 };
 
 class StepLoopTest : public testing::Test {
  protected:
-  void SetUp() override {
+  void SetUp() override { Load(); }
+  void Load() {
     LlmLoad load;
     load.path = testing::TempDir() + fmt::format("step_loop_{}.gguf", ::getpid());
     load.slots = 2;
@@ -32,6 +35,7 @@ class StepLoopTest : public testing::Test {
     auto model = LlamaModel::Load(load);
     std::remove(load.path.c_str());
     ASSERT_TRUE(model.ok()) << model.status().ToString();
+    loop_.reset();
     model_ = std::move(*model);
     loop_ = std::make_unique<StepLoop>(*model_, Duration{}, SteadyClock::Instance(), sink_);
   }
@@ -86,6 +90,46 @@ TEST_F(StepLoopTest, AStepThatFailsIsReportedAndTheNextSequenceRuns) {
   ASSERT_EQ(sink_.ends.size(), 2u);
   EXPECT_EQ(sink_.ends[1].reason, SequenceEnd::Reason::kLength);
   EXPECT_EQ(sink_.ends[1].completion_tokens, 20);
+}
+
+// As in another worker: nothing of the first run is in the cache.
+TEST_F(StepLoopTest, ASeededAnswerGoesOnAsIfItHadNotBeenCut) {
+  SequenceStart plain = Start(0);
+  plain.max_tokens = 30;
+  plain.sampling.temperature = 0.8F;
+  plain.sampling.top_k = 8;
+  plain.sampling.seed = 5;
+  SequenceStart penalised = plain;
+  penalised.sampling.repeat_penalty = 1.5F;
+  penalised.sampling.frequency_penalty = 0.5F;
+  // Most of what is drawn first is refused.
+  SequenceStart grammar = plain;
+  grammar.sampling.top_k = 0;
+  grammar.grammar.kind = AnswerGrammar::Kind::kUser;
+  grammar.grammar.gbnf = "root ::= ([a-d] [e-h])*";
+  SequenceStart any_seed = plain;
+  any_seed.sampling.seed = LLAMA_DEFAULT_SEED;
+  uint64_t id = 0;
+  const auto run = [&](SequenceStart start) {
+    Load();
+    start.id = ++id;
+    loop_->Start(start);
+    while (!loop_->idle()) loop_->Step();
+    return sink_.drawn[id];
+  };
+  for (const SequenceStart& start : {plain, penalised, grammar, any_seed}) {
+    SCOPED_TRACE(start.grammar.gbnf + fmt::format(" penalty {:g}", start.sampling.repeat_penalty));
+    const std::vector<int32_t> whole = run(start);
+    ASSERT_EQ(whole.size(), 30u);
+    SequenceStart other = start;
+    other.sampling.seed = 6;
+    EXPECT_NE(run(other), whole) << "the seed decides nothing";
+    for (const int cut : {1, 7, 20}) {
+      SequenceStart rest = start;
+      rest.answered.assign(whole.begin(), whole.begin() + cut);
+      EXPECT_EQ(run(rest), std::vector<int32_t>(whole.begin() + cut, whole.end())) << cut;
+    }
+  }
 }
 
 }  // namespace

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <exception>
+#include <vector>
 
 #include "core/check.h"
 #include "core/format.h"
@@ -22,6 +24,11 @@ constexpr int64_t kRowBytes = int64_t{64} << 20;
 
 int64_t BytesOfRow(const LlamaModel& model) {
   return int64_t{4} * (model.vocabulary() + model.vector_size());
+}
+
+int TokensOfStep(const LlamaModel& model) {
+  const auto rows = static_cast<int>(std::min<int64_t>(kRowBytes / BytesOfRow(model), kMostBatch));
+  return std::max(rows / 32 * 32, kLeastBatch);
 }
 
 }  // namespace
@@ -42,14 +49,27 @@ struct TextContext::Batch {
   llama_batch batch;
 };
 
-TextContext::TextContext(LlamaModel& model) : model_(model) {
+// Ends a step behind the node of what is given out, as llama.cpp calls it, also where nothing is pooled: it names that node last.
+struct TextContext::EarlyEnd {
+  bool tried = false, on = false;
+  bool ended = false;  // a step has
+
+  static bool Look(ggml_tensor* node, bool ask, void* self) {
+    auto& end = *static_cast<EarlyEnd*>(self);
+    if (ask) return end.on && std::strcmp(ggml_get_name(node), "result_embd_pooled") == 0;
+    end.ended = true;
+    return false;  // nothing behind it is computed
+  }
+};
+
+TextContext::TextContext(LlamaModel& model)
+    : model_(model), early_end_(std::make_unique<EarlyEnd>()) {
   EK_CHECK(model.pooling() != Pooling::kNone);
   const bool recurrent =
       llama_model_is_recurrent(model.model()) || llama_model_is_hybrid(model.model());
   slots_ = std::min(recurrent ? kRecurrentSlots : kSlots,
                     static_cast<int>(llama_max_parallel_sequences()));
-  const auto rows = static_cast<int>(std::min<int64_t>(kRowBytes / BytesOfRow(model), kMostBatch));
-  batch_ = std::max(rows / 32 * 32, kLeastBatch);
+  batch_ = TokensOfStep(model);
 }
 
 TextContext::~TextContext() { Clear(); }
@@ -76,6 +96,8 @@ Status TextContext::Resize(int longest) {
     params.embeddings = true;
     params.pooling_type =
         model_.pooling() == Pooling::kRank ? LLAMA_POOLING_TYPE_RANK : LLAMA_POOLING_TYPE_NONE;
+    params.cb_eval = &EarlyEnd::Look;
+    params.cb_eval_user_data = early_end_.get();
     context_ = llama_init_from_model(model_.model(), params);
   };
   const int beside = longest > kUsualTokens ? longest : 0;
@@ -105,7 +127,29 @@ Status TextContext::Resize(int longest) {
   }
   llama_attach_threadpool(context_, model_.thread_pool(), model_.thread_pool());
   batch_of_step_ = std::make_unique<Batch>(whole_ ? cells_ : batch_);
+  TryEarlyEnd();
   return Status::Ok();
+}
+
+bool TextContext::leaves_logits_out() const { return early_end_->on; }
+
+// A step that left the vectors out as well would show those of the step before.
+void TextContext::TryEarlyEnd() {
+  if (early_end_->tried || whole_ || model_.pooling() == Pooling::kRank) return;
+  early_end_->tried = true;
+  const auto vector_of = [this](int32_t token, bool early) {
+    early_end_->on = early;
+    const Piece piece{0, 0, {&token, 1}};
+    if (!Compute({&piece, 1}).ok()) return std::vector<float>();
+    const std::span<const float> row = Row(0);
+    Forget(0);
+    return std::vector<float>(row.begin(), row.end());
+  };
+  const int32_t first = model_.vocabulary() / 3, second = model_.vocabulary() / 2;
+  const std::vector<float> one = vector_of(first, false), other = vector_of(second, false);
+  const bool same = !one.empty() && one != other && vector_of(first, true) == one &&
+                    vector_of(second, true) == other;
+  early_end_->on = same && early_end_->ended;
 }
 
 int64_t TextContext::bytes() const {
@@ -113,6 +157,13 @@ int64_t TextContext::bytes() const {
   const bool has_cache = llama_get_memory(context_) != nullptr;
   const int64_t cache = has_cache ? cells_ * model_.cell_bytes() : 0;
   return cache + (whole_ ? cells_ : batch_) * BytesOfRow(model_);
+}
+
+int64_t TextContext::MostBytes(const LlamaModel& model) {
+  const int64_t longest = model.context_tokens();
+  if (model.texts_whole()) return 2 * std::max<int64_t>(longest, kMostBatch) * BytesOfRow(model);
+  const int64_t cells = kUsualTokens + (longest > kUsualTokens ? longest : 0);
+  return cells * model.cell_bytes() + 2 * TokensOfStep(model) * BytesOfRow(model);
 }
 
 Status TextContext::Compute(std::span<const Piece> pieces) {

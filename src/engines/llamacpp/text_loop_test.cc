@@ -206,6 +206,15 @@ TEST_P(LongTextTest, WhatIsGivenBackIsSaid) {
   }
 }
 
+TEST_P(LongTextTest, LogitsAreLeftOutWhereVectorsDoNotNeedThem) {
+  const auto [encoder, pooling] = GetParam();
+  Load({.encoder = encoder, .pooling = pooling});
+  Collector sink;
+  TextLoop loop(*model_, {}, SteadyClock::Instance(), sink);
+  ASSERT_TRUE(loop.Prepare().ok());
+  EXPECT_EQ(loop.context().leaves_logits_out(), !encoder);
+}
+
 class TextsTest : public TextLoopTest {};
 INSTANTIATE_TEST_SUITE_P(Decoder, TextsTest, testing::Values(std::tuple(false, Pooling::kMean)));
 

@@ -11,6 +11,7 @@ namespace {
 constexpr int kChunk = 128;  // prompt tokens beside answers, for the cost of one
 constexpr int64_t kCellGrain = 256;
 constexpr int64_t kSpareBytes = int64_t{128} << 20;
+constexpr int64_t kContainerGrain = int64_t{64} << 20;
 
 class Chooser {
  public:
@@ -184,11 +185,10 @@ int64_t WorkerBytes(const LlmMemory& memory, int64_t cells) {
   return used + used / 4 + kSpareBytes;
 }
 
-int64_t CellsWithin(const LlmMemory& memory, int64_t bytes) {
-  if (WorkerBytes(memory, 0) <= 0) return 0;
-  const int64_t used = (bytes - kSpareBytes) / 5 * 4;
-  const int64_t left = used - memory.weight_bytes - memory.other_bytes;
-  return std::max<int64_t>(0, left / memory.cell_bytes);
+int64_t ContainerBytes(int64_t needed, int64_t present) {
+  if (needed <= 0) return 0;
+  const int64_t wanted = (needed + kContainerGrain - 1) / kContainerGrain * kContainerGrain;
+  return wanted > present || wanted < present / 4 * 3 ? wanted : present;
 }
 
 LlmChoice ChooseLlm(const LlmLoadTable& table, const LlmForecast& forecast,

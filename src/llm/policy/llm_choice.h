@@ -71,8 +71,9 @@ struct LlmChoice {
 
 // What a worker with so many cells needs, with room for what was not seen while it was measured: a quarter more and 128 MiB. 0: not known.
 int64_t WorkerBytes(const LlmMemory& memory, int64_t cells);
-// The cells that a worker of `bytes` may have; 0: not known, or none.
-int64_t CellsWithin(const LlmMemory& memory, int64_t bytes);
+// What its container is held to when it needs so much and is held to `present` (0: to nothing): multiples of 64 MiB. More as soon as more is
+// needed, less only below three quarters, so that it doesn't follow every look at what is used. 0: nothing is known.
+int64_t ContainerBytes(int64_t needed, int64_t present);
 
 LlmChoice ChooseLlm(const LlmLoadTable& table, const LlmForecast& forecast,
                     const LlmObjectives& objectives, const LlmLimits& limits,

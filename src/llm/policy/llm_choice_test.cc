@@ -136,7 +136,7 @@ TEST(LlmChoiceTest, CellsFitTheMemoryAndAtLeastOneContext) {
   }));
 }
 
-TEST(LlmChoiceTest, AWorkersMemoryHoldsItsCellsAndNoFewer) {
+TEST(LlmChoiceTest, AWorkersMemoryHoldsItsCells) {
   EXPECT_TRUE(rc::check([] {
     LlmMemory memory;
     memory.weight_bytes = *rc::gen::inRange<int64_t>(1, int64_t{1} << 34);
@@ -145,13 +145,27 @@ TEST(LlmChoiceTest, AWorkersMemoryHoldsItsCellsAndNoFewer) {
     const auto cells = *rc::gen::inRange<int64_t>(0, 1 << 18);
     const int64_t bytes = WorkerBytes(memory, cells);
     RC_ASSERT(bytes >= memory.weight_bytes + cells * memory.cell_bytes + memory.other_bytes);
-    const int64_t within = CellsWithin(memory, bytes);
-    RC_ASSERT(within <= cells && WorkerBytes(memory, within) <= bytes);
-    // To rounding by a few bytes.
-    RC_ASSERT((cells - within) * memory.cell_bytes < memory.cell_bytes + 8);
+    RC_ASSERT(WorkerBytes(memory, cells + 1) > bytes);
   }));
   EXPECT_EQ(WorkerBytes({}, 100), 0);
-  EXPECT_EQ(CellsWithin({}, int64_t{1} << 40), 0);
+}
+
+TEST(LlmChoiceTest, AContainerIsNeverTooSmallAndFollowsOnlyWhatIsWorthIt) {
+  constexpr int64_t kMiB = int64_t{1} << 20;
+  EXPECT_EQ(ContainerBytes(0, 0), 0);
+  EXPECT_EQ(ContainerBytes(0, 512 * kMiB), 0) << "nothing is known";
+  EXPECT_EQ(ContainerBytes(1, 0), 64 * kMiB);
+  EXPECT_EQ(ContainerBytes(500 * kMiB, 0), 512 * kMiB);
+  EXPECT_EQ(ContainerBytes(513 * kMiB, 512 * kMiB), 576 * kMiB);
+  EXPECT_EQ(ContainerBytes(400 * kMiB, 512 * kMiB), 512 * kMiB);
+  EXPECT_EQ(ContainerBytes(300 * kMiB, 512 * kMiB), 320 * kMiB);
+  EXPECT_TRUE(rc::check([] {
+    const auto needed = *rc::gen::inRange<int64_t>(1, int64_t{1} << 36);
+    const auto present = *rc::gen::inRange<int64_t>(0, int64_t{1} << 36) / (64 * kMiB) * 64 * kMiB;
+    const int64_t bytes = ContainerBytes(needed, present);
+    RC_ASSERT(bytes >= needed && bytes % (64 * kMiB) == 0);
+    RC_ASSERT(ContainerBytes(needed, bytes) == bytes);
+  }));
 }
 
 TEST(LlmSweepPlanTest, EndsOnceEverythingIsKnownAndAsksForNothingTwice) {
