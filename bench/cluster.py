@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import cluster_day  # noqa: E402
 import cluster_live  # noqa: E402
 from serve import row  # noqa: E402
 from serve_figures import figure  # noqa: E402
@@ -102,7 +103,7 @@ def balance(_):
             figure("steady deviation off theory", found["worst_deviation_error"], "", "<=", 0.01, "the worst of 50, uneven arrivals")]
 
 
-FIGURES = {"optimum": optimum, "times": times, "prediction": prediction, "game": game, "balance": balance, **cluster_live.FIGURES}
+FIGURES = {"optimum": optimum, "times": times, "prediction": prediction, "game": game, "balance": balance, **cluster_day.FIGURES, **cluster_live.FIGURES}
 
 
 def main():

@@ -2,11 +2,14 @@
 // no folder to read labels from.
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string>
 #include <string_view>
 
 #include "core/check.h"
 #include "core/parse.h"
 #include "repository/config_pbtxt.h"
+#include "repository/ensemble.h"
 #include "repository/triton_config.h"
 
 namespace {
@@ -15,6 +18,13 @@ void CheckConfig(const evenkeel::ModelConfig& config) {
   EK_CHECK(config.instances >= 0 && config.batching.max_batch >= 0);
   EK_CHECK(!(config.no_batch_axis && config.batch_axis_declared));
   EK_CHECK(config.default_priority >= 1 && config.default_priority <= 16);
+  // An ensemble's tensors are made once each; that the order is one to run in is ensemble_fuzz's to find.
+  EK_CHECK(config.ensemble.size() <= evenkeel::kMostEnsembleSteps);
+  std::set<std::string> made;
+  for (const auto& step : config.ensemble) {
+    EK_CHECK(!step.model.empty() && !step.outputs.empty());
+    for (const auto& output : step.outputs) EK_CHECK(made.insert(output.tensor).second);
+  }
 }
 
 }  // namespace
