@@ -12,7 +12,7 @@ METRICS_PORT ?= 8002
 FUZZ_SECONDS ?= 60
 export EVENKEEL_CACHE ?= $(HOME)/.cache/evenkeel
 
-.PHONY: help setup build models run cluster-demo test test-long lint format asan tsan fuzz coverage install clean
+.PHONY: help setup build models run cluster-demo cluster-faults test test-long lint format asan tsan fuzz coverage install clean
 
 help: ## list the targets
 	@echo "Targets (make NAME):"
@@ -33,6 +33,9 @@ run: build models ## serve the demo models and ask one about README.md; ONCE=1 s
 
 cluster-demo: build models ## four unequal nodes on this machine: load, a node lost, what happened (root)
 	@/usr/bin/python3 tools/cluster_demo.py build/evenkeel build/demo-models
+
+cluster-faults: build models ## each fault that a cluster bears: what was injected, what was observed (root)
+	@"$$(tools/setup_venv.sh tools/requirements-tests.txt)/bin/python" -m pytest tests/cluster/test_cluster_faults.py -q -s --timeout 300
 
 test: build models ## all that must pass before a commit: layers, format, unit and Python tests
 	@$(CHECK)

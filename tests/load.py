@@ -48,7 +48,7 @@ class Load:
                 connection.request("POST", f"/v2/models/{self.model}/infer", body, self.headers)
                 answer = connection.getresponse()
                 status, text = answer.status, answer.read()
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 status, text = 0, b""
                 connection.close()
             with self._lock:

@@ -1,13 +1,14 @@
-// `evenkeel cluster init|token|join|status`: how servers become nodes of one cluster. All but `status` work on the state folder, with the server stopped.
+// `evenkeel cluster init|token|join`: how servers become nodes of one cluster. They work on the state folder; init and join with the server stopped. What is asked of
+// a cluster that runs is in cluster_status_command.cc.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "api.h"
+#include "cluster/etcd/etcd_program.h"
 #include "cluster/home/cluster_home.h"
 #include "cluster/join/join_client.h"
 #include "cluster/pki/certificate_authority.h"
@@ -15,18 +16,16 @@
 #include "cluster/pki/node_certificate.h"
 #include "cluster/pki/secret_file.h"
 #include "cluster/pki/signing_request.h"
+#include "cluster_status_command.h"
 #include "commands.h"
 #include "core/format.h"
 #include "core/parse.h"
 #include "core/settings.h"
-#include "output.h"
 #include "server/cluster_host.h"
 #include "server/state_lock.h"
 
 namespace evenkeel {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
     "  evenkeel cluster init --name desk --address 10.0.0.2:8010     on the first server\n"
@@ -34,12 +33,16 @@ constexpr const char* kExamples =
     "hour\n"
     "  evenkeel cluster join 10.0.0.2:8011 --token-file join.token --name attic --address "
     "10.0.0.3:8010\n"
-    "  evenkeel cluster status                                        on any of them";
+    "  evenkeel cluster status                                        on any of them\n"
+    "  evenkeel cluster member replace attic                          where attic is lost for "
+    "good\n"
+    "  evenkeel cluster promote                                       where the store is lost";
 constexpr size_t kMostTokenBytes = 4096;
 
 struct ClusterFlags {
   std::string state, name, address, desk, token_file, life = "1h";
-  Format format = Format::kTable;
+  std::string etcd, etcd_ca, etcd_cert, etcd_key;
+  bool no_store = false, insecure = false;
 };
 
 [[noreturn]] void FailWith(const Status& status) {
@@ -88,15 +91,73 @@ NodeAddress OwnOf(const ClusterFlags& flags) {
   Need(pki::CheckNodeName(flags.name).Annotate("--name"));
   const auto address = ParseHostPort(flags.address);
   if (!address.ok()) FailWith(address.status().Annotate("--address"));
-  if (address->port == 65535)
-    Fail(kExitUsage, "--address: expected a port below 65535: new nodes join at the next one");
+  if (StorePeerPortOf(address->port) > 65535)
+    Fail(kExitUsage,
+         "--address: expected a port below 65533: new nodes join at the next one, and the two "
+         "after that are the store's");
   return {flags.name, flags.address};
+}
+
+std::string Absolute(const std::string& path) {
+  return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
+}
+
+void AddFiles(const ClusterFlags& flags, StoreHome* store) {
+  store->ca_file = Absolute(flags.etcd_ca);
+  store->cert_file = Absolute(flags.etcd_cert);
+  store->key_file = Absolute(flags.etcd_key);
+  Need(CheckStoreHome(*store).Annotate("--etcd"));
+}
+
+bool IsLoopback(const std::string& endpoint) {
+  return endpoint.starts_with("127.") || endpoint.starts_with("[::1]") ||
+         endpoint.starts_with("localhost:");
+}
+
+// How the new cluster has its store.
+StoreHome StoreOf(const ClusterFlags& flags, const NodeAddress& own) {
+  StoreHome store;
+  if (flags.no_store) return store;
+  if (flags.etcd.empty()) {
+    store.kind = StoreHome::Kind::kMembers;
+    store.origin = own.name;
+    store.member = true;
+    const HostPort address = Need(ParseHostPort(own.address));
+    store.endpoints = {FormatHostPort(address.host, StoreClientPortOf(address.port))};
+    if (const auto program = FindEtcd(); !program.ok())
+      std::fprintf(stderr, "warning: %s. Until then plans and the list of nodes can't be changed\n",
+                   program.status().message().c_str());
+    return store;
+  }
+  bool tls = false;
+  store.kind = StoreHome::Kind::kExternal;
+  store.endpoints = Need(ParseStoreUrls(flags.etcd, &tls));
+  if (tls != !flags.etcd_ca.empty())
+    Fail(kExitUsage, tls ? "--etcd: https needs --etcd-ca, the authority that it is held to"
+                         : "--etcd-ca: expected https in --etcd");
+  for (const std::string& endpoint : store.endpoints) {
+    if (!tls && !flags.insecure && !IsLoopback(endpoint))
+      Fail(kExitUsage, "--etcd: nothing is encrypted on the way to " + endpoint +
+                           ", and anybody may write there: use https, or say --insecure if the "
+                           "network is trusted");
+  }
+  AddFiles(flags, &store);
+  return store;
+}
+
+// The new cluster's. One that is there without a cluster is of an init that was cut short, which goes on: a second authority would find its place taken.
+pki::CertificateAuthority AuthorityFor(const std::string& folder) {
+  auto there = pki::CertificateAuthority::Load(folder);
+  if (there.ok()) return std::move(*there);
+  if (there.status().code() != Code::kNotFound) FailWith(there.status());
+  return Need(pki::CertificateAuthority::Make(pki::NewClusterId(), Now()));
 }
 
 void Init(const ClusterFlags& flags) {
   const NodeAddress own = OwnOf(flags);
+  const StoreHome store = StoreOf(flags, own);
   const NewPlace place = PlaceForCluster(flags);
-  const auto authority = Need(pki::CertificateAuthority::Make(pki::NewClusterId(), Now()));
+  const auto authority = AuthorityFor(place.folder);
   const auto made = Need(pki::MakeSigningRequest(
       {authority.cluster(), own.name, {Need(ParseHostPort(own.address)).host}}));
   const auto request = Need(pki::ReadSigningRequest(made.request_pem));
@@ -105,7 +166,7 @@ void Init(const ClusterFlags& flags) {
   Need(authority.Save(place.folder));
   Need(certificate.Save(place.folder));
   // Last: with it there is a cluster.
-  Need(SaveClusterHome(place.folder, {authority.cluster(), own, {}}));
+  Need(SaveClusterHome(place.folder, {authority.cluster(), own, {}, store, {}}));
   const int port = Need(ParseHostPort(own.address)).port;
   std::fprintf(stderr,
                "Cluster %s has its first node, '%s'. Start it: evenkeel serve\n"
@@ -159,42 +220,19 @@ void Join(const ClusterFlags& flags) {
   Need(ParseHostPort(flags.desk).status());
   const std::string token = TokenOf(flags.token_file);
   const NewPlace place = PlaceForCluster(flags);
-  const auto joined = Need(JoinCluster(flags.desk, token, own, place.folder));
+  std::error_code error;
+  if (std::filesystem::exists(place.folder + "/authority.pem", error))
+    Fail(kExitFailed,
+         fmt::format("{} holds the authority of a cluster whose making was cut short: go on with "
+                     "that (evenkeel cluster init), or remove the folder",
+                     place.folder));
+  auto joined = Need(JoinCluster(flags.desk, token, own, place.folder));
+  // Which files the desk's node has says nothing of this one's.
+  if (joined.home.store.kind == StoreHome::Kind::kExternal) AddFiles(flags, &joined.home.store);
   Need(joined.certificate.Save(place.folder));
   Need(SaveClusterHome(place.folder, joined.home));
   std::fprintf(stderr, "'%s' is a node of cluster %s, with %zu others. Start it: evenkeel serve\n",
                own.name.c_str(), joined.home.cluster.c_str(), joined.home.peers.size());
-}
-
-void ShowStatus(const ClusterFlags& flags) {
-  const std::string folder = ClusterFolder(StateOf(flags));
-  const auto home = Need(LoadClusterHome(folder));
-  const auto certificate = Need(pki::NodeCertificate::Load(folder));
-  std::error_code error;
-  const bool authority = std::filesystem::exists(folder + "/authority.pem", error);
-  const auto days = std::chrono::duration_cast<std::chrono::days>(certificate.not_after - Now());
-  Json nodes = Json::array();
-  Listing listing;
-  listing.columns = {{"NODE"}, {"ADDRESS"}, {"WHAT"}};
-  const auto add = [&](const NodeAddress& node, const std::string& what) {
-    listing.rows.push_back({node.name, node.address, what});
-    listing.names.push_back(node.name);
-    nodes.push_back({{"name", node.name}, {"address", node.address}});
-  };
-  add(home.own, authority ? "this one; holds the authority" : "this one");
-  for (const NodeAddress& peer : home.peers) add(peer, "");
-  Print(flags.format, listing,
-        {{"schema", "evenkeel.cluster/v1"},
-         {"cluster", home.cluster},
-         {"node", home.own.name},
-         {"authority", authority},
-         {"certificate_days_left", days.count()},
-         {"nodes", std::move(nodes)}});
-  if (flags.format == Format::kTable)
-    std::fprintf(stderr,
-                 "Cluster %s; this node's certificate is good for %lld days. Who is there: "
-                 "evenkeel node ls\n",
-                 home.cluster.c_str(), static_cast<long long>(days.count()));
 }
 
 CLI::App* AddVerb(CLI::App& parent, const char* name, const char* help,
@@ -216,6 +254,14 @@ void AddOwn(CLI::App& verb, const std::shared_ptr<ClusterFlags>& flags) {
       ->type_name("ADDRESS:PORT");
 }
 
+void AddEtcdFiles(CLI::App& verb, const std::shared_ptr<ClusterFlags>& flags) {
+  verb.add_option("--etcd-ca", flags->etcd_ca, "Authority that an https etcd is held to")
+      ->type_name("FILE");
+  verb.add_option("--etcd-cert", flags->etcd_cert, "This server's certificate for it")
+      ->type_name("FILE");
+  verb.add_option("--etcd-key", flags->etcd_key, "Its key")->type_name("FILE");
+}
+
 }  // namespace
 
 void RegisterCluster(CLI::App& app) {
@@ -224,9 +270,18 @@ void RegisterCluster(CLI::App& app) {
   cluster->require_subcommand(1);
   cluster->footer(kExamples);
   auto flags = std::make_shared<ClusterFlags>();
-  AddOwn(
-      *AddVerb(*cluster, "init", "Make a cluster with this server as its first node", flags, Init),
-      flags);
+  CLI::App* init =
+      AddVerb(*cluster, "init", "Make a cluster with this server as its first node", flags, Init);
+  AddOwn(*init, flags);
+  auto* etcd = init->add_option("--etcd", flags->etcd,
+                                "An etcd that runs elsewhere keeps the cluster's small facts; else "
+                                "the nodes run one")
+                   ->type_name("URL,...");
+  init->add_flag("--no-store", flags->no_store,
+                 "Nothing keeps them: nodes serve together, plans can't be applied")
+      ->excludes(etcd);
+  init->add_flag("--insecure", flags->insecure, "Allow --etcd without TLS beyond loopback");
+  AddEtcdFiles(*init, flags);
   AddVerb(*cluster, "token", "Make a token that lets one server join", flags, MakeToken)
       ->add_option("--life", flags->life, "How long it is good [1h]")
       ->type_name("TIME");
@@ -239,9 +294,8 @@ void RegisterCluster(CLI::App& app) {
       ->required()
       ->type_name("FILE");
   AddOwn(*join, flags);
-  AddOutputFlag(
-      *AddVerb(*cluster, "status", "What this server knows of its cluster", flags, ShowStatus),
-      &flags->format);
+  AddEtcdFiles(*join, flags);
+  AddClusterStatusVerbs(*cluster, kExamples);
 }
 
 }  // namespace evenkeel

@@ -29,6 +29,8 @@ void RegisterRun(CLI::App& app);
 void RegisterPull(CLI::App& app);
 void RegisterLoad(CLI::App& app);
 void RegisterUnload(CLI::App& app);
+void RegisterDeploy(CLI::App& app);
+void RegisterUndeploy(CLI::App& app);
 void RegisterPlan(CLI::App& app);
 void RegisterKey(CLI::App& app);
 void RegisterConfig(CLI::App& app);

@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "core/format.h"
 #include "doctor_checks.h"
@@ -256,6 +257,14 @@ Check Tls(const Settings& settings) {
   return {"TLS", Verdict::kPass, finding, {}};
 }
 
+// Whoever has the key is this server, to every client. The server takes it as it is: that another may read it is for its owner to know.
+std::optional<Check> TlsKey(const Settings& settings) {
+  const std::string& file = settings.text("tls.key_file");
+  if (file.empty() || !OpenToOthers(file)) return std::nullopt;
+  return Check{"TLS key", Verdict::kWarn, file + " can be read or written by everybody here",
+               "chmod 600 " + file};
+}
+
 }  // namespace
 
 std::vector<Check> CheckServing(const Settings& settings) {
@@ -268,6 +277,7 @@ std::vector<Check> CheckServing(const Settings& settings) {
   checks.push_back(Folder(settings, "cache"));
   checks.push_back(Lock(settings));
   checks.push_back(Tls(settings));
+  if (auto key = TlsKey(settings)) checks.push_back(std::move(*key));
   for (Check& check : CheckAccess(settings)) checks.push_back(std::move(check));
   for (const char* listener : {"http", "grpc", "metrics"})
     checks.push_back(Port(settings, listener));

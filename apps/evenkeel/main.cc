@@ -30,6 +30,8 @@ void RegisterAll(CLI::App& app) {
   RegisterTop(app);
   RegisterLoad(app);
   RegisterUnload(app);
+  RegisterDeploy(app);
+  RegisterUndeploy(app);
   RegisterBench(app);
   RegisterSamples(app);
   RegisterProfile(app);

@@ -1,4 +1,4 @@
-// `evenkeel node ls|drain|cordon|uncordon`: the nodes of the cluster, as the server that is asked sees them, and what they are to do.
+// `evenkeel node ls|drain|cordon|uncordon|rm`: the nodes of the cluster, as the server that is asked sees them, and what they are to do.
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -93,6 +93,7 @@ void RegisterNode(CLI::App& app) {
   AddState(*node, "drain", "Give a node no new work, and have others go on with what it has");
   AddState(*node, "cordon", "Give a node no new work");
   AddState(*node, "uncordon", "Give a node work again");
+  AddState(*node, "rm", "Take a node off the cluster that is dead or drained");
 }
 
 }  // namespace evenkeel

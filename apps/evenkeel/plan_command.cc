@@ -7,8 +7,10 @@
 #include "api.h"
 #include "commands.h"
 #include "core/format.h"
+#include "core/parse.h"
 #include "loadgen/trace_file.h"
 #include "output.h"
+#include "plan_apply.h"
 #include "plan_document.h"
 
 namespace evenkeel {
@@ -18,6 +20,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
     "  evenkeel plan                               the cluster of the server that is asked\n"
+    "  evenkeel plan --apply                       carry it out, after asking\n"
     "  evenkeel plan cluster.json                  costs, sets, moves and the allocation\n"
     "  evenkeel plan cluster.json --rules method   by the rules of CN119537032B\n"
     "  evenkeel plan cluster.json -o json          the same as one document";
@@ -28,6 +31,8 @@ struct PlanFlags {
   Api api;
   std::string file, rules = "ours";
   Format format = Format::kTable;
+  bool apply = false, yes = false;
+  std::string wait = "5m";
 };
 
 void PrintSection(const char* title, const Listing& listing) {
@@ -108,8 +113,19 @@ void PrintPlacement(const Json& plan) {
   PrintSection("Allocation", listing);
 }
 
+Duration WaitOf(const std::string& text) {
+  const Result<Duration> wait = ParseDuration(text);
+  if (!wait.ok()) Fail(kExitUsage, "--wait: " + wait.status().message());
+  return *wait;
+}
+
 void MakeAndPrint(const PlanFlags& flags) {
   const bool live = flags.file.empty();
+  if (flags.apply && !live)
+    Fail(kExitUsage, "--apply: for the cluster of a server that runs, not for " + flags.file);
+  if (flags.apply && flags.format != Format::kTable)
+    Fail(kExitUsage, "--apply: carries out the plan and prints its steps; leave --output away");
+  const Duration wait = WaitOf(flags.wait);
   const auto text = live ? Result<std::string>(flags.api.GetBytes("/v2/evenkeel/cluster"))
                          : loadgen::ReadFileMaybeGzip(flags.file, kMostFileBytes);
   if (!text.ok()) Fail(kExitFailed, text.status().message());
@@ -124,13 +140,15 @@ void MakeAndPrint(const PlanFlags& flags) {
   PrintMatrix(*plan);
   PrintSteps(*plan);
   PrintPlacement(*plan);
+  if (flags.apply) ApplyPlan(flags.api, *file, *plan, {flags.yes, wait});
 }
 
 }  // namespace
 
 void RegisterPlan(CLI::App& app) {
   CLI::App* verb = app.add_subcommand(
-      "plan", "Which server of a cluster would run what, and why (nothing is changed)");
+      "plan",
+      "Which server of a cluster would run what, and why; nothing is changed without --apply");
   verb->footer(kExamples);
   auto flags = std::make_shared<PlanFlags>();
   verb->add_option("FILE", flags->file,
@@ -139,6 +157,11 @@ void RegisterPlan(CLI::App& app) {
   flags->api.AddFlags(*verb);
   verb->add_option("--rules", flags->rules, "ours|method [ours]")
       ->check(CLI::IsMember({"ours", "method"}));
+  auto* apply = verb->add_flag("--apply", flags->apply, "Carry the plan out: models are moved");
+  verb->add_flag("--yes", flags->yes, "With --apply: do not ask")->needs(apply);
+  verb->add_option("--wait", flags->wait, "With --apply: for a model on its new node [5m]")
+      ->needs(apply)
+      ->type_name("");
   AddOutputFlag(*verb, &flags->format, /*listing=*/false);
   verb->callback([flags] { MakeAndPrint(*flags); });
 }

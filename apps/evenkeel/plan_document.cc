@@ -20,6 +20,7 @@ struct Costs {
   CostMatrix roofline;
   Completion completion;
   std::set<std::pair<int, int>> measured;
+  std::map<std::pair<int, int>, double> factors;  // of predictions, where one is known
 };
 
 // Names of the places, as columns of the matrix.
@@ -34,6 +35,11 @@ Costs CostsOf(const ClusterFile& file) {
   costs.roofline = Roofline(file.graph.tasks, file.nodes);
   std::vector<MeasuredPair> pairs;
   const auto columns = ColumnsOf(file);
+  for (const CostFactor& one : file.corrections) {
+    const auto place = static_cast<int>(std::ranges::find(columns, one.place) - columns.begin());
+    costs.roofline.seconds(one.task, place) *= one.factor;
+    costs.factors[{one.task, place}] = one.factor;
+  }
   for (const MeasuredCost& one : file.measured) {
     const auto place = static_cast<int>(std::ranges::find(columns, one.place) - columns.begin());
     pairs.push_back({one.task, place, one.seconds});
@@ -119,6 +125,8 @@ Json MatrixJson(const ClusterFile& file, const Costs& costs, const Eigen::Matrix
       if (seconds(j, i) < kImpossible) {
         cell["seconds"] = seconds(j, i);
         cell["measured"] = costs.measured.contains({j, i});
+        if (const auto at = costs.factors.find({j, i}); at != costs.factors.end())
+          cell["factor"] = at->second;
       } else {
         cell["reason"] = costs.roofline.reasons[task][place];
       }

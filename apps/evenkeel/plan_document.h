@@ -10,7 +10,7 @@
 
 namespace evenkeel {
 
-// {"schema": "evenkeel.plan/v1", "nodes": [...], "matrix": [{"task", "costs": [{"node", "seconds", "measured", "reason"}]}], "factors": {...},
+// {"schema": "evenkeel.plan/v1", "nodes": [...], "matrix": [{"task", "costs": [{"node", "seconds", "measured", "factor", "reason"}]}], "factors": {...},
 //  "steps": [{"name", "makespan_s", "total_s", "sets"}], "moves": [{"task", "from", "to", "utility_before", "utility_after", "potential"}],
 //  "placement": [{"task", "node"}], "loads": [...], "makespan_s", "total_s"}.
 // `method`: the rules of CN119537032B instead of ours. Errors: as CheckProblem and MakePlan; a task that no node can run is named with what each is short of.

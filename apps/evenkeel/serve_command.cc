@@ -29,7 +29,10 @@ SampleMode ModeOf(const std::string& text) {
 
 Result<ClusterOptions> ClusterOf(const Settings& settings) {
   ClusterOptions cluster;
+  cluster.lease = settings.duration("cluster.lease");
+  cluster.copy_rate_bytes_s = settings.bytes("cluster.copy_rate");
   cluster.name = settings.text("cluster.name");
+  cluster.replan_auto = settings.text("cluster.replan") == "auto";
   const std::string& peers = settings.text("cluster.peers");
   if (cluster.name.empty()) {
     if (!peers.empty())

@@ -1,4 +1,4 @@
-// `evenkeel top`: what every model of a server does right now, interval after interval.
+// `evenkeel top`: what every model of a server, or every node of a cluster, does right now, interval after interval.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
@@ -14,6 +14,7 @@
 #include "core/parse.h"
 #include "figures.h"
 #include "output.h"
+#include "top_cluster.h"
 #include "top_frame.h"
 #include "top_screen.h"
 
@@ -26,7 +27,8 @@ constexpr const char* kExamples =
     "  evenkeel top                                live, until q or Ctrl-C\n"
     "  evenkeel top --sort cores -o wide           busiest first, with all columns\n"
     "  evenkeel top --once --interval 5s           one table of the next five seconds\n"
-    "  evenkeel top -n 60 -o json > minute.jsonl   a document a second for a minute";
+    "  evenkeel top -n 60 -o json > minute.jsonl   a document a second for a minute\n"
+    "  evenkeel top --cluster                      the nodes of the cluster instead of models";
 
 constexpr Duration kLeastInterval = std::chrono::milliseconds(100);
 constexpr Duration kMostInterval = std::chrono::hours(1);
@@ -42,6 +44,7 @@ struct TopOptions {
   Duration interval{};
   int64_t count = 0;  // 0: no end
   bool once = false;
+  bool cluster = false;
 };
 
 Result<TopLook> Look(const Api& api) {
@@ -167,10 +170,81 @@ std::string HeadLine(const Api& api, double seconds) {
   return fmt::format("{}  {}  last {:.1f} s", api.server(), clock, seconds);
 }
 
-std::string PageOf(const TopOptions& options, const TopFrame& frame) {
-  return HeadLine(options.api, frame.seconds) + "\n" + NodeLine(frame) + "\n\n" +
-         TableText(TableOf(frame), options.format == TopFormat::kWide);
-}
+// What is watched. The first look is Begin(); what there is to print of the interval since the look before is Next(): a page, or a document with its line's end.
+// The head of a page's table is its line kHeadOfTable.
+class TopView {
+ public:
+  static constexpr size_t kHeadOfTable = 3;
+  virtual ~TopView() = default;
+  virtual Status Begin() = 0;
+  virtual Result<std::string> Next() = 0;
+};
+
+// The models of the server that is asked.
+class ModelsView final : public TopView {
+ public:
+  explicit ModelsView(const TopOptions& options) : options_(options) {}
+  Status Begin() override {
+    before_ = Look(options_.api);
+    return before_.ok() ? Status::Ok() : before_.status();
+  }
+  Result<std::string> Next() override {
+    Result<TopLook> now = Look(options_.api);
+    if (!now.ok() || !before_.ok()) {
+      before_ = std::move(now);
+      if (!before_.ok()) return before_.status();
+      return std::
+          string();  // there is a look to compare the next one with, and nothing to show yet
+    }
+    TopFrame frame = MakeFrame(*before_, *now);
+    before_ = std::move(now);
+    Sort(options_.order, &frame);
+    if (options_.format == TopFormat::kJson)
+      return ToJson(frame).dump(options_.count == 1 ? 2 : -1, ' ', false,
+                                Json::error_handler_t::replace) +
+             "\n";
+    return HeadLine(options_.api, frame.seconds) + "\n" + NodeLine(frame) + "\n\n" +
+           TableText(TableOf(frame), options_.format == TopFormat::kWide);
+  }
+
+ private:
+  const TopOptions& options_;
+  Result<TopLook> before_ = Status(Code::kUnavailable, "not looked at yet");
+};
+
+// The nodes of the cluster of the server that is asked.
+class ClusterView final : public TopView {
+ public:
+  explicit ClusterView(const TopOptions& options) : options_(options) {}
+  Status Begin() override { return Ask().status(); }
+  Result<std::string> Next() override {
+    const Result<Json> document = Ask();
+    if (!document.ok()) return document.status();
+    const Json top = ClusterTop(*document);
+    if (options_.format == TopFormat::kJson)
+      return top.dump(options_.count == 1 ? 2 : -1, ' ', false, Json::error_handler_t::replace) +
+             "\n";
+    const bool wide = options_.format == TopFormat::kWide;
+    std::string page = HeadLine(options_.api, Seconds(options_.interval)) + "\n" +
+                       ClusterLine(top) + "\n\n" + TableText(ClusterTable(top), wide);
+    constexpr size_t kFewEvents = 6, kManyEvents = 20;
+    const auto notes = ClusterNotes(top, wide ? kManyEvents : kFewEvents);
+    if (!notes.empty()) page += "\n";
+    for (const std::string& line : notes) page += line + "\n";
+    return page;
+  }
+
+ private:
+  Result<Json> Ask() const {
+    const Result<std::string> body = options_.api.TryGetBytes("/v2/evenkeel/cluster", kPatience);
+    if (!body.ok()) return body.status();
+    Json document = Json::parse(*body, nullptr, /*allow_exceptions=*/false);
+    if (!document.is_object())
+      return Internal("answered something that is no JSON; is it an Evenkeel server?");
+    return document;
+  }
+  const TopOptions& options_;
+};
 
 std::vector<std::string> LinesOf(const std::string& page) {
   std::vector<std::string> lines;
@@ -192,53 +266,43 @@ void Emit(const std::string& text) {
 }
 
 // Tables or documents one after the other.
-void Stream(const TopOptions& options) {
-  Result<TopLook> before = Look(options.api);
-  if (!before.ok()) FailWith(options.api, before.status());
-  Time next = before->at;
+void Stream(const TopOptions& options, TopView& view) {
+  if (const Status first = view.Begin(); !first.ok()) FailWith(options.api, first);
+  Time next = SteadyClock::Instance().Now();
   for (int64_t shown = 0; options.count == 0 || shown < options.count; ++shown) {
     next += options.interval;
     std::this_thread::sleep_until(next);
-    Result<TopLook> now = Look(options.api);
-    if (!now.ok()) FailWith(options.api, now.status());
-    TopFrame frame = MakeFrame(*before, *now);
-    Sort(options.order, &frame);
-    if (options.format == TopFormat::kJson) {
-      const int indent = options.count == 1 ? 2 : -1;
-      Emit(ToJson(frame).dump(indent, ' ', false, Json::error_handler_t::replace) + "\n");
-    } else {
-      Emit((shown > 0 ? "\n" : "") + PageOf(options, frame));
-    }
-    before = std::move(now);
-    next = std::max(next, before->at);  // a slow server is not asked more often to make up for it
+    const Time at = SteadyClock::Instance().Now();
+    const Result<std::string> text = view.Next();
+    if (!text.ok()) FailWith(options.api, text.status());
+    Emit((shown > 0 && options.format != TopFormat::kJson ? "\n" : "") + *text);
+    // A slow server is not asked more often to make up for it.
+    next = std::max(next, at);
   }
 }
 
 // In place, until `q` or the end of the count; a server that goes away is waited for. The last page.
-std::string Live(const TopOptions& options, TopScreen& screen) {
-  Result<TopLook> before = Look(options.api);
+std::string Live(const TopOptions& options, TopView& view, TopScreen& screen) {
+  static_cast<void>(view.Begin());
   std::string page;
   int64_t shown = 0;
   screen.Draw({HeadLine(options.api, 0), "the first interval is not over yet; q ends"});
   for (Time next = SteadyClock::Instance().Now();;) {
     next = std::max(next + options.interval, SteadyClock::Instance().Now());
     if (!screen.WaitUntil(next)) return {};
-    Result<TopLook> now = Look(options.api);
-    if (!now.ok()) {
+    const Result<std::string> text = view.Next();
+    if (!text.ok()) {
       std::vector<std::string> lines = {
           HeadLine(options.api, 0),
-          "no answer, trying again: " + Printable(now.status().message())};
+          "no answer, trying again: " + Printable(text.status().message())};
       screen.Draw(lines);
-    } else if (before.ok()) {
-      TopFrame frame = MakeFrame(*before, *now);
-      Sort(options.order, &frame);
-      page = PageOf(options, frame);
+    } else if (!text->empty()) {
+      page = *text;
       std::vector<std::string> lines = LinesOf(page);
-      lines[3] = Bold(lines[3]);  // the table's head
+      lines[TopView::kHeadOfTable] = Bold(lines[TopView::kHeadOfTable]);
       screen.Draw(lines);
       if (++shown == options.count) return page;
     }
-    before = std::move(now);
   }
 }
 
@@ -251,13 +315,18 @@ void Top(TopOptions& options) {
                      FormatDuration(kMostInterval), options.interval_text));
   options.interval = *interval;
   if (options.once) options.count = 1;
-  if (options.once || options.format == TopFormat::kJson) return Stream(options);
+  std::unique_ptr<TopView> view;
+  if (options.cluster) {
+    view = std::make_unique<ClusterView>(options);
+  } else {
+    view = std::make_unique<ModelsView>(options);
+  }
+  if (options.once || options.format == TopFormat::kJson) return Stream(options, *view);
   // Nobody is to look at an empty screen to learn that no server runs.
-  if (const Result<TopLook> first = Look(options.api); !first.ok())
-    FailWith(options.api, first.status());
+  if (const Status first = view->Begin(); !first.ok()) FailWith(options.api, first);
   std::unique_ptr<TopScreen> screen = TopScreen::Open();
-  if (screen == nullptr) return Stream(options);
-  const std::string last = Live(options, *screen);
+  if (screen == nullptr) return Stream(options, *view);
+  const std::string last = Live(options, *view, *screen);
   screen.reset();
   Emit(last);
 }
@@ -289,6 +358,8 @@ void RegisterTop(CLI::App& app) {
                            ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}));
   top->add_flag("--once", options->once, "One interval, printed; the same as -n 1 off a terminal")
       ->excludes(count);
+  CLI::Option* const cluster = top->add_flag("--cluster", options->cluster,
+                                             "The cluster's nodes: load, moves, plan, last events");
   AddWords<TopOrder>(*top, "--sort",
                      {{"name", TopOrder::kName},
                       {"cores", TopOrder::kCores},
@@ -296,6 +367,7 @@ void RegisterTop(CLI::App& app) {
                       {"p99", TopOrder::kP99},
                       {"queue", TopOrder::kQueue}},
                      &options->order, "Order of the models: name|cores|rate|p99|queue [name]");
+  top->get_option("--sort")->excludes(cluster);
   AddWords<TopFormat>(
       *top, "-o,--output",
       {{"table", TopFormat::kTable}, {"wide", TopFormat::kWide}, {"json", TopFormat::kJson}},

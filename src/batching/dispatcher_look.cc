@@ -49,8 +49,13 @@ Dispatcher::Work Dispatcher::WorkNow(Time now) const {
     if (most > 0) size = std::min(size, most);
   }
   Work work;
-  work.row_s = Seconds(MeanTime(size)) * threads / size;
-  work.alone_s = Seconds(MeanTime(1));
+  // As it is now, also of sizes that did not run since the host became slower. With a device beside it, by both as they are known.
+  const auto time = [this](int rows) {
+    return stats_.device_times.entries().empty() ? stats_.times.AsOfLate(rows) : MeanTime(rows);
+  };
+  work.row_s = Seconds(time(size)) * threads / size;
+  work.alone_s = Seconds(time(1));
+  work.rows = stats_.rows;
   work.waiting_rows = queue_.waiting_rows();
   work.backlog_s = Seconds(running) + static_cast<double>(work.waiting_rows) * work.row_s;
   return work;

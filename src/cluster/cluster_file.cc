@@ -155,6 +155,22 @@ Status AddMeasured(const Json& json, const std::string& place, const Groups& gro
   return Status::Ok();
 }
 
+Status AddCorrection(const Json& json, const std::string& place, const Groups& groups,
+                     ClusterFile* file) {
+  JsonFields fields(json, place,
+                    {"task", "on", "factor", "predicted", "measured", "noise", "samples", "age_s"});
+  const std::string task = fields.Text("task", "", true);
+  const std::string on = fields.Text("on", "", true);
+  const double factor = fields.Number("factor", 1, true, 1e-6);
+  EK_RETURN_IF_ERROR(fields.status());
+  const auto tasks = TasksOf(groups, task, place);
+  if (!tasks.ok()) return tasks.status();
+  if (!HasPlace(file->nodes, on))
+    return InvalidArgument("{}: there is no node or accelerator {}", place, Excerpt(on));
+  for (const int one : *tasks) file->corrections.push_back({one, on, factor});
+  return Status::Ok();
+}
+
 // Calls `add` for each member of a list that may be missing.
 template <typename Add>
 Status ForEach(const Json* list, const char* name, const Add& add) {
@@ -185,11 +201,14 @@ Result<ClusterFile> ParseClusterFile(std::string_view text) {
     return TooLarge("the file has {} bytes; at most {} are read", text.size(), kMostBytes);
   const auto json = ParseStrictObject(text, kDeepest, "the cluster's file");
   if (!json.ok()) return json.status();
-  JsonFields fields(*json, "the cluster's file", {"nodes", "links", "tasks", "edges", "measured"});
+  JsonFields fields(
+      *json, "the cluster's file",
+      {"nodes", "links", "tasks", "edges", "measured", "corrections", "live", "feedback"});
   const Json* const nodes = fields.List("nodes", true);
   const Json* const tasks = fields.List("tasks", true);
   const Json* const edges = fields.List("edges");
   const Json* const measured = fields.List("measured");
+  const Json* const corrections = fields.List("corrections");
   const Json* const links = fields.Find("links");
   EK_RETURN_IF_ERROR(fields.status());
   ClusterFile file;
@@ -210,6 +229,10 @@ Result<ClusterFile> ParseClusterFile(std::string_view text) {
   EK_RETURN_IF_ERROR(ForEach(measured, "measured", [&](const Json& one, const std::string& place) {
     return AddMeasured(one, place, groups, &file);
   }));
+  EK_RETURN_IF_ERROR(
+      ForEach(corrections, "corrections", [&](const Json& one, const std::string& place) {
+        return AddCorrection(one, place, groups, &file);
+      }));
   EK_RETURN_IF_ERROR(CheckGraph(file.graph));
   return file;
 }

@@ -6,9 +6,11 @@
 //    "tasks": [{"name": "chat", "kind": "language replica", "gflop": 0.3, "gbytes": 0.1, "memory": "400MiB", "overhead": "1ms", "count": 3,
 //               "on": "processor|accelerator|both"}],
 //    "edges": [{"before": "embed", "after": "rank", "bytes": "1MB"}],
-//    "measured": [{"task": "chat", "on": "a/CUDA", "seconds": 0.02}]}
+//    "measured": [{"task": "chat", "on": "a/CUDA", "seconds": 0.02}],
+//    "corrections": [{"task": "chat", "on": "a", "factor": 1.3}]}
 // Needed: nodes with name, gflops, memory_gb_s, memory; tasks with name. `bandwidth` is bytes a second. `count` above 1 makes chat-1, chat-2, ...; edges and measurements
-//   of "chat" are then those of each.
+//   of "chat" are then those of each. A correction multiplies what is predicted for a pair; what a server tells beside it ("predicted", "measured", "noise", "samples", "age_s") is for
+//   people, as are "live" and "feedback".
 // Errors: kInvalidArgument, with the place ("tasks[2].gflop") and what was expected; a graph that is none (task.h); kTooLarge: over 1,000 nodes, 100,000 tasks or 64 MiB.
 // Thread-safety: thread-safe.
 #pragma once
@@ -29,11 +31,19 @@ struct MeasuredCost {
   double seconds = 0;
 };
 
+// What is predicted for a pair is multiplied by it.
+struct CostFactor {
+  int task = 0;
+  std::string place;
+  double factor = 1;
+};
+
 struct ClusterFile {
   std::vector<NodeState> nodes;
   Link link;  // between any two
   TaskGraph graph;
   std::vector<MeasuredCost> measured;
+  std::vector<CostFactor> corrections;
 };
 
 Result<ClusterFile> ParseClusterFile(std::string_view text);

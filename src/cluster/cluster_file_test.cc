@@ -38,6 +38,24 @@ TEST(ClusterFileTest, IsReadWhole) {
   EXPECT_EQ(file->measured.size(), 3u);
 }
 
+TEST(ClusterFileTest, CorrectionsAreReadAndWhatIsForPeopleIsPassedOver) {
+  const auto file = ParseClusterFile(
+      File(R"({"name":"t","count":2})",
+           R"(,"corrections":[{"task":"t","on":"a","factor":1.5,"predicted":1,"measured":1.6,)"
+           R"("noise":0.1,"samples":7,"age_s":3}],"live":{"nodes":[]},"feedback":{"asking":"x"})"));
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  ASSERT_EQ(file->corrections.size(), 2);
+  EXPECT_EQ(file->corrections[1].task, 1);
+  EXPECT_EQ(file->corrections[1].place, "a");
+  EXPECT_EQ(file->corrections[1].factor, 1.5);
+  ExpectRefused(File(R"({"name":"t"})", R"(,"corrections":[{"task":"t","on":"b","factor":1}])"),
+                "corrections[0]: there is no node or accelerator 'b'");
+  ExpectRefused(File(R"({"name":"t"})", R"(,"corrections":[{"task":"t","on":"a","factor":0}])"),
+                "corrections[0].factor");
+  ExpectRefused(File(R"({"name":"t"})", R"(,"corrections":[{"task":"u","on":"a","factor":1}])"),
+                "corrections[0]: there is no task 'u'");
+}
+
 TEST(ClusterFileTest, WhatIsWrongIsNamedWithItsPlace) {
   ExpectRefused("[]", "expected a JSON object");
   ExpectRefused("{", "malformed JSON");

@@ -33,8 +33,9 @@ struct ClusterView {
   std::string trouble;            // why not, or what an operator should know; empty: nothing
   int64_t history = 0;            // see Term
   int64_t revision = 0;           // of the store, that this shows
-  std::vector<NodeRecord> nodes;  // whose lease is held, by id
-  bool joined = false;            // this node is among them
+  std::vector<NodeRecord> nodes;  // whose lease is held, by id; none of those that were removed
+  std::vector<std::string> removed;  // ids that were taken off the cluster for good, ascending
+  bool joined = false;               // this node is among them
   std::optional<Leader> leader;
   // This node is the leader, and its lease is certain to be held still, by its own clock.
   bool leading = false;
@@ -47,6 +48,7 @@ struct ClusterView {
 class Membership {
  public:
   using PublishDone = std::function<void(Result<PlanStamp>)>;
+  using ChangeDone = std::function<void(Status)>;
 
   virtual ~Membership() =
       default;  // as a crash would: leases lapse by themselves. No callback afterwards
@@ -62,6 +64,9 @@ class Membership {
   // not any more when the store looked: the plan is not stored), kUnavailable (no store; whether it is stored will be seen in the view), and those of
   // WriteStoredPlan().
   virtual void Publish(StoredPlan plan, PublishDone done) = 0;
+  // Takes a node off the cluster with its record, or lets one of that id come again. `done` comes once, never within the call. Errors: kUnavailable (no store;
+  // whether it happened will be seen in the view), kInvalidArgument (no id; this node itself), kUnsupported (there are no others).
+  virtual void SetRemoved(const std::string& node, bool removed, ChangeDone done) = 0;
   // Never null.
   virtual std::shared_ptr<const ClusterView> View() const = 0;
 };

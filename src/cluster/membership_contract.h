@@ -97,6 +97,20 @@ class TestNode {
     return **answer;
   }
 
+  Status SetRemoved(const std::string& node, bool removed) {
+    auto answer = std::make_shared<Status>();
+    auto here = std::make_shared<std::atomic<bool>>(false);
+    arena_.OnLoop([&] {
+      membership_->SetRemoved(node, removed, [answer, here](const Status& status) {
+        *answer = status;
+        here->store(true);
+      });
+    });
+    if (!arena_.Eventually([&] { return here->load(); }, std::chrono::seconds(20)))
+      return Status(Code::kInternal, "never answered");
+    return *answer;
+  }
+
   bool Knows(const std::vector<std::string>& ids) const {
     const auto view = View();
     std::vector<std::string> known;
@@ -193,6 +207,20 @@ TYPED_TEST_P(MembershipContract, ARecordIsReplaced) {
   }));
   this->b_->record().id = "c";
   EXPECT_EQ(this->b_->Join().code(), Code::kInvalidArgument);
+}
+
+TYPED_TEST_P(MembershipContract, WhoIsRemovedIsSeenByNobodyUntilItMayComeAgain) {
+  this->TwoNodes();
+  ASSERT_TRUE(this->a_->SetRemoved("b", true).ok());
+  EXPECT_TRUE(this->Eventually([this] {
+    return this->a_->Knows({"a"}) && this->b_->Knows({"a"}) &&
+           this->b_->View()->removed == std::vector<std::string>{"b"};
+  }));
+  EXPECT_EQ(this->a_->SetRemoved("a", true).code(), Code::kInvalidArgument);
+  EXPECT_EQ(this->a_->SetRemoved("A B", true).code(), Code::kInvalidArgument);
+  ASSERT_TRUE(this->b_->SetRemoved("b", false).ok());
+  EXPECT_TRUE(this->Eventually([this] { return this->a_->Knows({"a", "b"}); }));
+  EXPECT_TRUE(this->a_->View()->removed.empty());
 }
 
 TYPED_TEST_P(MembershipContract, ALeaseLapsesInItsTimeAndNotBefore) {
@@ -461,9 +489,10 @@ TYPED_TEST_P(MembershipContract, AStoreThatIsKilledAndStartedIsTheSameAgain) {
 
 REGISTER_TYPED_TEST_SUITE_P(
     MembershipContract, WhoJoinsIsSeenAndWhoLeavesIsGoneAtOnce, ARecordIsReplaced,
-    ALeaseLapsesInItsTimeAndNotBefore, ALapsedLeaseIsReplaced,
-    OneLeadsAndAnotherFollowsUnderAGreaterTerm, PlansReachEveryNodeInTheirOrder,
-    OnlyTheLeaderStoresPlansAndOnlyUnderItsTerm, AnOldLeadersPlanIsRefusedByTheStoreAndByTheFence,
+    WhoIsRemovedIsSeenByNobodyUntilItMayComeAgain, ALeaseLapsesInItsTimeAndNotBefore,
+    ALapsedLeaseIsReplaced, OneLeadsAndAnotherFollowsUnderAGreaterTerm,
+    PlansReachEveryNodeInTheirOrder, OnlyTheLeaderStoresPlansAndOnlyUnderItsTerm,
+    AnOldLeadersPlanIsRefusedByTheStoreAndByTheFence,
     WithoutAStoreTheLastViewHoldsAndNothingCanBeChanged, WhoOnlyLooksOnNoticesALostStoreToo,
     ALeaderThatIsCutOffStopsBeforeAnotherLeads, WhatWasCompactedMeanwhileIsReadAnew,
     AfterARestoredBackupPlansWaitForANewTerm, AnEmptiedStoreIsNoticedByThePlanOnDisk,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/format.h"
+#include "core/parse.h"
 
 namespace evenkeel {
 
@@ -88,6 +89,12 @@ void SingleMembership::Publish(StoredPlan plan, PublishDone done) {
     Tell(std::move(view));
   }
   Later([done = std::move(done), result = std::move(result)] { done(result); });
+}
+
+void SingleMembership::SetRemoved(const std::string& node, bool /*removed*/, ChangeDone done) {
+  Later([node, done = std::move(done)] {
+    done(Unsupported("node '{}': this node is alone, there are no others", Excerpt(node)));
+  });
 }
 
 std::shared_ptr<const ClusterView> SingleMembership::View() const {

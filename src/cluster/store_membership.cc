@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "core/format.h"
 #include "core/log.h"
+#include "core/parse.h"
 
 namespace evenkeel {
 
@@ -171,6 +172,7 @@ void StoreMembership::Tell() {
   view->history = table_.history();
   view->revision = table_.revision();
   view->nodes = table_.Nodes();
+  view->removed = table_.Removed();
   if (self_) {
     const KeyValue* const own = table_.Find(OwnNodeKey());
     view->joined = own != nullptr && lease_ != 0 && own->lease == lease_;
@@ -413,6 +415,35 @@ void StoreMembership::Publish(StoredPlan plan, PublishDone done) {
                    if (same) ReadLater();
                    done(Conflict("the plan was made under {}, which has ended", ToText(term)));
                  });
+}
+
+void StoreMembership::SetRemoved(const std::string& node, bool removed, ChangeDone done) {
+  Status status;
+  if (!IsNodeId(node)) {
+    status = InvalidArgument("expected a node's id, got {}", Excerpt(node));
+  } else if (removed && self_ && node == self_->id) {
+    status = InvalidArgument("node '{}' cannot take itself off the cluster", node);
+  } else if (!connected_) {
+    status = Unavailable("{}", Trouble());
+  }
+  if (!status.ok()) {
+    loop_.Post([alive = std::weak_ptr<const bool>(alive_), done = std::move(done), status] {
+      if (!alive.expired()) done(status);
+    });
+    return;
+  }
+  KvTransaction transaction;
+  if (removed) {
+    transaction.puts.push_back({table_.RemovedKey(node), self_ ? self_->id : "", 0});
+    transaction.deletes.push_back(table_.NodeKey(node));
+  } else {
+    transaction.deletes.push_back(table_.RemovedKey(node));
+  }
+  store_->Commit(std::move(transaction), [this, attempt = attempt_, done = std::move(done)](
+                                             const Result<KvCommitted>& committed) {
+    if (!committed.ok() && attempt == attempt_) Lost(committed.status());
+    done(committed.status());
+  });
 }
 
 }  // namespace evenkeel

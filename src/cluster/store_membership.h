@@ -51,6 +51,7 @@ class StoreMembership final : public Membership {
   void Leave(std::function<void()> done) override;
   void Campaign(bool wanted) override;
   void Publish(StoredPlan plan, PublishDone done) override;
+  void SetRemoved(const std::string& node, bool removed, ChangeDone done) override;
   std::shared_ptr<const ClusterView> View() const override;
 
  private:

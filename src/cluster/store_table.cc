@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view kNodes = "nodes/";
 constexpr std::string_view kLeader = "leader/";
+constexpr std::string_view kRemoved = "removed/";
 constexpr std::string_view kPlan = "plan";
 constexpr std::string_view kHistory = "history";
 constexpr int64_t kMostHistory = 1'000'000'000;
@@ -32,8 +33,13 @@ std::string StoreTable::PlanKey() const { return fmt::format("{}{}", prefix_, kP
 
 std::string StoreTable::HistoryKey() const { return fmt::format("{}{}", prefix_, kHistory); }
 
+std::string StoreTable::RemovedKey(std::string_view id) const {
+  return fmt::format("{}{}{}", prefix_, kRemoved, id);
+}
+
 Status StoreTable::Reset(const KvSnapshot& snapshot) {
   entries_.clear();
+  removed_.clear();
   plan_.reset();
   history_ = history_modified_ = 0;
   history_trouble_.clear();
@@ -75,10 +81,20 @@ void StoreTable::Change(const KeyValue& change) {
     }
     plan->stamp.revision = change.modified;
     plan_ = std::make_shared<const StoredPlan>(std::move(*plan));
+  } else if (name.starts_with(kRemoved)) {
+    ChangeRemoved(name.substr(kRemoved.size()), gone);
   } else if (name.starts_with(kNodes)) {
     ChangeKept(true, change);
   } else if (name.starts_with(kLeader)) {
     ChangeKept(false, change);
+  }
+}
+
+void StoreTable::ChangeRemoved(std::string_view id, bool gone) {
+  if (gone) {
+    removed_.erase(std::string(id));
+  } else if (IsNodeId(id) && removed_.size() < kMostKeys) {
+    removed_.emplace(id);
   }
 }
 
@@ -112,7 +128,7 @@ void StoreTable::ChangeKept(bool is_node, const KeyValue& change) {
 std::vector<NodeRecord> StoreTable::Nodes() const {
   std::vector<NodeRecord> nodes;
   for (const auto& [key, entry] : entries_) {
-    if (entry.node) nodes.push_back(*entry.node);
+    if (entry.node && !removed_.contains(entry.node->id)) nodes.push_back(*entry.node);
   }
   return nodes;
 }

@@ -3,6 +3,7 @@
 //   /evenkeel/CLUSTER/nodes/ID                 a NodeRecord, under the node's lease
 //   /evenkeel/CLUSTER/leader/HISTORY/LEASE     a candidate's node id, under its lease. Of those of the present history the oldest leads
 //   /evenkeel/CLUSTER/plan                     a StoredPlan; its revision is the key's
+//   /evenkeel/CLUSTER/removed/ID               a node that was taken off the cluster: by which one
 //   /evenkeel/CLUSTER/history                  how often the store was put back to an older state; missing: never
 // Contract: pure. What is malformed counts as not there and is named in trouble(). Keys of other forms are ignored. At most kMostKeys are kept.
 // Thread-safety: thread-compatible.
@@ -12,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +34,7 @@ class StoreTable {
   std::string LeaderKey(int64_t history, int64_t lease) const;
   std::string PlanKey() const;
   std::string HistoryKey() const;
+  std::string RemovedKey(std::string_view id) const;
 
   // Errors: kTooLarge over kMostKeys; the table is then empty.
   Status Reset(const KvSnapshot& snapshot);
@@ -40,7 +43,8 @@ class StoreTable {
   int64_t revision() const { return revision_; }
   int64_t history() const { return history_; }
   int64_t history_modified() const { return history_modified_; }  // 0: the key is missing
-  std::vector<NodeRecord> Nodes() const;
+  std::vector<NodeRecord> Nodes() const;                          // but those that were removed
+  std::vector<std::string> Removed() const { return {removed_.begin(), removed_.end()}; }
   std::optional<Leader> leader() const;
   // The leader's key; empty: there is none.
   std::string LeadersKey() const;
@@ -57,6 +61,7 @@ class StoreTable {
   };
 
   void Change(const KeyValue& change);
+  void ChangeRemoved(std::string_view id, bool gone);
   void ChangeKept(bool is_node, const KeyValue& change);
   const KeyValue* LeadersEntry() const;
 
@@ -66,6 +71,7 @@ class StoreTable {
   int64_t history_ = 0;
   int64_t history_modified_ = 0;
   std::map<std::string, Entry> entries_;  // nodes and candidates
+  std::set<std::string, std::less<>> removed_;
   std::shared_ptr<const StoredPlan> plan_;
   std::string history_trouble_, plan_trouble_;
   bool too_many_ = false;

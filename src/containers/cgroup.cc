@@ -10,8 +10,21 @@
 
 #include "containers/cgroup_text.h"
 #include "core/format.h"
+#include "core/parse.h"
 
 namespace evenkeel {
+namespace {
+
+std::string SharesOf(const Limits& limits) {
+  return std::to_string(std::max(2, limits.weight() * 1024 / 1000));
+}
+
+// 100 is the weight of a group that nobody set: a worker of one core counts as much.
+std::string WeightOf(const Limits& limits) {
+  return std::to_string(std::clamp(limits.weight() / 10, 1, 10'000));
+}
+
+}  // namespace
 
 Limits LimitsOf(const std::optional<WorkerShape>& shape, std::vector<int> cpus, bool hard_cap) {
   Limits limits;
@@ -20,6 +33,13 @@ Limits LimitsOf(const std::optional<WorkerShape>& shape, std::vector<int> cpus, 
   limits.milli_cores = shape->milli_cores;
   limits.quota = hard_cap || !shape->whole_cores();
   limits.memory_bytes = shape->memory_bytes;
+  return limits;
+}
+
+Limits LimitsFor(const Limits& before, const WorkerShape& shape, bool hard_cap) {
+  Limits limits = LimitsOf(shape, before.cpus, hard_cap);
+  limits.background = before.background;
+  limits.pids = before.pids;
   return limits;
 }
 
@@ -62,26 +82,62 @@ Status Cgroup::SetV1(const Limits& limits) const {
   EK_RETURN_IF_ERROR(
       files.Write(File("cpuset", "cpuset.cpus"),
                   limits.cpus.empty() ? *all : fmt::format("{}", fmt::join(limits.cpus, ","))));
-  EK_RETURN_IF_ERROR(files.Write(File("cpu", "cpu.shares"),
-                                 std::to_string(std::max(2, limits.weight() * 1024 / 1000))));
+  EK_RETURN_IF_ERROR(files.Write(File("cpu", "cpu.shares"), SharesOf(limits)));
   if (limits.quota) {
     EK_RETURN_IF_ERROR(
         files.Write(File("cpu", "cpu.cfs_period_us"), std::to_string(kQuotaPeriodUs)));
     EK_RETURN_IF_ERROR(
         files.Write(File("cpu", "cpu.cfs_quota_us"), std::to_string(limits.quota_us())));
   }
-  if (limits.memory_bytes > 0) {
-    const std::string bytes = std::to_string(limits.memory_bytes);
-    EK_RETURN_IF_ERROR(files.Write(File("memory", "memory.limit_in_bytes"), bytes));
-    // Kernels without accounting of swap lack the file: there the group is kept from swapping by preference only.
-    const std::string with_swap = File("memory", "memory.memsw.limit_in_bytes");
-    if (files.Exists(with_swap)) {
-      EK_RETURN_IF_ERROR(files.Write(with_swap, bytes));
-    } else {
-      EK_RETURN_IF_ERROR(files.Write(File("memory", "memory.swappiness"), "0"));
-    }
-  }
+  if (limits.memory_bytes > 0) EK_RETURN_IF_ERROR(SetMemory(limits.memory_bytes));
   return files.Write(File("pids", "pids.max"), std::to_string(limits.pids));
+}
+
+Status Cgroup::SetMemory(int64_t bytes) const {
+  const CgroupFiles& files = host_->files();
+  const std::string text = std::to_string(bytes);
+  if (host_->version() == 2) {
+    EK_RETURN_IF_ERROR(files.Write(File("", "memory.max"), text));
+    const std::string swap = File("", "memory.swap.max");
+    if (files.Exists(swap)) EK_RETURN_IF_ERROR(files.Write(swap, "0"));
+    return files.Write(File("", "memory.oom.group"), "1");
+  }
+  const std::string plain = File("memory", "memory.limit_in_bytes");
+  // Kernels without accounting of swap lack the file: there the group is kept from swapping by preference only.
+  const std::string with_swap = File("memory", "memory.memsw.limit_in_bytes");
+  if (!files.Exists(with_swap)) {
+    EK_RETURN_IF_ERROR(files.Write(plain, text));
+    return files.Write(File("memory", "memory.swappiness"), "0");
+  }
+  // With swap it is never less than without: the larger goes first.
+  const auto before = files.Read(plain);
+  const auto present = before.ok() ? Number(*before) : std::nullopt;
+  const bool grows = present && *present < static_cast<uint64_t>(bytes);
+  EK_RETURN_IF_ERROR(files.Write(grows ? with_swap : plain, text));
+  return files.Write(grows ? plain : with_swap, text);
+}
+
+Status Cgroup::Adjust(const Limits& limits) const {
+  const CgroupFiles& files = host_->files();
+  if (limits.memory_bytes > 0) {
+    // Version 2 would kill for it at once.
+    const auto used = Usage().memory_bytes;
+    if (used && *used > limits.memory_bytes)
+      return Conflict("it uses {} of memory, and cannot be held to {}", FormatBytes(*used),
+                      FormatBytes(limits.memory_bytes));
+    EK_RETURN_IF_ERROR(SetMemory(limits.memory_bytes));
+  }
+  if (host_->version() == 2) {
+    EK_RETURN_IF_ERROR(files.Write(File("", "cpu.weight"), WeightOf(limits)));
+    const std::string quota = limits.quota ? std::to_string(limits.quota_us()) : "max";
+    return files.Write(File("", "cpu.max"), fmt::format("{} {}", quota, kQuotaPeriodUs));
+  }
+  EK_RETURN_IF_ERROR(files.Write(File("cpu", "cpu.shares"), SharesOf(limits)));
+  if (limits.quota)
+    EK_RETURN_IF_ERROR(
+        files.Write(File("cpu", "cpu.cfs_period_us"), std::to_string(kQuotaPeriodUs)));
+  return files.Write(File("cpu", "cpu.cfs_quota_us"),
+                     limits.quota ? std::to_string(limits.quota_us()) : "-1");
 }
 
 Status Cgroup::SetV2(const Limits& limits) const {
@@ -92,17 +148,11 @@ Status Cgroup::SetV2(const Limits& limits) const {
   if (!limits.cpus.empty()) {
     EK_RETURN_IF_ERROR(set("cpuset.cpus", fmt::format("{}", fmt::join(limits.cpus, ","))));
   }
-  // 100 is the weight of a group that nobody set: a worker of one core counts as much.
-  EK_RETURN_IF_ERROR(
-      set("cpu.weight", std::to_string(std::clamp(limits.weight() / 10, 1, 10'000))));
+  EK_RETURN_IF_ERROR(set("cpu.weight", WeightOf(limits)));
   if (limits.quota) {
     EK_RETURN_IF_ERROR(set("cpu.max", fmt::format("{} {}", limits.quota_us(), kQuotaPeriodUs)));
   }
-  if (limits.memory_bytes > 0) {
-    EK_RETURN_IF_ERROR(set("memory.max", std::to_string(limits.memory_bytes)));
-    if (files.Exists(File("", "memory.swap.max"))) EK_RETURN_IF_ERROR(set("memory.swap.max", "0"));
-    EK_RETURN_IF_ERROR(set("memory.oom.group", "1"));
-  }
+  if (limits.memory_bytes > 0) EK_RETURN_IF_ERROR(SetMemory(limits.memory_bytes));
   return set("pids.max", std::to_string(limits.pids));
 }
 

@@ -68,6 +68,8 @@ class Cgroup {
   const std::string& name() const { return name_; }
   // Makes the group and sets its limits. REQUIRES: Prepare() of its label was ok. After an error nothing is left.
   Status Create(const Limits& limits) const;
+  // Holds the group that is there to other cores and memory; processors and threads stay. Memory that is in use is never taken: kConflict.
+  Status Adjust(const Limits& limits) const;
   // The files a process writes "0" to in order to join.
   std::vector<std::string> JoinFiles() const;
   WorkerUsage Usage() const;
@@ -80,6 +82,7 @@ class Cgroup {
   std::string File(const std::string& controller, const char* file) const;
   Status SetV1(const Limits& limits) const;
   Status SetV2(const Limits& limits) const;
+  Status SetMemory(int64_t bytes) const;
 
   const CgroupHost* host_;
   std::string name_;

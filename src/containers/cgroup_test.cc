@@ -80,6 +80,35 @@ TEST(CgroupV2Test, WholeCoresAreHeldByWeightUnlessACapIsAsked) {
   EXPECT_EQ(kernel.Value("/cg/svc/evenkeel-l/b/cpu.max"), "20000 10000");
 }
 
+TEST(CgroupV2Test, AnotherShapeIsSetAndMemoryInUseIsNotTaken) {
+  FakeCgroupV2 kernel = Delegated();
+  const CgroupHost host = HostOn(kernel, "/svc");
+  ASSERT_TRUE(host.Prepare("l").ok());
+  const Cgroup group(host, "evenkeel-l/w");
+  Limits limits = LimitsOf(*ParseWorkerShape("0.5c/256MiB"), {1}, false);
+  limits.background = true;
+  ASSERT_TRUE(group.Create(limits).ok());
+  const std::string folder = "/cg/svc/evenkeel-l/w/";
+  kernel.Set(folder + "memory.current", std::to_string(200 << 20));
+  const auto to = [&](const char* shape) {
+    limits = LimitsFor(limits, *ParseWorkerShape(shape), false);
+    return group.Adjust(limits);
+  };
+  ASSERT_TRUE(to("4c/512MiB").ok());
+  EXPECT_EQ(kernel.Value(folder + "cpu.max"), "max 10000") << "whole cores have no quota";
+  EXPECT_EQ(kernel.Value(folder + "cpu.weight"), "20") << "in the background still";
+  EXPECT_EQ(kernel.Value(folder + "memory.max"), std::to_string(512 << 20));
+  EXPECT_EQ(kernel.Value(folder + "cpuset.cpus"), "1");
+  const Status less = to("1c/128MiB");
+  EXPECT_EQ(less.code(), Code::kConflict);
+  EXPECT_EQ(less.message(), "it uses 200MiB of memory, and cannot be held to 128MiB");
+  EXPECT_EQ(kernel.Value(folder + "memory.max"), std::to_string(512 << 20));
+  EXPECT_EQ(kernel.Value(folder + "cpu.weight"), "20");
+  ASSERT_TRUE(to("0.5c/256MiB").ok());
+  EXPECT_EQ(kernel.Value(folder + "cpu.max"), "5000 10000");
+  EXPECT_EQ(kernel.Value(folder + "memory.max"), std::to_string(256 << 20));
+}
+
 TEST(CgroupV2Test, ReadsWhatWasUsed) {
   FakeCgroupV2 kernel = Delegated();
   const CgroupHost host = HostOn(kernel, "/svc");
@@ -140,9 +169,12 @@ TEST(CgroupV2Test, LimitsOfGroupsAboveBind) {
 // Version 1 as text: nothing is written here, the real thing is tested where it runs.
 class Everything final : public CgroupFiles {
  public:
-  Result<std::string> Read(const std::string&) const override { return std::string("0-1"); }
+  Result<std::string> Read(const std::string& path) const override {
+    return path == limit_path ? written[path] : std::string("0-1");
+  }
   Status Write(const std::string& path, std::string_view text) const override {
     written[path] = text;
+    order.push_back(path.substr(path.rfind('/') + 1));
     return Status::Ok();
   }
   bool Exists(const std::string& path) const override { return !path.ends_with("missing"); }
@@ -150,6 +182,8 @@ class Everything final : public CgroupFiles {
   Status MakeFolder(const std::string&) const override { return Status::Ok(); }
   Status RemoveFolder(const std::string&) const override { return Status::Ok(); }
   mutable std::map<std::string, std::string> written;
+  mutable std::vector<std::string> order;
+  std::string limit_path;  // of memory: reads as it was written
 };
 
 constexpr const char* kMountsV1 =
@@ -194,6 +228,34 @@ TEST(CgroupV1Test, SetsEveryLimitOfAFraction) {
   EXPECT_EQ(files.written[memory + "memory.memsw.limit_in_bytes"], "67108864");
   EXPECT_EQ(files.written["/sys/fs/cgroup/cpuset/x/evenkeel-l/w/cpuset.cpus"], "0-1");
   EXPECT_EQ(files.written["/sys/fs/cgroup/pids/evenkeel-l/w/pids.max"], "512");
+}
+
+// With swap never less than without, at no moment: the kernel refuses the other order.
+TEST(CgroupV1Test, MemoryGrowsAndShrinksInTheOrderThatTheKernelWants) {
+  Everything files;
+  const auto host = CgroupHost::FromText(kMountsV1, kOwnV1, kSelf, files);
+  ASSERT_TRUE(host.ok());
+  ASSERT_TRUE(host->Prepare("l").ok());
+  const Cgroup group(*host, "evenkeel-l/w");
+  Limits limits = LimitsOf(*ParseWorkerShape("0.5c/256MiB"), {}, false);
+  ASSERT_TRUE(group.Create(limits).ok());
+  files.limit_path = "/sys/fs/cgroup/memory/m/n/evenkeel-l/w/memory.limit_in_bytes";
+  const auto memory_writes = [&](const char* shape) {
+    files.order.clear();
+    limits = LimitsFor(limits, *ParseWorkerShape(shape), false);
+    EXPECT_TRUE(group.Adjust(limits).ok());
+    std::erase_if(files.order, [](const std::string& name) { return !name.starts_with("memory"); });
+    return files.order;
+  };
+  EXPECT_THAT(memory_writes("2c/512MiB"),
+              ElementsAre("memory.memsw.limit_in_bytes", "memory.limit_in_bytes"));
+  EXPECT_EQ(files.written[files.limit_path], std::to_string(512 << 20));
+  const std::string cpu = "/sys/fs/cgroup/cpu,cpuacct/a/evenkeel-l/w/";
+  EXPECT_EQ(files.written[cpu + "cpu.shares"], "2048");
+  EXPECT_EQ(files.written[cpu + "cpu.cfs_quota_us"], "-1") << "whole cores have no quota";
+  EXPECT_THAT(memory_writes("0.5c/128MiB"),
+              ElementsAre("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"));
+  EXPECT_EQ(files.written[cpu + "cpu.cfs_quota_us"], "5000");
 }
 
 TEST(CgroupV1Test, MissingControllersAreNamed) {

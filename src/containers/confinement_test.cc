@@ -206,6 +206,36 @@ TEST_P(ConfinementTest, MemoryPastTheShapeIsAnEndOfItsOwn) {
   EXPECT_LE(beyond.usage.memory_peak_bytes.value(), 64 << 20);
 }
 
+// Its shape is changed while it runs: what would have been too much fits, and what fitted is too much.
+TEST_P(ConfinementTest, AnotherShapeHoldsFromThenOn) {
+  for (const bool grows : {true, false}) {
+    const int go = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    WorkerSpec spec = Shaped(grows ? "1c/64MiB" : "1c/512MiB");
+    spec.inherit = {go};
+    int out = -1;
+    auto process = StartProbe("eat_later", fmt::format("{}:128", go), spec, &out);
+    ASSERT_TRUE(process.ok()) << process.status().ToString();
+    const auto to = [&](const char* shape) {
+      return (*process)->Reshape(*ParseWorkerShape(shape));
+    };
+    // A container that is being made has no groups of its own yet.
+    Status status = to(grows ? "2c/512MiB" : "0.5c/64MiB");
+    for (int i = 0; i < 500 && !status.ok(); ++i) {
+      ::poll(nullptr, 0, 10);
+      status = to(grows ? "2c/512MiB" : "0.5c/64MiB");
+    }
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    EXPECT_EQ(to("4096c/512MiB").code(), Code::kInvalidArgument);
+    ASSERT_EQ(::eventfd_write(go, 1), 0);
+    EXPECT_EQ(ReadLine(out), grows ? "ate 128 MiB" : "");
+    EXPECT_EQ(HowItEnded(**process),
+              grows ? "exit 0" : "signal 9 (Killed): out of memory, 64MiB allowed");
+    EXPECT_EQ(to("1c/64MiB").code(), Code::kUnavailable) << "it has ended";
+    ::close(out);
+    ::close(go);
+  }
+}
+
 TEST_P(ConfinementTest, SharedMemoryCountsForWhoTouchesItFirst) {
   const int memory = ::memfd_create("test", MFD_CLOEXEC);
   ASSERT_EQ(::ftruncate(memory, 64 << 20), 0);

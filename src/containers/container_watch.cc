@@ -40,13 +40,15 @@ int WaitFor(pid_t pid) {
 
 }  // namespace
 
-Container::Container(Files files, Cgroup group, int64_t memory_bytes, Making making)
+Container::Container(Files files, Walls walls, Making making)
     : files_(std::move(files)),
-      group_(std::move(group)),
-      memory_bytes_(memory_bytes),
+      group_(std::move(walls.group)),
+      hard_cap_(walls.hard_cap),
+      host_(walls.host),
       making_(std::move(making)),
       started_(SteadyClock::Instance().Now()),
-      ended_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      ended_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      limits_(std::move(walls.limits)) {
   EK_CHECK(ended_fd_ >= 0);
 }
 
@@ -79,6 +81,19 @@ bool Container::Ended(std::string* how) const {
 WorkerUsage Container::Usage() const {
   const std::lock_guard lock(mutex_);
   return state_ == State::kRunning ? group_.Usage() : usage_;
+}
+
+Status Container::Reshape(const WorkerShape& shape) {
+  const std::lock_guard lock(mutex_);
+  // Before it runs its groups are runc's to set.
+  if (state_ != State::kRunning)
+    return Unavailable("the container {}",
+                       state_ == State::kMaking ? "is being made" : "has ended");
+  EK_RETURN_IF_ERROR(CheckFits(shape, host_));
+  const Limits limits = LimitsFor(limits_, shape, hard_cap_);
+  EK_RETURN_IF_ERROR(group_.Adjust(limits));
+  limits_ = limits;
+  return Status::Ok();
 }
 
 void Container::AwaitEnd() const {
@@ -176,7 +191,8 @@ bool Container::OnEnded() {
   std::string how = DescribeExit(status);
   const WorkerUsage usage = group_.Usage();
   if (usage.oom_kills.value_or(0) > 0) {
-    how += OutOfMemoryText(memory_bytes_);
+    const std::lock_guard lock(mutex_);
+    how += OutOfMemoryText(limits_.memory_bytes);
   }
   Finish(std::move(how));
   return false;

@@ -39,8 +39,15 @@ class Container {
     int lifeline = -1;           // this process's end of a socket pair; kept open
     std::vector<int> handed_on;  // the worker's descriptors; closed once sent
   };
+  // What holds it.
+  struct Walls {
+    Cgroup group;
+    Limits limits;
+    bool hard_cap = false;
+    HostCapacity host;
+  };
   // Takes the descriptors.
-  Container(Files files, Cgroup group, int64_t memory_bytes, Making making);
+  Container(Files files, Walls walls, Making making);
   ~Container();
 
   pid_t pid() const;
@@ -48,6 +55,7 @@ class Container {
   void Kill();
   bool Ended(std::string* how) const;
   WorkerUsage Usage() const;
+  Status Reshape(const WorkerShape& shape);
   void AwaitEnd() const;
 
   // For the watch. The descriptor to wait for now, and what to do when it is readable; false once the container ended.
@@ -68,7 +76,8 @@ class Container {
 
   const Files files_;
   const Cgroup group_;
-  const int64_t memory_bytes_;
+  const bool hard_cap_;
+  const HostCapacity host_;
   Making making_;
   const Time started_;
   const int ended_fd_;
@@ -76,6 +85,7 @@ class Container {
   mutable std::mutex mutex_;  // guards what follows, and the meaning of the pids
   mutable std::condition_variable changed_;
   State state_ = State::kMaking;
+  Limits limits_;
   pid_t pid_ = 0;
   int pidfd_ = -1;
   bool killed_ = false;

@@ -31,6 +31,9 @@ struct Limits {
 // does more than it should (a runaway thread, a spinning pool) then cannot take its neighbours' time.
 Limits LimitsOf(const std::optional<WorkerShape>& shape, std::vector<int> cpus, bool hard_cap);
 
+// Those of a worker that was started with `before` and is to have another shape: what the shape does not say stays.
+Limits LimitsFor(const Limits& before, const WorkerShape& shape, bool hard_cap);
+
 // Counted by the kernel since the worker's start. A field that this rung or kernel cannot tell is empty.
 struct WorkerUsage {
   std::optional<double> cpu_s;

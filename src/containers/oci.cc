@@ -108,6 +108,7 @@ class OciProcess final : public WorkerProcess {
   void Kill() override { container_->Kill(); }
   bool Ended(std::string* how) override { return container_->Ended(how); }
   WorkerUsage Usage() const override { return container_->Usage(); }
+  Status Reshape(const WorkerShape& shape) override { return container_->Reshape(shape); }
 
  private:
   const std::shared_ptr<Container> container_;
@@ -260,9 +261,10 @@ Result<std::shared_ptr<Container>> OciRuntime::Launch(const WorkerSpec& spec, co
   if (!started.ok()) return started.status();
   Container::Making making{started->pid, started->pidfd, lifeline.Release(1),
                            handed_on.ReleaseAll()};
-  return std::make_shared<Container>(Container::Files{bundle, states + "/" + id},
-                                     Cgroup(*host_, CgroupBase(options_.label) + "/" + id),
-                                     request->limits.memory_bytes, std::move(making));
+  Container::Walls walls{Cgroup(*host_, CgroupBase(options_.label) + "/" + id), request->limits,
+                         spec.hard_cap, capacity_};
+  return std::make_shared<Container>(Container::Files{bundle, states + "/" + id}, std::move(walls),
+                                     std::move(making));
 }
 
 Result<std::unique_ptr<WorkerProcess>> OciRuntime::Start(const WorkerSpec& spec) {

@@ -2,6 +2,7 @@
 //
 //   containers_probe FD COMMAND [ARGUMENT]      the answer is one line, written to descriptor FD
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -93,6 +94,13 @@ std::string Touch(const std::string& argument) {
   return "ok";
 }
 
+// "FD:MIB": eats once the descriptor can be read.
+std::string EatLater(const std::string& argument) {
+  pollfd go{std::atoi(argument.c_str()), POLLIN, 0};
+  if (::poll(&go, 1, 30'000) != 1) return "was never told to";
+  return Eat(std::stoi(argument.substr(argument.find(':') + 1)));
+}
+
 std::string Status(const char* key) {
   std::ifstream file("/proc/self/status");
   for (std::string line; std::getline(file, line);) {
@@ -126,6 +134,7 @@ std::string Answer(const std::string& command, const std::string& argument) {
   if (command == "burn") return Burn(number, 1);
   if (command == "burn2") return Burn(number, 2);
   if (command == "eat") return Eat(number);
+  if (command == "eat_later") return EatLater(argument);
   if (command == "threads") return Threads(number);
   if (command == "status") return Status(argument.c_str());
   if (command == "interfaces") return Interfaces();

@@ -31,7 +31,9 @@ constexpr int kPatienceMs = 2000;  // for processes that were killed to leave th
 // A worker's control group, if it has one.
 struct Confinement {
   std::optional<Cgroup> group;
-  int64_t memory_bytes = 0;
+  Limits limits;
+  bool hard_cap = false;
+  HostCapacity host;
 };
 
 double SecondsOf(const timeval& time) {
@@ -108,6 +110,17 @@ class Process final : public WorkerProcess {
     return confinement_.group ? confinement_.group->Usage() : UsageOf(pid_);
   }
 
+  Status Reshape(const WorkerShape& shape) override {
+    const std::lock_guard lock(mutex_);
+    if (!confinement_.group) return Status::Ok();
+    if (reaped_) return Unavailable("the worker has ended");
+    EK_RETURN_IF_ERROR(CheckFits(shape, confinement_.host));
+    const Limits limits = LimitsFor(confinement_.limits, shape, confinement_.hard_cap);
+    EK_RETURN_IF_ERROR(confinement_.group->Adjust(limits));
+    confinement_.limits = limits;
+    return Status::Ok();
+  }
+
  private:
   // REQUIRES: mutex_ held, not reaped.
   void Reap(int flags) {
@@ -133,7 +146,7 @@ class Process final : public WorkerProcess {
     usage_ = confinement_.group->Usage();
     usage_.memory_bytes = 0;
     if (usage_.oom_kills.value_or(0) > 0) {
-      how_ += OutOfMemoryText(confinement_.memory_bytes);
+      how_ += OutOfMemoryText(confinement_.limits.memory_bytes);
     }
     if (const Status removed = confinement_.group->Remove(kPatienceMs); !removed.ok()) {
       LogWarning("a worker's control group is left until the next start: {}", removed.message());
@@ -142,8 +155,8 @@ class Process final : public WorkerProcess {
 
   const pid_t pid_;
   const int pidfd_;
-  const Confinement confinement_;
   mutable std::mutex mutex_;  // guards what follows, and the pid's meaning
+  Confinement confinement_;
   bool reaped_ = false;
   std::string how_;
   WorkerUsage usage_;
@@ -188,7 +201,9 @@ Status ProcessRuntime::Confine(const WorkerSpec& spec, Confinement* confinement,
   const Cgroup group(*host_, fmt::format("{}/w{}", CgroupBase(label_), count_.fetch_add(1)));
   EK_RETURN_IF_ERROR(group.Create(limits));
   confinement->group = group;
-  confinement->memory_bytes = limits.memory_bytes;
+  confinement->limits = limits;
+  confinement->hard_cap = spec.hard_cap;
+  confinement->host = capacity_;
   for (const std::string& path : group.JoinFiles()) {
     const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
     if (fd < 0) return Unavailable("{}: {}", path, std::generic_category().message(errno));

@@ -57,6 +57,10 @@ class WorkerProcess {
   virtual bool Ended(std::string* how) = 0;
   // What it has used so far, or, once it ended, in all.
   virtual WorkerUsage Usage() const = 0;
+  // Holds it to other cores and memory from now on, where the rung holds a worker to any; on the others nothing happens. Some writes to
+  // files, no waiting. Errors, after which it is held to what it was: kInvalidArgument (a shape that the host cannot hold), kConflict (it
+  // uses more memory than that), kUnavailable (it is being made, has ended, or the kernel refuses).
+  virtual Status Reshape(const WorkerShape& /*shape*/) { return Status::Ok(); }
 };
 
 class Runtime {

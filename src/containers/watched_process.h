@@ -46,6 +46,7 @@ class WatchedProcess {
   pid_t pid() const { return process_->pid(); }
   // For others to look at it for a moment.
   std::weak_ptr<const WorkerProcess> process() const { return process_; }
+  Status Reshape(const WorkerShape& shape) { return process_->Reshape(shape); }
   Time started() const { return started_; }
   bool ending() const { return ended_ || !kill_reason_.empty(); }
   // `ended` follows with the first reason given.

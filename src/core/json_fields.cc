@@ -25,23 +25,29 @@ JsonFields::JsonFields(const nlohmann::json& object, std::string place,
   for (const auto& [key, value] : object.items()) {
     if (std::ranges::find(known, key) != known.end()) continue;
     const auto near = ClosestTo(key, {known.begin(), known.size()});
-    status_ = InvalidArgument("{}: unknown key {}{}", place_, Excerpt(key),
+    status_ = InvalidArgument("{}unknown key {}{}", At(""), Excerpt(key),
                               near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
     return;
   }
 }
 
+std::string JsonFields::At(std::string_view key) const {
+  const std::string_view between = place_.empty() || key.empty() ? "" : ".";
+  std::string at = fmt::format("{}{}{}", place_, between, key);
+  if (!at.empty()) at += ": ";
+  return at;
+}
+
 void JsonFields::Fail(const char* key, const std::string& expected, const nlohmann::json& got) {
   if (!status_.ok()) return;
-  status_ = InvalidArgument("{}{}{}: expected {}, got {}", place_, *key != '\0' ? "." : "", key,
-                            expected, Excerpt(got.dump()));
+  status_ = InvalidArgument("{}expected {}, got {}", At(key), expected, Excerpt(got.dump()));
 }
 
 const nlohmann::json* JsonFields::Find(const char* key, bool needed) {
   if (!status_.ok()) return nullptr;
   const auto at = object_.find(key);
   if (at != object_.end()) return &*at;
-  if (needed) status_ = InvalidArgument("{}: '{}' is missing", place_, key);
+  if (needed) status_ = InvalidArgument("{}'{}' is missing", At(""), key);
   return nullptr;
 }
 

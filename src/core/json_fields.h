@@ -19,7 +19,7 @@ namespace evenkeel {
 
 class JsonFields {
  public:
-  // `place` begins every message.
+  // `place` begins every message; empty: what is wrong does.
   JsonFields(const nlohmann::json& object, std::string place,
              std::initializer_list<std::string_view> known);
   const Status& status() const { return status_; }
@@ -37,6 +37,7 @@ class JsonFields {
   const nlohmann::json* Find(const char* key, bool needed = false);        // of any kind
 
  private:
+  std::string At(std::string_view key) const;  // "PLACE.KEY: ", or as much of it as there is
   void Fail(const char* key, const std::string& expected, const nlohmann::json& got);
 
   const nlohmann::json& object_;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "core/file_owner.h"
 #include "core/format.h"
 
 namespace evenkeel {
@@ -33,6 +34,8 @@ class File {
 Status WriteAll(const std::string& path, std::string_view bytes) {
   const File file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
   if (file.fd() < 0) return Errno("open", path);
+  // Where that is not permitted it stays root's: what is written is worth more than whose it is.
+  static_cast<void>(GiveToOwnerOf(std::filesystem::path(path).parent_path().string(), file.fd()));
   while (!bytes.empty()) {
     const ssize_t written = ::write(file.fd(), bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;

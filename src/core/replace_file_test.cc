@@ -1,6 +1,7 @@
 #include "core/replace_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -52,6 +53,33 @@ TEST_F(ReplaceFileTest, WritesThroughNoLink) {
   ASSERT_TRUE(ReplaceFile(path, "x").ok());
   EXPECT_EQ(Bytes(outside), "safe");
   EXPECT_FALSE(std::filesystem::is_symlink(path));
+}
+
+TEST_F(ReplaceFileTest, WhatRootWritesBelongsToTheOwnerOfTheFolder) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const std::string path = folder_ + "/file";
+  std::ofstream(path) << "root's";
+  ASSERT_EQ(::chown(folder_.c_str(), 12345, 12346), 0);
+  ASSERT_TRUE(ReplaceFile(path, "x").ok());
+  struct stat facts {};
+  ASSERT_EQ(::stat(path.c_str(), &facts), 0);
+  EXPECT_EQ(facts.st_uid, 12345U);
+  EXPECT_EQ(facts.st_gid, 12346U);
+}
+
+// The folder's owner may give the file that is to be written beside a second name, elsewhere.
+TEST_F(ReplaceFileTest, ASecondNameOfRootsFileIsNotGivenAway) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const std::string folder = folder_ + "/theirs", path = folder + "/file";
+  std::filesystem::create_directory(folder);
+  ASSERT_EQ(::chown(folder.c_str(), 12345, 12346), 0);
+  const std::string mine = folder_ + "/mine";
+  std::ofstream(mine) << "root's";
+  std::filesystem::create_hard_link(mine, path + ".tmp");
+  ASSERT_TRUE(ReplaceFile(path, "x").ok());
+  struct stat facts {};
+  ASSERT_EQ(::stat(mine.c_str(), &facts), 0);
+  EXPECT_EQ(facts.st_uid, 0U);
 }
 
 }  // namespace

@@ -17,19 +17,21 @@ void Service::SetNodeState(std::string /*node*/, std::string /*state*/,
   done(Status(Code::kNotFound, "this server is alone: it is no node of a cluster"));
 }
 
+Result<nlohmann::json> Service::DescribeMembership() const {
+  return Status(Code::kNotFound, "this server is alone: it is no node of a cluster");
+}
+
+void Service::ChangeMembership(std::string /*change*/, std::string /*node*/,
+                               std::function<void(Status)> done) {
+  done(Status(Code::kNotFound, "this server is alone: it is no node of a cluster"));
+}
+
 bool AdminHttp::Handle(const HttpPath& path, HttpExchange& exchange) {
   if (path[0] != "v2" || path[1] != "evenkeel" || path.size() < 3) return false;
-  if (path[2] == "cluster" && path[3] == "nodes" && path.size() == 6) {
-    NodeState(path[4], path[5], exchange);
-    return true;
-  }
+  if (path[2] == "cluster") return Cluster(path, exchange);
   if (path.size() > 4) return false;
   if (path[2] == "models") {
     path.size() == 3 ? Models(exchange) : Model(path[3], exchange);
-    return true;
-  }
-  if (path[2] == "cluster" && path.size() == 3) {
-    Cluster(exchange);
     return true;
   }
   if (path[2] == "samples") {
@@ -55,9 +57,46 @@ void AdminHttp::Cluster(HttpExchange& exchange) {
   cluster.ok() ? ReplyJson(exchange, *cluster) : ReplyError(exchange, cluster.status());
 }
 
+bool AdminHttp::Cluster(const HttpPath& path, HttpExchange& exchange) {
+  if (path.size() == 3) {
+    Cluster(exchange);
+  } else if (path[3] == "membership" && path.size() == 4) {
+    Membership(exchange);
+  } else if (path[3] == "promote" && path.size() == 4) {
+    ChangeMembership("promote", "", exchange);
+  } else if (path[3] == "members" && path.size() == 6 && path[5] == "replace") {
+    ChangeMembership("replace", path[4], exchange);
+  } else if (path[3] == "nodes" && path.size() == 6 && path[5] == "rm") {
+    ChangeMembership("rm", path[4], exchange);
+  } else if (path[3] == "nodes" && path.size() == 6) {
+    NodeState(path[4], path[5], exchange);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void AdminHttp::Membership(HttpExchange& exchange) {
+  if (!RequireMethod(exchange, {HttpMethod::kGet})) return;
+  const Result<nlohmann::json> membership = service_.DescribeMembership();
+  membership.ok() ? ReplyJson(exchange, *membership) : ReplyError(exchange, membership.status());
+}
+
+void AdminHttp::ChangeMembership(std::string_view change, std::string_view node,
+                                 HttpExchange& exchange) {
+  if (!RequireMethod(exchange, {HttpMethod::kPost})) return;
+  LogInfo("{} of the cluster's node '{}' was asked for over HTTP{}", HeaderSafe(change),
+          HeaderSafe(node), service_.access().By());
+  service_.ChangeMembership(
+      std::string(change), std::string(node), [&exchange](const Status& status) {
+        status.ok() ? ReplyJson(exchange, nlohmann::json::object()) : ReplyError(exchange, status);
+      });
+}
+
 void AdminHttp::NodeState(std::string_view node, std::string_view state, HttpExchange& exchange) {
   if (!RequireMethod(exchange, {HttpMethod::kPost})) return;
-  LogInfo("{} of node '{}' was asked for over HTTP", HeaderSafe(state), HeaderSafe(node));
+  LogInfo("{} of node '{}' was asked for over HTTP{}", HeaderSafe(state), HeaderSafe(node),
+          service_.access().By());
   service_.SetNodeState(std::string(node), std::string(state), [&exchange](const Status& status) {
     status.ok() ? ReplyJson(exchange, nlohmann::json::object()) : ReplyError(exchange, status);
   });

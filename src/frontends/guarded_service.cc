@@ -125,6 +125,42 @@ void GuardedService::SetNodeState(std::string node, std::string state,
   service_.SetNodeState(std::move(node), std::move(state), std::move(done));
 }
 
+Result<json> GuardedService::DescribeMembership() const {
+  EK_RETURN_IF_ERROR(access_.CheckManage());
+  return service_.DescribeMembership();
+}
+
+void GuardedService::ChangeMembership(std::string change, std::string node,
+                                      std::function<void(Status)> done) {
+  const Status allowed = access_.CheckManage();
+  if (!allowed.ok()) return done(allowed);
+  service_.ChangeMembership(std::move(change), std::move(node), std::move(done));
+}
+
+void GuardedService::DeployModel(DeployRequest request, std::function<void(Result<json>)> done) {
+  const Status allowed = access_.CheckManage();
+  if (!allowed.ok()) return done(allowed);
+  service_.DeployModel(std::move(request), std::move(done));
+}
+
+void GuardedService::UndeployModel(UndeployRequest request,
+                                   std::function<void(Result<json>)> done) {
+  const Status allowed = access_.CheckManage();
+  if (!allowed.ok()) return done(allowed);
+  service_.UndeployModel(std::move(request), std::move(done));
+}
+
+void GuardedService::StorePlan(std::string plan, std::function<void(Result<json>)> done) {
+  const Status allowed = access_.CheckManage();
+  if (!allowed.ok()) return done(allowed);
+  service_.StorePlan(std::move(plan), std::move(done));
+}
+
+Result<json> GuardedService::Deploys() const {
+  EK_RETURN_IF_ERROR(access_.CheckManage());
+  return service_.Deploys();
+}
+
 Result<std::string> GuardedService::MetricsText() const {
   EK_RETURN_IF_ERROR(access_.CheckMetrics());
   return service_.MetricsText();

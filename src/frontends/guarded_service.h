@@ -50,6 +50,12 @@ class GuardedService {
   Status RemoveSamples(std::string_view model);
   Result<nlohmann::json> DescribeCluster() const;
   void SetNodeState(std::string node, std::string state, std::function<void(Status)> done);
+  Result<nlohmann::json> DescribeMembership() const;
+  void ChangeMembership(std::string change, std::string node, std::function<void(Status)> done);
+  void DeployModel(DeployRequest request, std::function<void(Result<nlohmann::json>)> done);
+  void UndeployModel(UndeployRequest request, std::function<void(Result<nlohmann::json>)> done);
+  Result<nlohmann::json> Deploys() const;
+  void StorePlan(std::string plan, std::function<void(Result<nlohmann::json>)> done);
 
   // metrics
   Result<std::string> MetricsText() const;

@@ -38,6 +38,10 @@ Codes CodesOf(GuardedService& service, const std::string& model) {
   keep(service.Samples().status());
   keep(service.ExportSamples(model).status());
   keep(service.RemoveSamples(model));
+  keep(service.DescribeCluster().status());
+  service.SetNodeState("attic", "drain", keep);
+  keep(service.DescribeMembership().status());
+  service.ChangeMembership("rm", "attic", keep);
   codes.metrics = {service.MetricsText().status().code(), service.WhyNotReady().status().code()};
   return codes;
 }
@@ -70,7 +74,7 @@ TEST(GuardedServiceTest, EveryCallAsksTheCallerFirst) {
     FakeService fake;
     GuardedService service(fake, c.access);
     const Codes codes = CodesOf(service, "echo");
-    ASSERT_EQ(codes.manage.size(), 5U);
+    ASSERT_EQ(codes.manage.size(), 9U);
     Expect(codes.infer, c.infer, c.name);
     Expect(codes.see, c.see, c.name);
     Expect(codes.manage, c.manage, c.name);

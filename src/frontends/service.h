@@ -19,6 +19,7 @@
 #include "core/served_model.h"
 #include "core/status.h"
 #include "core/tensor.h"
+#include "frontends/deploy_request.h"
 
 namespace evenkeel {
 
@@ -106,6 +107,22 @@ class Service {
   // What a node of the cluster is to do from now on: "drain" (no new work, and what it has goes elsewhere where that is possible), "cordon" (no new work),
   // "uncordon". `done` is called exactly once, on any thread: kNotFound (no such node, or no cluster), kInvalidArgument, kUnavailable (it can't be reached).
   virtual void SetNodeState(std::string node, std::string state, std::function<void(Status)> done);
+  // The cluster's store, who leads, the plan. Error kNotFound: this server is alone.
+  virtual Result<nlohmann::json> DescribeMembership() const;
+  // "rm": the node is taken off the cluster; "replace": its member of the store is taken out, and made anew where there is room; "promote": the store is begun anew
+  // on this server, `node` is empty. `done` is called exactly once, on any thread: kNotFound, kConflict, kInvalidArgument, kUnavailable (the store is away).
+  virtual void ChangeMembership(std::string change, std::string node,
+                                std::function<void(Status)> done);
+  // A model served by nodes of the cluster, or not any more. `done` is called exactly once, on any thread: with the nodes that were chosen, or when it is gone.
+  // Errors: kNotFound (no such model or node, or no cluster), kConflict, kUnavailable, kInvalidArgument.
+  virtual void DeployModel(DeployRequest request, std::function<void(Result<nlohmann::json>)> done);
+  virtual void UndeployModel(UndeployRequest request,
+                             std::function<void(Result<nlohmann::json>)> done);
+  // Deployments that were asked of this server, and how far they are.
+  virtual Result<nlohmann::json> Deploys() const;
+  // Has a plan that is about to be carried out kept in the cluster's store, so that older ones are refused: {"stored", "stamp"}; not stored where there is no store. `done` once, on any
+  // thread. Errors: kNotFound (no cluster), kUnavailable (the store is away, or nobody leads), kConflict, kTooLarge.
+  virtual void StorePlan(std::string plan, std::function<void(Result<nlohmann::json>)> done);
 
   virtual std::vector<SampleSummary> Samples() const = 0;
   // Writes the kept samples of `model` as safetensors bytes. Error kNotFound without samples.

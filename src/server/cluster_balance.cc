@@ -70,10 +70,19 @@ std::vector<Rebalancer::Move> ClusterBalance::Plan(Time now,
   return rebalancer_.Plan(nodes, queues);
 }
 
+void ClusterBalance::CountLately(Time now) {
+  constexpr Duration kLately = std::chrono::minutes(1);
+  while (!recent_.empty() && now - recent_.front().first > kLately) recent_.pop_front();
+  int64_t sum = 0;
+  for (const auto& [at, count] : recent_) sum += count;
+  lately_.store(static_cast<int>(std::min<int64_t>(sum, 1'000'000'000)));
+}
+
 void ClusterBalance::Balance(Time now, const std::vector<ReplicaTable::NodeView>& views) {
   if (!Due(now)) return;
   at_ = now +
         std::chrono::duration_cast<Duration>(std::chrono::duration<double>(Rebalancer::kPeriod));
+  CountLately(now);
   Models models;
   const auto serving = registry_.Serving("", "");
   if (serving.ok()) models = *serving;
@@ -81,14 +90,18 @@ void ClusterBalance::Balance(Time now, const std::vector<ReplicaTable::NodeView>
   for (const Rebalancer::Move& move : Plan(now, views, models, languages)) {
     const auto rows = static_cast<int>(std::min<int64_t>(move.rows, 1'000'000));
     int64_t done = 0;
+    // A version after the other gives what is left of the move.
     for (const auto& model : models) {
-      if (model->name() == move.model) done += model->GiveBack(rows);
+      if (model->name() == move.model && done < rows)
+        done += model->GiveBack(static_cast<int>(rows - done));
     }
     for (const auto& model : languages) {
       if (model->options().name == move.model)
         done += move.kind == MovableKind::kQueued ? model->GiveBack(rows) : model->AskToMove(rows);
     }
     if (done == 0) continue;
+    (move.kind == MovableKind::kQueued ? queued_ : sequences_).fetch_add(done);
+    recent_.emplace_back(now, done);
     events_.Note(
         fmt::format("{} {} of '{}' {}, most likely to '{}'", done,
                     move.kind == MovableKind::kQueued ? "that wait" : "that run", move.model,

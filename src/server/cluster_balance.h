@@ -6,7 +6,11 @@
 // Source: B7, B8, issue S4; cluster/live/rebalance.h has the policy.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
+#include <deque>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "cluster/live/rebalance.h"
@@ -25,6 +29,12 @@ class ClusterBalance {
   bool Due(Time now) const { return now >= at_; }
   // `views`: of all nodes, the own one first. Each move that was made is noted with what it gains.
   void Balance(Time now, const std::vector<ReplicaTable::NodeView>& views);
+  // Calls that were given on, and asked to move, since the start; of both, in the last minute. On any thread.
+  struct Moved {
+    uint64_t queued = 0, sequences = 0;
+    int lately = 0;
+  };
+  Moved moved() const { return {queued_.load(), sequences_.load(), lately_.load()}; }
 
  private:
   using Models = std::vector<std::shared_ptr<ModelVersion>>;
@@ -32,10 +42,15 @@ class ClusterBalance {
   std::vector<Rebalancer::Move> Plan(Time now, const std::vector<ReplicaTable::NodeView>& views,
                                      const Models& models, const Languages& languages);
 
+  void CountLately(Time now);
+
   ModelRegistry& registry_;
   EventLog& events_;
   Rebalancer rebalancer_;
   Time at_{};
+  std::deque<std::pair<Time, int64_t>> recent_;  // moves of the last minute
+  std::atomic<uint64_t> queued_{0}, sequences_{0};
+  std::atomic<int> lately_{0};
 };
 
 }  // namespace evenkeel

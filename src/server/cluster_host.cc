@@ -15,6 +15,7 @@ namespace {
 
 // At a node's first start; `evenkeel doctor --bench` takes longer, and is believed then.
 constexpr Duration kMeasureTime = std::chrono::milliseconds(600);
+constexpr Duration kDeskPatience = std::chrono::seconds(10);
 
 }  // namespace
 
@@ -23,6 +24,9 @@ Result<std::unique_ptr<ClusterHost>> ClusterHost::Start(const ServeOptions& opti
                                                         const Clock& clock) {
   std::unique_ptr<ClusterHost> host(new ClusterHost);
   ClusterOptions cluster = options.cluster;
+  // What a front end takes can be sent on, with the names around it.
+  constexpr size_t kNames = size_t{1} << 20;
+  cluster.max_message_bytes = std::max(cluster.max_message_bytes, options.max_body_bytes) + kNames;
   host->folder_ = ClusterFolder(options.state);
   auto home = LoadClusterHome(host->folder_);
   if (!home.ok() && home.status().code() != Code::kNotFound) return home.status();
@@ -51,23 +55,49 @@ Result<std::unique_ptr<ClusterHost>> ClusterHost::Start(const ServeOptions& opti
     cluster.own_address = host->home_->own.address;
     cluster.peers = host->home_->peers;
     cluster.on_nodes = [self = host.get()](const std::vector<NodeAddress>& nodes) {
-      self->Keep(nodes);
+      self->Keep([&](ClusterHome* kept) {
+        kept->peers.clear();
+        for (const NodeAddress& node : nodes) {
+          if (node.name != kept->own.name) kept->peers.push_back(node);
+        }
+      });
     };
+    EK_RETURN_IF_ERROR(host->LoadAuthority());
+    cluster.membership = host->Hooks();
   }
   cluster.resources = ResourcesOfThisServer(options.state, /*again=*/false, kMeasureTime).vector;
+  cluster.models = options.models;
+  cluster.state = options.state;
   ClusterNode::Trust trust;
   if (host->credentials_) trust = {&*host->credentials_, &loop};
   auto node = ClusterNode::Start(cluster, registry, loop, clock, trust);
   if (!node.ok()) return node.status();
   host->node_ = std::move(*node);
   host->address_ = FormatHostPort(cluster.address, host->node_->port());
-  if (host->home_) EK_RETURN_IF_ERROR(host->OpenDesk(host->folder_));
+  // Where there is a store, its leader alone carries plans out; without the store nobody does.
+  host->node_->feedback().set_leads([self = host.get()]() -> std::optional<bool> {
+    const auto view = self->View();
+    if (!view) return std::nullopt;
+    return view->connected && view->leading;
+  });
+  if (!host->home_) return host;
+  host->node_->SetRemoved(host->home_->removed);
+  EK_RETURN_IF_ERROR(host->OpenMembership(options, clock));
+  EK_RETURN_IF_ERROR(host->OpenDesk(host->folder_));
   return host;
 }
 
-Status ClusterHost::OpenDesk(const std::string& folder) {
+Status ClusterHost::LoadAuthority() {
   std::error_code error;
-  if (!std::filesystem::exists(folder + "/authority.pem", error)) return Status::Ok();
+  if (!std::filesystem::exists(folder_ + "/authority.pem", error)) return Status::Ok();
+  auto authority = pki::CertificateAuthority::Load(folder_);
+  if (!authority.ok()) return authority.status();
+  authority_.emplace(std::move(*authority));
+  return Status::Ok();
+}
+
+Status ClusterHost::OpenDesk(const std::string& folder) {
+  if (!authority_) return Status::Ok();
   auto authority = pki::CertificateAuthority::Load(folder);
   if (!authority.ok()) return authority.status();
   auto loop = IoLoop::Create("ek-join");
@@ -76,10 +106,11 @@ Status ClusterHost::OpenDesk(const std::string& folder) {
   desk_loop_->Start();
   desk_ = std::make_unique<JoinDesk>(
       std::move(*authority), folder + "/tokens", [this] { return node_->Nodes(); },
-      [this](const NodeAddress& node) {
-        node_->AddPeer(node);
-        return Status::Ok();
-      });
+      [this] {
+        const ClusterMembership* const membership = membership_now_.load();
+        return membership != nullptr ? membership->Store() : home_->store;
+      },
+      [this](const NodeAddress& node) { return Admit(node); });
   const auto address = ParseHostPort(home_->own.address);
   if (!address.ok()) return address.status();
   HttpServerOptions listen;
@@ -87,6 +118,8 @@ Status ClusterHost::OpenDesk(const std::string& folder) {
   listen.port = static_cast<uint16_t>(JoinPortOf(address->port));
   listen.limits.body_bytes = size_t{1} << 20;
   listen.limits.connections = 64;
+  // Whoever reaches the port may hold a connection: not for long.
+  listen.limits.idle_time = listen.limits.request_time = kDeskPatience;
   auto tls = TlsServerContext::Load({folder + "/node.pem", folder + "/node.pem"});
   if (!tls.ok()) return tls.status().Annotate("the desk where nodes join");
   listen.tls = std::move(*tls);
@@ -97,15 +130,12 @@ Status ClusterHost::OpenDesk(const std::string& folder) {
   return Status::Ok();
 }
 
-// On the main loop, which waits for the disk: it happens when a node joins.
-void ClusterHost::Keep(const std::vector<NodeAddress>& nodes) {
-  ClusterHome home = *home_;
-  home.peers.clear();
-  for (const NodeAddress& node : nodes) {
-    if (node.name != home.own.name) home.peers.push_back(node);
-  }
-  const Status saved = SaveClusterHome(folder_, home);
-  if (!saved.ok()) LogWarning("the cluster's nodes are not kept: {}", saved.message());
+// On the main loop or the store's, which wait for the disk: it happens when nodes come and go.
+void ClusterHost::Keep(const std::function<void(ClusterHome*)>& change) {
+  const std::lock_guard lock(home_mutex_);
+  change(&*home_);
+  const Status saved = SaveClusterHome(folder_, *home_);
+  if (!saved.ok()) LogWarning("what is known of the cluster is not kept: {}", saved.message());
 }
 
 ClusterHost::~ClusterHost() { Stop(); }
@@ -118,6 +148,7 @@ void ClusterHost::Stop() {
     desk_loop_.reset();
   }
   if (node_) node_->Stop();
+  CloseMembership();
 }
 
 std::string ClusterHost::Summary() const {

@@ -18,6 +18,22 @@ uint64_t RandomNumber() {
   return (uint64_t{device()} << 32) | device();
 }
 
+// Where one version of a model is kept among the known ones; no name has that character.
+std::string VersionKey(std::string_view model, std::string_view version) {
+  return fmt::format("{}\n{}", model, version);
+}
+
+// Another node could take its calls now.
+bool ServedElsewhere(const std::vector<ReplicaTable::NodeView>& views, std::string_view model,
+                     uint64_t digest) {
+  return std::any_of(views.begin() + 1, views.end(), [&](const ReplicaTable::NodeView& view) {
+    return view.known && !view.suspect &&
+           std::ranges::any_of(view.figures.models, [&](const ModelFigures& one) {
+             return one.name == model && one.signature == digest;
+           });
+  });
+}
+
 }  // namespace
 
 ClusterNode::ClusterNode(const ClusterOptions& options, ModelRegistry& registry, EventLoop& loop,
@@ -28,8 +44,10 @@ ClusterNode::ClusterNode(const ClusterOptions& options, ModelRegistry& registry,
       loop_(loop),
       clock_(clock),
       incarnation_(RandomNumber()),
+      started_(clock.Now()),
       resources_(options.resources),
       balance_(registry, events_),
+      feedback_(events_, options.replan_auto),
       table_(options.route, RandomNumber(), {}),
       known_(std::make_shared<KnownModels>()) {
   nodes_.reserve(kMostNodes);
@@ -58,6 +76,10 @@ void ClusterNode::AddNode(const NodeAddress& address, bool own) {
 void ClusterNode::AddPeer(const NodeAddress& node) {
   loop_.Post([this, node] {
     if (stopped_.load() || IndexOf(node.name) >= 0) return;
+    {
+      const std::lock_guard lock(mutex_);
+      if (removed_.contains(node.name)) return;
+    }
     AddNode(node, /*own=*/false);
     events_.Note(fmt::format("node '{}' at {} is of the cluster", node.name, node.address),
                  "it joined, or another node told of it");
@@ -66,9 +88,35 @@ void ClusterNode::AddPeer(const NodeAddress& node) {
   });
 }
 
+void ClusterNode::SetRemoved(const std::vector<std::string>& names) {
+  loop_.Post([this, names] {
+    if (stopped_.load()) return;
+    std::vector<int> went;
+    {
+      const std::lock_guard lock(mutex_);
+      removed_ = {names.begin(), names.end()};
+      for (const std::string& name : names) {
+        const int node = IndexOf(name);
+        if (node <= 0) continue;
+        went.push_back(node);
+        nodes_[static_cast<size_t>(node)]->gone.store(true);
+        table_.OnGone(node);
+      }
+    }
+    for (const int node : went) {
+      link(node).GiveUpAll();
+      events_.Note(fmt::format("node '{}' is of the cluster no more", NameOf(node)),
+                   "it was taken off");
+    }
+    if (!went.empty() && options_.on_nodes) options_.on_nodes(Nodes());
+  });
+}
+
 std::vector<NodeAddress> ClusterNode::Nodes() const {
   std::vector<NodeAddress> nodes;
-  for (size_t i = 0; i < size(); ++i) nodes.push_back(nodes_[i]->address);
+  for (size_t i = 0; i < size(); ++i) {
+    if (!nodes_[i]->gone.load()) nodes.push_back(nodes_[i]->address);
+  }
   return nodes;
 }
 
@@ -76,18 +124,47 @@ Result<std::unique_ptr<ClusterNode>> ClusterNode::Start(const ClusterOptions& op
                                                         ModelRegistry& registry, EventLoop& loop,
                                                         const Clock& clock, Trust trust) {
   std::unique_ptr<ClusterNode> node(new ClusterNode(options, registry, loop, clock, trust));
+  node->StartModels();
   LinkServerOptions listen;
   listen.address = options.address;
   listen.port = options.port;
   listen.max_message_bytes = options.max_message_bytes;
   listen.credentials = trust.credentials;
   listen.loop = trust.loop;
+  listen.models = node->models_.get();
   auto server = LinkServer::Start(*node, clock, listen);
   if (!server.ok()) return server.status();
   node->server_ = std::move(*server);
   node->tick_ = loop.MakeAlarm([self = node.get()] { self->Tick(); });
   node->tick_->Set(clock.Now());
   return node;
+}
+
+void ClusterNode::StartModels() {
+  const auto link_to = [this](const std::string& name) { return LinkToModels(name); };
+  models_ = std::make_unique<NodeModels>(
+      NodeModelsOptions{options_.name, options_.models, options_.state, options_.copy_rate_bytes_s},
+      registry_, events_, clock_, link_to, [this] {
+        loop_.Post([this] {
+          if (stopped_.load()) return;
+          Take(0, Figures(), clock_.Now());
+          TellAll();
+        });
+      });
+  deploys_ = std::make_unique<ClusterDeploys>(
+      ClusterDeploys::Cluster{[this] { return Look(); }, link_to}, *models_, events_, clock_);
+  runner_ = std::make_unique<PlanRunner>([this] { return Look(); }, *deploys_, events_);
+  feedback_.set_apply([this](const nlohmann::json& plan) { runner_->Run(plan); });
+}
+
+std::unique_ptr<ModelLink> ClusterNode::LinkToModels(const std::string& node) const {
+  const int index = IndexOf(node);
+  if (index <= 0) return nullptr;
+  LinkClientOptions link;
+  link.address = nodes_[static_cast<size_t>(index)]->address.address;
+  link.credentials = trust_.credentials;
+  link.node = node;
+  return std::make_unique<ModelLink>(link);
 }
 
 ClusterNode::~ClusterNode() { Stop(); }
@@ -98,13 +175,18 @@ void ClusterNode::Drain() {
     if (stopped_.load()) return;
     Take(0, Figures(), clock_.Now());
     TellAll();
-    // What has not begun goes elsewhere, and so does what can go on there.
+    // What has not begun goes elsewhere, and so does what can go on there. The rest is finished here: given back it would be refused.
     constexpr int kAll = 1'000'000;
+    const auto views = Look();
     const auto serving = registry_.Serving("", "");
     if (serving.ok()) {
-      for (const auto& model : *serving) model->GiveBack(kAll);
+      for (const auto& model : *serving) {
+        if (ServedElsewhere(views, model->name(), DigestOf(model->signature())))
+          model->GiveBack(kAll);
+      }
     }
     for (const auto& model : registry_.Languages()) {
+      if (!ServedElsewhere(views, model->options().name, DigestOf(model->Info()))) continue;
       model->GiveBack(kAll);
       model->AskToMove(kAll);
     }
@@ -149,16 +231,35 @@ void ClusterNode::Stop() {
     disarmed.set_value();
   });
   disarmed.get_future().wait();
-  for (const auto& node : nodes_) {
-    if (node->link) node->link->GiveUpAll();
+  if (runner_) runner_->Stop();
+  feedback_.Stop();
+  // No call is sent any more. Those that run elsewhere are lost, again and again: one may have chosen its node before and be sent only now.
+  constexpr auto kLook = std::chrono::milliseconds(20);
+  constexpr int kLooks = 250;
+  for (int i = 0; i < kLooks; ++i) {
+    for (const auto& node : nodes_) {
+      if (node->link) node->link->GiveUpAll();
+    }
+    if (CallsElsewhere() == 0) break;
+    std::unique_lock lock(mutex_);
+    ended_.wait_for(lock, kLook);
   }
+  if (models_) models_->Stop();
+  if (deploys_) deploys_->Stop();
   server_.reset();
-  for (const auto& node : nodes_) node->link.reset();
+  // They stay: whoever looks for one yet, in a callback of another's, finds it.
+  for (const auto& node : nodes_) {
+    if (node->link) node->link->Close();
+  }
+  // What those have posted meanwhile.
+  std::promise<void> quiet;
+  loop_.Post([&quiet] { quiet.set_value(); });
+  quiet.get_future().wait();
 }
 
 int ClusterNode::IndexOf(std::string_view name) const {
   for (size_t i = 0; i < size(); ++i) {
-    if (nodes_[i]->address.name == name) return static_cast<int>(i);
+    if (nodes_[i]->address.name == name && !nodes_[i]->gone.load()) return static_cast<int>(i);
   }
   return -1;
 }
@@ -173,7 +274,12 @@ NodeFigures ClusterNode::Figures() {
   figures.draining = draining_.load();
   figures.resources = resources_;
   figures.free_memory_bytes = memory_.Read().free_bytes.value_or(0);
+  figures.busy_cores = busy_cores_.load();
+  figures.moving = std::max(0, moving_.load());
+  figures.moved_lately = balance_.moved().lately;
   AddOwnModels(registry_, clock_.Now(), &figures);
+  models_->HideLeaving(&figures);
+  if (options_.membership.add) options_.membership.add(&figures);
   const std::lock_guard lock(mutex_);
   figures.sequence = ++sequence_;
   return figures;
@@ -188,37 +294,78 @@ NodeFigures ClusterNode::FiguresFor(const NodeFigures& theirs) {
 void ClusterNode::OnFigures(const NodeFigures& theirs) {
   const int node = IndexOf(theirs.node);
   // Who is not of the cluster may ask, but says nothing that counts.
-  if (node > 0) Take(node, theirs, clock_.Now());
+  if (node > 0 && !IsStranger(node, theirs)) Take(node, theirs, clock_.Now(), /*answered=*/false);
+}
+
+// A copy of a node's folder makes two servers of one name: the one that answers at the node's address is the node.
+bool ClusterNode::IsStranger(int node, const NodeFigures& theirs) {
+  constexpr int kTellAt = 4;  // a node that restarts tells before it was asked, once or twice
+  {
+    const std::lock_guard lock(mutex_);
+    Node& one = *nodes_[static_cast<size_t>(node)];
+    if (one.incarnation == 0 || one.incarnation == theirs.incarnation) return false;
+    if (++one.strangers != kTellAt) return true;
+  }
+  LogWarning("another server calls itself '{}' than the one at {}: what it tells is passed over",
+             theirs.node, nodes_[static_cast<size_t>(node)]->address.address);
+  events_.Note(fmt::format("figures of another server '{}' are passed over", theirs.node),
+               "two servers have the same name and certificate: was a node's folder copied?");
+  return true;
+}
+
+// What runs at this moment, as a mean over the last dozen looks.
+void ClusterNode::LookAtCores() {
+  const NodeScheduler* const cores = registry_.context().node;
+  if (cores == nullptr) return;
+  constexpr double kNew = 0.15;
+  const double before = busy_cores_.load();
+  busy_cores_.store(before + kNew * (cores->LoadNow().busy_cores - before));
 }
 
 void ClusterNode::Tick() {
   const Time now = clock_.Now();
+  LookAtCores();
   Take(0, Figures(), now);
   std::vector<int> silent;
+  std::vector<ClusterHealth::Change> changes;
+  std::optional<HeldLeases> leases;
+  if (options_.membership.leases) leases = options_.membership.leases();
+  bool frozen = false;
   {
     const std::lock_guard lock(mutex_);
     const uint64_t calls = calls_.load(std::memory_order_relaxed);
     if (calls != calls_seen_) busy_until_ = now + std::chrono::seconds(2);
     calls_seen_ = calls;
     const auto views = table_.Look(Now());
+    changes = LookAtHealth(views, leases);
+    frozen = health_.frozen();
     for (size_t i = 1; i < views.size(); ++i) {
       const bool suspect = views[i].suspect && views[i].known;
       bool& was_suspect = nodes_[i]->was_suspect;
       if (suspect && !was_suspect && !views[i].figures.draining) {
         LogWarning("node '{}' is suspect: its figures are {:.1f} s old", views[i].name,
                    views[i].age_s);
-        silent.push_back(static_cast<int>(i));
       }
       if (!suspect && was_suspect && views[i].known) LogInfo("node '{}' is there", views[i].name);
       was_suspect = views[i].suspect;
+      // One late answer makes a node suspect: it gets nothing new, and what it has goes on. Where the link broke, its calls have ended already. Only
+      // silence has to be given up, whenever the call was sent and whatever the node did before.
+      const bool lost =
+          views[i].gone || (views[i].known && views[i].silent_s > ReplicaTable::kStale);
+      if (!lost || views[i].outstanding == 0 || now < nodes_[i]->give_up_at) continue;
+      nodes_[i]->give_up_at = now + std::chrono::seconds(3);
+      silent.push_back(static_cast<int>(i));
     }
     Rebuild();
   }
   // What waits for a node that says nothing is tried elsewhere. Not under the mutex: ends come inside.
   for (const int node : silent) link(node).GiveUpAll();
+  for (ClusterHealth::Change& change : changes)
+    events_.Note(std::move(change.what), std::move(change.why));
   TellAll();
   // Not under the mutex: the calls are routed anew inside.
-  if (balance_.Due(now)) balance_.Balance(now, Look());
+  if (balance_.Due(now) && !frozen) balance_.Balance(now, Look());
+  if (feedback_.Due(now) && !frozen) feedback_.Look(now, Look());
   ProbeLinks(now);
   bool busy = false;
   {
@@ -234,7 +381,7 @@ void ClusterNode::TellAll() {
     {
       const std::lock_guard lock(mutex_);
       Node& node = *nodes_[i];
-      if (node.telling) continue;
+      if (node.telling || node.gone.load()) continue;
       node.telling = true;
       own.nodes = node.nodes_digest == own.nodes_digest ? std::vector<NodeAddress>() : Nodes();
     }
@@ -287,12 +434,19 @@ void ClusterNode::Heard(int node, Result<NodeFigures> figures, Time asked) {
     LogWarning("node '{}' calls itself '{}': it is passed over", NameOf(node), figures->node);
     return;
   }
+  {
+    const std::lock_guard lock(mutex_);
+    Node& one = *nodes_[static_cast<size_t>(node)];
+    if (std::exchange(one.incarnation, figures->incarnation) != figures->incarnation)
+      one.strangers = 0;
+  }
   // Made at some time between: the earliest is the safe guess.
   Take(node, std::move(*figures), asked);
 }
 
-void ClusterNode::Take(int node, NodeFigures figures, Time made) {
+void ClusterNode::Take(int node, NodeFigures figures, Time made, bool answered) {
   if (node > 0) {
+    if (options_.membership.hear) options_.membership.hear(figures);
     DescribeUnknown(node, figures);
     // Whom a node of the cluster knows is of it: nobody has an address without a certificate.
     for (const NodeAddress& other : figures.nodes) {
@@ -302,7 +456,7 @@ void ClusterNode::Take(int node, NodeFigures figures, Time made) {
   const std::lock_guard lock(mutex_);
   nodes_[static_cast<size_t>(node)]->nodes_digest = figures.nodes_digest;
   figures.nodes.clear();
-  table_.OnFigures(node, std::move(figures), Seconds(made.time_since_epoch()), Now());
+  table_.OnFigures(node, std::move(figures), Seconds(made.time_since_epoch()), Now(), answered);
 }
 
 void ClusterNode::DescribeUnknown(int node, const NodeFigures& figures) {
@@ -310,8 +464,9 @@ void ClusterNode::DescribeUnknown(int node, const NodeFigures& figures) {
     {
       const std::lock_guard lock(mutex_);
       if (stopped_.load() || described_.contains(model.signature) ||
-          !asked_.insert(model.signature).second)
+          clock_.Now() < asked_[model.signature])
         continue;
+      asked_[model.signature] = kNever;  // an answer is awaited
     }
     link(node).Describe(model.name, model.version, std::chrono::seconds(5),
                         [this, digest = model.signature](Result<DescribedModel> told) {
@@ -322,17 +477,24 @@ void ClusterNode::DescribeUnknown(int node, const NodeFigures& figures) {
 
 void ClusterNode::Described(uint64_t digest, Result<DescribedModel> model) {
   const std::lock_guard lock(mutex_);
+  constexpr size_t kMostKept = 4096;
+  // What another version means by it, or what there is no place for, would be the same with the next figures.
+  constexpr Duration kAskAgain = std::chrono::seconds(10);
+  if (asked_.size() > kMostKept) asked_.clear();
   asked_.erase(digest);  // a failure: asked again with the next figures
   if (!model.ok()) return;
   const uint64_t theirs = model->language ? DigestOf(model->info) : DigestOf(model->signature);
   if (theirs != digest) {
     LogWarning("the description of model '{}' is not that of the figures: it is passed over",
                model->name);
+    asked_[digest] = clock_.Now() + kAskAgain;
     return;
   }
-  constexpr size_t kMostKept = 4096;
-  if (described_.size() < kMostKept)
+  if (described_.size() < kMostKept) {
     described_.emplace(digest, std::make_shared<DescribedModel>(std::move(*model)));
+  } else {
+    asked_[digest] = clock_.Now() + kAskAgain;
+  }
   Rebuild();
 }
 
@@ -340,27 +502,34 @@ void ClusterNode::Rebuild() {
   auto known = std::make_shared<KnownModels>();
   const auto views = table_.Look(Now());
   // The own ones first: where signatures differ, the own one is what callers of this node see.
-  for (size_t i = 0; i < views.size(); ++i) {
-    for (const ModelFigures& model : views[i].figures.models) {
-      auto& entry = (*known)[model.name];
-      if (entry && (i == 0 || entry->digest != model.signature)) continue;
-      auto one = entry ? std::make_shared<Known>(*entry) : std::make_shared<Known>();
-      if (!entry) {
-        one->version = model.version;
-        one->digest = model.signature;
-        const auto described = described_.find(model.signature);
-        if (described != described_.end()) {
-          one->info = described->second->info;
-          one->info.name = model.name;
-          if (!described->second->language)
-            one->signature =
-                std::shared_ptr<const Signature>(described->second, &described->second->signature);
-        } else if (i > 0 || model.language) {
-          one->digest = i > 0 ? 0 : one->digest;  // not described yet
-        }
+  const auto note = [&](size_t i, const ModelFigures& model, const std::string& asked) {
+    auto& entry = (*known)[asked.empty() ? model.name : VersionKey(model.name, asked)];
+    if (entry && (i == 0 || entry->digest != model.signature)) return;
+    auto one = entry ? std::make_shared<Known>(*entry) : std::make_shared<Known>();
+    if (!entry) {
+      one->version = model.version;
+      one->asked = asked;
+      one->digest = model.signature;
+      const auto described = described_.find(model.signature);
+      if (described != described_.end()) {
+        one->info = described->second->info;
+        one->info.name = model.name;
+        if (!described->second->language)
+          one->signature =
+              std::shared_ptr<const Signature>(described->second, &described->second->signature);
+      } else if (i > 0) {
+        one->digest = 0;  // not described yet
       }
-      one->elsewhere = one->elsewhere || i > 0;
-      entry = std::move(one);
+    }
+    one->elsewhere = one->elsewhere || i > 0;
+    entry = std::move(one);
+  };
+  for (size_t i = 0; i < views.size(); ++i) {
+    // Versions ascend: the newest comes first, for it is what a call without one means.
+    const auto& models = views[i].figures.models;
+    for (auto model = models.rbegin(); model != models.rend(); ++model) {
+      note(i, *model, "");
+      if (!model->version.empty()) note(i, *model, model->version);
     }
   }
   std::erase_if(*known, [](const auto& item) { return item.second->digest == 0; });
@@ -374,10 +543,22 @@ std::shared_ptr<const ClusterNode::Known> ClusterNode::Find(std::string_view mod
     const std::lock_guard lock(mutex_);
     known = known_;
   }
-  const auto at = known->find(model);
+  const auto at = version.empty() ? known->find(model) : known->find(VersionKey(model, version));
   if (at == known->end() || !at->second->elsewhere) return nullptr;
-  if (!version.empty() && version != at->second->version) return nullptr;
   return at->second;
+}
+
+bool ClusterNode::MayStillCome(std::string_view model) const {
+  constexpr Duration kFirst = std::chrono::seconds(10);
+  if (Find(model, {})) return false;  // it is the version that nobody has
+  const bool young = clock_.Now() < started_ + kFirst;
+  const auto views = Look();
+  return std::any_of(views.begin() + 1, views.end(), [&](const ReplicaTable::NodeView& view) {
+    if (view.gone) return false;
+    const auto& models = view.figures.models;
+    return view.known ? std::ranges::find(models, model, &ModelFigures::name) != models.end()
+                      : young;
+  });
 }
 
 std::vector<std::shared_ptr<const ClusterNode::Known>> ClusterNode::Languages() const {
@@ -388,7 +569,8 @@ std::vector<std::shared_ptr<const ClusterNode::Known>> ClusterNode::Languages() 
   }
   std::vector<std::shared_ptr<const Known>> languages;
   for (const auto& [name, one] : *known) {
-    if (one->elsewhere && !one->signature && !one->info.name.empty()) languages.push_back(one);
+    if (one->elsewhere && one->asked.empty() && !one->signature && !one->info.name.empty())
+      languages.push_back(one);
   }
   return languages;
 }
@@ -397,6 +579,7 @@ ReplicaTable::Choice ClusterNode::Choose(const ReplicaTable::Wanted& wanted,
                                          const std::vector<bool>& not_these) {
   calls_.fetch_add(1, std::memory_order_relaxed);
   const std::lock_guard lock(mutex_);
+  if (stopped_.load()) return {};
   if (std::ranges::count(not_these, true) == 0)
     retries_ = std::min(kRetryReserve, retries_ + kRetryShare);
   return table_.Choose(wanted, not_these, Now());
@@ -405,18 +588,67 @@ ReplicaTable::Choice ClusterNode::Choose(const ReplicaTable::Wanted& wanted,
 void ClusterNode::Ended(const ReplicaTable::Choice& choice) {
   const std::lock_guard lock(mutex_);
   table_.Ended(choice);
+  if (stopped_.load()) ended_.notify_all();
+}
+
+std::vector<ClusterHealth::Change> ClusterNode::LookAtHealth(
+    const std::vector<ReplicaTable::NodeView>& views, const std::optional<HeldLeases>& leases) {
+  auto changes = health_.Look(views, leases ? &*leases : nullptr, clock_.Now());
+  for (size_t i = 1; i < views.size(); ++i) {
+    const bool no_lease = leases && leases->settled && !leases->nodes.contains(views[i].name) &&
+                          health_.Of(views[i].name) != Health::kAlive;
+    table_.OnDoubt(static_cast<int>(i), no_lease);
+  }
+  return changes;
+}
+
+ClusterNode::NodeState ClusterNode::StateOf(std::string_view node) const {
+  const std::lock_guard lock(mutex_);
+  return {health_.Of(node), std::string(health_.WhyOf(node))};
+}
+
+std::string ClusterNode::WhyFrozen() const {
+  const std::lock_guard lock(mutex_);
+  return health_.why_frozen();
+}
+
+void ClusterNode::PublishPlan(std::string plan, std::function<void(Result<PlanStamp>)> done) {
+  if (!options_.membership.publish) return NodeHost::PublishPlan(std::move(plan), std::move(done));
+  options_.membership.publish(std::move(plan), std::move(done));
+}
+
+Result<std::string> ClusterNode::Renew(const std::string& caller, const std::string& request_pem) {
+  if (!options_.membership.renew) return NodeHost::Renew(caller, request_pem);
+  return options_.membership.renew(caller, request_pem);
+}
+
+int ClusterNode::CallsElsewhere() const {
+  int calls = 0;
+  const auto views = Look();
+  for (size_t i = 1; i < views.size(); ++i) calls += views[i].outstanding;
+  return calls;
 }
 
 void ClusterNode::OnLinkFailure(int node) {
   const std::lock_guard lock(mutex_);
+  health_.OnLinkFailure(NameOf(node), clock_.Now());
   table_.OnLinkFailure(node, Now());
 }
 
 bool ClusterNode::TakeRetry() {
   const std::lock_guard lock(mutex_);
-  if (retries_ < 1) return false;
+  if (retries_ < 1) {
+    ++retries_refused_;
+    return false;
+  }
   retries_ -= 1;
+  ++retries_taken_;
   return true;
+}
+
+ClusterNode::Counts ClusterNode::counts() const {
+  const std::lock_guard lock(mutex_);
+  return {balance_.moved(), std::max(0, moving_.load()), retries_taken_, retries_refused_};
 }
 
 std::vector<ReplicaTable::NodeView> ClusterNode::Look() const {

@@ -3,6 +3,7 @@
 // Thread-safety: a value.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -11,7 +12,9 @@
 #include "cluster/home/cluster_home.h"
 #include "cluster/policy/route.h"
 #include "cluster/resource_vector.h"
+#include "core/clock.h"
 #include "core/status.h"
+#include "server/membership_hooks.h"
 
 namespace evenkeel {
 
@@ -21,12 +24,18 @@ struct ClusterOptions {
   int port = 0;  // 0: any free one
   std::vector<NodeAddress> peers;
   RouteRule route = RouteRule::kUtility;
+  bool replan_auto = false;  // plans that are worth it are applied; else only proposed
   size_t max_message_bytes = size_t{64} << 20;
   ResourceVector resources;  // of this server
+  // Folders that models are copied into, and bytes a second that such copies may take.
+  std::string models, state;
+  int64_t copy_rate_bytes_s = int64_t{64} << 20;
   // How others reach it; empty: as it listens.
   std::string own_address;
   // Nodes that are not among `peers` may come, told by one that is; `on_nodes` hears of all of them then. Only with credentials.
   std::function<void(const std::vector<NodeAddress>&)> on_nodes;
+  MembershipHooks membership;
+  Duration lease = std::chrono::seconds(10);  // of a node in the store; 1 s to 5 min
 };
 
 // "b=10.0.0.2:8010,c=[::1]:8010". Error kInvalidArgument: says which part is wrong; `own` and names given twice are refused.

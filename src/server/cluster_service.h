@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/cluster_node.h"
+#include "server/cluster_host.h"
 #include "server/service_impl.h"
 
 namespace evenkeel {
@@ -18,8 +18,8 @@ namespace evenkeel {
 class ClusterService final : public ServiceImpl {
  public:
   ClusterService(ModelRegistry& registry, Sampler& sampler, const SelfProfile& profile,
-                 const Accelerators& accelerators, ClusterNode& cluster)
-      : ServiceImpl(registry, sampler, profile, accelerators), cluster_(cluster) {}
+                 const Accelerators& accelerators, ClusterHost& host)
+      : ServiceImpl(registry, sampler, profile, accelerators), host_(host), cluster_(host.node()) {}
 
   Result<std::shared_ptr<ServedModel>> Find(std::string_view name,
                                             std::string_view version) override;
@@ -33,9 +33,25 @@ class ClusterService final : public ServiceImpl {
                     std::function<void(Status)> done) override {
     cluster_.SetState(node, state, std::move(done));
   }
+  Result<nlohmann::json> DescribeMembership() const override { return host_.DescribeMembership(); }
+  void ChangeMembership(std::string change, std::string node,
+                        std::function<void(Status)> done) override;
+  void DeployModel(DeployRequest request,
+                   std::function<void(Result<nlohmann::json>)> done) override;
+  void UndeployModel(UndeployRequest request,
+                     std::function<void(Result<nlohmann::json>)> done) override;
+  Result<nlohmann::json> Deploys() const override;
+  void StorePlan(std::string plan, std::function<void(Result<nlohmann::json>)> done) override;
   std::string MetricsText() const override;
 
  private:
+  // Fail static: without the store nothing moves and nothing is deleted. Error kUnavailable.
+  Status MayChange() const;
+  // Of all nodes but those that were taken off.
+  std::vector<ReplicaTable::NodeView> LookAtNodes() const;
+  std::string_view StateOf(const ReplicaTable::NodeView& node) const;
+
+  ClusterHost& host_;
   ClusterNode& cluster_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "batching/row_check.h"
 #include "core/format.h"
 #include "server/ensemble_call.h"
 
@@ -99,22 +100,18 @@ size_t EnsembleCall::IndexOf(std::string_view tensor) const {
 void EnsembleCall::Start() {
   self_ = shared_from_this();
   const std::shared_ptr<EnsembleCall> self = self_;
-  const Signature& signature = model_->signature_;
-  Status wrong;
-  std::vector<bool> given(signature.inputs.size(), false);
-  for (const TensorView& view : call_->inputs) {
-    given[view.spec] = true;
-    slots_[view.spec] = {true, view.dtype, view.shape, view.data, {}};
-  }
-  for (size_t i = 0; i < given.size() && wrong.ok(); ++i) {
-    if (!given[i])
-      wrong = InvalidArgument("model '{}': input '{}' is missing", model_->name(),
-                              signature.inputs[i].name);
-  }
-  if (!wrong.ok()) {
-    failure_ = wrong;
+  // Here, for an input may be an output, too, which no step looks at.
+  const auto rows = CheckCall(model_->name(), model_->signature_, *call_);
+  if (!rows.ok()) {
+    {
+      const std::lock_guard lock(mutex_);
+      answered_ = true;
+      if (failure_.ok()) failure_ = rows.status();
+    }
     return Answer();
   }
+  for (const TensorView& view : call_->inputs)
+    slots_[view.spec] = {true, view.dtype, view.shape, view.data, {}};
   RunReady();
 }
 
@@ -175,6 +172,13 @@ Status EnsembleCall::Run(Step& step) {
     step.model = model;
   }
   model->Infer(&step);
+  // A Cancel() that came before the model had the step has met nothing there; a second one does no harm.
+  bool cancelled = false;
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled = !failure_.ok() && step.model == model;
+  }
+  if (cancelled) model->Cancel(&step);
   return Status::Ok();
 }
 
@@ -203,9 +207,10 @@ void EnsembleCall::OnStep(size_t number, const Status& status, std::span<const T
   const Status kept = status.ok() ? Keep(step, outputs) : status;
   if (!kept.ok()) Fail(number, kept);
   bool over = false;
+  std::shared_ptr<ServedModel> model;  // let go of without the mutex
   {
     const std::lock_guard lock(mutex_);
-    step.model.reset();
+    model = std::move(step.model);
     --running_;
     ++ended_;
     timings_.compute += timings.compute;

@@ -34,10 +34,11 @@ class TestCall final : public GenerationCall {
  public:
   TestCall() { arrived = SteadyClock::Instance().Now(); }
 
-  void OnStart(int tokens) override { prompt_tokens = tokens; }
+  void OnStart(int in_prompt) override { prompt_tokens = in_prompt; }
   void OnDelta(const GenerationDelta& delta) override {
     const std::lock_guard lock(mutex_);
     texts[delta.choice] += delta.text;
+    tokens.insert(tokens.end(), delta.tokens.begin(), delta.tokens.end());
     for (const auto& call : delta.tool_calls) tools.push_back(call);
     for (const auto& one : delta.logprobs) logprobs.push_back(one);
     if (!delta.text.empty()) ++deltas;
@@ -66,6 +67,7 @@ class TestCall final : public GenerationCall {
   std::map<int, FinishReason> reasons;
   std::vector<ToolCallDelta> tools;
   std::vector<TokenLogprob> logprobs;
+  std::vector<int32_t> tokens;
   int prompt_tokens = 0, deltas = 0;
   Status status;
   GenerationUsage usage;
@@ -360,6 +362,32 @@ TEST_F(LanguageModelTest, AnswersGoOnInTheNextWorker) {
     EXPECT_EQ(call->usage.completion_tokens, 60);
   }
   EXPECT_EQ(model_->Look().engine.restarts, 1u);
+}
+
+// What was told is not told again, and the rest is what it would have been. The beginning is in the cache still, as it was computed the first
+// time: computed anew in pieces of other sizes it adds up in another order, and two close calls may go another way.
+TEST_F(LanguageModelTest, ASeededAnswerThatWasBegunGoesOnAsItWouldHave) {
+  LlmOptions options;
+  options.slots = 1;
+  ASSERT_TRUE(Load(options).ok());
+  const auto ask = [&](std::vector<int32_t> begun) {
+    auto call = Greedy(kPrompts[2], 40);
+    call->request.sampling.temperature = 0.8F;
+    call->request.sampling.seed = 11;
+    call->request.ignore_eos = true;
+    call->request.tell_tokens = true;
+    if (!begun.empty()) call->request.begun = {{std::move(begun), "", false}};
+    model_->Generate(call.get());
+    EXPECT_TRUE(call->Wait().ok()) << call->status.ToString();
+    return call;
+  };
+  const std::vector<int32_t> whole = ask({})->tokens;
+  ASSERT_EQ(whole.size(), 40u);
+  for (const int cut : {1, 12, 30}) {
+    const auto moved = ask({whole.begin(), whole.begin() + cut});
+    EXPECT_EQ(moved->tokens, std::vector<int32_t>(whole.begin() + cut, whole.end())) << cut;
+    EXPECT_EQ(moved->usage.completion_tokens, 40);
+  }
 }
 
 TEST_F(LanguageModelTest, ADeadlineEndsACall) {

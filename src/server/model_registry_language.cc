@@ -34,6 +34,7 @@ LlmOptions OptionsOf(const ModelConfig& config, const ServingContext& context) {
   options.threads = config.threads > 0 ? config.threads : context.default_threads;
   options.tuned = true;
   options.fixed_threads = config.threads > 0;
+  options.hard_cores = config.hard_cores.value_or(context.hard_cores);
   if (config.profile) options.measure_after = context.language_measure_after;
   if (!config.language) return options;
   const LanguageConfig& language = *config.language;

@@ -17,6 +17,9 @@ ModelFigures FiguresOf(const ModelVersion& model, const Dispatcher::Work& work, 
   figures.rate_rps = model.RowsPerSecond(now);
   const auto instances = model.InstancesNow();
   figures.memory_bytes = instances.memory_bytes * std::max(1, instances.up);
+  figures.done = work.rows;
+  figures.start_up_s = Seconds(instances.start_up);
+  figures.waiting = static_cast<int>(std::min<int64_t>(work.waiting_rows, 1'000'000'000));
   return figures;
 }
 
@@ -26,7 +29,12 @@ uint64_t DigestOf(const LanguageModelInfo& info) {
   TensorSpec& spec = stands.inputs.emplace_back();
   spec.name = info.architecture;
   spec.dtype = DataType::kBytes;
-  spec.shape = {info.vocabulary};
+  spec.shape = {info.vocabulary, info.vector_size};
+  // What is described once is described for all of a digest: one that ranks is not one that embeds, and no other model.
+  TensorSpec& does = stands.outputs.emplace_back();
+  does.name = info.name;
+  does.dtype = DataType::kBytes;
+  does.shape = {info.generates, info.chat, info.embeddings, info.ranks};
   return DigestOf(stands);
 }
 
@@ -54,6 +62,12 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
   // Those that run are half through, on the average.
   const double running = std::min(figures.open, figures.slots);
   const double waiting = figures.open - running;
+  figures.waiting = static_cast<int>(waiting);
+  figures.done = view.engine.answer_tokens + view.engine.prompt_tokens + view.engine.text_tokens;
+  figures.call_rows = tokens;
+  if (figures.row_s > 0)
+    figures.call_rows +=
+        view.tuning.forecast.prompt_tokens * figures.prompt_token_s / figures.row_s;
   *backlog_s += (running / 2 + waiting) * tokens * figures.row_s +
                 waiting * view.tuning.forecast.prompt_tokens * figures.prompt_token_s;
   return figures;

@@ -26,15 +26,15 @@ void RoutedLanguage::Cancel(GenerationCall* call) {
 }
 
 void RoutedLanguage::Embed(EmbeddingCall* call) {
-  if (own_) {
-    own_->Embed(call);
-    return;
-  }
-  call->Done(
-      Unavailable("model '{}': vectors and scores are made by nodes that hold it; ask one of "
-                  "those",
-                  known_->info.name),
-      {}, 0);
+  auto routed = std::make_shared<RoutedEmbedding>(
+      cluster_, known_, own_, call,
+      [self = shared_from_this(), call] { self->open_embeddings_.Remove(call); });
+  open_embeddings_.Add(call, routed);
+  routed->Start();
+}
+
+void RoutedLanguage::CancelEmbedding(EmbeddingCall* call) {
+  if (const auto routed = open_embeddings_.Find(call)) routed->Cancel();
 }
 
 RoutedGeneration::RoutedGeneration(std::shared_ptr<RoutedLanguage> model, GenerationCall* call)
@@ -79,6 +79,11 @@ void RoutedGeneration::Try(const Status& last) {
   self_ = shared_from_this();
   const ReplicaTable::Wanted wanted = Wanted();
   choice_ = cluster_.Choose(wanted, tried_);
+  if (choice_.node < 0 && std::exchange(moved_, false)) {
+    // The one that was ready for it is lost: any other will do.
+    tried_.assign(tried_.size(), false);
+    choice_ = cluster_.Choose(wanted, tried_);
+  }
   if (choice_.node < 0 && given_back_by_ >= 0) {
     tried_[static_cast<size_t>(std::exchange(given_back_by_, -1))] = false;
     choice_ = cluster_.Choose(wanted, tried_);
@@ -110,6 +115,12 @@ void RoutedGeneration::Try(const Status& last) {
   if (node == 0) {
     if (model_->own_) {
       model_->own_->Generate(this);
+      // A Cancel() that came before the model had the call has met nothing there; a second one does no harm.
+      {
+        const std::lock_guard lock(mutex_);
+        cancelled = cancelled_ && attempt_ == attempt;
+      }
+      if (cancelled) model_->own_->Cancel(this);
     } else {
       End(Unavailable("model '{}' has just come to this node", wanted.model), true, {});
     }
@@ -125,17 +136,19 @@ void RoutedGeneration::Try(const Status& last) {
 }
 
 void RoutedGeneration::OnStart(int prompt_tokens) {
-  if (!started_) call_->OnStart(prompt_tokens);
+  prompt_tokens_ = std::max(0, prompt_tokens);
+  if (!started_) call_->OnStart(prompt_tokens_);
   started_ = true;
 }
 
 void RoutedGeneration::OnDelta(const GenerationDelta& delta) {
-  if (!told_.valid(delta.choice)) return;
+  // Another version's mistakes are not the client's: nothing follows a choice's end.
+  if (!told_.valid(delta.choice) || told_.ended(delta.choice)) return;
   if (const auto fresh = told_.OnDelta(delta)) call_->OnDelta(*fresh);
 }
 
 void RoutedGeneration::OnFinish(int choice, FinishReason reason) {
-  if (!told_.valid(choice)) return;
+  if (!told_.valid(choice) || told_.ended(choice)) return;
   told_.OnFinish(choice);
   call_->OnFinish(choice, reason);
 }
@@ -157,12 +170,12 @@ bool RoutedGeneration::MayTryAgain() {
     if (cancelled_) return false;
   }
   if (deadline != kNever && cluster_.clock().Now() >= deadline) return false;
-  if (told_.tokens() > told_before_) {
-    // It came further there: those that failed before may be back.
+  if (const bool moved = std::exchange(moved_, false); moved || told_.tokens() > told_before_) {
+    // It came further there, or was moved there from where it ran well: others were not tried, or may be back.
     tried_.assign(tried_.size(), false);
     tried_[static_cast<size_t>(choice_.node)] = true;
   }
-  if (std::ranges::count(tried_, false) == 0) return false;
+  if (std::ranges::count(tried_, false) == 0 && given_back_by_ < 0) return false;
   return told_.begun() || cluster_.TakeRetry();
 }
 
@@ -178,8 +191,9 @@ std::shared_ptr<RoutedGeneration> RoutedGeneration::EndAttempt() {
 }
 
 void RoutedGeneration::TryAgain(const Status& last) {
-  scheduler_state = nullptr;
-  if (told_.begun()) request.begun = told_.Resume();
+  // In any case: what was told without tokens, by another version, is not told again either.
+  std::vector<BegunChoice> begun = told_.Resume();
+  if (told_.begun()) request.begun = std::move(begun);
   told_before_ = told_.tokens();
   Try(last);
 }
@@ -196,15 +210,16 @@ void RoutedGeneration::End(const Status& status, bool again, const GenerationUsa
     // Only its last word was lost.
     GenerationUsage known = usage;
     known.completion_tokens = static_cast<int>(told_.tokens());
+    known.prompt_tokens = std::max(known.prompt_tokens, prompt_tokens_);
     Answer(Status::Ok(), known);
     return;
   }
   if (!status.ok() && moving_to >= 0) {
-    // There, and if that node is lost meanwhile, where it was.
-    tried_.assign(tried_.size(), true);
+    // There, and if that node is lost meanwhile or refuses it, wherever else it can go on.
+    tried_.assign(cluster_.size(), true);  // it may have come after this attempt began
     tried_[static_cast<size_t>(moving_to)] = false;
-    given_back_by_ = choice_.node;
-    TryAgain(status);
+    moved_ = true;
+    TryAgain(Status());
     return;
   }
   if (!status.ok() && again && MayTryAgain()) {
@@ -217,6 +232,12 @@ void RoutedGeneration::End(const Status& status, bool again, const GenerationUsa
 }
 
 void RoutedGeneration::GivenBack() {
+  // Once is enough: a node that does it again would send the call round for ever.
+  if (!movable) {
+    End(Unavailable("model '{}': a node gave the call back again", model_->known_->info.name), true,
+        {});
+    return;
+  }
   const std::shared_ptr<RoutedGeneration> self = EndAttempt();
   movable = false;  // once is enough
   given_back_by_ = choice_.node;
@@ -286,6 +307,7 @@ void RoutedGeneration::MoveAsked() {
     warming_ = false;
     return;
   }
+  cluster_.MoveBegins();
   auto warm = std::make_shared<WarmUp>(shared_from_this(), to);
   warm->attempt = attempt;
   warm->request = request;
@@ -305,6 +327,7 @@ void RoutedGeneration::MoveAsked() {
 
 void RoutedGeneration::Warmed(const ReplicaTable::Choice& choice, uint64_t attempt, bool well) {
   cluster_.Ended(choice);
+  cluster_.MoveEnded();
   bool here = false;
   std::shared_ptr<LinkClient::Running> there;
   {

@@ -3,7 +3,7 @@
 // Contract: as LanguageModel. A call whose node is lost or refuses it before anything of its answer came is begun again on another node, within the
 //   retry budget; one that a node gives back goes to another. One that is asked to move goes
 //   on elsewhere once another node has computed what it has. One whose node is lost later goes on from its tokens on another, whatever the budget, and the client sees neither a gap nor a repeat.
-//   Texts for vectors and scores are run by this node, where it has the model.
+//   Texts for vectors and scores: routed_embedding.h.
 // Thread-safety: as LanguageModel.
 #pragma once
 
@@ -16,6 +16,7 @@
 #include "cluster/live/told_answer.h"
 #include "server/cluster_node.h"
 #include "server/open_calls.h"
+#include "server/routed_embedding.h"
 
 namespace evenkeel {
 
@@ -33,9 +34,7 @@ class RoutedLanguage final : public LanguageModel,
   void Generate(GenerationCall* call) override;
   void Cancel(GenerationCall* call) override;
   void Embed(EmbeddingCall* call) override;
-  void CancelEmbedding(EmbeddingCall* call) override {
-    if (own_) own_->CancelEmbedding(call);
-  }
+  void CancelEmbedding(EmbeddingCall* call) override;
 
  private:
   friend class RoutedGeneration;
@@ -43,6 +42,7 @@ class RoutedLanguage final : public LanguageModel,
   const std::shared_ptr<const ClusterNode::Known> known_;
   const std::shared_ptr<LanguageModel> own_;
   OpenCalls<RoutedGeneration> open_;
+  OpenCalls<RoutedEmbedding> open_embeddings_;
 };
 
 class RoutedGeneration final : public GenerationCall,
@@ -83,7 +83,9 @@ class RoutedGeneration final : public GenerationCall,
   GenerationCall* const call_;
   std::vector<bool> tried_;
   ReplicaTable::Choice choice_;
-  bool started_ = false;  // OnStart() was passed on
+  bool started_ = false;   // OnStart() was passed on
+  int prompt_tokens_ = 0;  // as the last attempt told
+  bool moved_ = false;     // the attempt is on a node that was made ready; no other was asked
   ToldAnswer told_;
   int64_t told_before_ = 0;  // tokens, when the running attempt began
   int given_back_by_ = -1;   // that node takes it if no other does

@@ -13,6 +13,13 @@ int64_t RowsOf(const InferCall& call, const Signature& signature) {
   return std::max<int64_t>(1, call.inputs.front().shape[0]);
 }
 
+// Front ends count on it: an answer of a batched model has as many rows as were asked.
+bool HasRows(std::span<const TensorView> outputs, int64_t rows) {
+  return std::ranges::all_of(outputs, [rows](const TensorView& view) {
+    return view.shape.rank() > 0 && view.shape[0] == rows;
+  });
+}
+
 }  // namespace
 
 RoutedModel::RoutedModel(ClusterNode& cluster, std::string name,
@@ -78,7 +85,7 @@ void RoutedInfer::Cancel() {
 
 void RoutedInfer::Try(const Status& last) {
   self_ = shared_from_this();
-  ReplicaTable::Wanted wanted{model_, {}, known_->digest, RowsOf(*this, *signature_)};
+  ReplicaTable::Wanted wanted{model_, known_->asked, known_->digest, RowsOf(*this, *signature_)};
   choice_ = cluster_.Choose(wanted, tried_);
   if (choice_.node < 0 && given_back_by_ >= 0) {
     tried_[static_cast<size_t>(std::exchange(given_back_by_, -1))] = false;
@@ -104,10 +111,11 @@ void RoutedInfer::Try(const Status& last) {
 }
 
 void RoutedInfer::RunHere() {
+  const std::shared_ptr<RoutedInfer> self = self_;
   // The lease is good for one call; later attempts find another.
   std::shared_ptr<ServedModel> model = std::move(own_);
   if (!model) {
-    auto found = cluster_.registry().FindForCall(model_, {});
+    auto found = cluster_.registry().FindForCall(model_, choice_.version);
     if (!found.ok()) {
       End(found.status(), true, {}, {});
       return;
@@ -126,6 +134,12 @@ void RoutedInfer::RunHere() {
     return;
   }
   model->Infer(this);
+  // A Cancel() that came before the model had the call has met nothing there; a second one does no harm.
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled = cancelled_ && here_ == model;
+  }
+  if (cancelled) model->Cancel(this);
 }
 
 void RoutedInfer::RunThere(int node) {
@@ -138,13 +152,18 @@ void RoutedInfer::RunThere(int node) {
     attempt = attempt_;
   }
   auto running = cluster_.link(node).Infer(
-      *this, model_, known_->version, signature_, cluster_.clock().Now(),
+      *this, model_, choice_.version, signature_, cluster_.clock().Now(),
       [self, node](const LinkClient::InferEnd& end, std::span<const TensorView> outputs) {
         if (end.given_back) return self->GivenBack();
         if (end.link_failed) self->cluster_.OnLinkFailure(node);
         const bool refused = end.status.code() == Code::kOverloaded ||
                              end.status.code() == Code::kUnavailable ||
                              end.status.code() == Code::kNotFound;
+        if (end.status.ok() && self->signature_->batched &&
+            !HasRows(outputs, RowsOf(*self, *self->signature_)))
+          return self->End(Internal("node '{}' answered with another number of rows",
+                                    self->cluster_.NameOf(node)),
+                           true, {}, {});
         self->End(end.status, end.link_failed || refused, outputs, end.timings);
       });
   bool cancelled = false;
@@ -169,24 +188,32 @@ bool RoutedInfer::MayTryAgain() const {
     if (cancelled_) return false;
   }
   if (deadline != kNever && cluster_.clock().Now() >= deadline) return false;
-  if (std::ranges::count(tried_, false) == 0) return false;
+  if (std::ranges::count(tried_, false) == 0 && given_back_by_ < 0) return false;
   return cluster_.TakeRetry();
 }
 
 std::shared_ptr<RoutedInfer> RoutedInfer::EndAttempt() {
   cluster_.Ended(choice_);
+  std::shared_ptr<ServedModel> here;  // let go of without the mutex
+  std::shared_ptr<LinkClient::Running> there;
   {
     const std::lock_guard lock(mutex_);
     ++attempt_;
+    here = std::move(here_);
+    there = std::move(there_);
   }
   return std::move(self_);
 }
 
 void RoutedInfer::GivenBack() {
+  // Once is enough: a node that does it again would send the call round for ever.
+  if (!movable) {
+    End(Unavailable("model '{}': a node gave the call back again", model_), true, {}, {});
+    return;
+  }
   const std::shared_ptr<RoutedInfer> self = EndAttempt();
   movable = false;
   given_back_by_ = choice_.node;
-  scheduler_state = nullptr;
   bool cancelled = false;
   {
     const std::lock_guard lock(mutex_);
@@ -203,7 +230,6 @@ void RoutedInfer::End(const Status& status, bool again, std::span<const TensorVi
                       const Timings& timings) {
   const std::shared_ptr<RoutedInfer> self = EndAttempt();
   if (!status.ok() && again && MayTryAgain()) {
-    scheduler_state = nullptr;
     Try(status);
     return;
   }

@@ -294,7 +294,7 @@ Status Server::Start() {
   cluster_ = std::move(*cluster);
   if (cluster_) {
     service_ = std::make_unique<ClusterService>(*registry_, *sampler_, *profile_, *accelerators_,
-                                                cluster_->node());
+                                                *cluster_);
   } else {
     service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);
   }
@@ -386,6 +386,7 @@ int Server::Run(const sigset_t& signals) {
   http_->Drain();
   grpc_->Drain();
   if (cluster_) cluster_->Drain();
+  const Time latest = SteadyClock::Instance().Now() + options_.drain_timeout;
   loops_.front()->Post([this, done] { registry_->Shutdown([done] { done->set_value(); }); });
   if (finished.wait_for(options_.drain_timeout) != std::future_status::ready) {
     LogWarning("drain took longer than {:.0f} s: what still waits is answered 503",
@@ -393,6 +394,10 @@ int Server::Run(const sigset_t& signals) {
     loops_.front()->Post([this] { registry_->AbandonAll(); });
     finished.wait_for(std::chrono::seconds(5));
   }
+  // What other nodes compute for this one's clients is waited for as well.
+  while (cluster_ && cluster_->node().CallsElsewhere() > 0 &&
+         SteadyClock::Instance().Now() < latest)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   // The last answers are on their way out.
   for (int i = 0; i < 200 && http_->stats().open > 0; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "core/file_owner.h"
 #include "core/format.h"
 
 namespace evenkeel {
@@ -18,9 +19,11 @@ Result<std::unique_ptr<StateLock>> StateLock::Take(const std::string& folder) {
   std::filesystem::create_directories(folder, error);
   if (error) return Unavailable("state folder '{}' cannot be made: {}", folder, error.message());
   const std::string path = folder + "/lock";
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0)
     return Unavailable("state folder '{}' cannot be written: {}", folder, std::strerror(errno));
+  // `sudo evenkeel cluster init` must not leave a file that the server cannot open.
+  static_cast<void>(GiveToOwnerOf(folder, fd));
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     char holder[32] = "unknown";
     if (const ssize_t n = pread(fd, holder, sizeof holder - 1, 0); n > 0) holder[n] = '\0';

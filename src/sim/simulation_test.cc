@@ -137,6 +137,30 @@ TEST(SimulationTest, AtTwiceTheLoadEachModelKeepsItsShare) {
   }
 }
 
+// A share of a quarter of a core is small, and yet a share: of rows that are due in four times a whole batch's time, those that it can
+// serve are accepted. Large batches in a turn of four times their own time would all come too late.
+TEST(SimulationTest, AModelThatCanCountOnLittleServesThatLittle) {
+  std::vector<SimModel> models;
+  for (int i = 0; i < 6; ++i) {
+    models.push_back(Model("poisson:16000", 260us, 23us, 20ms));
+    models.back().name = "m" + std::to_string(i);
+    models.back().max_batch = 256;
+  }
+  SimOptions options;
+  options.cores = 1;
+  options.length = 10s;
+  options.warm_up = 2s;
+  options.deadlines = true;
+  const SimReport report = RunPolicy(models, "auto", options);
+  uint64_t within = 0;
+  for (const ModelOutcome& m : report.models) within += m.within;
+  // A core gives 1 s / (260 us / n + 23 us) rows a second, n being at least ten or so here.
+  EXPECT_GT(static_cast<double>(within) / 8, 0.6 / 23e-6);
+  for (const ModelOutcome& m : report.models) {
+    EXPECT_GT(static_cast<double>(m.within), 0.7 * static_cast<double>(within) / 6) << m.name;
+  }
+}
+
 // A flood of one model takes what the others leave, not what they use.
 TEST(SimulationTest, AFloodOfOneModelDoesNotDrownTheOthers) {
   std::vector<SimModel> models{Model("steps:300@20/3000@10", 200us, 900us, 50ms),

@@ -18,7 +18,7 @@ import pytest
 from daemon import BINARY, ECHO, ROOT, environment
 
 NO_SERVER = {"EVENKEEL_SERVER": "http://127.0.0.1:9"}  # discard: nothing listens there
-VERBS = ["serve", "run", "pull", "ls", "ps", "show", "top", "load", "unload", "bench", "samples", "simulate", "profile", "key", "config", "doctor", "version", "completion"]
+VERBS = ["serve", "run", "pull", "ls", "ps", "show", "top", "load", "unload", "deploy", "undeploy", "bench", "samples", "simulate", "profile", "key", "config", "doctor", "version", "completion"]
 
 
 def ok(result):

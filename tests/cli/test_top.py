@@ -176,6 +176,60 @@ def test_without_a_server_it_says_how_to_start_one(cli, flags):
     assert result.returncode == 3 and result.stdout == "" and "evenkeel serve" in result.stderr
 
 
+# A cluster
+
+
+def cluster_page(**more):
+    return {"nodes": [], "tasks": [],
+            "feedback": {"proposals": 0, "asking": "a row of 'm' takes longer"},
+            "live": {"average_level_s": 0.5,
+                     "nodes": [{"name": "a", "state": "alive", "cores": 4, "busy_cores": 1.0, "backlog_s": 2.0, "level_s": 0.5, "waiting": 7,
+                                "moving": 1, "moved_lately": 3, "sent": 100, "under_way": 5, "figures_age_s": 0.2},
+                               {"name": "b", "state": "unseen", "sent": 0, "under_way": 0}],
+                     "models": [{"node": "a", "name": "m", "rate_per_s": 3.25, "row_s": 0.01, "waiting": 7},
+                                {"node": "a", "name": "busy", "rate_per_s": 200, "row_s": 0.01, "waiting": 0}],
+                     "events": [{"unix_ms": 1_700_000_000_000, "what": "3 that wait given on", "why": "40 ms"}], **more}}
+
+
+def test_the_nodes_of_a_cluster(cli):
+    page = cluster_page(plan={"age_s": 61.0})
+    with scripted([metrics()], page) as url:
+        document = json.loads(cli("top", "--cluster", "--once", "--interval", "100ms", "--server", url, "-o", "json").stdout)
+        table = cli("top", "--cluster", "--once", "--interval", "100ms", "--server", url).stdout
+        wide = cli("top", "--cluster", "--once", "--interval", "100ms", "--server", url, "-o", "wide").stdout
+    assert document["schema"] == "evenkeel.top-cluster/v1"
+    assert document["cluster"] == {"nodes": 2, "states": {"alive": 1, "unseen": 1}, "cores": 4, "busy_cores": 1, "waiting": 7, "moving": 1,
+                                   "moved_lately": 3, "average_level_s": 0.5}
+    assert document["nodes"] == page["live"]["nodes"] and document["plan"] == {"age_s": 61.0}
+    lines = table.splitlines()
+    assert "nodes 2 (1 alive, 1 unseen), cores 1.00 of 4 busy (25%), average load 500 ms, waiting 7, moving 1" in lines[1]
+    assert "plan 61 s old" in lines[1]
+    row = next(line for line in lines if line.startswith("a "))
+    assert row.split()[:7] == ["a", "alive", "500", "ms", "25%", "4", "7"] and row.endswith("busy 200/s, m 3.2/s")
+    assert re.search(r"^b +unseen +- +- +-", table, re.M), table
+    assert "a plan is asked for: a row of 'm' takes longer" in table and "3 that wait given on: 40 ms" in table
+    assert "CALLS SENT" in wide and "CALLS SENT" not in table
+
+
+def test_what_a_cluster_says_cannot_steer_the_terminal_and_strange_figures_are_left_out(cli):
+    page = cluster_page(nodes=[{"name": "a\x1b[31m", "state": 7, "cores": "many"}, "none", None],
+                        models="none", events=[{"what": "x\x1b[2J", "why": None}, 3])
+    with scripted([metrics()], page) as url:
+        result = cli("top", "--cluster", "--once", "--interval", "100ms", "--server", url)
+    assert result.returncode == 0 and "\x1b" not in result.stdout, result.stderr
+    assert "a?[31m" in result.stdout and "x?[2J" in result.stdout
+
+
+def test_the_models_order_says_nothing_of_nodes(cli):
+    result = cli("top", "--cluster", "--sort", "cores", "--server", "http://127.0.0.1:9")
+    assert result.returncode == 2 and "excludes" in result.stderr
+
+
+def test_a_server_alone_says_that_it_is(cli, serve):
+    result = cli("top", "--cluster", "--once", server=serve())
+    assert result.returncode != 0 and "alone" in result.stderr
+
+
 # A real server
 
 

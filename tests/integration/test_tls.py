@@ -243,6 +243,15 @@ def test_doctor_counts_the_days(cli, pair, days, result):
     assert checks["TLS"]["result"] == "fail"
 
 
+def test_doctor_says_that_everybody_can_read_the_key(cli, pair):
+    env = {"EVENKEEL_TLS_CERT_FILE": str(pair.cert), "EVENKEEL_TLS_KEY_FILE": str(pair.key)}
+    for mode, warned in ((0o600, False), (0o640, False), (0o644, True)):
+        pair.key.chmod(mode)
+        checks = {c["name"]: c for c in json.loads(cli("doctor", "-o", "json", env=env).stdout)["checks"]}
+        assert ("TLS key" in checks) == warned, oct(mode)
+    assert checks["TLS key"]["result"] == "warn" and str(pair.key) in checks["TLS key"]["fix"]
+
+
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_bench_over_tls(secure, pair, cli, protocol):
     daemon = secure()

@@ -71,10 +71,13 @@ struct Connection {
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMs);
     arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no bound: a watch is silent
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    // We retry ourselves. And gRPC 1.51's own retries abort the process where an etcd that ends breaks off an answer before its status.
+    arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
     channel = grpc::CreateCustomChannel(to, credentials, arguments);
     kv = pb::KV::NewStub(channel);
     watch = pb::Watch::NewStub(channel);
     lease = pb::Lease::NewStub(channel);
+    cluster = pb::Cluster::NewStub(channel);
     maintenance = pb::Maintenance::NewStub(channel);
   }
 
@@ -83,6 +86,7 @@ struct Connection {
   std::unique_ptr<pb::KV::Stub> kv;
   std::unique_ptr<pb::Watch::Stub> watch;
   std::unique_ptr<pb::Lease::Stub> lease;
+  std::unique_ptr<pb::Cluster::Stub> cluster;
   std::unique_ptr<pb::Maintenance::Stub> maintenance;
 };
 
@@ -221,7 +225,7 @@ class EtcdClient::Impl {
  public:
   Impl(EtcdClientOptions options, EventLoop& loop)
       : options_(std::move(options)), under_way_(loop) {
-    EK_CHECK(CheckEtcdEndpoints(options_.endpoints).ok() && options_.credentials != nullptr);
+    EK_CHECK(CheckEtcdEndpoints(endpoints()).ok() && options_.credentials != nullptr);
     KeepCallbackThreads();
   }
   ~Impl() {
@@ -314,10 +318,16 @@ class EtcdClient::Impl {
     return std::make_unique<WatchHandle>(std::move(reactor), std::move(open));
   }
 
-  const std::string& endpoint() const { return options_.endpoints[at_]; }
+  std::string endpoint() const {
+    return connection_ != nullptr ? connection_->endpoint : endpoints()[at_ % endpoints().size()];
+  }
   uint64_t connection() const { return count_; }
 
  private:
+  const std::vector<std::string>& endpoints() const {
+    return options_.changing != nullptr ? *options_.changing : options_.endpoints;
+  }
+
   std::shared_ptr<Connection> Use() {
     if (connection_ == nullptr)
       connection_ = std::make_shared<Connection>(endpoint(), options_.credentials);
@@ -329,7 +339,7 @@ class EtcdClient::Impl {
     if (!IsAway(status) || connection != connection_) return;
     connection_.reset();
     ++count_;
-    at_ = (at_ + 1) % options_.endpoints.size();
+    at_ = (at_ + 1) % endpoints().size();
   }
 
   const EtcdClientOptions options_;
@@ -390,6 +400,40 @@ void EtcdClient::LeaseKeepAlive(pb::LeaseKeepAliveRequest request,
   impl_->KeepAlive(std::move(request), std::move(done));
 }
 
+void EtcdClient::MemberList(Done<pb::MemberListResponse> done) {
+  impl_->Unary<pb::MemberListRequest, pb::MemberListResponse>(
+      {}, std::move(done), [](Connection& connection, auto* call, auto callback) {
+        connection.cluster->async()->MemberList(&call->context, &call->request, &call->response,
+                                                std::move(callback));
+      });
+}
+
+void EtcdClient::MemberAdd(pb::MemberAddRequest request, Done<pb::MemberAddResponse> done) {
+  impl_->Unary<pb::MemberAddRequest, pb::MemberAddResponse>(
+      std::move(request), std::move(done), [](Connection& connection, auto* call, auto callback) {
+        connection.cluster->async()->MemberAdd(&call->context, &call->request, &call->response,
+                                               std::move(callback));
+      });
+}
+
+void EtcdClient::MemberPromote(pb::MemberPromoteRequest request,
+                               Done<pb::MemberPromoteResponse> done) {
+  impl_->Unary<pb::MemberPromoteRequest, pb::MemberPromoteResponse>(
+      std::move(request), std::move(done), [](Connection& connection, auto* call, auto callback) {
+        connection.cluster->async()->MemberPromote(&call->context, &call->request, &call->response,
+                                                   std::move(callback));
+      });
+}
+
+void EtcdClient::MemberRemove(pb::MemberRemoveRequest request,
+                              Done<pb::MemberRemoveResponse> done) {
+  impl_->Unary<pb::MemberRemoveRequest, pb::MemberRemoveResponse>(
+      std::move(request), std::move(done), [](Connection& connection, auto* call, auto callback) {
+        connection.cluster->async()->MemberRemove(&call->context, &call->request, &call->response,
+                                                  std::move(callback));
+      });
+}
+
 void EtcdClient::EndpointStatus(Done<pb::StatusResponse> done) {
   impl_->Unary<pb::StatusRequest, pb::StatusResponse>(
       {}, std::move(done), [](Connection& connection, auto* call, auto callback) {
@@ -402,7 +446,7 @@ std::unique_ptr<KvWatch> EtcdClient::Watch(pb::WatchCreateRequest request, Watch
   return impl_->Watch(std::move(request), std::move(events));
 }
 
-const std::string& EtcdClient::endpoint() const { return impl_->endpoint(); }
+std::string EtcdClient::endpoint() const { return impl_->endpoint(); }
 
 uint64_t EtcdClient::connection() const { return impl_->connection(); }
 

@@ -28,6 +28,9 @@ namespace evenkeel {
 
 struct EtcdClientOptions {
   std::vector<std::string> endpoints;  // "host:port", 1 to 16; the first is tried first
+  // Where they are from now on, if they may change: looked at for each new connection. Changed on the loop's thread only, and never to what
+  // CheckEtcdEndpoints() refuses. Null: as above.
+  std::shared_ptr<const std::vector<std::string>> changing;
   std::shared_ptr<grpc::ChannelCredentials> credentials;  // not null
   Duration call_timeout = std::chrono::seconds(2);
 };
@@ -57,6 +60,13 @@ class EtcdClient {
   // One refresh, on a stream of its own.
   void LeaseKeepAlive(etcdserverpb::LeaseKeepAliveRequest request,
                       Done<etcdserverpb::LeaseKeepAliveResponse> done);
+  void MemberList(Done<etcdserverpb::MemberListResponse> done);
+  void MemberAdd(etcdserverpb::MemberAddRequest request,
+                 Done<etcdserverpb::MemberAddResponse> done);
+  void MemberPromote(etcdserverpb::MemberPromoteRequest request,
+                     Done<etcdserverpb::MemberPromoteResponse> done);
+  void MemberRemove(etcdserverpb::MemberRemoveRequest request,
+                    Done<etcdserverpb::MemberRemoveResponse> done);
   // Of the endpoint that is asked now.
   void EndpointStatus(Done<etcdserverpb::StatusResponse> done);
 
@@ -67,7 +77,7 @@ class EtcdClient {
   // Destroying the handle ends the watch, after which no event comes.
   std::unique_ptr<KvWatch> Watch(etcdserverpb::WatchCreateRequest request, WatchEvents events);
 
-  const std::string& endpoint() const;
+  std::string endpoint() const;
   // Counts connections begun: what was found out about an endpoint holds while this is the same.
   uint64_t connection() const;
 

@@ -62,9 +62,9 @@ class EtcdStore final : public KvStore {
   EtcdStore(EtcdStoreOptions options, EventLoop& loop)
       : loop_(loop),
         call_timeout_(options.call_timeout),
-        client_(
-            {std::move(options.endpoints), std::move(options.credentials), options.call_timeout},
-            loop) {}
+        client_({std::move(options.endpoints), std::move(options.changing),
+                 std::move(options.credentials), options.call_timeout},
+                loop) {}
 
   void Read(const std::string& prefix, Done<KvSnapshot> done) override {
     if (checked_ == client_.connection() + 1) return ReadChecked(prefix, std::move(done));
@@ -219,7 +219,8 @@ class EtcdStore final : public KvStore {
 }  // namespace
 
 Result<std::unique_ptr<KvStore>> MakeEtcdStore(EtcdStoreOptions options, EventLoop& loop) {
-  EK_RETURN_IF_ERROR(CheckEtcdEndpoints(options.endpoints));
+  EK_RETURN_IF_ERROR(
+      CheckEtcdEndpoints(options.changing != nullptr ? *options.changing : options.endpoints));
   if (options.credentials == nullptr) return InvalidArgument("etcd: credentials are missing");
   return std::unique_ptr<KvStore>(std::make_unique<EtcdStore>(std::move(options), loop));
 }

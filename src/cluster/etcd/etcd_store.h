@@ -23,6 +23,7 @@ namespace evenkeel {
 
 struct EtcdStoreOptions {
   std::vector<std::string> endpoints;  // "host:port", 1 to 16; the first is tried first
+  std::shared_ptr<const std::vector<std::string>> changing;  // as in EtcdClientOptions
   std::shared_ptr<grpc::ChannelCredentials> credentials;
   Duration call_timeout = std::chrono::seconds(2);
 };

@@ -3,9 +3,12 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <sstream>
 
@@ -34,7 +37,8 @@ Status CheckNode(const NodeAddress& node) {
 Result<ClusterHome> Parse(const std::string& text) {
   const auto document = ParseStrictObject(text, kDeepest, "the cluster's file");
   if (!document.ok()) return document.status();
-  JsonFields fields(*document, "", {"schema", "cluster", "node", "address", "peers"});
+  JsonFields fields(*document, "",
+                    {"schema", "cluster", "node", "address", "peers", "store", "removed"});
   if (const std::string schema = fields.Text("schema", "", true);
       fields.status().ok() && schema != kSchema)
     return InvalidArgument("schema: expected {}, got {}", kSchema, Excerpt(schema));
@@ -43,6 +47,8 @@ Result<ClusterHome> Parse(const std::string& text) {
   home.own.name = fields.Text("node", "", true);
   home.own.address = fields.Text("address", "", true);
   const Json* const peers = fields.List("peers", true);
+  const Json* const store = fields.Find("store");
+  const Json* const removed = fields.List("removed");
   EK_RETURN_IF_ERROR(fields.status());
   EK_RETURN_IF_ERROR(pki::CheckClusterId(home.cluster));
   EK_RETURN_IF_ERROR(CheckNode(home.own));
@@ -58,7 +64,31 @@ Result<ClusterHome> Parse(const std::string& text) {
       return InvalidArgument("peers[{}]: node '{}' is there twice", i, peer.name);
     home.peers.push_back(std::move(peer));
   }
+  if (store != nullptr) {
+    auto parsed = ParseStoreHome(*store, "store");
+    if (!parsed.ok()) return parsed.status();
+    home.store = std::move(*parsed);
+  }
+  for (const Json& name : removed != nullptr ? *removed : Json::array()) {
+    if (!name.is_string() || !pki::CheckNodeName(name.get<std::string>()).ok())
+      return InvalidArgument("removed: expected names of nodes, got {}", Excerpt(name.dump()));
+    home.removed.push_back(name.get<std::string>());
+  }
   return home;
+}
+
+// As IPv6 has them, where each IPv4 address has one, too.
+using AddressBytes = std::array<uint8_t, 16>;
+
+std::optional<AddressBytes> BytesOf(std::string_view host) {
+  // inet_pton() would stop at a NUL, and take what stands before it.
+  if (host.find('\0') != std::string_view::npos) return std::nullopt;
+  const std::string text(host);
+  AddressBytes bytes{};
+  if (::inet_pton(AF_INET6, text.c_str(), bytes.data()) == 1) return bytes;
+  bytes = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  if (::inet_pton(AF_INET, text.c_str(), bytes.data() + 12) == 1) return bytes;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -76,12 +106,20 @@ Result<HostPort> ParseHostPort(std::string_view text) {
   const bool bracketed = host.starts_with('[') && host.ends_with(']');
   if (bracketed) host = host.substr(1, host.size() - 2);
   const auto port = ParseInt(text.substr(colon + 1), 1, 65535);
-  const std::string name(host);
-  unsigned char bytes[16];
-  const bool v6 = ::inet_pton(AF_INET6, name.c_str(), bytes) == 1;
-  const bool v4 = ::inet_pton(AF_INET, name.c_str(), bytes) == 1;
-  if (!port.ok() || (bracketed ? !v6 : !v4)) return wrong();
-  return HostPort{name, static_cast<int>(*port)};
+  // Of the two only IPv6 has colons, and it stands in brackets.
+  const bool v6 = host.find(':') != std::string_view::npos;
+  if (!port.ok() || !BytesOf(host) || v6 != bracketed) return wrong();
+  return HostPort{std::string(host), static_cast<int>(*port)};
+}
+
+bool SameHost(std::string_view a, std::string_view b) {
+  const auto one = BytesOf(a);
+  return one && one == BytesOf(b);
+}
+
+bool SameAddress(std::string_view a, std::string_view b) {
+  const auto one = ParseHostPort(a), other = ParseHostPort(b);
+  return one.ok() && other.ok() && one->port == other->port && SameHost(one->host, other->host);
 }
 
 std::string FormatHostPort(const std::string& host, int port) {
@@ -98,8 +136,11 @@ std::string ClusterFolder(const std::string& state) { return state + "/cluster";
 Result<ClusterHome> LoadClusterHome(const std::string& folder) {
   const std::string path = folder + "/cluster.json";
   std::error_code error;
-  if (!std::filesystem::exists(path, error))
+  const auto facts = std::filesystem::status(path, error);
+  if (facts.type() == std::filesystem::file_type::not_found)
     return NotFound("no cluster: {} is not there (evenkeel cluster init, or join)", path);
+  // A folder that this user may not look into is not the same as none: alone, the server would do without its cluster, and without its certificates.
+  if (error) return Unavailable("{} cannot be read: {}", path, error.message());
   if (std::filesystem::file_size(path, error) > kMostBytes)
     return TooLarge("{}: more than {} bytes", path, kMostBytes);
   std::ifstream file(path);
@@ -115,11 +156,10 @@ Status SaveClusterHome(const std::string& folder, const ClusterHome& home) {
   Json peers = Json::array();
   for (const NodeAddress& peer : home.peers)
     peers.push_back({{"node", peer.name}, {"address", peer.address}});
-  const Json document = {{"schema", kSchema},
-                         {"cluster", home.cluster},
-                         {"node", home.own.name},
-                         {"address", home.own.address},
-                         {"peers", std::move(peers)}};
+  const Json document = {{"schema", kSchema},         {"cluster", home.cluster},
+                         {"node", home.own.name},     {"address", home.own.address},
+                         {"peers", std::move(peers)}, {"store", WriteStoreHome(home.store)},
+                         {"removed", home.removed}};
   return ReplaceFile(folder + "/cluster.json", document.dump(1) + "\n");
 }
 

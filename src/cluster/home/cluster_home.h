@@ -1,6 +1,6 @@
 // What a server keeps of the cluster that it is a node of: the folder `cluster` in its state folder.
 //
-//   cluster.json                  the cluster's id, this node's name and address, the others' (this file)
+//   cluster.json                  the cluster's id, this node's name and address, the others', how the store is had (this file)
 //   node.pem                      this node's certificate with its key (pki/node_certificate.h)
 //   authority.pem, authority.key  on the node that made the cluster, and tokens/ (pki/certificate_authority.h, join_tokens.h)
 // Contract: Save() replaces the file as a whole. Load() refuses what Save() did not write, by field.
@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cluster/home/store_home.h"
 #include "core/status.h"
 
 namespace evenkeel {
@@ -31,11 +32,17 @@ struct HostPort {
 };
 Result<HostPort> ParseHostPort(std::string_view text);
 std::string FormatHostPort(const std::string& host, int port);
+// Whether two numeric addresses are of one host, however they are written: "::ffff:10.0.0.2" is 10.0.0.2. False where one is none.
+bool SameHost(std::string_view a, std::string_view b);
+// The same of "ADDRESS:PORT", and of the port.
+bool SameAddress(std::string_view a, std::string_view b);
 
 struct ClusterHome {
-  std::string cluster;             // id
-  NodeAddress own;                 // this node
-  std::vector<NodeAddress> peers;  // the others, by name
+  std::string cluster;               // id
+  NodeAddress own;                   // this node
+  std::vector<NodeAddress> peers;    // the others, by name
+  StoreHome store;                   // of the cluster's small facts
+  std::vector<std::string> removed;  // names of nodes that were taken off the cluster
 
   bool Knows(std::string_view name) const;
 };

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -14,7 +16,8 @@ using testing::HasSubstr;
 class ClusterHomeTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = testing::TempDir() + "/ek_cluster_home";
+    // Tests run beside each other.
+    folder_ = testing::TempDir() + "/ek_cluster_home_" + std::to_string(getpid());
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
   }
@@ -27,7 +30,9 @@ class ClusterHomeTest : public testing::Test {
 ClusterHome Home() {
   return {"abc-1",
           {"desk", "10.0.0.2:8010"},
-          {{"attic", "[fd00::3]:8010"}, {"shelf", "10.0.0.4:8010"}}};
+          {{"attic", "[fd00::3]:8010"}, {"shelf", "10.0.0.4:8010"}},
+          {},
+          {}};
 }
 
 TEST_F(ClusterHomeTest, WhatIsSavedIsLoaded) {
@@ -68,6 +73,24 @@ TEST_F(ClusterHomeTest, AnythingElseIsRefused) {
   EXPECT_THAT(bad("\"node\": \"desk\"", "\"nodes\": \"desk\""), HasSubstr("node"));
 }
 
+TEST_F(ClusterHomeTest, WhatCannotBeLookedAtIsNoAbsence) {
+  const std::string path = folder_ + "/cluster.json";
+  std::filesystem::create_symlink(path, path);
+  const auto circle = LoadClusterHome(folder_);
+  EXPECT_EQ(circle.status().code(), Code::kUnavailable);
+  EXPECT_THAT(circle.status().message(), HasSubstr(path));
+}
+
+TEST_F(ClusterHomeTest, AFolderThatIsClosedToThisUserIsNoAbsence) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root may look into every folder";
+  ASSERT_TRUE(SaveClusterHome(folder_, Home()).ok());
+  ASSERT_EQ(::chmod(folder_.c_str(), 0), 0);
+  const auto closed = LoadClusterHome(folder_);
+  ::chmod(folder_.c_str(), 0700);
+  EXPECT_EQ(closed.status().code(), Code::kUnavailable);
+  EXPECT_THAT(closed.status().message(), HasSubstr("Permission denied"));
+}
+
 TEST(HostPortTest, OnlyNumericAddressesWithAPort) {
   const auto v4 = ParseHostPort("10.0.0.2:80");
   ASSERT_TRUE(v4.ok());
@@ -81,6 +104,23 @@ TEST(HostPortTest, OnlyNumericAddressesWithAPort) {
   for (const char* text : {"", ":", "a:1", "10.0.0.2", "10.0.0.2:", "10.0.0.2:65536", "::1:80",
                            "[::1]", "[10.0.0.2]:80", "10.0.0.2:8a", "10.0.0:80"})
     EXPECT_FALSE(ParseHostPort(text).ok()) << text;
+  using std::string_literals::operator""s;
+  for (const std::string& text : {"10.0.0.2\0:80"s, "10.0.0.2\0.example:80"s, "[::1\0]:80"s})
+    EXPECT_FALSE(ParseHostPort(text).ok()) << text.size();
+}
+
+TEST(HostPortTest, OneHostMayBeWrittenInSeveralWays) {
+  EXPECT_TRUE(SameAddress("10.0.0.2:8010", "10.0.0.2:8010"));
+  EXPECT_TRUE(SameAddress("[::ffff:10.0.0.2]:8010", "10.0.0.2:8010"));
+  EXPECT_TRUE(SameAddress("[::FFFF:a00:2]:8010", "10.0.0.2:8010"));
+  EXPECT_TRUE(SameAddress("[fd00:0:0::2]:8010", "[FD00::2]:8010"));
+  EXPECT_FALSE(SameAddress("10.0.0.2:8010", "10.0.0.2:8011"));
+  EXPECT_FALSE(SameAddress("10.0.0.2:8010", "10.0.0.3:8010"));
+  EXPECT_FALSE(SameAddress("[::10.0.0.2]:8010", "10.0.0.2:8010"));
+  EXPECT_FALSE(SameAddress("nowhere", "nowhere"));
+  EXPECT_TRUE(SameHost("::1", "0::1"));
+  EXPECT_FALSE(SameHost("::1", "127.0.0.1"));
+  EXPECT_FALSE(SameHost("desk.example", "desk.example"));
 }
 
 }  // namespace

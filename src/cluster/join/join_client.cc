@@ -2,6 +2,14 @@
 
 #include <openssl/pem.h>
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <chrono>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -17,36 +25,49 @@
 namespace evenkeel {
 namespace {
 
-constexpr int kConnectSeconds = 10;
-constexpr int kLookMilliseconds = 20;
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+using boost::system::error_code;
 
-// The last certificate that a TLS server shows, unchecked: what it is worth is for the token to say.
-Result<std::string> ShownAuthority(const std::string& desk) {
-  const openssl::Context context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
-  if (!context) return Unavailable("TLS: {}", openssl::TakeErrors());
-  SSL_CTX_set_verify(context.get(), SSL_VERIFY_NONE, nullptr);
-  const openssl::Bio connection(BIO_new_ssl_connect(context.get()));
-  if (!connection) return Unavailable("TLS: {}", openssl::TakeErrors());
-  BIO_set_conn_hostname(connection.get(), desk.c_str());
-  BIO_set_nbio(connection.get(), 1);
-  if (BIO_do_connect_retry(connection.get(), kConnectSeconds, kLookMilliseconds) != 1)
-    return Unavailable("{}: no cluster can be joined there: {}", desk, openssl::TakeErrors());
-  SSL* session = nullptr;
-  BIO_get_ssl(connection.get(), &session);
-  // Connecting without blocking may leave the handshake to the first use.
-  for (int i = 0; i < kConnectSeconds * 1000 / kLookMilliseconds; ++i) {
-    if (BIO_do_handshake(connection.get()) == 1) break;
-    if (!BIO_should_retry(connection.get()))
-      return Unavailable("{}: {}", desk, openssl::TakeErrors());
-    BIO_wait(connection.get(), std::time(nullptr) + 1, kLookMilliseconds);
-  }
-  STACK_OF(X509)* const chain = SSL_get_peer_cert_chain(session);  // the session's
+constexpr Duration kLookTime = std::chrono::seconds(10);
+
+// By Asio, which wants no SIGPIPE: OpenSSL's own sockets would end this program where the other side hangs up.
+Result<std::string> LookAt(const std::string& desk) {
+  const auto where = ParseHostPort(desk);
+  if (!where.ok()) return where.status();
+  asio::io_context loop(1);
+  asio::ssl::context context(asio::ssl::context::tls_client);
+  context.set_verify_mode(asio::ssl::verify_none);
+  beast::tcp_stream socket(loop);
+  asio::ssl::stream<beast::tcp_stream&> session(socket, context);
+  error_code error;
+  socket.expires_after(kLookTime);
+  socket.async_connect(asio::ip::tcp::endpoint(asio::ip::make_address(where->host),
+                                               static_cast<asio::ip::port_type>(where->port)),
+                       [&](error_code connected) {
+                         error = connected;
+                         if (connected) return;
+                         session.async_handshake(asio::ssl::stream_base::client,
+                                                 [&](error_code agreed) { error = agreed; });
+                       });
+  loop.run();
+  if (error) return Unavailable("{}: no cluster can be joined there: {}", desk, error.message());
+  STACK_OF(X509)* const chain = SSL_get_peer_cert_chain(session.native_handle());  // the session's
   if (chain == nullptr || sk_X509_num(chain) == 0)
     return Unauthenticated("{}: it shows no certificate", desk);
   const openssl::Bio text(BIO_new(BIO_s_mem()));
   if (!text || PEM_write_bio_X509(text.get(), sk_X509_value(chain, sk_X509_num(chain) - 1)) != 1)
     return Unavailable("TLS: {}", openssl::TakeErrors());
   return openssl::TextOf(text.get());
+}
+
+// The last certificate that a TLS server shows, unchecked: what it is worth is for the token to say.
+Result<std::string> ShownAuthority(const std::string& desk) {
+  try {
+    return LookAt(desk);
+  } catch (const std::exception& error) {
+    return Unavailable("{}: {}", desk, error.what());
+  }
 }
 
 // A file that lives as long as this.
@@ -119,11 +140,14 @@ Result<Joined> JoinCluster(const std::string& desk, std::string_view token, cons
   if (!answer.ok()) return answer.status();
   auto certificate = pki::NodeCertificate::Create(answer->chain_pem, made->key_pem);
   if (!certificate.ok()) return certificate.status().Annotate("the certificate that was given");
-  if (certificate->node != own.name || certificate->cluster != check->cluster())
-    return Unauthenticated("the certificate that was given is for node '{}' of cluster '{}'",
-                           certificate->node, certificate->cluster);
+  // Create() holds it to the authority that came with it, which is not to be believed: the token's is, here and in all that this node will do.
+  if (certificate->authority_pem != *authority)
+    return Unauthenticated("the certificate that was given is not of the token's cluster");
+  const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  EK_RETURN_IF_ERROR(check->Expect(own.name, certificate->chain_pem, pki::PeerRole::kServer, now)
+                         .Annotate("the certificate that was given"));
   Joined joined{std::move(*certificate), {}};
-  joined.home = {check->cluster(), own, answer->nodes};
+  joined.home = {check->cluster(), own, answer->nodes, answer->store, {}};
   return joined;
 }
 

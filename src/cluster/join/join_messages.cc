@@ -39,17 +39,24 @@ std::string WriteJoinAnswer(const JoinAnswer& answer) {
   Json nodes = Json::array();
   for (const NodeAddress& node : answer.nodes)
     nodes.push_back({{"node", node.name}, {"address", node.address}});
-  return Json{{"certificate", answer.chain_pem}, {"nodes", std::move(nodes)}}.dump();
+  StoreHome store = answer.store;
+  store.member = false;
+  store.ca_file = store.cert_file = store.key_file = "";
+  return Json{{"certificate", answer.chain_pem},
+              {"nodes", std::move(nodes)},
+              {"store", WriteStoreHome(store)}}
+      .dump();
 }
 
 Result<JoinAnswer> ParseJoinAnswer(std::string_view text) {
   if (text.size() > kMostJoinBytes) return TooLarge("an answer of {} bytes", text.size());
   const auto document = ParseStrictObject(text, kDeepest, "the cluster's answer");
   if (!document.ok()) return document.status();
-  JsonFields fields(*document, "", {"certificate", "nodes"});
+  JsonFields fields(*document, "", {"certificate", "nodes", "store"});
   JoinAnswer answer;
   answer.chain_pem = fields.Text("certificate", "", true);
   const Json* const nodes = fields.List("nodes", true);
+  const Json* const store = fields.Find("store");
   EK_RETURN_IF_ERROR(fields.status());
   if (nodes->size() > kMostNodes) return TooLarge("a cluster of {} nodes", nodes->size());
   for (size_t i = 0; i < nodes->size(); ++i) {
@@ -60,6 +67,11 @@ Result<JoinAnswer> ParseJoinAnswer(std::string_view text) {
     if (const auto address = ParseHostPort(node.address); !address.ok())
       return address.status().Annotate(fmt::format("nodes[{}].address", i));
     answer.nodes.push_back(std::move(node));
+  }
+  if (store != nullptr) {
+    auto parsed = ParseStoreHome(*store, "store");
+    if (!parsed.ok()) return parsed.status();
+    answer.store = std::move(*parsed);
   }
   return answer;
 }

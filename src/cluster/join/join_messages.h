@@ -24,6 +24,7 @@ struct JoinRequest {
 struct JoinAnswer {
   std::string chain_pem;           // the node's certificate, then the authority's
   std::vector<NodeAddress> nodes;  // of the cluster, the asked one among them, without the new one
+  StoreHome store;                 // how the cluster has its store; names no files
 };
 
 std::string WriteJoinRequest(const JoinRequest& request);

@@ -12,27 +12,31 @@
 
 namespace evenkeel {
 
-// `Call`: InferCall or GenerationCall; `Message`: its request.
+inline constexpr int64_t kLongestNs = int64_t{86'400} * 1'000'000'000;  // a day
+
+// A time that another node told: sums of such ones are made, so none is negative or out of reason.
+inline Duration ToldTime(int64_t ns) { return Duration(std::clamp<int64_t>(ns, 0, kLongestNs)); }
+
+// `Call`: InferCall, GenerationCall or EmbeddingCall, which is never moved; `Message`: its request.
 template <typename Call, typename Message>
 void WriteTerms(const Call& call, Time now, Message* message) {
   if (call.deadline != kNever)
     message->set_left_ns(std::max<int64_t>(1, Duration(call.deadline - now).count()));
   message->set_priority(call.priority);
-  message->set_movable(call.movable);
+  if constexpr (requires { call.movable; }) message->set_movable(call.movable);
 }
 
 template <typename Call, typename Message>
 Status ReadTerms(const Message& message, Time now, Call* call) {
-  constexpr int64_t kLongest = int64_t{86'400} * 1'000'000'000;  // a day
   if (message.left_ns() < 0) return InvalidArgument("a deadline of {} ns", message.left_ns());
   if (message.priority() < 0 || message.priority() > 16)
     return InvalidArgument("priority: expected 0 to 16, got {}", message.priority());
   call->arrived = now;
   call->deadline = message.left_ns() == 0
                        ? kNever
-                       : now + Duration(std::min<int64_t>(message.left_ns(), kLongest));
+                       : now + Duration(std::min<int64_t>(message.left_ns(), kLongestNs));
   call->priority = message.priority();
-  call->movable = message.movable();
+  if constexpr (requires { call->movable; }) call->movable = message.movable();
   return Status::Ok();
 }
 

@@ -1,5 +1,6 @@
 #include "cluster/link/figures_message.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -17,6 +18,16 @@ Status CheckNumber(const char* what, double value) {
   return InvalidArgument("figures of a node: {}: expected 0 to {:g}, got {}", what, kLongest,
                          value);
 }
+
+// Those of kMostModels models are added up.
+Status CheckMemory(int64_t bytes) {
+  constexpr int64_t kMost = int64_t{1} << 50;
+  if (bytes >= 0 && bytes <= kMost) return Status::Ok();
+  return InvalidArgument("figures of a node: memory: expected 0 to {} bytes, got {}", kMost, bytes);
+}
+
+// For show only: more than that is no count of ours.
+int Counted(uint32_t count) { return static_cast<int>(std::min<uint32_t>(count, 1'000'000'000)); }
 
 }  // namespace
 
@@ -41,7 +52,22 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
     one->set_open(static_cast<uint32_t>(model.open));
     one->set_rate_rps(model.rate_rps);
     one->set_memory_bytes(model.memory_bytes);
+    one->set_call_rows(model.call_rows);
+    one->set_done(model.done);
+    one->set_start_up_s(model.start_up_s);
+    one->set_waiting(static_cast<uint32_t>(model.waiting));
   }
+  message->set_busy_cores(figures.busy_cores);
+  message->set_moving(static_cast<uint32_t>(figures.moving));
+  message->set_moved_lately(static_cast<uint32_t>(figures.moved_lately));
+  if (figures.store.kind == StoreHome::Kind::kMembers) {
+    auto* store = message->mutable_store();
+    store->set_generation(figures.store.generation);
+    store->set_origin(figures.store.origin);
+    for (const std::string& endpoint : figures.store.endpoints) store->add_endpoints(endpoint);
+    store->set_connected(figures.store_connected);
+  }
+  message->set_holds_authority(figures.holds_authority);
   message->set_nodes_digest(figures.nodes_digest);
   for (const NodeAddress& node : figures.nodes) {
     auto* one = message->add_nodes();
@@ -70,14 +96,30 @@ Status ReadResources(const node::v1::Resources& message, NodeFigures* figures) {
   EK_RETURN_IF_ERROR(CheckNumber("operations a second", vector.gflops));
   EK_RETURN_IF_ERROR(CheckNumber("bytes a second from memory", vector.memory_gb_s));
   EK_RETURN_IF_ERROR(CheckNumber("power", message.power_w()));
-  if (message.memory_bytes() < 0 || message.free_memory_bytes() < 0 || message.disk_bytes() < 0)
-    return InvalidArgument("figures of a node: memory or disk: a negative number of bytes");
+  EK_RETURN_IF_ERROR(CheckMemory(message.memory_bytes()));
+  EK_RETURN_IF_ERROR(CheckMemory(message.free_memory_bytes()));
+  if (message.disk_bytes() < 0)
+    return InvalidArgument("figures of a node: disk: a negative number of bytes");
   vector.memory_bytes = message.memory_bytes();
   figures->free_memory_bytes = message.free_memory_bytes();
   vector.disk_bytes = message.disk_bytes();
   if (message.power_w() > 0) vector.power_w = message.power_w();
   vector.fingerprint = message.fingerprint().substr(0, 256);
   return Status::Ok();
+}
+
+Status ReadStore(const node::v1::Figures& message, NodeFigures* figures) {
+  if (!message.has_store()) return Status::Ok();
+  StoreHome& store = figures->store;
+  store.kind = StoreHome::Kind::kMembers;
+  store.generation = message.store().generation();
+  store.origin = message.store().origin();
+  if (message.store().endpoints_size() <= static_cast<int>(kMostStoreEndpoints))
+    store.endpoints.assign(message.store().endpoints().begin(), message.store().endpoints().end());
+  if (store.generation < 0)
+    return InvalidArgument("figures of a node: store: generation: expected 0 or more");
+  figures->store_connected = message.store().connected();
+  return CheckStoreHome(store).Annotate("figures of a node: store");
 }
 
 }  // namespace
@@ -97,7 +139,13 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
   EK_RETURN_IF_ERROR(CheckNumber("backlog", figures.backlog_s));
   figures.software = message.software().substr(0, 64);
   figures.draining = message.draining();
+  figures.busy_cores = message.busy_cores();
+  EK_RETURN_IF_ERROR(CheckNumber("cores that work", figures.busy_cores));
+  figures.moving = Counted(message.moving());
+  figures.moved_lately = Counted(message.moved_lately());
   EK_RETURN_IF_ERROR(ReadResources(message.resources(), &figures));
+  EK_RETURN_IF_ERROR(ReadStore(message, &figures));
+  figures.holds_authority = message.holds_authority();
   figures.nodes_digest = message.nodes_digest();
   if (message.nodes_size() > static_cast<int>(kMostNodes))
     return InvalidArgument("figures of a node: nodes: expected at most {}, got {}", kMostNodes,
@@ -132,9 +180,15 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
     model.open = static_cast<int>(one.open());
     model.rate_rps = one.rate_rps();
     EK_RETURN_IF_ERROR(CheckNumber("rate of a model", model.rate_rps));
-    if (one.memory_bytes() < 0)
-      return InvalidArgument("figures of a node: a model's memory: a negative number of bytes");
+    EK_RETURN_IF_ERROR(CheckMemory(one.memory_bytes()));
     model.memory_bytes = one.memory_bytes();
+    // A node of a version before tells none.
+    model.call_rows = one.call_rows() == 0 ? 1 : one.call_rows();
+    EK_RETURN_IF_ERROR(CheckNumber("rows of a call", model.call_rows));
+    model.done = one.done();
+    model.start_up_s = one.start_up_s();
+    EK_RETURN_IF_ERROR(CheckNumber("time until an instance is up", model.start_up_s));
+    model.waiting = Counted(one.waiting());
     figures.models.push_back(std::move(model));
   }
   return figures;

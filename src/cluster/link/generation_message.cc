@@ -1,6 +1,8 @@
 #include "cluster/link/generation_message.h"
 
 #include <algorithm>
+#include <cmath>
+#include <initializer_list>
 #include <string>
 #include <utility>
 
@@ -13,6 +15,9 @@ namespace evenkeel {
 namespace {
 
 constexpr int kMostChoices = 128;
+
+// Front ends add those of several answers up: more is no count of ours.
+int ToldTokens(int32_t count) { return std::clamp(count, 0, 100'000'000); }
 
 void WriteSampling(const Sampling& sampling, node::v1::Sampling* message) {
   message->set_temperature(sampling.temperature);
@@ -38,6 +43,18 @@ Status ReadSampling(const node::v1::Sampling& message, Sampling* sampling) {
   sampling->presence_penalty = message.presence_penalty();
   sampling->repeat_penalty = message.repeat_penalty();
   if (message.has_seed()) sampling->seed = message.seed();
+  const auto finite = [](float value) { return std::isfinite(value); };
+  const std::initializer_list<float> numbers = {sampling->temperature,
+                                                sampling->top_p,
+                                                sampling->min_p,
+                                                sampling->frequency_penalty,
+                                                sampling->presence_penalty,
+                                                sampling->repeat_penalty};
+  // The engine's process takes it for a broken message.
+  if (!std::ranges::all_of(numbers, finite) || !std::ranges::all_of(message.bias(), finite) ||
+      sampling->repeat_penalty <= 0)
+    return InvalidArgument("sampling: a number that is none, or a repeat_penalty of {}",
+                           sampling->repeat_penalty);
   if (message.bias_token_size() != message.bias_size())
     return InvalidArgument("logit_bias: {} tokens and {} values", message.bias_token_size(),
                            message.bias_size());
@@ -159,12 +176,12 @@ void WriteDone(const Status& status, const GenerationUsage& usage, node::v1::Gen
 
 Status ReadDone(const node::v1::GenerateEvent& event, GenerationUsage* usage) {
   const auto& done = event.done();
-  usage->prompt_tokens = done.prompt_tokens();
-  usage->cached_tokens = done.cached_tokens();
-  usage->completion_tokens = done.completion_tokens();
-  usage->queue = Duration(done.queue_ns());
-  usage->prompt = Duration(done.prompt_ns());
-  usage->decode = Duration(done.decode_ns());
+  usage->prompt_tokens = ToldTokens(done.prompt_tokens());
+  usage->cached_tokens = ToldTokens(done.cached_tokens());
+  usage->completion_tokens = ToldTokens(done.completion_tokens());
+  usage->queue = ToldTime(done.queue_ns());
+  usage->prompt = ToldTime(done.prompt_ns());
+  usage->decode = ToldTime(done.decode_ns());
   return ReadOutcome(done.outcome());
 }
 

@@ -203,10 +203,11 @@ HelloGate::~HelloGate() {
     impl_->Stop();
     return;
   }
-  // Waited for, so that what `pass` uses may go next.
+  // Waited for, so that what `pass` uses may go next. The loop's share goes before that is said: the last one closes the port, which is free then.
   const auto stopped = std::make_shared<std::promise<void>>();
-  impl_->loop().Post([impl = impl_, stopped] {
+  impl_->loop().Post([impl = impl_, stopped]() mutable {
     impl->Stop();
+    impl.reset();
     stopped->set_value();
   });
   stopped->get_future().wait();

@@ -6,6 +6,7 @@
 
 #include "cluster/link/call_terms.h"
 #include "core/format.h"
+#include "core/parse.h"
 #include "proto/node.pb.h"
 
 namespace evenkeel {
@@ -56,6 +57,21 @@ Result<TensorView> ReadTensor(const node::v1::Tensor& message,
                              view.data.size());
   }
   return view;
+}
+
+// Whoever writes the answer down trusts what the signature says and that BYTES are whole.
+Status CheckOutput(const TensorView& view, const TensorSpec& spec) {
+  if (view.dtype != spec.dtype)
+    return InvalidArgument("tensor '{}': expected {}, got {}", spec.name, NameOf(spec.dtype),
+                           NameOf(view.dtype));
+  if (view.dtype != DataType::kBytes) return Status::Ok();
+  const auto count = view.shape.ElementCount();
+  if (!count) return InvalidArgument("tensor '{}': its shape is too large", spec.name);
+  const auto bytes = BytesElementsSize(view.data, *count);
+  if (!bytes.ok()) return bytes.status().Annotate("tensor '" + spec.name + "'");
+  if (*bytes == view.data.size()) return Status::Ok();
+  return InvalidArgument("tensor '{}': {} elements take {} bytes, got {}", spec.name, *count,
+                         *bytes, view.data.size());
 }
 
 // Views of the message's tensors, each spec at most once.
@@ -160,17 +176,24 @@ Result<std::vector<TensorView>> ReadAnswer(const node::v1::InferResponse& messag
   if (views->size() != signature.outputs.size())
     return Internal("the other node's answer: expected {} outputs, got {}",
                     signature.outputs.size(), views->size());
+  for (const TensorView& view : *views) {
+    if (const Status fits = CheckOutput(view, signature.outputs[view.spec]); !fits.ok())
+      return Internal("the other node's answer: {}", fits.message());
+  }
   std::ranges::sort(*views, {}, &TensorView::spec);
-  timings->queue = Duration(message.timings().queue_ns());
-  timings->batch = Duration(message.timings().batch_ns());
-  timings->compute = Duration(message.timings().compute_ns());
-  timings->batch_rows = message.timings().batch_rows();
+  timings->queue = ToldTime(message.timings().queue_ns());
+  timings->batch = ToldTime(message.timings().batch_ns());
+  timings->compute = ToldTime(message.timings().compute_ns());
+  timings->batch_rows = std::max(0, message.timings().batch_rows());
   return views;
 }
 
 void WriteOutcome(const Status& status, node::v1::Outcome* message) {
   message->set_code(static_cast<uint32_t>(status.code()));
-  if (!status.ok()) message->set_message(status.message());
+  if (status.ok()) return;
+  // A message with half a character could not be read, and would count as a failure of the link.
+  const std::string& text = status.message();
+  message->set_message(IsUtf8(text) ? text : Excerpt(text, text.size()));
 }
 
 Status ReadOutcome(const node::v1::Outcome& message) {

@@ -32,7 +32,7 @@ Status ReadCall(const node::v1::InferRequest& message, const Signature& signatur
 
 void WriteAnswer(const Status& status, std::span<const TensorView> outputs, const Timings& timings,
                  const Signature& signature, node::v1::InferResponse* message);
-// One view an output of `signature`, in that order; empty where the outcome is an error, which is returned.
+// One view an output of `signature`, in that order and of its datatype; empty where the outcome is an error, which is returned.
 Result<std::vector<TensorView>> ReadAnswer(const node::v1::InferResponse& message,
                                            const Signature& signature, Timings* timings);
 

@@ -7,8 +7,10 @@
 #include <grpcpp/support/channel_arguments.h>
 #include <grpcpp/support/client_callback.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <limits>
 #include <mutex>
 #include <unordered_map>
 #include <utility>
@@ -71,8 +73,10 @@ class LinkCall : public LinkClient::Running {
 struct LinkClient::Impl {
   explicit Impl(const LinkClientOptions& options) {
     grpc::ChannelArguments arguments;
-    arguments.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
-    arguments.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));
+    const auto most = static_cast<int>(
+        std::min<size_t>(options.max_message_bytes, std::numeric_limits<int>::max()));
+    arguments.SetMaxReceiveMessageSize(most);
+    arguments.SetMaxSendMessageSize(most);
     const auto again = static_cast<int>(
         std::chrono::duration_cast<std::chrono::milliseconds>(options.connect_again).count());
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, again);
@@ -122,9 +126,15 @@ struct UnaryCall final : LinkCall {
 
 using TellCall = UnaryCall<node::v1::Figures, node::v1::Figures>;
 using StateCall = UnaryCall<node::v1::StateRequest, node::v1::StateResponse>;
+using PublishCall = UnaryCall<node::v1::PublishRequest, node::v1::PublishResponse>;
+using RenewCall = UnaryCall<node::v1::RenewRequest, node::v1::RenewResponse>;
 using ProbeCall = UnaryCall<node::v1::ProbeRequest, node::v1::ProbeResponse>;
 using DescribeCall = UnaryCall<node::v1::DescribeRequest, node::v1::ModelDescription>;
 using InferUnary = UnaryCall<node::v1::InferRequest, node::v1::InferResponse>;
+using EmbedUnary = UnaryCall<node::v1::EmbedRequest, node::v1::EmbedResponse>;
+using RankUnary = UnaryCall<node::v1::RankRequest, node::v1::RankResponse>;
+// The other node keeps to a call's deadline; so much later the link gives it up, where it does not answer at all.
+constexpr Duration kSlack = std::chrono::seconds(1);
 
 Result<DescribedModel> ReadDescription(const node::v1::ModelDescription& message) {
   DescribedModel model;
@@ -145,7 +155,9 @@ Result<DescribedModel> ReadDescription(const node::v1::ModelDescription& message
 
 LinkClient::LinkClient(const LinkClientOptions& options) : impl_(std::make_shared<Impl>(options)) {}
 
-LinkClient::~LinkClient() {
+LinkClient::~LinkClient() { Close(); }
+
+void LinkClient::Close() {
   GiveUpAll();
   std::unique_lock lock(impl_->mutex);
   impl_->empty.wait(lock, [this] { return impl_->open.empty(); });
@@ -192,6 +204,40 @@ void LinkClient::SetState(std::string_view state, Duration timeout,
       });
 }
 
+void LinkClient::Publish(const std::string& plan, Duration timeout,
+                         std::function<void(Result<PlanStamp>)> done) {
+  auto call = std::make_shared<PublishCall>();
+  call->request.set_plan(plan);
+  call->context().set_deadline(In(timeout));
+  impl_->Add(call);
+  impl_->stub->async()->Publish(
+      &call->context(), &call->request, &call->response,
+      [impl = impl_, call, done = std::move(done)](const grpc::Status& status) {
+        const node::v1::PublishResponse& told = call->response;
+        const Status outcome = status.ok() ? ReadOutcome(told.outcome()) : FromGrpc(status);
+        const PlanStamp stamp{{told.history(), told.term()}, told.revision()};
+        done(outcome.ok() ? Result<PlanStamp>(stamp) : Result<PlanStamp>(outcome));
+        impl->Remove(call.get());
+      });
+}
+
+void LinkClient::Renew(const std::string& request_pem, Duration timeout,
+                       std::function<void(Result<std::string>)> done) {
+  auto call = std::make_shared<RenewCall>();
+  call->request.set_request_pem(request_pem);
+  call->context().set_deadline(In(timeout));
+  impl_->Add(call);
+  impl_->stub->async()->Renew(
+      &call->context(), &call->request, &call->response,
+      [impl = impl_, call, done = std::move(done)](const grpc::Status& status) {
+        const Status outcome =
+            status.ok() ? ReadOutcome(call->response.outcome()) : FromGrpc(status);
+        done(outcome.ok() ? Result<std::string>(call->response.chain_pem())
+                          : Result<std::string>(outcome));
+        impl->Remove(call.get());
+      });
+}
+
 void LinkClient::Probe(size_t bytes, Duration timeout, std::function<void(Result<Duration>)> done) {
   auto call = std::make_shared<ProbeCall>();
   call->request.set_payload(std::string(bytes, '\x5a'));
@@ -230,8 +276,6 @@ std::shared_ptr<LinkClient::Running> LinkClient::Infer(const InferCall& call,
                                                        Time now, OnInferEnd end) {
   auto running = std::make_shared<InferUnary>();
   WriteCall(call, model, version, *signature, now, &running->request);
-  // The other node keeps to the deadline; this is for when it does not answer at all.
-  constexpr Duration kSlack = std::chrono::seconds(1);
   if (call.deadline != kNever) running->context().set_deadline(In(call.deadline - now + kSlack));
   impl_->Add(running);
   impl_->stub->async()->Infer(
@@ -253,6 +297,42 @@ std::shared_ptr<LinkClient::Running> LinkClient::Infer(const InferCall& call,
         impl->Remove(running.get());
       });
   return running;
+}
+
+template <typename Call, typename Start>
+std::shared_ptr<LinkClient::Running> LinkClient::EmbedBy(const EmbeddingCall& call,
+                                                         std::string_view model, Time now,
+                                                         OnEmbeddingEnd end, Start start) {
+  auto running = std::make_shared<Call>();
+  WriteEmbedding(call, model, now, &running->request);
+  if (call.deadline != kNever) running->context().set_deadline(In(call.deadline - now + kSlack));
+  impl_->Add(running);
+  start(*impl_->stub, *running,
+        [impl = impl_, running, end = std::move(end)](const grpc::Status& status) {
+          if (status.ok()) {
+            end(ReadEmbeddingAnswer(running->response), false);
+          } else {
+            end({FromGrpc(status), {}, 0}, running->LinkFailed(status));
+          }
+          impl->Remove(running.get());
+        });
+  return running;
+}
+
+std::shared_ptr<LinkClient::Running> LinkClient::Embed(const EmbeddingCall& call,
+                                                       std::string_view model, Time now,
+                                                       OnEmbeddingEnd end) {
+  using Stub = node::v1::Node::Stub;
+  if (call.query) {
+    return EmbedBy<RankUnary>(
+        call, model, now, std::move(end), [](Stub& stub, RankUnary& running, auto done) {
+          stub.async()->Rank(&running.context(), &running.request, &running.response, done);
+        });
+  }
+  return EmbedBy<EmbedUnary>(
+      call, model, now, std::move(end), [](Stub& stub, EmbedUnary& running, auto done) {
+        stub.async()->Embed(&running.context(), &running.request, &running.response, done);
+      });
 }
 
 namespace {
@@ -334,7 +414,6 @@ std::shared_ptr<LinkClient::Running> LinkClient::Generate(const GenerationCall& 
   auto reader = std::make_shared<GenerateReader>(
       std::move(sink), [impl = impl_](LinkCall* ended) { impl->Remove(ended); });
   WriteGeneration(call, model, now, &reader->request);
-  constexpr Duration kSlack = std::chrono::seconds(1);
   if (call.deadline != kNever) reader->context().set_deadline(In(call.deadline - now + kSlack));
   impl_->Add(reader);
   reader->Start(*impl_->stub, reader);

@@ -12,8 +12,10 @@
 #include <string>
 #include <string_view>
 
+#include "cluster/link/embedding_message.h"
 #include "cluster/link/node_credentials.h"
 #include "cluster/live/node_figures.h"
+#include "cluster/stored_plan.h"
 #include "core/clock.h"
 #include "core/generation.h"
 #include "core/infer.h"
@@ -51,6 +53,11 @@ class LinkClient {
             std::function<void(Result<NodeFigures>)> told);
   // As NodeHost::SetOwnState(), there.
   void SetState(std::string_view state, Duration timeout, std::function<void(Status)> done);
+  // As NodeHost::PublishPlan() and Renew(), there.
+  void Publish(const std::string& plan, Duration timeout,
+               std::function<void(Result<PlanStamp>)> done);
+  void Renew(const std::string& request_pem, Duration timeout,
+             std::function<void(Result<std::string>)> done);
   // Sends so many bytes for nothing; how long that took, there and back.
   void Probe(size_t bytes, Duration timeout, std::function<void(Result<Duration>)> done);
   void Describe(std::string_view model, std::string_view version, Duration timeout,
@@ -93,11 +100,21 @@ class LinkClient {
   std::shared_ptr<Running> Generate(const GenerationCall& call, std::string_view model, Time now,
                                     std::shared_ptr<GenerationSink> sink);
 
+  // As Infer(), for vectors, or scores where the call has a query. Rows as they were told: nobody has counted them.
+  using OnEmbeddingEnd = std::function<void(const EmbeddingAnswer& answer, bool link_failed)>;
+  std::shared_ptr<Running> Embed(const EmbeddingCall& call, std::string_view model, Time now,
+                                 OnEmbeddingEnd end);
+
   // What is under way is lost, now: the other node does not answer.
   void GiveUpAll();
+  // The same, and waits for the callbacks. Must not run in one.
+  void Close();
 
  private:
   struct Impl;
+  template <typename Call, typename Start>
+  std::shared_ptr<Running> EmbedBy(const EmbeddingCall& call, std::string_view model, Time now,
+                                   OnEmbeddingEnd end, Start start);
   const std::shared_ptr<Impl> impl_;
 };
 

@@ -4,38 +4,51 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
+#include <limits>
 #include <utility>
 
+#include "cluster/link/caller_gate.h"
 #include "cluster/link/figures_message.h"
 #include "cluster/link/forwarded_calls.h"
+#include "cluster/link/forwarded_embedding.h"
 #include "cluster/link/generation_message.h"
 #include "cluster/link/grpc_door.h"
 #include "cluster/link/infer_message.h"
+#include "cluster/link/model_service.h"
 #include "core/format.h"
 #include "proto/node.grpc.pb.h"
 
 namespace evenkeel {
 namespace {
 
-grpc::Status Refused(const Status& status) {
-  return {static_cast<grpc::StatusCode>(InfoOf(status.code()).grpc), status.message()};
-}
+using link::ToGrpc;
 
+class RefusedGeneration final : public grpc::ServerWriteReactor<node::v1::GenerateEvent> {
+ public:
+  explicit RefusedGeneration(const Status& status) { Finish(ToGrpc(status)); }
+
+ private:
+  void OnDone() override { delete this; }
+};
+
+// Every method begins with the gate: link_test calls each as a node that is not on the list.
 class NodeService final : public node::v1::Node::CallbackService {
  public:
-  NodeService(NodeHost& host, const Clock& clock, const link::NodeCredentials* credentials)
-      : host_(host), clock_(clock), credentials_(credentials) {}
+  NodeService(NodeHost& host, const Clock& clock, link::CallerGate gate)
+      : host_(host), clock_(clock), gate_(gate) {}
 
   grpc::ServerUnaryReactor* Tell(grpc::CallbackServerContext* context,
                                  const node::v1::Figures* request,
                                  node::v1::Figures* response) override {
+    if (auto* const refused = gate_.Refuse(context)) return refused;
     auto* reactor = context->DefaultReactor();
     auto theirs = ReadFigures(*request);
     if (theirs.ok()) {
       if (const Status own = CheckCaller(*context, theirs->node); !own.ok()) theirs = own;
     }
     if (!theirs.ok()) {
-      reactor->Finish(Refused(theirs.status()));
+      reactor->Finish(ToGrpc(theirs.status()));
       return reactor;
     }
     host_.OnFigures(*theirs);
@@ -47,8 +60,39 @@ class NodeService final : public node::v1::Node::CallbackService {
   grpc::ServerUnaryReactor* SetState(grpc::CallbackServerContext* context,
                                      const node::v1::StateRequest* request,
                                      node::v1::StateResponse* response) override {
+    if (auto* const refused = gate_.Refuse(context)) return refused;
     auto* reactor = context->DefaultReactor();
     WriteOutcome(host_.SetOwnState(request->state()), response->mutable_outcome());
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* Publish(grpc::CallbackServerContext* context,
+                                    const node::v1::PublishRequest* request,
+                                    node::v1::PublishResponse* response) override {
+    if (auto* const refused = gate_.Refuse(context)) return refused;
+    auto* reactor = context->DefaultReactor();
+    host_.PublishPlan(request->plan(), [reactor, response](const Result<PlanStamp>& stored) {
+      WriteOutcome(stored.status(), response->mutable_outcome());
+      if (stored.ok()) {
+        response->set_history(stored->term.history);
+        response->set_term(stored->term.revision);
+        response->set_revision(stored->revision);
+      }
+      reactor->Finish(grpc::Status::OK);
+    });
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* Renew(grpc::CallbackServerContext* context,
+                                  const node::v1::RenewRequest* request,
+                                  node::v1::RenewResponse* response) override {
+    if (auto* const refused = gate_.Refuse(context)) return refused;
+    auto* reactor = context->DefaultReactor();
+    auto chain = gate_.CallerOf(*context);
+    if (chain.ok()) chain = host_.Renew(*chain, request->request_pem());
+    WriteOutcome(chain.status(), response->mutable_outcome());
+    if (chain.ok()) response->set_chain_pem(*std::move(chain));
     reactor->Finish(grpc::Status::OK);
     return reactor;
   }
@@ -56,6 +100,7 @@ class NodeService final : public node::v1::Node::CallbackService {
   grpc::ServerUnaryReactor* Probe(grpc::CallbackServerContext* context,
                                   const node::v1::ProbeRequest* /*request*/,
                                   node::v1::ProbeResponse* /*response*/) override {
+    if (auto* const refused = gate_.Refuse(context)) return refused;
     auto* reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
     return reactor;
@@ -64,6 +109,7 @@ class NodeService final : public node::v1::Node::CallbackService {
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const node::v1::DescribeRequest* request,
                                      node::v1::ModelDescription* response) override {
+    if (auto* const refused = gate_.Refuse(context)) return refused;
     auto* reactor = context->DefaultReactor();
     response->set_name(request->model());
     if (const auto model = host_.FindOwn(request->model(), request->version()); model.ok()) {
@@ -74,28 +120,43 @@ class NodeService final : public node::v1::Node::CallbackService {
     }
     const auto language = host_.FindOwnLanguage(request->model());
     if (language.ok()) WriteLanguage((*language)->Info(), response->mutable_language());
-    reactor->Finish(language.ok() ? grpc::Status::OK : Refused(language.status()));
+    reactor->Finish(language.ok() ? grpc::Status::OK : ToGrpc(language.status()));
     return reactor;
   }
 
-  grpc::ServerUnaryReactor* Infer(grpc::CallbackServerContext* /*context*/,
+  grpc::ServerUnaryReactor* Infer(grpc::CallbackServerContext* context,
                                   const node::v1::InferRequest* request,
                                   node::v1::InferResponse* response) override {
+    if (auto* const refused = gate_.Refuse(context)) return refused;
     return new ForwardedInfer(host_, clock_, *request, response);
   }
 
   grpc::ServerWriteReactor<node::v1::GenerateEvent>* Generate(
-      grpc::CallbackServerContext* /*context*/, const node::v1::GenerateRequest* request) override {
+      grpc::CallbackServerContext* context, const node::v1::GenerateRequest* request) override {
+    if (const Status checked = gate_.Check(*context); !checked.ok())
+      return new RefusedGeneration(checked);
     return new ForwardedGeneration(host_, clock_, *request);
+  }
+
+  grpc::ServerUnaryReactor* Embed(grpc::CallbackServerContext* context,
+                                  const node::v1::EmbedRequest* request,
+                                  node::v1::EmbedResponse* response) override {
+    if (auto* const refused = gate_.Refuse(context)) return refused;
+    return new ForwardedEmbed(host_, clock_, *request, response);
+  }
+
+  grpc::ServerUnaryReactor* Rank(grpc::CallbackServerContext* context,
+                                 const node::v1::RankRequest* request,
+                                 node::v1::RankResponse* response) override {
+    if (auto* const refused = gate_.Refuse(context)) return refused;
+    return new ForwardedRank(host_, clock_, *request, response);
   }
 
  private:
   // Nobody tells another node's figures.
   Status CheckCaller(const grpc::CallbackServerContext& context, const std::string& node) const {
-    if (credentials_ == nullptr) return Status::Ok();
-    const auto caller = credentials_->CallerOf(
-        *context.auth_context(),
-        std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()));
+    if (gate_.open()) return Status::Ok();
+    const auto caller = gate_.CallerOf(context);
     if (!caller.ok()) return caller.status();
     if (*caller != node)
       return PermissionDenied("figures of node '{}', told by node '{}'", node, *caller);
@@ -104,16 +165,26 @@ class NodeService final : public node::v1::Node::CallbackService {
 
   NodeHost& host_;
   const Clock& clock_;
-  const link::NodeCredentials* const credentials_;
+  const link::CallerGate gate_;
 };
 
 }  // namespace
 
+void NodeHost::PublishPlan(std::string /*plan*/, std::function<void(Result<PlanStamp>)> done) {
+  done(Unsupported("this node has no store, which a plan is kept in"));
+}
+
+Result<std::string> NodeHost::Renew(const std::string& /*caller*/,
+                                    const std::string& /*request_pem*/) {
+  return NotFound("this node does not hold the cluster's authority");
+}
+
 struct LinkServer::Impl {
   Impl(NodeHost& host, const Clock& clock, const link::NodeCredentials* credentials)
-      : service(host, clock, credentials) {}
+      : service(host, clock, link::CallerGate(host, credentials)) {}
   NodeService service;
-  std::unique_ptr<link::GrpcDoor> door;  // null: gRPC listens itself
+  std::unique_ptr<grpc::Service> models;  // null: none are given
+  std::unique_ptr<link::GrpcDoor> door;   // null: gRPC listens itself
   std::unique_ptr<grpc::Server> server;
   int port = 0;
 };
@@ -147,8 +218,15 @@ Result<std::unique_ptr<LinkServer>> LinkServer::Start(NodeHost& host, const Cloc
                              grpc::InsecureServerCredentials(), &impl->port);
   }
   builder.RegisterService(&impl->service);
-  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
-  builder.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));
+  if (options.models != nullptr) {
+    impl->models =
+        link::MakeModelService(*options.models, link::CallerGate(host, options.credentials));
+    builder.RegisterService(impl->models.get());
+  }
+  const auto most = static_cast<int>(
+      std::min<size_t>(options.max_message_bytes, std::numeric_limits<int>::max()));
+  builder.SetMaxReceiveMessageSize(most);
+  builder.SetMaxSendMessageSize(most);
   // A second server on the port must fail, not share it.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);

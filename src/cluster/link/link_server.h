@@ -1,19 +1,22 @@
 // The side of a node that other nodes speak to: figures, and calls that are run here.
 //
 // Contract: a forwarded call is run by this node's own models and never forwarded again, so that no two nodes send one another a call in a circle.
-//   A caller that goes away cancels its call. With credentials only nodes of the cluster are let in, by TLS 1.3, and figures are believed of the
-//   node that tells them alone.
+//   A caller that goes away cancels its call. With credentials only nodes are let in that are of the cluster now, by TLS 1.3 (caller_gate.h), and figures are
+//   believed of the node that tells them alone.
 // Errors: Start(): kConflict when the address cannot be listened on.
 // Thread-safety: thread-safe, but for destruction.
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "cluster/link/model_host.h"
 #include "cluster/link/node_credentials.h"
 #include "cluster/live/node_figures.h"
+#include "cluster/stored_plan.h"
 #include "core/clock.h"
 #include "core/generation.h"
 #include "core/served_model.h"
@@ -27,11 +30,18 @@ class IoLoop;
 class NodeHost {
  public:
   virtual ~NodeHost() = default;
+  // Whether the node is on this one's list, and was not taken off. Who is not gets nothing of it, whatever its certificate says. Asked before each call.
+  virtual bool IsOfCluster(std::string_view node) const = 0;
   // Of this node, now; for who told `theirs`.
   virtual NodeFigures FiguresFor(const NodeFigures& theirs) = 0;
   virtual void OnFigures(const NodeFigures& theirs) = 0;  // another node told them
   // "drain", "cordon" or "uncordon". Error kInvalidArgument.
   virtual Status SetOwnState(std::string_view state) = 0;
+  // Has a plan stored if this node leads. `done` once, on any thread, also if the host stops. Errors: as Membership::Publish(); kUnsupported: no store.
+  virtual void PublishPlan(std::string plan, std::function<void(Result<PlanStamp>)> done);
+  // A new certificate for the node that asks, by the authority that this node holds: chain as PEM. `caller` is proven. Errors: kNotFound (it holds none),
+  // kInvalidArgument, kPermissionDenied (under another name).
+  virtual Result<std::string> Renew(const std::string& caller, const std::string& request_pem);
   // This node's own, to hand it one call. Errors: kNotFound, kUnavailable.
   virtual Result<std::shared_ptr<ServedModel>> FindOwn(std::string_view model,
                                                        std::string_view version) = 0;
@@ -45,6 +55,8 @@ struct LinkServerOptions {
   // Null: nothing is encrypted, and everybody is trusted. Else outlives the server, as the loop does.
   const link::NodeCredentials* credentials = nullptr;
   IoLoop* loop = nullptr;  // where connections' first bytes are looked at; needed with credentials
+  ModelHost* models =
+      nullptr;  // null: other nodes get nothing of this one's models; outlives the server
 };
 
 class LinkServer {

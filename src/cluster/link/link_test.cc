@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "cluster/link/figures_message.h"
@@ -55,7 +56,7 @@ class EchoModel final : public ServedModel {
     ++calls;
     if (hold_) {
       const std::lock_guard lock(mutex_);
-      held_ = call;
+      held_.insert(call);
       changed_.notify_all();
       return;
     }
@@ -68,14 +69,13 @@ class EchoModel final : public ServedModel {
   }
   void Cancel(InferCall* call) override {
     const std::lock_guard lock(mutex_);
-    if (held_ != call) return;
-    held_ = nullptr;
+    if (held_.erase(call) == 0) return;
     // Elsewhere, as a dispatcher would: not inside Cancel().
     threads_.emplace_back([call] { call->Done(Cancelled("the client went away"), {}, {}); });
   }
   void AwaitHeld() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return held_ != nullptr; });
+    changed_.wait(lock, [this] { return !held_.empty(); });
   }
   std::atomic<int> calls{0};
 
@@ -85,13 +85,15 @@ class EchoModel final : public ServedModel {
   const Signature signature_ = EchoSignature();
   std::mutex mutex_;
   std::condition_variable changed_;
-  InferCall* held_ = nullptr;
+  // A client that has given up one may send the next before that is cancelled here.
+  std::set<InferCall*> held_;
   std::vector<std::thread> threads_;
 };
 
 class FakeHost final : public NodeHost {
  public:
   explicit FakeHost(bool hold = false) : model(std::make_shared<EchoModel>(hold)) {}
+  bool IsOfCluster(std::string_view node) const override { return node == "a"; }
   NodeFigures FiguresFor(const NodeFigures& /*theirs*/) override {
     NodeFigures figures;
     figures.node = "b";
@@ -263,6 +265,19 @@ TEST_F(LinkTest, WhatIsGivenUpCountsAsLost) {
   EXPECT_TRUE(end.end.link_failed);
 }
 
+TEST_F(LinkTest, AClosedLinkHasEndedItsCallsAndIsThereYet) {
+  Begin(/*hold=*/true);
+  End end, late;
+  Infer(end);
+  host_->model->AwaitHeld();
+  client_->Close();
+  EXPECT_EQ(end.ends, 1);
+  EXPECT_TRUE(end.end.link_failed);
+  Infer(late);  // whoever comes too late gets an answer, too
+  client_->Close();
+  EXPECT_EQ(late.ends, 1);
+}
+
 TEST_F(LinkTest, TheClientsEndEndsItsCalls) {
   Begin(/*hold=*/true);
   End end;
@@ -388,6 +403,29 @@ TEST(InferMessageTest, AnAnswerThatDoesNotFitIsTheOtherNodesFault) {
   EXPECT_EQ(ReadAnswer(message, EchoSignature(), &timings).status().code(), Code::kInternal);
   message.mutable_outcome()->set_code(200);
   EXPECT_EQ(ReadAnswer(message, EchoSignature(), &timings).status().code(), Code::kInternal);
+}
+
+TEST(InferMessageTest, AnOutputOfAnotherTypeOrCutShortIsRefused) {
+  Signature signature = EchoSignature();
+  node::v1::InferResponse message;
+  auto* output = message.add_outputs();
+  output->set_name("y");
+  output->set_datatype("INT64");
+  output->add_shape(1);
+  output->set_data(std::string(8, '\0'));
+  Timings timings;
+  Status status = ReadAnswer(message, signature, &timings).status();
+  EXPECT_EQ(status.code(), Code::kInternal);
+  EXPECT_NE(status.message().find("expected FP32, got INT64"), std::string::npos);
+  // An element of BYTES that says more than is there.
+  signature.outputs[0].dtype = DataType::kBytes;
+  output->set_datatype("BYTES");
+  output->set_data(std::string("\x09\0\0\0ab", 6));
+  status = ReadAnswer(message, signature, &timings).status();
+  EXPECT_EQ(status.code(), Code::kInternal);
+  EXPECT_NE(status.message().find("says 9 bytes"), std::string::npos) << status.message();
+  output->set_data(std::string("\x02\0\0\0ab", 6));
+  EXPECT_TRUE(ReadAnswer(message, signature, &timings).ok());
 }
 
 TEST(InferMessageTest, SignaturesKeepTheirDigest) {

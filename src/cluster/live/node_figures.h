@@ -24,6 +24,11 @@ struct ModelFigures {
   int open = 0;               // language: sequences that run or wait
   double rate_rps = 0;        // rows a second that are expected; language: sequences
   int64_t memory_bytes = 0;   // that its workers hold
+  // Rows that one of `rate_rps` takes: 1; language: tokens of an answer, and its prompt in terms of those.
+  double call_rows = 1;
+  uint64_t done = 0;      // rows or tokens computed since it was loaded; 0: none, or not told
+  double start_up_s = 0;  // until an instance is up, as measured; 0: not known
+  int waiting = 0;        // rows or sequences
 };
 
 struct NodeFigures {
@@ -39,6 +44,12 @@ struct NodeFigures {
   int64_t free_memory_bytes = 0;
   uint64_t nodes_digest = 0;       // of all nodes of the cluster that it knows
   std::vector<NodeAddress> nodes;  // those; told to who has another digest
+  StoreHome store;                 // that the nodes run, as this one has it; kNone: it says nothing
+  bool store_connected = false;
+  bool holds_authority = false;  // it certifies nodes
+  double busy_cores = 0;         // that work, mean of the last seconds
+  int moving = 0;                // answers that its gateway is moving to other nodes
+  int moved_lately = 0;          // calls given on or moved in the last minute
 };
 
 // The same for the same nodes in any order.

@@ -35,8 +35,12 @@ int ReplicaTable::AddNode(std::string name) {
   return static_cast<int>(nodes_.size()) - 1;
 }
 
-void ReplicaTable::OnFigures(int node, NodeFigures figures, double made_s, double now_s) {
+void ReplicaTable::OnFigures(int node, NodeFigures figures, double made_s, double now_s,
+                             bool answered) {
   Node& known = nodes_[static_cast<size_t>(node)];
+  if (known.gone) return;
+  // Also where the figures are known already: what it told by itself may have come before.
+  if (answered || !known.figures) known.answered_s = std::max(known.answered_s, made_s);
   const bool restarted = known.figures && known.figures->incarnation != figures.incarnation;
   if (known.figures && !restarted && figures.sequence <= known.figures->sequence) return;
   if (made_s < known.made_s) return;
@@ -62,17 +66,29 @@ void ReplicaTable::OnLinkFailure(int node, double now_s) {
   nodes_[static_cast<size_t>(node)].failed_s = now_s;
 }
 
+void ReplicaTable::OnDoubt(int node, bool doubt) {
+  nodes_[static_cast<size_t>(node)].doubt = doubt;
+}
+
+void ReplicaTable::OnGone(int node) {
+  Node& known = nodes_[static_cast<size_t>(node)];
+  known.gone = true;
+  known.figures.reset();
+}
+
 bool ReplicaTable::Suspect(size_t node, double now_s) const {
   const Node& one = nodes_[node];
   if (!one.figures || one.figures->draining) return true;
   if (node == 0) return false;
-  return (one.failed_s >= 0 && one.made_s <= one.failed_s) || now_s - one.made_s > kStale;
+  return Failed(one) || now_s - one.made_s > kStale;
 }
 
 ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vector<bool>& not_these,
                                           double now_s) {
   std::vector<ReplicaView> views(nodes_.size());
   std::vector<double> works(nodes_.size(), 0);
+  std::vector<size_t> doubtful;
+  double fastest = 1e-9;  // rows a second
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];
     ReplicaView& view = views[i];
@@ -92,12 +108,24 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
     view.outstanding_s = node.outstanding_s;
     view.service_s = std::max(model->alone_s, work / node.figures->cores);
     view.forward_s = i == 0 ? 0 : node.round_trip_s;
+    view.weight = model->row_s > 0 ? node.figures->cores / model->row_s : 0;
+    fastest = std::max(fastest, view.weight);
+    view.suspect = node.doubt;
+    if (node.doubt) doubtful.push_back(i);
   }
+  // Turns by what was measured; of each model alike, for all of them share the turns.
+  for (ReplicaView& view : views) view.weight /= fastest;
   Choice choice;
   choice.node = router_.Choose(views);
+  if (choice.node < 0 && !doubtful.empty()) {
+    for (const size_t i : doubtful) views[i].suspect = false;
+    choice.node = router_.Choose(views);
+  }
   if (choice.node < 0) return choice;
   const auto at = static_cast<size_t>(choice.node);
   choice.work_s = works[at];
+  choice.version =
+      Find(*nodes_[at].figures, wanted.model, wanted.version, wanted.signature)->version;
   nodes_[at].backlog.OnSent(works[at], now_s, 1);
   nodes_[at].outstanding_s += works[at];
   ++nodes_[at].outstanding;
@@ -129,7 +157,10 @@ std::vector<ReplicaTable::NodeView> ReplicaTable::Look(double now_s) const {
     view.name = node.name;
     view.suspect = Suspect(i, now_s);
     view.known = node.figures.has_value();
+    view.failed = Failed(node);
+    view.gone = node.gone;
     view.age_s = view.known ? now_s - node.made_s : 0;
+    view.silent_s = view.known ? now_s - node.answered_s : 0;
     view.backlog_s = node.backlog.At(now_s);
     view.outstanding_s = node.outstanding_s;
     view.round_trip_s = node.round_trip_s;

@@ -2,7 +2,7 @@
 //
 // Use for: one a gateway. Not for: speaking to nodes (cluster/link), the call itself.
 // How it goes: every node's figures come with their age; what was sent there since is added, what it has worked off since is taken off (Backlog). A node
-//   is suspect, and gets no new work, from a failure of its link on until figures come that were made after it; when its figures are older than
+//   is suspect, and gets no new work, from a failure of its link on until it answers with figures that were made after it; when its figures are older than
 //   kStale; and while it drains. The own node (index 0) is never suspect but while it drains.
 // Contract: Choose() names only nodes that serve the model in a version of that number (any, if "") and signature, and -1 where there is none left. What was chosen is booked
 //   until Ended(). Deterministic by seed. Units: seconds on the caller's clock, which never goes back.
@@ -29,11 +29,16 @@ class ReplicaTable {
 
   // A node that came later; its index.
   int AddNode(std::string name);
-  // Figures that were made at `made_s`. Those of an earlier incarnation's, or older ones than are known, say nothing.
-  void OnFigures(int node, NodeFigures figures, double made_s, double now_s);
+  // Figures that were made at `made_s`. Those of an earlier incarnation's, or older ones than are known, say nothing. `answered`: they came
+  // as an answer, so that there is a way to the node; what it tells by itself shows only the way back.
+  void OnFigures(int node, NodeFigures figures, double made_s, double now_s, bool answered = true);
   void OnRoundTrip(int node, double seconds);  // of a small message
   void OnBandwidth(int node, double bytes_per_s);
   void OnLinkFailure(int node, double now_s);
+  // Whether there is a doubt about the node that its figures don't show: it gets new work only where no other can take it.
+  void OnDoubt(int node, bool doubt);
+  // It was taken off the cluster: nothing goes there again.
+  void OnGone(int node);
 
   struct Wanted {
     std::string_view model, version;
@@ -43,7 +48,8 @@ class ReplicaTable {
   };
   struct Choice {
     int node = -1;
-    double work_s = 0;  // booked there
+    double work_s = 0;    // booked there
+    std::string version;  // of the model there that is meant
   };
   // `not_these`: by node, true where it was tried before; may be empty.
   Choice Choose(const Wanted& wanted, const std::vector<bool>& not_these, double now_s);
@@ -54,8 +60,11 @@ class ReplicaTable {
   struct NodeView {
     std::string name;
     bool suspect = false;
-    bool known = false;  // figures came
-    double age_s = 0;    // of the figures
+    bool known = false;   // figures came
+    bool failed = false;  // its link has failed since
+    bool gone = false;    // it was taken off the cluster: its place stays, nothing else does
+    double age_s = 0;     // of the figures
+    double silent_s = 0;  // since it answered last
     double backlog_s = 0, outstanding_s = 0, round_trip_s = 0, bytes_per_s = 0;
     int outstanding = 0;
     uint64_t sent = 0;  // calls, since the start
@@ -70,12 +79,17 @@ class ReplicaTable {
     std::optional<NodeFigures> figures;
     Backlog backlog{1};
     double made_s = 0;
-    double failed_s = -1;  // the latest failure of its link; < 0: none
+    double answered_s = 0;  // when the latest figures that were an answer were made
+    double failed_s = -1;   // the latest failure of its link; < 0: none
+    bool doubt = false, gone = false;
     double round_trip_s = 0, bytes_per_s = 0;
     double outstanding_s = 0;
     int outstanding = 0;
     uint64_t sent = 0;
   };
+  bool Failed(const Node& node) const {
+    return node.failed_s >= 0 && node.answered_s <= node.failed_s;
+  }
   bool Suspect(size_t node, double now_s) const;
 
   std::vector<Node> nodes_;

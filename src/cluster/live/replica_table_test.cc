@@ -32,10 +32,52 @@ TEST_F(ReplicaTableTest, NobodyIsChosenBeforeFiguresCame) {
   EXPECT_EQ(table_.Choose(kOne, {}, 1).node, -1);
 }
 
+TEST_F(ReplicaTableTest, ADoubtfulNodeGetsWorkOnlyWhereNoOtherCanTakeIt) {
+  table_.OnFigures(1, Figures("b", 1, 4), 10, 10);
+  table_.OnFigures(2, Figures("c", 1, 1, 5.0), 10, 10);  // long busy
+  table_.OnDoubt(1, true);
+  EXPECT_EQ(table_.Choose(kOne, {}, 10).node, 2);
+  EXPECT_EQ(table_.Choose(kOne, {false, false, true}, 10).node, 1);
+  table_.OnDoubt(1, false);
+  EXPECT_EQ(table_.Choose(kOne, {}, 10).node, 1);
+}
+
+TEST_F(ReplicaTableTest, ANodeThatIsGoneIsNeverChosenWhateverItTells) {
+  table_.OnFigures(1, Figures("b", 1), 10, 10);
+  ASSERT_EQ(table_.Choose(kOne, {}, 10).node, 1);
+  table_.OnGone(1);
+  table_.OnFigures(1, Figures("b", 2), 11, 11);
+  EXPECT_EQ(table_.Choose(kOne, {}, 11).node, -1);
+  EXPECT_TRUE(table_.Look(11)[1].gone);
+  EXPECT_FALSE(table_.Look(11)[1].known);
+}
+
 TEST_F(ReplicaTableTest, TheLeastBusyNodeIsChosenByItsCores) {
   table_.OnFigures(0, Figures("a", 1, 1, 0.5), 10, 10);
   table_.OnFigures(1, Figures("b", 1, 4, 1.0), 10, 10);  // a quarter of a second
   EXPECT_EQ(table_.Choose(kOne, {}, 10).node, 1);
+}
+
+// The rule that ours is compared with knows of a quota as ours does: by what a row takes there.
+TEST(ReplicaTableWeightedTest, TurnsAreByMeasuredSpeed) {
+  ReplicaTable table(RouteRule::kWeighted, 1, {"a", "b"});
+  table.OnFigures(0, Figures("a", 1, 1, 0, 0.01), 10, 10);
+  table.OnFigures(1, Figures("b", 1, 1, 0, 0.04), 10, 10);
+  std::map<int, int> sent;
+  for (int i = 0; i < 100; ++i) ++sent[table.Choose(kOne, {}, 10).node];
+  EXPECT_EQ(sent[0], 80);
+  EXPECT_EQ(sent[1], 20);
+}
+
+// Another node's newest version may take and give other things than the one that is meant.
+TEST_F(ReplicaTableTest, TheVersionThatIsMeantIsNamed) {
+  NodeFigures figures = Figures("a", 1);
+  figures.models.push_back({.name = "m", .version = "9", .row_s = 0.01, .signature = 5});
+  figures.models.push_back({.name = "m", .version = "10", .row_s = 0.01, .signature = 6});
+  table_.OnFigures(0, figures, 10, 10);
+  EXPECT_EQ(table_.Choose(kOne, {}, 10).version, "9");
+  EXPECT_EQ(table_.Choose({"m", "1", 5, 1}, {}, 10).version, "1");
+  EXPECT_EQ(table_.Choose({"m", "", 6, 1}, {}, 10).version, "10");
 }
 
 TEST_F(ReplicaTableTest, WhatWasSentCountsBeforeFiguresTellOfIt) {
@@ -54,6 +96,19 @@ TEST_F(ReplicaTableTest, ALinkFailureMakesSuspectUntilLaterFigures) {
   table_.OnFigures(1, Figures("b", 2), 10.4, 10.7);  // made before the failure
   EXPECT_EQ(table_.Choose(kOne, {}, 10.7).node, -1);
   table_.OnFigures(1, Figures("b", 3), 10.8, 10.9);
+  EXPECT_EQ(table_.Choose(kOne, {}, 10.9).node, 1);
+}
+
+// Where only the way back is open, what the node tells would bring the calls back each time, to be lost again.
+TEST_F(ReplicaTableTest, AfterALinkFailureOnlyAnAnswerShowsThatThereIsAWay) {
+  table_.OnFigures(1, Figures("b", 1), 10, 10);
+  table_.OnLinkFailure(1, 10.5);
+  table_.OnFigures(1, Figures("b", 2), 10.8, 10.8, /*answered=*/false);
+  EXPECT_EQ(table_.Choose(kOne, {}, 10.8).node, -1);
+  EXPECT_NEAR(table_.Look(12)[1].age_s, 1.2, 1e-9);
+  EXPECT_NEAR(table_.Look(12)[1].silent_s, 2, 1e-9);
+  // The answer was made before what is known by now, and shows the way all the same.
+  table_.OnFigures(1, Figures("b", 2), 10.7, 10.9);
   EXPECT_EQ(table_.Choose(kOne, {}, 10.9).node, 1);
 }
 

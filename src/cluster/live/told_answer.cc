@@ -8,7 +8,11 @@ namespace {
 
 // Of a piece that begins `again` bytes into the answer, what lies beyond `told`; both move on.
 std::string Beyond(const std::string& piece, size_t* again, size_t* told) {
-  const size_t known = *told > *again ? std::min(piece.size(), *told - *again) : 0;
+  size_t known = *told > *again ? std::min(piece.size(), *told - *again) : 0;
+  // Only where it tells other words than the one before did, which it should not: no half character is told even then.
+  while (known > 0 && known < piece.size() &&
+         (static_cast<unsigned char>(piece[known]) & 0xc0) == 0x80)
+    ++known;
   *again += piece.size();
   *told = std::max(*told, *again);
   return piece.substr(known);

@@ -33,6 +33,8 @@ class ToldAnswer {
   bool valid(int choice) const {
     return choice >= 0 && static_cast<size_t>(choice) < choices_.size();
   }
+  // REQUIRES: valid(choice).
+  bool ended(int choice) const { return choices_[static_cast<size_t>(choice)].begun.ended; }
 
  private:
   struct ToldCall {

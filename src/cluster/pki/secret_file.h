@@ -1,7 +1,8 @@
 // Files that nobody else may read, and that are never half there.
 //
 // Contract: what Write() said is done is on the disk, whole, also after a power cut; a reader sees the old content or the new one. Read() refuses a
-//   file that others could have read or replaced.
+//   file that others could have read or replaced. What root makes belongs to the owner of the folder (core/file_owner.h). What a process left beside that
+//   ended while it wrote is removed by the next write in that folder.
 // Errors: kUnavailable (the disk), kNotFound, kPermissionDenied (its mode), kTooLarge.
 // Thread-safety: thread-safe; blocks on the disk.
 #pragma once

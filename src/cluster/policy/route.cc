@@ -114,8 +114,9 @@ int Router::Weighted(std::span<const ReplicaView> replicas) {
   int best = -1;
   for (size_t i = 0; i < replicas.size(); ++i) {
     if (replicas[i].suspect) continue;
-    credit_[i] += replicas[i].capacity;
-    sum += replicas[i].capacity;
+    const double weight = replicas[i].weight > 0 ? replicas[i].weight : replicas[i].capacity;
+    credit_[i] += weight;
+    sum += weight;
     if (best < 0 || credit_[i] > credit_[static_cast<size_t>(best)]) best = static_cast<int>(i);
   }
   if (best >= 0) credit_[static_cast<size_t>(best)] -= sum;

@@ -4,7 +4,7 @@
 //   worked since, and all gateways have sent there. What this gateway itself has under way there is the least that it can be. Equal ones take turns.
 // `method`: the highest u = -(c / mean c + L / C), L with the request counted in, figures as they came.
 // `least-loaded`: the least that this gateway has under way there, by capacity. `two-choices`: the less loaded of two drawn evenly. `weighted`: smooth weighted
-//   round robin by capacity (nginx's rule). `random`: even.
+//   round robin by weight (nginx's rule). `random`: even.
 // Contract: a suspect replica is never chosen; -1 where there is no other. Deterministic by seed. Thread-safety: single-owner.
 // Source: B6.
 #pragma once
@@ -22,6 +22,7 @@ namespace evenkeel {
 
 struct ReplicaView {
   double capacity = 1;       // of its node, > 0
+  double weight = 0;         // `weighted`: its part of the turns; 0: its capacity
   double load_s = 0;         // work there, at capacity 1, by the latest figures
   double backlog_s = 0;      // work that is expected there now
   double outstanding_s = 0;  // work that this gateway sent there and that is not answered

@@ -1,0 +1,188 @@
+#include "plan_apply.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "commands.h"
+#include "core/format.h"
+#include "deploy_watch.h"
+#include "figures.h"
+#include "output.h"
+
+namespace evenkeel {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// "desk/CUDA" is a place of node desk.
+std::string NodeOf(const std::string& place) { return place.substr(0, place.find('/')); }
+
+void RefuseLayers(const ClusterFile& file) {
+  for (const Task& task : file.graph.tasks) {
+    if (task.kind == TaskKind::kLayers)
+      Fail(kExitFailed,
+           "the plan cuts '" + task.name +
+               "' over nodes by its layers: that cannot be carried out until stages run");
+  }
+}
+
+// By model: the nodes that serve it and answer.
+std::map<std::string, std::set<std::string>> Serving(const Api& api) {
+  std::map<std::string, std::set<std::string>> serving;
+  const Json described = api.Get("/v2/evenkeel/models").value("cluster", Json::object());
+  for (const Json& node : described.value("nodes", Json::array())) {
+    if (TextAt(node, "state") != "alive") continue;
+    for (const Json& model : node.value("models", Json::array())) {
+      if (model.is_string()) serving[model.get<std::string>()].insert(TextAt(node, "name"));
+    }
+  }
+  return serving;
+}
+
+// The model that a task is a replica of: "chat", or "chat-2" of several.
+std::string ModelOf(const std::string& task,
+                    const std::map<std::string, std::set<std::string>>& serving) {
+  if (serving.contains(task)) return task;
+  const std::string base = task.substr(0, task.rfind('-'));
+  if (serving.contains(base)) return base;
+  Fail(kExitFailed,
+       "the plan places '" + task + "', which no node serves: it has changed meanwhile");
+}
+
+std::vector<PlannedModel> ModelsOf(const ClusterFile& file, const Json& plan,
+                                   const std::map<std::string, std::set<std::string>>& serving) {
+  std::map<std::string, PlannedModel> models;
+  for (const auto& [place, tasks] : plan["placement"].items()) {
+    for (const Json& task : tasks) {
+      const std::string name = ModelOf(task.get<std::string>(), serving);
+      PlannedModel& model = models[name];
+      model.name = name;
+      model.serving = serving.at(name);
+      model.wanted.insert(NodeOf(place));
+    }
+  }
+  for (const Task& task : file.graph.tasks) {
+    auto& memory = models.at(ModelOf(task.name, serving)).memory_bytes;
+    memory = std::max(memory, task.memory_bytes);
+  }
+  std::vector<PlannedModel> list;
+  for (auto& [_, model] : models) list.push_back(std::move(model));
+  return list;
+}
+
+// The document counts what its models hold as free, since they may go.
+std::vector<PlannedNode> RoomNow(const ClusterFile& file, const std::vector<PlannedModel>& models) {
+  std::vector<PlannedNode> nodes;
+  for (const NodeState& state : file.nodes) {
+    int64_t free = state.free_memory_bytes;
+    for (const PlannedModel& model : models) {
+      if (model.serving.contains(state.name)) free -= model.memory_bytes;
+    }
+    nodes.push_back({state.name, std::max<int64_t>(free, 0)});
+  }
+  return nodes;
+}
+
+// The busiest node's seconds as models serve now, replicas sharing the work.
+double MakespanNow(const Json& plan, const std::vector<PlannedModel>& models) {
+  std::map<std::string, double> load;
+  for (const Json& node : plan["nodes"])
+    load[node["name"].get<std::string>()] = node["load_s"].get<double>();
+  for (const Json& row : plan["matrix"]) {
+    const auto model =
+        std::ranges::find(models, row["task"].get<std::string>(), &PlannedModel::name);
+    if (model == models.end()) continue;
+    for (const Json& cell : row["costs"]) {
+      const std::string place = cell["node"];
+      if (model->serving.contains(place) && cell.contains("seconds"))
+        load[place] += cell["seconds"].get<double>() / static_cast<double>(model->serving.size());
+    }
+  }
+  double most = 0;
+  for (const auto& [_, seconds] : load) most = std::max(most, seconds);
+  return most;
+}
+
+void PrintSteps(const std::vector<ApplyStep>& steps, const std::string& why) {
+  std::printf("\nSteps to the plan (%s)\n", why.c_str());
+  int number = 0;
+  for (const ApplyStep& step : steps) {
+    std::printf("%3d. %s %s %s %s%s\n", ++number, step.load ? "load" : "unload",
+                Printable(step.model).c_str(), step.load ? "on" : "from",
+                Printable(step.node).c_str(), step.for_now ? ", to make room for others" : "");
+  }
+  std::fflush(stdout);
+}
+
+bool Agreed(const ApplyOptions& options) {
+  if (options.yes) return true;
+  if (::isatty(STDIN_FILENO) != 1)
+    Fail(kExitFailed, "nothing was done: there is no terminal to ask at; say --yes");
+  std::fputs("Carry this out? [y/N] ", stderr);
+  std::string answer;
+  std::getline(std::cin, answer);
+  return answer == "y" || answer == "Y" || answer == "yes";
+}
+
+// So that a plan that is older, from whoever, is refused from now on; where there is a store.
+void Store(const Api& api, const Json& plan, const std::string& why) {
+  const Json stored = api.Post("/v2/cluster/plan", {{"schema", plan["schema"]},
+                                                    {"rules", plan["rules"]},
+                                                    {"placement", plan["placement"]},
+                                                    {"makespan_s", plan["makespan_s"]},
+                                                    {"why", why}});
+  if (stored.value("stored", false))
+    std::fprintf(stderr, "The plan is stored: %s\n", Printable(TextAt(stored, "stamp")).c_str());
+}
+
+void CarryOut(const Api& api, const ApplyStep& step, const std::string& why, Duration wait) {
+  Json request = {{"model", step.model}, {"nodes", Json::array({step.node})}, {"why", why}};
+  if (step.load) {
+    const Json deployment = DeployAndWatch(api, request, wait);
+    if (const std::string failures = FailuresOf(deployment); !failures.empty())
+      Fail(kExitFailed, failures + "\nThe rest of the plan was not carried out");
+    return;
+  }
+  request["keep_files"] = true;
+  api.Post("/v2/cluster/undeploy", request);
+}
+
+}  // namespace
+
+void ApplyPlan(const Api& api, const ClusterFile& file, const Json& plan,
+               const ApplyOptions& options) {
+  RefuseLayers(file);
+  const auto models = ModelsOf(file, plan, Serving(api));
+  const auto steps = StepsToPlan(models, RoomNow(file, models));
+  if (!steps.ok()) Fail(kExitFailed, steps.status().message());
+  if (steps->empty()) {
+    std::fputs("Nothing to do: every model is where the plan wants it\n", stderr);
+    return;
+  }
+  const std::string why =
+      fmt::format("the plan: {:.3g} s of work a second on the busiest node, {:.3g} s before",
+                  plan["makespan_s"].get<double>(), MakespanNow(plan, models));
+  PrintSteps(*steps, why);
+  if (!Agreed(options)) {
+    std::fputs("Nothing was done\n", stderr);
+    throw CLI::RuntimeError(kExitFailed);
+  }
+  Store(api, plan, why);
+  int number = 0;
+  for (const ApplyStep& step : *steps) {
+    CarryOut(api, step, why, options.wait);
+    std::fprintf(stderr, "%d of %zu done: %s %s %s %s\n", ++number, steps->size(),
+                 step.load ? "loaded" : "unloaded", Printable(step.model).c_str(),
+                 step.load ? "on" : "from", Printable(step.node).c_str());
+  }
+}
+
+}  // namespace evenkeel

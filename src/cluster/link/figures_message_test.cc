@@ -1,0 +1,73 @@
+#include "cluster/link/figures_message.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "proto/node.pb.h"
+
+namespace evenkeel {
+namespace {
+
+TEST(FiguresForShowTest, WhatIsMeasuredAndMovedIsTold) {
+  NodeFigures figures;
+  figures.node = "a";
+  figures.busy_cores = 1.5;
+  figures.moving = 2;
+  figures.moved_lately = 30;
+  ModelFigures& model = figures.models.emplace_back();
+  model.name = "m";
+  model.version = "1";
+  model.call_rows = 40.5;
+  model.done = uint64_t{1} << 40;
+  model.start_up_s = 3.25;
+  model.waiting = 7;
+  node::v1::Figures message;
+  WriteFigures(figures, &message);
+  const auto read = ReadFigures(message);
+  ASSERT_TRUE(read.ok()) << read.status().ToString();
+  EXPECT_EQ(read->busy_cores, 1.5);
+  EXPECT_EQ(read->moving, 2);
+  EXPECT_EQ(read->moved_lately, 30);
+  ASSERT_EQ(read->models.size(), 1);
+  EXPECT_EQ(read->models[0].call_rows, 40.5);
+  EXPECT_EQ(read->models[0].done, uint64_t{1} << 40);
+  EXPECT_EQ(read->models[0].start_up_s, 3.25);
+  EXPECT_EQ(read->models[0].waiting, 7);
+}
+
+TEST(FiguresForShowTest, ANodeOfAVersionBeforeTellsRowsOfOne) {
+  node::v1::Figures message;
+  message.set_node("a");
+  message.set_cores(1);
+  message.add_models()->set_name("m");
+  const auto read = ReadFigures(message);
+  ASSERT_TRUE(read.ok()) << read.status().ToString();
+  EXPECT_EQ(read->models[0].call_rows, 1);
+}
+
+TEST(FiguresForShowTest, NumbersThatAreNoneAreRefused) {
+  for (const double wrong : {-1.0, std::numeric_limits<double>::quiet_NaN(), 1e12}) {
+    for (int field = 0; field < 3; ++field) {
+      node::v1::Figures message;
+      message.set_node("a");
+      message.set_cores(1);
+      auto* model = message.add_models();
+      model->set_name("m");
+      if (field == 0) message.set_busy_cores(wrong);
+      if (field == 1) model->set_call_rows(wrong);
+      if (field == 2) model->set_start_up_s(wrong);
+      EXPECT_EQ(ReadFigures(message).status().code(), Code::kInvalidArgument) << field;
+    }
+  }
+  node::v1::Figures message;
+  message.set_node("a");
+  message.set_cores(1);
+  message.set_moving(std::numeric_limits<uint32_t>::max());
+  const auto read = ReadFigures(message);
+  ASSERT_TRUE(read.ok());
+  EXPECT_GE(read->moving, 0) << "a count is never negative";
+}
+
+}  // namespace
+}  // namespace evenkeel

@@ -1,0 +1,195 @@
+#include "cluster/live/feedback.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+using NodeView = ReplicaTable::NodeView;
+
+// Where nothing was measured: from a disk, and the least that a start takes.
+constexpr double kLoadBytesPerS = 200e6, kLeastLoad = 1;
+constexpr double kLinkBytesPerS = 12.5e6;  // the slowest link of a LAN
+
+bool Counts(const NodeView& node) {
+  return node.known && !node.suspect && node.figures.resources.gflops > 0;
+}
+
+// What is known of one model on all nodes together.
+struct Served {
+  double calls_rows = 0, rate = 0;  // for the mean rows of a call
+  int64_t memory = 0;
+  double start_up_s = 0;
+  std::vector<int> holders;
+};
+
+// Of a cost, relative. A prediction is off by as much as those of the factorisation may be (B5).
+double ErrorOf(const MeasuredCosts::Pair& pair) {
+  constexpr double kPredicted = 0.15;
+  return pair.measured_s > 0 ? pair.noise / std::sqrt(static_cast<double>(pair.samples))
+                             : kPredicted;
+}
+
+double BringSeconds(const Served& model, const NodeView& to) {
+  const double link = to.bytes_per_s > 0 ? to.bytes_per_s : kLinkBytesPerS;
+  const auto bytes = static_cast<double>(model.memory);
+  const double load =
+      model.start_up_s > 0 ? model.start_up_s : std::max(kLeastLoad, bytes / kLoadBytesPerS);
+  return bytes / link + load;
+}
+
+}  // namespace
+
+void Feedback::Ask(std::string reason, double now_s) {
+  if (reason_.empty()) {
+    reason_ = std::move(reason);
+    asking_since_s_ = now_s;
+  }
+  asking_until_s_ = now_s + kAsking;
+}
+
+double Feedback::RateOf(std::string_view model) const {
+  const auto at = rates_.find(model);
+  return at == rates_.end() ? 0 : at->second.cost();
+}
+
+double Feedback::RateError(std::string_view model) const {
+  const auto at = rates_.find(model);
+  return at == rates_.end() || !at->second.known()
+             ? 1
+             : at->second.noise() / std::sqrt(static_cast<double>(at->second.count()));
+}
+
+void Feedback::LookAtRates(std::span<const NodeView> nodes, double now_s) {
+  std::map<std::string_view, double> sums;
+  for (const NodeView& node : nodes) {
+    if (!Counts(node)) continue;
+    for (const ModelFigures& model : node.figures.models) sums[model.name] += model.rate_rps;
+  }
+  std::erase_if(rates_, [&](const auto& one) { return !sums.contains(one.first); });
+  for (const auto& [name, sum] : sums) {
+    const auto change = rates_[std::string(name)].OnCost(std::max(sum, kLeastRate));
+    if (!change) continue;
+    Ask(fmt::format("model '{}' is called {:.3g} times as often ({:.3g} a second, then {:.3g})",
+                    name, change->after / change->before, change->before, change->after),
+        now_s);
+  }
+}
+
+void Feedback::LookAtShape(std::span<const NodeView> nodes, double now_s) {
+  std::set<std::string> lines;
+  for (const NodeView& node : nodes) {
+    if (!Counts(node)) continue;
+    lines.insert(node.name);
+    for (const ModelFigures& model : node.figures.models)
+      lines.insert(fmt::format("{}/{}", node.name, model.name));
+  }
+  std::string shape = fmt::format("{}", fmt::join(lines, "\n"));
+  if (shape != next_shape_) {
+    next_shape_ = std::move(shape);
+    next_since_s_ = now_s;
+  }
+  if (next_shape_ == shape_ || now_s - next_since_s_ < kSettle) return;
+  shape_ = next_shape_;
+  Ask("nodes or models have come or gone", now_s);
+}
+
+Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) const {
+  std::vector<const NodeView*> nodes;
+  for (const NodeView& node : all) {
+    if (Counts(node)) nodes.push_back(&node);
+  }
+  std::map<std::string_view, Served> models;
+  Allocation now;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    now.nodes.push_back(nodes[i]->name);
+    int64_t room = nodes[i]->figures.free_memory_bytes;
+    for (const ModelFigures& model : nodes[i]->figures.models) {
+      if (RateOf(model.name) < 1.01 * kLeastRate || costs_.WorkOf(model.name) <= 0) continue;
+      Served& served = models[model.name];
+      served.calls_rows += model.rate_rps * model.call_rows;
+      served.rate += model.rate_rps;
+      served.memory = std::max(served.memory, model.memory_bytes);
+      served.start_up_s = std::max(served.start_up_s, model.start_up_s);
+      served.holders.push_back(static_cast<int>(i));
+      room += model.memory_bytes;
+    }
+    now.problem.room.push_back(room);
+    now.problem.present_s.push_back(0);
+  }
+  const auto count = static_cast<Eigen::Index>(nodes.size());
+  const auto tasks = static_cast<Eigen::Index>(models.size());
+  now.problem.seconds = Eigen::MatrixXd::Constant(tasks, count, kImpossible);
+  now.bring_s = now.error = Eigen::MatrixXd::Zero(tasks, count);
+  Eigen::Index task = 0;
+  for (const auto& [name, served] : models) {
+    now.tasks.emplace_back(name);
+    now.problem.memory.push_back(served.memory);
+    now.holders.push_back(served.holders);
+    const double rows = served.rate > 0 ? served.calls_rows / served.rate : 1;
+    for (Eigen::Index node = 0; node < count; ++node) {
+      const NodeView& view = *nodes[static_cast<size_t>(node)];
+      const auto pair = costs_.Of(name, view, now_s);
+      if (!pair || served.memory > now.problem.room[static_cast<size_t>(node)]) continue;
+      now.problem.seconds(task, node) =
+          std::max(1e-9, RateOf(name) * rows * pair->best_s() / view.figures.cores);
+      now.bring_s(task, node) = BringSeconds(served, view);
+      now.error(task, node) = std::hypot(RateError(name), ErrorOf(*pair));
+    }
+    ++task;
+  }
+  return now;
+}
+
+std::optional<Feedback::Proposal> Feedback::Look(std::span<const NodeView> nodes, double now_s) {
+  for (const MeasuredCosts::Drift& drift : costs_.Look(nodes, now_s)) {
+    Ask(fmt::format("a row of '{}' on node '{}' takes {:.3g} times what it took ({:.3g} ms, then "
+                    "{:.3g} ms of a core)",
+                    drift.model, drift.node, drift.row_s.after / drift.row_s.before,
+                    drift.row_s.before * 1e3, drift.row_s.after * 1e3),
+        now_s);
+  }
+  LookAtRates(nodes, now_s);
+  LookAtShape(nodes, now_s);
+  if (reason_.empty()) return std::nullopt;
+  if (now_s > asking_until_s_) {
+    reason_.clear();
+    return std::nullopt;
+  }
+  if (now_s - asking_since_s_ < kGather) return std::nullopt;
+  if (proposed_s_ && now_s - *proposed_s_ < kQuiet) return std::nullopt;
+  Allocation now = AllocationOf(nodes, now_s);
+  auto plan = BestPlan(now, options_);
+  if (!plan) {
+    passed_over_ = "no plan moves anything";
+    return std::nullopt;
+  }
+  if (!WorthIt(*plan, options_)) {
+    passed_over_ = fmt::format(
+        "a plan with {} moves would take the busiest node from {:.3g} to {:.3g} s of work a second "
+        "(give or take {:.2g}; {:.3g} s in {:.0f} s) and cost {:.3g} s",
+        plan->moves.size(), plan->present, plan->planned, plan->error, plan->gain_s,
+        options_.horizon_s, plan->cost_s);
+    return std::nullopt;
+  }
+  const bool stands =
+      proposed_s_ && now_s - *proposed_s_ < options_.horizon_s && proposed_shape_ == next_shape_;
+  if (stands && plan->gain_s < kMore * proposed_gain_s_) {
+    passed_over_ = "the last proposal stands";
+    return std::nullopt;
+  }
+  passed_over_.clear();
+  proposed_s_ = now_s;
+  proposed_shape_ = next_shape_;
+  proposed_gain_s_ = plan->gain_s;
+  Proposal proposal{*std::move(plan), std::move(now.tasks), std::move(now.nodes),
+                    std::exchange(reason_, {}), now_s};
+  return proposal;
+}
+
+}  // namespace evenkeel

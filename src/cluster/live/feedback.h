@@ -1,0 +1,68 @@
+// Looks at what nodes measure, once a second, and says when another plan is worth its moves (B9).
+//
+// A plan is asked for when a cost, or how often a model is called, has changed beyond its noise (cost_drift.h), and when nodes or models have come or gone and kSettle has passed
+//   since. From kGather to kAsking after that each look weighs the best plan against the present (replan.h): not all figures change at once.
+// Contract: nothing is proposed within kQuiet of the proposal before, and while that stands (within its horizon, by the same nodes and models) nothing that gains less than
+//   kMore times as much. Models that nobody calls stay where they are.
+// Deterministic. Units: seconds. Thread-safety: single-owner. Source: B9.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cluster/live/cost_drift.h"
+#include "cluster/live/measured_costs.h"
+#include "cluster/live/replan.h"
+#include "cluster/live/replica_table.h"
+
+namespace evenkeel {
+
+class Feedback {
+ public:
+  static constexpr double kPeriod = 1, kQuiet = 30, kAsking = 30, kSettle = 10, kGather = 2;
+  static constexpr double kMore = 1.25;
+  static constexpr double kLeastRate = 0.05;  // calls a second; fewer count as this
+
+  struct Proposal {
+    Replan plan;
+    std::vector<std::string> tasks, nodes;  // what the plan's indices mean
+    std::string reason;                     // what asked for it
+    double at_s = 0;
+  };
+
+  explicit Feedback(ReplanOptions options = {}) : options_(options) {}
+
+  // `nodes`: all that are known, suspect ones too.
+  std::optional<Proposal> Look(std::span<const ReplicaTable::NodeView> nodes, double now_s);
+
+  const MeasuredCosts& costs() const { return costs_; }
+  // Calls of a model a second, of all nodes; 0: not known.
+  double RateOf(std::string_view model) const;
+  // What asks for a plan now; "": nothing.
+  const std::string& asking() const { return reason_; }
+  // The plan that was weighed last, and why it was not proposed; "": none was, or it was.
+  const std::string& passed_over() const { return passed_over_; }
+
+ private:
+  double RateError(std::string_view model) const;  // standard, relative
+  void LookAtRates(std::span<const ReplicaTable::NodeView> nodes, double now_s);
+  void LookAtShape(std::span<const ReplicaTable::NodeView> nodes, double now_s);
+  void Ask(std::string reason, double now_s);
+  Allocation AllocationOf(std::span<const ReplicaTable::NodeView> nodes, double now_s) const;
+
+  const ReplanOptions options_;
+  MeasuredCosts costs_;
+  std::map<std::string, CostDrift, std::less<>> rates_;
+  std::string shape_, next_shape_;  // who serves what
+  double next_since_s_ = 0;
+  std::string reason_, passed_over_;
+  double asking_since_s_ = 0, asking_until_s_ = 0;
+  std::optional<double> proposed_s_;
+  std::string proposed_shape_;  // of the last proposal
+  double proposed_gain_s_ = 0;
+};
+
+}  // namespace evenkeel

@@ -1,0 +1,152 @@
+#include "cluster/live/feedback.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "cluster/live/figures_test_kit.h"
+
+namespace evenkeel {
+namespace {
+
+// Three alike nodes with two models each, all called so that a node is half busy: nothing can be better. What is measured scatters.
+class Cluster {
+ public:
+  Cluster(uint64_t seed, double noise) : random_(seed), noise_(0, noise) {
+    for (const char* name : {"a", "b", "c"}) nodes.push_back(ViewOf(name, 2, 100));
+    for (size_t i = 0; i < 6; ++i) {
+      Serve(nodes[i % 3], "m" + std::to_string(i), 0.01, 50);
+      slower.push_back(1);
+    }
+  }
+  std::optional<Feedback::Proposal> Look() {
+    for (size_t k = 0; k < nodes.size(); ++k) {
+      for (ModelFigures& model : nodes[k].figures.models) {
+        const size_t index = static_cast<size_t>(model.name[1] - '0');
+        model.row_s = 0.01 * slower[index] * node_slower[k] * std::exp(noise_(random_));
+        model.rate_rps = 50 * busier * std::exp(noise_(random_));
+        ++model.done;
+      }
+    }
+    return feedback.Look(nodes, now_s += Feedback::kPeriod);
+  }
+
+  std::vector<ReplicaTable::NodeView> nodes;
+  std::vector<double> slower;
+  double node_slower[3] = {1, 1, 1};
+  double busier = 1;
+  double now_s = 0;
+  Feedback feedback;
+
+ private:
+  std::mt19937_64 random_;
+  std::normal_distribution<double> noise_;
+};
+
+TEST(FeedbackTest, NoiseProposesNothingInTenThousandLooks) {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    Cluster cluster(seed, 0.2);
+    for (int i = 0; i < 10'000; ++i) ASSERT_FALSE(cluster.Look().has_value()) << "look " << i;
+  }
+}
+
+TEST(FeedbackTest, ANodeThatBecomesTenTimesAsSlowIsProposedWithinTenLooks) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    Cluster cluster(seed, 0.2);
+    for (int i = 0; i < 60; ++i) ASSERT_FALSE(cluster.Look().has_value());
+    cluster.node_slower[1] = 10;
+    std::optional<Feedback::Proposal> proposal;
+    int looks = 0;
+    while (!proposal && looks < 10) {
+      proposal = cluster.Look();
+      ++looks;
+    }
+    ASSERT_TRUE(proposal.has_value()) << "seed " << seed << ": " << cluster.feedback.passed_over();
+    EXPECT_GT(proposal->plan.gain_s, proposal->plan.cost_s);
+    EXPECT_NE(proposal->reason.find("on node 'b'"), std::string::npos) << proposal->reason;
+    // What moves, moves away from there.
+    for (const Replan::Bring& move : proposal->plan.moves)
+      EXPECT_NE(proposal->nodes[static_cast<size_t>(move.node)], "b");
+  }
+}
+
+TEST(FeedbackTest, BetweenTwoProposalsThereIsTime) {
+  Cluster cluster(5, 0.1);
+  std::vector<double> at;
+  for (int i = 0; i < 600; ++i) {
+    // Ever slower: each time it is more worth than the last.
+    cluster.node_slower[2] = i < 30 ? 1 : 2 + i / 20;
+    if (cluster.Look()) at.push_back(cluster.now_s);
+  }
+  ASSERT_GE(at.size(), 2);
+  for (size_t i = 1; i < at.size(); ++i) EXPECT_GE(at[i] - at[i - 1], Feedback::kQuiet);
+}
+
+TEST(FeedbackTest, WhatWasProposedIsNotProposedAgain) {
+  Cluster cluster(6, 0.1);
+  std::vector<int> at;
+  for (int i = 0; i < 500; ++i) {
+    cluster.node_slower[1] = i < 30 ? 1 : 10;
+    if (cluster.Look()) at.push_back(i);
+  }
+  ASSERT_FALSE(at.empty());
+  EXPECT_LE(at.size(), 2) << "once, and perhaps once more when all figures have changed";
+  EXPECT_LT(at.back(), 100);
+}
+
+TEST(FeedbackTest, NothingIsProposedThatCostsMoreThanItGains) {
+  Cluster cluster(7, 0.1);
+  for (auto& node : cluster.nodes) {
+    for (ModelFigures& model : node.figures.models) model.start_up_s = 1e5;
+  }
+  for (int i = 0; i < 300; ++i) {
+    cluster.node_slower[1] = i < 60 ? 1 : 10;
+    ASSERT_FALSE(cluster.Look().has_value());
+  }
+  EXPECT_NE(cluster.feedback.passed_over(), "");
+}
+
+TEST(FeedbackTest, ANodeThatComesIsProposedOnceItHasSettled) {
+  Cluster cluster(8, 0.1);
+  for (int i = 0; i < 60; ++i) ASSERT_FALSE(cluster.Look().has_value());
+  // Beside the others it is a giant.
+  cluster.nodes.push_back(ViewOf("d", 64, 6400));
+  std::optional<Feedback::Proposal> proposal;
+  int looks = 0;
+  for (; !proposal && looks < 60; ++looks) proposal = cluster.Look();
+  ASSERT_TRUE(proposal.has_value()) << cluster.feedback.passed_over();
+  EXPECT_GE(looks, Feedback::kSettle);
+  EXPECT_EQ(proposal->reason, "nodes or models have come or gone");
+}
+
+TEST(FeedbackTest, LoadThatGrowsAsksForAPlan) {
+  Cluster cluster(9, 0.1);
+  // All on one node, and hardly called: that is as good as anything.
+  for (size_t k : {size_t{1}, size_t{2}}) {
+    for (ModelFigures& model : cluster.nodes[k].figures.models)
+      cluster.nodes[0].figures.models.push_back(model);
+    cluster.nodes[k].figures.models.clear();
+  }
+  cluster.busier = 0.01;
+  for (int i = 0; i < 100; ++i) ASSERT_FALSE(cluster.Look().has_value());
+  cluster.busier = 1;
+  std::optional<Feedback::Proposal> proposal;
+  for (int i = 0; !proposal && i < 30; ++i) proposal = cluster.Look();
+  ASSERT_TRUE(proposal.has_value()) << cluster.feedback.passed_over();
+  EXPECT_NE(proposal->reason.find("times as often"), std::string::npos) << proposal->reason;
+}
+
+TEST(FeedbackTest, ANodeAloneHasNothingToPropose) {
+  Cluster cluster(10, 0.1);
+  cluster.nodes.resize(1);
+  for (int i = 0; i < 100; ++i) {
+    cluster.node_slower[0] = i < 50 ? 1 : 10;
+    ASSERT_FALSE(cluster.Look().has_value());
+  }
+  Feedback none;
+  EXPECT_FALSE(none.Look({}, 1).has_value());
+}
+
+}  // namespace
+}  // namespace evenkeel

@@ -1,0 +1,34 @@
+// A model to be served by nodes of the cluster, or not any more: the body of POST /v2/cluster/deploy and /v2/cluster/undeploy. And of /v2/cluster/plan.
+//
+// Contract: unknown keys, wrong kinds and empty lists are refused, by name. Errors: kInvalidArgument. Thread-safety: values.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+
+namespace evenkeel {
+
+struct DeployRequest {
+  std::string model;
+  std::vector<std::string> nodes;  // empty: whichever
+  int replicas = 0;                // 0: as many as have the memory
+  std::string why;                 // for the event log; empty: it was asked for
+};
+
+struct UndeployRequest {
+  std::string model;
+  std::vector<std::string> nodes;
+  bool keep_files = false;  // it is unloaded only
+  bool force = false;       // also from the last node that has it
+  std::string why;
+};
+
+Result<DeployRequest> ParseDeployRequest(std::string_view body);
+Result<UndeployRequest> ParseUndeployRequest(std::string_view body);
+// A plan's text, as it is stored: an object with a "placement" of lists of models by node.
+Result<std::string> CheckPlanText(std::string_view body);
+
+}  // namespace evenkeel

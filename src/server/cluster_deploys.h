@@ -1,0 +1,104 @@
+// Has models served by nodes of the cluster, for who asked this node: chooses the nodes, tells each, and follows how far they are.
+//
+// How it goes: all nodes that answer are asked what content they have under the name; two contents are refused. Each chosen node copies and loads on its own account (NodeModels); it is asked
+//   how far it is every kPoll, told again if it forgot (a restart), and given up once it was silent for kSilence. A model is taken from a node only while another one has it and serves it.
+// Contract: requests are worked on one after the other on a thread of its own. `done` comes once: the chosen nodes, or why not; how it went on is Describe()'s. The last kMostKept are kept, in memory.
+// Errors of requests: kNotFound (no node has the model, no such node), kConflict (two contents of one name; the last that has it), kUnavailable (a node that does not answer, too little memory),
+//   kInvalidArgument, and those of NodeModels.
+// Ownership: what it is made with outlives it. Thread-safety: thread-safe, but for Stop() and destruction. Source: issue S4, `deploy`.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cluster/live/replica_table.h"
+#include "cluster/models/deploy_targets.h"
+#include "frontends/deploy_request.h"
+#include "server/node_models.h"
+
+namespace evenkeel {
+
+class ClusterDeploys {
+ public:
+  static constexpr Duration kPoll = std::chrono::milliseconds(250);
+  static constexpr Duration kSilence = std::chrono::seconds(60);
+  static constexpr Duration kSettle = std::chrono::seconds(3);
+  static constexpr size_t kMostKept = 50;
+
+  // What it knows of the cluster and does with it.
+  struct Cluster {
+    std::function<std::vector<ReplicaTable::NodeView>()> look;  // the own node first
+    std::function<std::unique_ptr<ModelLink>(const std::string& node)> link_to;
+  };
+  ClusterDeploys(Cluster cluster, NodeModels& own, EventLog& events, const Clock& clock);
+  ~ClusterDeploys();
+  // What waits is answered with kUnavailable.
+  void Stop();
+
+  using Done = std::function<void(Result<nlohmann::json>)>;
+  void Deploy(DeployRequest request, Done done);
+  void Undeploy(UndeployRequest request, Done done);
+  // {"deploys": [{"id", "model", "digest", "why", "nodes": [{"node", "state", "bytes_done", "bytes_total", "bytes_fetched", "bytes_resumed", "from", "error"}], "left_out": [{"node", "why"}]}]}, the
+  // newest last.
+  nlohmann::json Describe() const;
+
+ private:
+  struct Target {
+    std::string node;
+    DeployProgress progress;
+    bool ordered = false;  // it was told; else what it says is of an earlier order
+    Time heard{};          // from it, or when it was chosen
+    Time served{};         // since when it says that it serves; epoch: not yet
+  };
+  struct Deployment {
+    uint64_t id = 0;
+    DeployOrder order;
+    std::vector<Target> targets;
+    std::vector<std::pair<std::string, std::string>> left_out;  // nodes, and why
+    bool open() const;
+  };
+  struct Holder {
+    std::string node;
+    ModelListing listing;
+  };
+  void Run();
+  // Once all nodes answer, or after kSettle: one that was slow for a moment is not left out.
+  std::vector<ReplicaTable::NodeView> LookAtAll();
+  bool Post(std::function<void()> task);  // false: stopped
+  Result<nlohmann::json> Begin(const DeployRequest& request);
+  Result<nlohmann::json> TakeAway(const UndeployRequest& request);
+  Status MayTakeAway(const UndeployRequest& request);
+  // Of all nodes that answer. Errors: kNotFound, kConflict.
+  Result<std::vector<Holder>> Holders(const std::string& model);
+  void Poll();
+  Result<DeployProgress> Order(const DeployOrder& order, bool own, Target* target);
+  Result<DeployProgress> Hear(const DeployOrder& order, bool own, const Target& target);
+  DeployProgress Ask(const DeployOrder& order, Target* target);
+  ModelLink* LinkTo(const std::string& node);  // null: there is no such node
+  static nlohmann::json JsonOf(const Deployment& deployment);
+
+  const Cluster cluster_;
+  NodeModels& own_;
+  EventLog& events_;
+  const Clock& clock_;
+
+  mutable std::mutex mutex_;  // guards what follows; not held while nodes are asked
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> tasks_;
+  std::deque<Deployment> deployments_;
+  std::map<std::string, std::unique_ptr<ModelLink>, std::less<>> links_;
+  uint64_t last_id_ = 0;
+  bool stopped_ = false;
+
+  std::thread thread_;  // last
+};
+
+}  // namespace evenkeel

@@ -1,0 +1,147 @@
+#include "server/cluster_feedback.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+using NodeView = ReplicaTable::NodeView;
+using Json = nlohmann::json;
+
+constexpr double kPublishEvery = 5;  // seconds: all costs are copied
+
+double SecondsOf(Time at) { return Seconds(at.time_since_epoch()); }
+
+// "'chat' to 'attic', 'm' to 'desk' and 3 others"
+std::string MovesText(const Feedback::Proposal& proposal) {
+  constexpr size_t kMost = 3;
+  std::string text;
+  const auto& moves = proposal.plan.moves;
+  for (size_t i = 0; i < std::min(moves.size(), kMost); ++i)
+    text += fmt::format("{}'{}' to '{}'", i > 0 ? ", " : "",
+                        proposal.tasks[static_cast<size_t>(moves[i].task)],
+                        proposal.nodes[static_cast<size_t>(moves[i].node)]);
+  if (moves.size() > kMost) text += fmt::format(" and {} others", moves.size() - kMost);
+  return text;
+}
+
+Json PlanOf(const Feedback::Proposal& proposal) {
+  Json placement = Json::object();
+  for (const std::string& node : proposal.nodes) placement[node] = Json::array();
+  for (size_t task = 0; task < proposal.tasks.size(); ++task)
+    placement[proposal.nodes[static_cast<size_t>(proposal.plan.placement[task])]].push_back(
+        proposal.tasks[task]);
+  return {{"schema", "evenkeel.plan/v1"},      {"rules", "ours"},
+          {"placement", std::move(placement)}, {"makespan_s", proposal.plan.planned},
+          {"reason", proposal.reason},         {"gain_s", proposal.plan.gain_s},
+          {"cost_s", proposal.plan.cost_s}};
+}
+
+bool FirstByName(const std::vector<NodeView>& views) {
+  return std::ranges::none_of(views, [&](const NodeView& node) {
+    return node.known && !node.suspect && node.name < views.front().name;
+  });
+}
+
+}  // namespace
+
+void ClusterFeedback::set_apply(Apply apply) {
+  const std::lock_guard lock(mutex_);
+  apply_ = std::move(apply);
+}
+
+void ClusterFeedback::set_leads(Leads leads) {
+  const std::lock_guard lock(mutex_);
+  leads_ = std::move(leads);
+}
+
+void ClusterFeedback::Look(Time now, std::vector<NodeView> views) {
+  if (!Due(now)) return;
+  at_ =
+      now + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(Feedback::kPeriod));
+  if (!thread_ || views.empty() || looking_.exchange(true)) return;
+  thread_->Post([this, now_s = SecondsOf(now), views = std::move(views)] {
+    LookNow(now_s, views);
+    looking_.store(false);
+  });
+}
+
+void ClusterFeedback::LookNow(double now_s, const std::vector<NodeView>& views) {
+  const auto proposal = feedback_.Look(views, now_s);
+  std::shared_ptr<Learnt> learnt;
+  if (now_s - published_s_ >= kPublishEvery || proposal) {
+    published_s_ = now_s;
+    learnt = std::make_shared<Learnt>();
+    learnt->costs = feedback_.costs();
+    for (const NodeView& node : views) {
+      for (const ModelFigures& model : node.figures.models)
+        learnt->rates.emplace(model.name, feedback_.RateOf(model.name));
+    }
+    learnt->at_s = now_s;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (learnt) learnt_ = std::move(learnt);
+    asking_ = feedback_.asking();
+    passed_over_ = feedback_.passed_over();
+    if (proposal) last_ = proposal;
+  }
+  if (proposal) Propose(*proposal, views);
+}
+
+void ClusterFeedback::Propose(const Feedback::Proposal& proposal,
+                              const std::vector<NodeView>& views) {
+  proposals_.fetch_add(1);
+  Apply apply;
+  Leads leads;
+  {
+    const std::lock_guard lock(mutex_);
+    apply = apply_;
+    leads = leads_;
+  }
+  const std::optional<bool> elected = leads ? leads() : std::nullopt;
+  const bool applies = automatic_ && apply && elected.value_or(FirstByName(views));
+  const Replan& plan = proposal.plan;
+  events_.Note(
+      fmt::format("a new plan would serve {:.3g} s sooner: {}", plan.gain_s - plan.cost_s,
+                  applies ? "it is applied" : "run `evenkeel plan --apply`"),
+      fmt::format("{}; {} move{} ({}) cost {:.3g} s and take the busiest node from {:.3g} to "
+                  "{:.3g} s of work a second, which is {:.3g} s in {:.0f} s",
+                  proposal.reason, plan.moves.size(), plan.moves.size() == 1 ? "" : "s",
+                  MovesText(proposal), plan.cost_s, plan.present, plan.planned, plan.gain_s,
+                  ReplanOptions().horizon_s));
+  if (applies) apply(PlanOf(proposal));
+}
+
+std::shared_ptr<const ClusterFeedback::Learnt> ClusterFeedback::learnt() const {
+  const std::lock_guard lock(mutex_);
+  return learnt_;
+}
+
+Json ClusterFeedback::Document(Time now) const {
+  std::optional<Feedback::Proposal> last;
+  Json document = {{"proposals", proposals()}, {"replan", automatic_ ? "auto" : "propose"}};
+  {
+    const std::lock_guard lock(mutex_);
+    if (!asking_.empty()) document["asking"] = asking_;
+    if (!passed_over_.empty()) document["passed_over"] = passed_over_;
+    last = last_;
+  }
+  if (!last) return document;
+  Json moves = Json::array();
+  for (const Replan::Bring& move : last->plan.moves)
+    moves.push_back({{"model", last->tasks[static_cast<size_t>(move.task)]},
+                     {"to", last->nodes[static_cast<size_t>(move.node)]},
+                     {"seconds", move.seconds}});
+  document["last"] = {{"reason", last->reason},        {"age_s", SecondsOf(now) - last->at_s},
+                      {"gain_s", last->plan.gain_s},   {"cost_s", last->plan.cost_s},
+                      {"present", last->plan.present}, {"planned", last->plan.planned},
+                      {"moves", std::move(moves)}};
+  return document;
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,241 @@
+#include "server/node_models.h"
+
+#include <algorithm>
+#include <future>
+#include <utility>
+
+#include "core/format.h"
+#include "core/log.h"
+#include "core/parse.h"
+
+namespace evenkeel {
+namespace {
+
+constexpr size_t kMostArrivals = 1000;  // orders that are remembered
+
+Status Stopping() { return Unavailable("this node is stopping"); }
+
+}  // namespace
+
+NodeModels::NodeModels(NodeModelsOptions options, ModelRegistry& registry, EventLog& events,
+                       const Clock& clock,
+                       std::function<std::unique_ptr<ModelLink>(const std::string& node)> link_to,
+                       std::function<void()> figures_changed)
+    : options_(std::move(options)),
+      registry_(registry),
+      events_(events),
+      clock_(clock),
+      link_to_(std::move(link_to)),
+      figures_changed_(std::move(figures_changed)),
+      files_(options_.models) {}
+
+NodeModels::~NodeModels() { Stop(); }
+
+void NodeModels::Stop() {
+  stopped_.store(true);
+  const std::lock_guard lock(mutex_);
+  wake_.notify_all();
+  for (ModelLink* source : sources_) source->Stop();
+}
+
+bool NodeModels::Wait(Duration time) {
+  std::unique_lock lock(mutex_);
+  return !wake_.wait_for(lock, time, [this] { return stopped_.load(); });
+}
+
+void NodeModels::ListModel(std::string model, std::function<void(Result<ModelListing>)> done) {
+  if (stopped_.load()) return done(Stopping());
+  if (lists_waiting_.fetch_add(1) >= kMostWaiting) {
+    lists_waiting_.fetch_sub(1);
+    return done(Overloaded("more than {} models wait to be listed", kMostWaiting));
+  }
+  lists_.Post([this, model = std::move(model), done = std::move(done)] {
+    done(files_.List(model, [this] { return stopped_.load(); }));
+    lists_waiting_.fetch_sub(1);
+  });
+}
+
+void NodeModels::ReadPiece(FilePiece piece, std::function<void(Result<std::string>)> done) {
+  if (stopped_.load()) return done(Stopping());
+  if (pieces_waiting_.fetch_add(1) >= kMostWaiting) {
+    pieces_waiting_.fetch_sub(1);
+    return done(Overloaded("more than {} pieces of files wait to be read", kMostWaiting));
+  }
+  pieces_.Post([this, piece = std::move(piece), done = std::move(done)] {
+    done(files_.Read(piece));
+    pieces_waiting_.fetch_sub(1);
+  });
+}
+
+template <typename Change>
+void NodeModels::Note(const DeployOrder& order, Change change) {
+  const std::lock_guard lock(mutex_);
+  const auto at = arrivals_.find(order.model);
+  if (at != arrivals_.end() && at->second.order.digest == order.digest) change(at->second.progress);
+}
+
+Status NodeModels::Deploy(const DeployOrder& order) {
+  if (stopped_.load()) return Stopping();
+  {
+    const std::lock_guard lock(mutex_);
+    if (leaving_.contains(order.model))
+      return Conflict("model '{}' is being taken from this node", order.model);
+    const auto at = arrivals_.find(order.model);
+    if (at != arrivals_.end() && !IsFinal(at->second.progress.state)) {
+      if (at->second.order.digest == order.digest) return Status::Ok();
+      return Conflict("model '{}' is on its way here as sha256:{}, not sha256:{}", order.model,
+                      at->second.order.digest, order.digest);
+    }
+    if (at == arrivals_.end() && arrivals_.size() >= kMostArrivals)
+      std::erase_if(arrivals_, [](const auto& one) { return IsFinal(one.second.progress.state); });
+    Arrival& arrival = arrivals_[order.model];
+    arrival = {order, {}};
+    arrival.progress.state = DeployState::kWaiting;
+  }
+  copies_.Post([this, order] { CarryOut(order); });
+  return Status::Ok();
+}
+
+DeployProgress NodeModels::Progress(const std::string& model, const std::string& digest) const {
+  const std::lock_guard lock(mutex_);
+  const auto at = arrivals_.find(model);
+  return at != arrivals_.end() && at->second.order.digest == digest ? at->second.progress
+                                                                    : DeployProgress();
+}
+
+void NodeModels::CarryOut(const DeployOrder& order) {
+  const Status fetched = Fetch(order);
+  if (!fetched.ok()) {
+    LogWarning("model '{}' is not deployed here: {}", order.model, fetched.message());
+    return Note(order, [&](DeployProgress& progress) {
+      progress.state = DeployState::kFailed;
+      progress.error = fetched.message();
+    });
+  }
+  Load(order);
+}
+
+Status NodeModels::Fetch(const DeployOrder& order) {
+  Note(order, [](DeployProgress& progress) { progress.state = DeployState::kCopying; });
+  std::vector<std::unique_ptr<ModelLink>> links;
+  for (const std::string& holder : order.holders) {
+    if (holder == options_.own) continue;
+    if (auto link = link_to_(holder)) links.push_back(std::move(link));
+  }
+  std::vector<ModelSource*> sources;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& link : links) {
+      sources.push_back(link.get());
+      sources_.push_back(link.get());
+    }
+  }
+  CopyOptions copy;
+  copy.bytes_per_s = options_.copy_rate_bytes_s;
+  copy.sleep = [this](Duration time) { Wait(time); };
+  copy.stopped = [this] { return stopped_.load(); };
+  CopyProgress last;
+  copy.report = [&](const CopyProgress& now) {
+    last = now;
+    Note(order, [&](DeployProgress& progress) {
+      progress.bytes_total = now.total;
+      progress.bytes_done = now.done;
+      progress.bytes_resumed = now.resumed;
+      progress.bytes_fetched = now.fetched;
+      progress.from = now.from;
+    });
+  };
+  const Time begin = clock_.Now();
+  const auto copied =
+      stopped_.load()
+          ? Result<ModelListing>(Stopping())
+          : CopyModel({order.model, order.digest, PartialFolder(options_.models, options_.state)},
+                      files_, sources, clock_, copy);
+  {
+    const std::lock_guard lock(mutex_);
+    sources_.clear();
+  }
+  if (!copied.ok()) return copied.status();
+  Note(order, [&](DeployProgress& progress) {
+    progress.bytes_total = progress.bytes_done = copied->bytes;
+  });
+  if (!last.from.empty()) {
+    events_.Note(
+        fmt::format("model '{}' was copied from node '{}': {} in {:.1f} s", order.model, last.from,
+                    FormatBytes(static_cast<int64_t>(last.fetched)), Seconds(clock_.Now() - begin)),
+        order.why);
+  }
+  return Status::Ok();
+}
+
+bool NodeModels::Serves(const std::string& model) const {
+  const auto index = registry_.Index(true);
+  return std::ranges::find(index, model, &RepositoryEntry::name) != index.end();
+}
+
+void NodeModels::Load(const DeployOrder& order) {
+  if (Serves(order.model))
+    return Note(order, [](DeployProgress& progress) { progress.state = DeployState::kServing; });
+  Note(order, [](DeployProgress& progress) { progress.state = DeployState::kLoading; });
+  registry_.LoadAsync(order.model, "", [this, order](const Status& status) {
+    if (status.ok()) events_.Note(fmt::format("model '{}' is served here", order.model), order.why);
+    Note(order, [&](DeployProgress& progress) {
+      progress.state = status.ok() ? DeployState::kServing : DeployState::kFailed;
+      progress.error = status.message();
+    });
+    if (status.ok()) figures_changed_();
+  });
+}
+
+void NodeModels::HideLeaving(NodeFigures* figures) const {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(figures->models,
+                [this](const ModelFigures& model) { return leaving_.contains(model.name); });
+}
+
+void NodeModels::Undeploy(UndeployOrder order, std::function<void(Status)> done) {
+  if (stopped_.load()) return done(Stopping());
+  {
+    const std::lock_guard lock(mutex_);
+    const auto at = arrivals_.find(order.model);
+    if (at != arrivals_.end() && !IsFinal(at->second.progress.state))
+      return done(Conflict("model '{}' is on its way to this node", order.model));
+    if (!leaving_.insert(order.model).second)
+      return done(Conflict("model '{}' is being taken from this node already", order.model));
+  }
+  departures_.Post([this, order = std::move(order), done = std::move(done)] {
+    const Status taken = TakeAway(order);
+    {
+      const std::lock_guard lock(mutex_);
+      leaving_.erase(order.model);
+      if (taken.ok()) arrivals_.erase(order.model);
+    }
+    done(taken);
+  });
+}
+
+Status NodeModels::TakeAway(const UndeployOrder& order) {
+  if (registry_.Known(order.model)) {
+    if (Serves(order.model)) {
+      figures_changed_();
+      if (!Wait(kHeardEverywhere)) return Stopping();
+    }
+    auto unloaded = std::make_shared<std::promise<Status>>();
+    auto answer = unloaded->get_future();
+    registry_.UnloadAsync(order.model,
+                          [unloaded](const Status& status) { unloaded->set_value(status); });
+    // In slices: a server that stops does not answer what waits for ever.
+    while (answer.wait_for(std::chrono::milliseconds(100)) != std::future_status::ready) {
+      if (stopped_.load()) return Stopping();
+    }
+    EK_RETURN_IF_ERROR(answer.get());
+    events_.Note(fmt::format("model '{}' was unloaded here", order.model), order.why);
+    figures_changed_();
+  }
+  if (!order.remove_files) return Status::Ok();
+  EK_RETURN_IF_ERROR(files_.Remove(order.model));
+  events_.Note(fmt::format("the files of model '{}' were removed here", order.model), order.why);
+  return Status::Ok();
+}
+
+}  // namespace evenkeel

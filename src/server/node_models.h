@@ -1,0 +1,95 @@
+// What this node does with its models in a cluster: gives their files to other nodes, fetches models from them and serves those, unloads and removes them when that is asked for.
+//
+// How it goes: copies run one after the other on a thread of their own, paced by `copy_rate`; files are listed and read for others on two more. A model that is to go is left out of this node's
+//   figures first, for as long as every other node takes to hear of that, so that nobody sends it a call any more when it is unloaded.
+// Contract: as ModelHost. An order that was not carried out when the server ended is forgotten, its partial copy is not: whoever ordered asks again.
+// Ownership: registry, events and clock outlive it. Stop() before the registry goes.
+// Thread-safety: thread-safe, but for Stop() and destruction. Source: issue S4, models.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cluster/link/model_host.h"
+#include "cluster/link/model_link.h"
+#include "cluster/live/node_figures.h"
+#include "core/clock.h"
+#include "server/event_log.h"
+#include "server/model_registry.h"
+#include "server/task_thread.h"
+
+namespace evenkeel {
+
+struct NodeModelsOptions {
+  std::string own;            // this node's name
+  std::string models, state;  // folders
+  int64_t copy_rate_bytes_s = int64_t{64} << 20;
+};
+
+class NodeModels final : public ModelHost {
+ public:
+  // Figures reach every node within it, and what they changed has been seen.
+  static constexpr Duration kHeardEverywhere = std::chrono::milliseconds(2500);
+  static constexpr int kMostWaiting = 64;  // lists and pieces that others asked for, each
+
+  // `link_to`: a way to that node, null if there is no such node. `figures_changed`: others are to hear of it now. Both on any thread.
+  NodeModels(NodeModelsOptions options, ModelRegistry& registry, EventLog& events,
+             const Clock& clock,
+             std::function<std::unique_ptr<ModelLink>(const std::string& node)> link_to,
+             std::function<void()> figures_changed);
+  ~NodeModels() override;
+  // Ends what is under way; every `done` has come when it returns, but for those that wait for the registry.
+  void Stop();
+
+  void ListModel(std::string model, std::function<void(Result<ModelListing>)> done) override;
+  void ReadPiece(FilePiece piece, std::function<void(Result<std::string>)> done) override;
+  Status Deploy(const DeployOrder& order) override;
+  DeployProgress Progress(const std::string& model, const std::string& digest) const override;
+  void Undeploy(UndeployOrder order, std::function<void(Status)> done) override;
+
+  // Takes out what is about to be unloaded.
+  void HideLeaving(NodeFigures* figures) const;
+
+ private:
+  struct Arrival {
+    DeployOrder order;
+    DeployProgress progress;
+  };
+  void CarryOut(const DeployOrder& order);
+  Status Fetch(const DeployOrder& order);
+  void Load(const DeployOrder& order);
+  Status TakeAway(const UndeployOrder& order);
+  bool Serves(const std::string& model) const;
+  // `change(progress)` where that order is still the latest for its model.
+  template <typename Change>
+  void Note(const DeployOrder& order, Change change);
+  bool Wait(Duration time);  // false: stopped
+
+  const NodeModelsOptions options_;
+  ModelRegistry& registry_;
+  EventLog& events_;
+  const Clock& clock_;
+  const std::function<std::unique_ptr<ModelLink>(const std::string&)> link_to_;
+  const std::function<void()> figures_changed_;
+  ModelFiles files_;
+  std::atomic<bool> stopped_{false};
+  std::atomic<int> lists_waiting_{0}, pieces_waiting_{0};
+
+  mutable std::mutex mutex_;  // guards what follows; not held while anything is done
+  std::condition_variable wake_;
+  std::map<std::string, Arrival, std::less<>> arrivals_;  // by model; the latest order
+  std::set<std::string, std::less<>> leaving_;
+  std::vector<ModelLink*> sources_;  // of the copy that runs
+
+  // Last: they end before what their tasks use.
+  TaskThread lists_, pieces_, copies_, departures_;
+};
+
+}  // namespace evenkeel
