@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A cluster of four unequal nodes on this machine: load on all of them through one, one of them lost meanwhile, and what happened.
+"""A cluster of four unequal nodes on this machine: models brought to them, load on all of them through one, one of them lost meanwhile, and what happened.
 
   tools/cluster_demo.py [BINARY] [MODELS]     default build/evenkeel, build/demo-models
 
@@ -24,13 +24,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from cluster_hosts import HostError, Network  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Cores, and the models that lie on each node.
-NODES = {
-    "desk": (0.9, ["filetype", "digits", "smollm2"]),
-    "attic": (0.6, ["filetype", "smollm2"]),
-    "shelf": (0.4, ["filetype", "smollm2"]),
-    "stick": (0.2, ["filetype"]),
-}
+# Cores of each node. All models lie on the first.
+NODES = {"desk": 0.9, "attic": 0.6, "shelf": 0.4, "stick": 0.2}
+MODELS = ["filetype", "digits", "smollm2"]
+DEPLOYED = {"filetype": ["desk", "attic", "shelf", "stick"], "smollm2": ["desk", "attic", "shelf"]}
 GATEWAY, LOST = "stick", "attic"  # the smallest answers for all, and one of the larger is lost
 START_SECONDS = 120
 
@@ -116,6 +113,18 @@ def link_or_copy(source, target):
         shutil.copy2(source, target)
 
 
+def deploy(binary: pathlib.Path, node: Node, model: str, where: list[str]) -> str:
+    done = subprocess.run([str(binary), "deploy", model, "--nodes", ",".join(where), "--server", node.url, "--wait", "3m"],
+                          capture_output=True, text=True, check=False, timeout=240)
+    if done.returncode:
+        raise HostError(f"evenkeel deploy {model}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout.rstrip()
+
+
+def indented(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines())
+
+
 def table(nodes: list[dict]) -> None:
     say(f"  {'node':<8}{'state':<9}{'models':<28}{'calls sent':>11}{'waiting':>10}{'round trip':>12}")
     for node in nodes:
@@ -172,8 +181,8 @@ def main() -> int:
         return 1
     with Network() as network:
         hosts = {name: network.add(name, cores=1) for name in NODES}
-        say(f"Four servers, of {', '.join(f'{cores:g}' for cores, _ in NODES.values())} cores. 'desk' makes a cluster, the others join it with tokens, and 'evenkeel serve' is all that is said to each.")
-        nodes = {name: Node(binary, models, host, NODES[name][1]) for name, host in hosts.items()}
+        say(f"Four servers, of {', '.join(f'{cores:g}' for cores in NODES.values())} cores. 'desk' makes a cluster, the others join it with tokens, and 'evenkeel serve' is all that is said to each.")
+        nodes = {name: Node(binary, models, host, [] if node_number else MODELS) for node_number, (name, host) in enumerate(hosts.items())}
         first, *others = nodes.values()
         first.make_cluster()
         first.serve()
@@ -181,14 +190,18 @@ def main() -> int:
         for node in others:
             node.join(first)
             node.serve()
-        for name, node in nodes.items():
+        for node in nodes.values():
             node.wait_ready()
-            node.host.set_cores(NODES[name][0])
         gateway = nodes[GATEWAY]
         end = time.monotonic() + 30
         while sum(node["state"] == "alive" for node in gateway.cluster()) < len(nodes) and time.monotonic() < end:
             time.sleep(0.2)
-        time.sleep(1)
+        for model, where in DEPLOYED.items():
+            say(f"\nevenkeel deploy {model} --nodes {','.join(where)}")
+            say(indented(deploy(binary, first, model, where)))
+        for name, node in nodes.items():
+            node.host.set_cores(NODES[name])
+        time.sleep(2)
         say(f"\nAs '{GATEWAY}', the smallest, sees them:")
         table(gateway.cluster())
 

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -176,7 +177,7 @@ class Node {
 class ClusterMembershipTest : public testing::Test {
  protected:
   void SetUp() override {
-    root_ = testing::TempDir() + "/ek_cluster_membership";
+    root_ = fmt::format("{}/ek_cluster_membership_{}", testing::TempDir(), getpid());
     std::filesystem::remove_all(root_);
   }
   void TearDown() override { std::filesystem::remove_all(root_); }

@@ -4,6 +4,7 @@
 #include <future>
 #include <utility>
 
+#include "cluster/models/partial_copy.h"
 #include "core/format.h"
 #include "core/log.h"
 #include "core/parse.h"
@@ -12,6 +13,7 @@ namespace evenkeel {
 namespace {
 
 constexpr size_t kMostArrivals = 1000;  // orders that are remembered
+constexpr std::chrono::hours kPartialAge(7 * 24);
 
 Status Stopping() { return Unavailable("this node is stopping"); }
 
@@ -27,7 +29,10 @@ NodeModels::NodeModels(NodeModelsOptions options, ModelRegistry& registry, Event
       clock_(clock),
       link_to_(std::move(link_to)),
       figures_changed_(std::move(figures_changed)),
-      files_(options_.models) {}
+      files_(options_.models) {
+  copies_.Post(
+      [this] { RemoveOldPartials(PartialFolder(options_.models, options_.state), kPartialAge); });
+}
 
 NodeModels::~NodeModels() { Stop(); }
 

@@ -10,6 +10,7 @@
 
 #include "cluster/models/copy_pace.h"
 #include "cluster/models/models_test_kit.h"
+#include "cluster/models/partial_copy.h"
 #include "core/format.h"
 
 namespace evenkeel {
@@ -318,6 +319,20 @@ TEST_F(ModelCopyTest, ADiskThatFillsUpMeanwhileLeavesNothing) {
     EXPECT_EQ(small.Read("bert/model.onnx"), model_);
   }
   EXPECT_EQ(::umount(small.path().c_str()), 0);
+}
+
+TEST(RemoveOldPartialsTest, WhatNobodyWentOnWithGoes) {
+  const ScratchFolder partial;
+  for (const char* name : {"old@1/a/file", "new@2/a/file", "begun@3/old", "begun@3/new"})
+    partial.Write(name, "bytes");
+  const auto ago = fs::file_time_type::clock::now() - std::chrono::hours(50);
+  for (const char* name : {"old@1/a/file", "old@1/a", "old@1", "begun@3/old", "begun@3"})
+    fs::last_write_time(partial.path() + "/" + name, ago);
+  RemoveOldPartials(partial.path(), std::chrono::hours(48));
+  EXPECT_FALSE(partial.Has("old@1"));
+  EXPECT_TRUE(partial.Has("new@2/a/file"));
+  EXPECT_TRUE(partial.Has("begun@3/old"));
+  RemoveOldPartials(partial.path() + "/nothere", std::chrono::hours(0));
 }
 
 TEST(CopyPaceTest, BytesNeverOutrunTheRate) {

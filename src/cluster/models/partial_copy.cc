@@ -5,6 +5,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -182,6 +183,22 @@ Status PartialCopy::MoveTo(const std::string& models, const ModelListing& listin
   std::error_code ignored;
   fs::remove_all(folder_, ignored);
   return Status::Ok();
+}
+
+void RemoveOldPartials(const std::string& partial, std::chrono::hours age) {
+  const auto now = fs::file_time_type::clock::now();
+  std::vector<fs::path> old;
+  std::error_code error;
+  fs::directory_iterator it(partial, error);
+  for (; !error && it != fs::directory_iterator(); it.increment(error)) {
+    std::error_code ignored;
+    fs::file_time_type latest = it->last_write_time(ignored);
+    fs::recursive_directory_iterator file(it->path(), ignored);
+    for (; !ignored && file != fs::recursive_directory_iterator(); file.increment(ignored))
+      latest = std::max(latest, file->last_write_time(ignored));
+    if (now - latest > age) old.push_back(it->path());
+  }
+  for (const fs::path& path : old) fs::remove_all(path, error);
 }
 
 }  // namespace evenkeel

@@ -1,10 +1,11 @@
-// A model that is being copied, on the disk: pieces are added to its files, whole files are verified, and the whole is moved to its place. Internal to model_copy.cc.
+// A model that is being copied, on the disk: pieces are added to its files, whole files are verified, and the whole is moved to its place. Internal to model_copy.cc, but for RemoveOldPartials().
 //
 // Contract: as CopyModel(), for the disk's part. A file that is longer than listed is begun anew.
 // Errors: kUnavailable (the disk), kConflict (the name is taken), kCancelled.
 // Thread-safety: single-owner; blocks on the disk.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <set>
 #include <string>
@@ -40,5 +41,8 @@ class PartialCopy {
   const std::string root_, model_, digest_, folder_;
   std::set<std::string> right_;  // paths of files that were verified
 };
+
+// Removes what copies left that nobody has gone on with for so long.
+void RemoveOldPartials(const std::string& partial, std::chrono::hours age);
 
 }  // namespace evenkeel
