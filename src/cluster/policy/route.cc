@@ -135,9 +135,33 @@ int Router::Drawn(std::span<const ReplicaView> replicas) {
   return -1;
 }
 
+int Router::DrawnByCapacity(std::span<const ReplicaView> replicas) {
+  double sum = 0;
+  for (const ReplicaView& one : replicas) sum += one.suspect ? 0 : one.capacity;
+  double left = static_cast<double>(Next() >> 11) * 0x1p-53 * sum;
+  int last = -1;
+  for (size_t i = 0; i < replicas.size(); ++i) {
+    if (replicas[i].suspect) continue;
+    last = static_cast<int>(i);
+    left -= replicas[i].capacity;
+    if (left < 0) break;
+  }
+  return last;
+}
+
+int Router::OfTwo(std::span<const ReplicaView> replicas) {
+  const int a = DrawnByCapacity(replicas), b = DrawnByCapacity(replicas);
+  if (a < 0) return -1;
+  return Expected(replicas[static_cast<size_t>(b)], 1) <
+                 Expected(replicas[static_cast<size_t>(a)], 1)
+             ? b
+             : a;
+}
+
 int Router::Choose(std::span<const ReplicaView> replicas) {
   switch (rule_) {
-    case RouteRule::kUtility: return Least(replicas, Expected, 1);
+    case RouteRule::kUtility:
+      return replicas.size() <= kFewReplicas ? Least(replicas, Expected, 1) : OfTwo(replicas);
     case RouteRule::kLeastLoaded: return Least(replicas, Level, 1);
     case RouteRule::kMethod: {
       double sum = 0;

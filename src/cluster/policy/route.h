@@ -2,6 +2,8 @@
 //
 // `utility`: the replica that is expected to answer first:  forward + backlog / C + service,  with the backlog that is expected now (Backlog): figures are old, the node has
 //   worked since, and all gateways have sent there. What this gateway itself has under way there is the least that it can be. Equal ones take turns.
+//   Among more than kFewReplicas it looks at two, drawn by capacity: many gateways with the same old figures would all run to the same best node, and to the next one together
+//   (Mitzenmacher, How Useful Is Old Information?, 2000).
 // `method`: the highest u = -(c / mean c + L / C), L with the request counted in, figures as they came.
 // `least-loaded`: the least that this gateway has under way there, by capacity. `two-choices`: the less loaded of two drawn evenly. `weighted`: smooth weighted
 //   round robin by weight (nginx's rule). `random`: even.
@@ -58,6 +60,8 @@ std::vector<RouteRule> RouteRules();
 
 class Router {
  public:
+  static constexpr size_t kFewReplicas = 8;
+
   Router(RouteRule rule, uint64_t seed) : rule_(rule), random_(seed) {}
   int Choose(std::span<const ReplicaView> replicas);
 
@@ -66,6 +70,8 @@ class Router {
             double scale);
   int Weighted(std::span<const ReplicaView> replicas);
   int Drawn(std::span<const ReplicaView> replicas);
+  int DrawnByCapacity(std::span<const ReplicaView> replicas);
+  int OfTwo(std::span<const ReplicaView> replicas);
   uint64_t Next();
 
   RouteRule rule_;

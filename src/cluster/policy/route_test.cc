@@ -47,6 +47,28 @@ TEST(BacklogTest, IsWorkedOffAndGrowsByWhatAllSend) {
   EXPECT_DOUBLE_EQ(backlog.At(11), 1);
 }
 
+// A hundred gateways with the same figures, in which one node is idle: not all of them send there before they hear of it.
+TEST(RouteTest, AmongManyTheBestOneIsNotEverybodysChoice) {
+  std::vector<ReplicaView> nodes(40, Replica(1, 1));
+  nodes[7] = Replica(1, 0);
+  nodes[9] = Replica(4, 4);  // as far behind as the others, and four times as large
+  nodes[11].suspect = true;
+  std::map<int, int> sent;
+  for (uint64_t gateway = 0; gateway < 4000; ++gateway)
+    ++sent[Router(RouteRule::kUtility, gateway).Choose(nodes)];
+  EXPECT_EQ(sent.count(11), 0u);
+  EXPECT_GT(sent[7], 130);  // more than its part: drawn first or second it is taken
+  EXPECT_LT(sent[7], 300);  // two in 42
+  EXPECT_GT(sent[9], 3 * sent[3]);
+  for (int node = 0; node < 40; ++node) {
+    if (node != 11) {
+      EXPECT_GT(sent[node], 0) << node;
+    }
+  }
+  nodes.assign(40, nodes[11]);
+  EXPECT_EQ(Router(RouteRule::kUtility, 1).Choose(nodes), -1);
+}
+
 TEST(RouteTest, ASuspectGetsNothing) {
   for (const RouteRule rule : RouteRules()) {
     Router router(rule, 3);
