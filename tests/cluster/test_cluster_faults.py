@@ -30,10 +30,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integratio
 from daemon import BINARY, ECHO, place_models
 from host_nodes import BUSY, clusters, good, network
 from load import Load
+from made import Made
 from nodes import Nodes
 from test_access import GRPC_ROUTES, HTTP_ROUTES, WRONG, bearer, body_of, infer_body, make_key, target_of
 from test_ensemble import ensemble, step
-from test_join import Made
 from test_sequences import SMOLLM2, completion, goes_on, stream, text_of
 
 from cluster_demo import Node as DemoNode  # tools/, which host_nodes.py has put on the path
