@@ -164,15 +164,27 @@ TEST_P(ConfinementTest, HalfACoreDoesHalfTheWork) {
     EXPECT_FALSE(whole.line.empty()) << whole.how;
     return std::atof(whole.line.c_str()) / whole.usage.cpu_s.value();
   };
-  const double before = turns_a_second();
-  const Answered cut = burn("0.5c/64MiB", "1000");
-  ASSERT_FALSE(cut.line.empty()) << cut.how;
-  const double share = std::atof(cut.line.c_str()) / std::max(before, turns_a_second());
-  EXPECT_LE(share, 0.6) << "of a whole core's work in the same second";
+  // On a machine whose speed changes meanwhile, turns say nothing of shares: then it is tried again, and last only core time counts.
+  Answered cut;
+  double share = 0;
+  bool even = false;
+  for (int tries = 0; tries < 3 && !even; ++tries) {
+    const double before = turns_a_second();
+    cut = burn("0.5c/64MiB", "1000");
+    ASSERT_FALSE(cut.line.empty()) << cut.how;
+    const double after = turns_a_second();
+    even = std::max(before, after) < 1.15 * std::min(before, after);
+    share = std::atof(cut.line.c_str()) / std::max(before, after);
+  }
+  if (even) {
+    EXPECT_LE(share, 0.6) << "of a whole core's work in the same second";
+  }
   EXPECT_LE(cut.usage.cpu_s.value(), 0.62) << "0.5 of a second, some for the start";
   // On a busy machine it may not even get its half: then nothing holds it back.
   if (cut.usage.cpu_s.value() < 0.45) return;
-  EXPECT_GE(share, 0.3);
+  if (even) {
+    EXPECT_GE(share, 0.3);
+  }
   EXPECT_GE(cut.usage.throttled_periods.value(), 1u);
   EXPECT_GT(cut.usage.throttled_s.value(), 0.0);
   // 10 ms periods: a hundred in this second, not ten.
