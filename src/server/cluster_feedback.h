@@ -39,6 +39,7 @@ class ClusterFeedback {
   bool Due(Time now) const { return now >= at_; }
   // `views`: of all nodes, the own one first.
   void Look(Time now, std::vector<ReplicaTable::NodeView> views);
+  bool looking() const { return looking_.load(); }  // a look is under way
   // The last look ends.
   void Stop() { thread_.reset(); }
 

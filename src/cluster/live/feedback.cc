@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
+#include <functional>
 #include <utility>
 
 #include "core/format.h"
@@ -27,6 +27,25 @@ struct Served {
   double start_up_s = 0;
   std::vector<int> holders;
 };
+
+// Who is there and serves what; the same in any order.
+uint64_t ShapeOf(std::span<const NodeView> nodes) {
+  const std::hash<std::string_view> hash;
+  const auto mixed = [](uint64_t one, uint64_t other) {
+    uint64_t x = one + 0x9e3779b97f4a7c15 * (other + 1);  // splitmix64
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+    return x ^ (x >> 31);
+  };
+  uint64_t shape = 0;
+  for (const NodeView& node : nodes) {
+    if (!Counts(node)) continue;
+    const uint64_t name = hash(node.name);
+    shape += mixed(name, 0);
+    for (const ModelFigures& model : node.figures.models) shape += mixed(name, hash(model.name));
+  }
+  return shape;
+}
 
 // Of a cost, relative. A prediction is off by as much as those of the factorisation may be (B5).
 double ErrorOf(const MeasuredCosts::Pair& pair) {
@@ -82,16 +101,9 @@ void Feedback::LookAtRates(std::span<const NodeView> nodes, double now_s) {
 }
 
 void Feedback::LookAtShape(std::span<const NodeView> nodes, double now_s) {
-  std::set<std::string> lines;
-  for (const NodeView& node : nodes) {
-    if (!Counts(node)) continue;
-    lines.insert(node.name);
-    for (const ModelFigures& model : node.figures.models)
-      lines.insert(fmt::format("{}/{}", node.name, model.name));
-  }
-  std::string shape = fmt::format("{}", fmt::join(lines, "\n"));
+  const uint64_t shape = ShapeOf(nodes);
   if (shape != next_shape_) {
-    next_shape_ = std::move(shape);
+    next_shape_ = shape;
     next_since_s_ = now_s;
   }
   if (next_shape_ == shape_ || now_s - next_since_s_ < kSettle) return;

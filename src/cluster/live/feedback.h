@@ -7,6 +7,7 @@
 // Deterministic. Units: seconds. Thread-safety: single-owner. Source: B9.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <span>
@@ -56,12 +57,12 @@ class Feedback {
   const ReplanOptions options_;
   MeasuredCosts costs_;
   std::map<std::string, CostDrift, std::less<>> rates_;
-  std::string shape_, next_shape_;  // who serves what
+  uint64_t shape_ = 0, next_shape_ = 0;  // who serves what
   double next_since_s_ = 0;
   std::string reason_, passed_over_;
   double asking_since_s_ = 0, asking_until_s_ = 0;
   std::optional<double> proposed_s_;
-  std::string proposed_shape_;  // of the last proposal
+  uint64_t proposed_shape_ = 0;  // of the last proposal
   double proposed_gain_s_ = 0;
 };
 

@@ -1,0 +1,131 @@
+#include "server/cluster_feedback.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "cluster/live/figures_test_kit.h"
+#include "server/cluster_status.h"
+
+namespace evenkeel {
+namespace {
+
+using nlohmann::json;
+
+// Two models crowd node "a", and "b" has nothing to do.
+class ClusterFeedbackTest : public testing::Test {
+ protected:
+  // `own`: which of the two looks.
+  std::vector<ReplicaTable::NodeView> Views(bool own_is_a) {
+    std::vector<ReplicaTable::NodeView> views{ViewOf("a", 2, 100), ViewOf("b", 2, 100)};
+    for (const char* model : {"m", "n"}) {
+      Serve(views[0], model, 0.01, 80);
+      views[0].figures.models.back().done = ++done_;
+    }
+    if (!own_is_a) std::swap(views[0], views[1]);
+    return views;
+  }
+  void Look(ClusterFeedback& feedback, bool own_is_a, int looks) {
+    for (int i = 0; i < looks; ++i) {
+      feedback.Look(now_ += std::chrono::seconds(1), Views(own_is_a));
+      while (feedback.looking()) std::this_thread::yield();
+    }
+  }
+  // How often a plan was applied.
+  int Applied(bool automatic, bool own_is_a, const ClusterFeedback::Leads& leads = {}) {
+    ClusterFeedback feedback(events_, automatic);
+    int applied = 0;
+    feedback.set_apply([&](const json& plan) {
+      ++applied;
+      plan_ = plan;
+    });
+    feedback.set_leads(leads);
+    Look(feedback, own_is_a, 40);
+    EXPECT_EQ(feedback.proposals(), 1);
+    feedback.Stop();
+    return applied;
+  }
+
+  EventLog events_;
+  Time now_{std::chrono::seconds(1000)};
+  uint64_t done_ = 0;
+  json plan_;
+};
+
+TEST_F(ClusterFeedbackTest, APlanThatIsWorthItIsToldWithItsFiguresAndReason) {
+  ClusterFeedback feedback(events_, /*automatic=*/false);
+  EXPECT_EQ(feedback.learnt(), nullptr);
+  Look(feedback, true, 40);
+  const auto events = events_.Last();
+  ASSERT_EQ(events.size(), 1);
+  EXPECT_NE(events[0].what.find("s sooner: run `evenkeel plan --apply`"), std::string::npos);
+  EXPECT_NE(events[0].why.find("nodes or models have come or gone; 1 move ("), std::string::npos)
+      << events[0].why;
+  const json told = feedback.Document(now_);
+  EXPECT_EQ(told["proposals"], 1);
+  EXPECT_EQ(told["replan"], "propose");
+  EXPECT_NEAR(told["last"]["present"], 0.8, 0.01);
+  EXPECT_NEAR(told["last"]["planned"], 0.4, 0.01);
+  EXPECT_NEAR(told["last"]["gain_s"], 240, 5);
+  EXPECT_EQ(told["last"]["moves"][0]["to"], "b");
+  EXPECT_GT(told["last"]["age_s"], 10);
+  ASSERT_NE(feedback.learnt(), nullptr);
+  EXPECT_NEAR(feedback.learnt()->rates.at("m"), 80, 1);
+  EXPECT_NEAR(feedback.learnt()->costs.WorkOf("m"), 0.5, 0.01);
+}
+
+TEST_F(ClusterFeedbackTest, WithAutoTheFirstByNameAppliesIt) {
+  EXPECT_EQ(Applied(/*automatic=*/false, /*own_is_a=*/true), 0);
+  EXPECT_EQ(Applied(true, false), 0);
+  EXPECT_EQ(Applied(true, true), 1);
+  EXPECT_EQ(plan_["schema"], "evenkeel.plan/v1");
+  EXPECT_EQ(plan_["placement"]["a"].size(), 1);
+  EXPECT_EQ(plan_["placement"]["b"].size(), 1);
+  EXPECT_EQ(plan_["reason"], "nodes or models have come or gone");
+}
+
+TEST_F(ClusterFeedbackTest, WhereALeaderIsElectedThatOneAppliesIt) {
+  EXPECT_EQ(Applied(true, true, [] { return std::optional(false); }), 0);
+  EXPECT_EQ(Applied(true, false, [] { return std::optional(true); }), 1);
+  EXPECT_EQ(Applied(true, true, []() -> std::optional<bool> { return std::nullopt; }), 1);
+}
+
+TEST_F(ClusterFeedbackTest, AfterStopNothingIsLookedAt) {
+  ClusterFeedback feedback(events_, false);
+  feedback.Stop();
+  Look(feedback, true, 40);
+  EXPECT_EQ(feedback.proposals(), 0);
+}
+
+TEST(ClusterStatusTest, LevelsAreWorkOverCoresAndTheAverageIsOfThoseThatTakePart) {
+  std::vector<ReplicaTable::NodeView> nodes{ViewOf("a", 4, 100), ViewOf("b", 1, 25),
+                                            ViewOf("c", 1, 25), ViewOf("d", 1, 25)};
+  nodes[0].backlog_s = 2;
+  nodes[1].backlog_s = 3;
+  nodes[2].backlog_s = 100;
+  nodes[2].suspect = true;
+  nodes[3].gone = true;
+  Serve(nodes[0], "m", 0.01, 30);
+  Serve(nodes[0], "n", 0.01, 30);
+  nodes[0].figures.models[0].waiting = 3;
+  nodes[0].figures.models[1].waiting = 4;
+  ReplicaTable::NodeView unseen;
+  unseen.name = "e";
+  nodes.push_back(unseen);
+  std::vector<EventLog::Event> events(kMostShownEvents + 5);
+  events.back().what = "last";
+  const json status = ClusterStatus(nodes, {"alive", "alive", "suspect", "dead", "unseen"}, events);
+  ASSERT_EQ(status["nodes"].size(), 4) << "d was taken off";
+  EXPECT_EQ(status["nodes"][0]["level_s"], 0.5);
+  EXPECT_EQ(status["nodes"][0]["waiting"], 7);
+  EXPECT_EQ(status["nodes"][2]["state"], "suspect");
+  EXPECT_FALSE(status["nodes"][3].contains("level_s"));
+  EXPECT_EQ(status["average_level_s"], 1);
+  EXPECT_EQ(status["models"].size(), 2);
+  ASSERT_EQ(status["events"].size(), kMostShownEvents);
+  EXPECT_EQ(status["events"].back()["what"], "last");
+}
+
+}  // namespace
+}  // namespace evenkeel
