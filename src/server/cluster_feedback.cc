@@ -32,9 +32,10 @@ std::string MovesText(const Feedback::Proposal& proposal) {
 Json PlanOf(const Feedback::Proposal& proposal) {
   Json placement = Json::object();
   for (const std::string& node : proposal.nodes) placement[node] = Json::array();
-  for (size_t task = 0; task < proposal.tasks.size(); ++task)
-    placement[proposal.nodes[static_cast<size_t>(proposal.plan.placement[task])]].push_back(
-        proposal.tasks[task]);
+  for (size_t task = 0; task < proposal.tasks.size(); ++task) {
+    for (const int node : proposal.plan.places[task])
+      placement[proposal.nodes[static_cast<size_t>(node)]].push_back(proposal.tasks[task]);
+  }
   return {{"schema", "evenkeel.plan/v1"},      {"rules", "ours"},
           {"placement", std::move(placement)}, {"makespan_s", proposal.plan.planned},
           {"reason", proposal.reason},         {"gain_s", proposal.plan.gain_s},

@@ -5,6 +5,7 @@
 #include <functional>
 #include <utility>
 
+#include "cluster/live/replica_wishes.h"
 #include "core/format.h"
 
 namespace evenkeel {
@@ -138,9 +139,12 @@ Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) c
   const auto tasks = static_cast<Eigen::Index>(models.size());
   now.problem.seconds = Eigen::MatrixXd::Constant(tasks, count, kImpossible);
   now.bring_s = now.error = Eigen::MatrixXd::Zero(tasks, count);
+  const auto replicas = ReplicasNow(all);
   Eigen::Index task = 0;
   for (const auto& [name, served] : models) {
     now.tasks.emplace_back(name);
+    const auto kept = replicas.find(name);
+    now.least.push_back(kept == replicas.end() ? 1 : kept->second.least());
     now.problem.memory.push_back(served.memory);
     now.holders.push_back(served.holders);
     const double rows = served.rate > 0 ? served.calls_rows / served.rate : 1;
