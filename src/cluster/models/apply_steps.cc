@@ -40,7 +40,7 @@ class Planner {
   std::vector<PlannedModel> models_;
   std::map<std::string, int64_t, std::less<>> free_;
   std::map<std::string, size_t, std::less<>> least_;  // replicas, by model
-  std::set<std::string> aside_;  // models that had a replica for the time being
+  std::set<std::string> aside_;                       // had a replica for the time being
   std::vector<ApplyStep> steps_;
 };
 
