@@ -274,7 +274,8 @@ int Planner::Brings(const Holders& places) const {
 // REQUIRES: there is one. Of those that bring as few the last: what serves now.
 Candidate Planner::Best(const Counts& counts, std::vector<Candidate> all) const {
   const auto kept = std::ranges::find(all, kAsItServes, &Candidate::name);
-  const bool single = std::ranges::all_of(counts, [](int count) { return count == 1; });
+  const bool single = std::ranges::all_of(counts, [](int count) { return count == 1; }) &&
+                      std::ranges::all_of(present_, [](const auto& on) { return on.size() < 2; });
   if (single) {
     const bool better = kept != all.end() && kept->score < all.front().score;
     return std::move(better ? *kept : all.front());

@@ -7,7 +7,7 @@
 //   the fewest models to new nodes.
 // Contract: each model on as many servers as it is to keep, or on as many as can run it; if all of that does not fit into memory, on at least as many of them as it serves on now. No more than `most`.
 //   The busiest node's level is not above the present one, where what is missing of the replicas can be added to those that serve and none is to go.
-//   Where each model has one replica the placement is MakePlan()'s, unless the present one is better by the objective.
+//   Where each model has one replica and is to have one the placement is MakePlan()'s, unless the present one is better by the objective.
 // Errors: as MakePlan(). Deterministic. Units: seconds of work a second. Thread-safety: pure. Source: B2, B4 to B6; the replicas are ours.
 #pragma once
 

@@ -202,6 +202,15 @@ TEST(ReplicasTest, WhoAsksForFewerGetsFewerAndTheFasterOnesStay) {
   EXPECT_THAT(plan->places[0], ElementsAre(1, 2));
 }
 
+TEST(ReplicasTest, WhoAsksForOneOfTwoHasNothingBroughtElsewhere) {
+  ReplicaProblem problem = Alike(2, 4);
+  problem.present = {{2, 3}, {3}};
+  const auto plan = MakeReplicaPlan(problem, Quick());
+  ASSERT_TRUE(plan.ok());
+  EXPECT_THAT(plan->places[0], ElementsAre(2));
+  EXPECT_THAT(plan->places[1], ElementsAre(3));
+}
+
 TEST(ReplicasTest, WhereMemoryIsTooShortForAllThatServesIsKept) {
   ReplicaProblem problem = Alike(2, 2);
   problem.work.room.assign(2, 1);
