@@ -30,16 +30,10 @@ SharedWork SharedNow(const Allocation& now) {
   return ShareOut(now.problem, now.holders, AtTheirBest(now.problem, now.holders));
 }
 
-}  // namespace
-
-double PresentLevel(const Allocation& now) {
-  if (!AllAreServed(now)) return kImpossible;
-  return now.problem.nodes() == 0 ? 0 : SharedNow(now).makespan_s();
-}
-
-std::optional<Replan> BestPlan(const Allocation& now, const ReplanOptions& options) {
+std::optional<Replan> Made(const Allocation& now, const ReplanOptions& options, bool only_add) {
   if (now.problem.tasks() == 0 || now.problem.nodes() < 2) return std::nullopt;
   ReplicaOptions plan_options;
+  plan_options.only_add = only_add;
   plan_options.plan.improve.most_trials = options.most_trials;
   auto plan = MakeReplicaPlan({now.problem, now.least, {}, now.holders}, plan_options);
   if (!plan.ok()) return std::nullopt;
@@ -64,6 +58,21 @@ std::optional<Replan> BestPlan(const Allocation& now, const ReplanOptions& optio
   if (replan.moves.empty()) return std::nullopt;
   replan.gain_s = (replan.present - replan.planned) * options.horizon_s;
   return replan;
+}
+
+}  // namespace
+
+double PresentLevel(const Allocation& now) {
+  if (!AllAreServed(now)) return kImpossible;
+  return now.problem.nodes() == 0 ? 0 : SharedNow(now).makespan_s();
+}
+
+std::optional<Replan> BestPlan(const Allocation& now, const ReplanOptions& options) {
+  return Made(now, options, /*only_add=*/false);
+}
+
+std::optional<Replan> AddMissing(const Allocation& now, const ReplanOptions& options) {
+  return Made(now, options, /*only_add=*/true);
 }
 
 bool WorthIt(const Replan& plan, const ReplanOptions& options) {

@@ -50,5 +50,7 @@ double PresentLevel(const Allocation& now);
 // The plan, whatever it is worth; nullopt: there is none, or it moves nothing.
 std::optional<Replan> BestPlan(const Allocation& now, const ReplanOptions& options);
 bool WorthIt(const Replan& plan, const ReplanOptions& options);
+// Only the replicas that are missing of `least` are brought, where there is room beside what serves; nullopt: there is none, or nothing is missing.
+std::optional<Replan> AddMissing(const Allocation& now, const ReplanOptions& options);
 
 }  // namespace evenkeel

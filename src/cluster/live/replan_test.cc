@@ -143,6 +143,22 @@ TEST(ReplanTest, ALoadThatNoNodeCarriesGetsAReplicaMore) {
   EXPECT_EQ(plan->moves.size(), 1);
 }
 
+TEST(ReplanTest, OnlyWhatIsMissingIsAdded) {
+  Allocation now = Made(3, 3);
+  now.holders = {{0}, {0, 1}, {0}};
+  now.least = {2, 2, 1};
+  const auto plan = AddMissing(now, {});
+  ASSERT_TRUE(plan.has_value());
+  ASSERT_EQ(plan->moves.size(), 1);
+  EXPECT_EQ(plan->moves[0].task, 0);
+  EXPECT_LE(plan->planned, plan->present * (1 + 1e-9));
+  now.least = {1, 2, 1};
+  EXPECT_FALSE(AddMissing(now, {}).has_value());
+  now.least = {2, 2, 1};
+  now.problem.room = {1000, 1, 0};  // where 1 is taken
+  EXPECT_FALSE(AddMissing(now, {}).has_value());
+}
+
 TEST(ReplanTest, WhereAllIsAsPlannedThereIsNoPlan) {
   Allocation now = Made(2, 2);
   now.problem.seconds << 0.1, 0.5, 0.5, 0.1;

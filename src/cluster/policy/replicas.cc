@@ -103,6 +103,7 @@ class Planner {
   Counts LeastCounts() const;
   Counts CountsForLoad(const Counts& least) const;
   Counts NoMoreThanNow(const Counts& counts) const;
+  Counts NoFewerThanNow(const Counts& counts) const;
   Result<Candidate> Solve(const Counts& counts, int64_t trials, ReplicaPlan* told) const;
   std::optional<Holders> Kept(const Counts& counts) const;
   Candidate WeighedKept(Holders places) const;
@@ -168,6 +169,13 @@ Counts Planner::NoMoreThanNow(const Counts& counts) const {
     fewer[model] = std::min(fewer[model], std::max(1, now));
   }
   return fewer;
+}
+
+Counts Planner::NoFewerThanNow(const Counts& counts) const {
+  Counts more = counts;
+  for (size_t model = 0; model < present_.size(); ++model)
+    more[model] = std::max(more[model], static_cast<int>(present_[model].size()));
+  return more;
 }
 
 Result<Candidate> Planner::Solve(const Counts& counts, int64_t trials, ReplicaPlan* told) const {
@@ -296,6 +304,16 @@ Result<ReplicaPlan> Planner::Run() {
   ReplicaPlan plan;
   if (present_shares_) plan.present_s = present_shares_->makespan_s();
   Counts counts = LeastCounts();
+  if (options_.only_add) {
+    auto kept = Kept(NoFewerThanNow(counts));
+    if (!kept) return Unavailable("beside what serves now there is no room for what is missing");
+    Candidate one = WeighedKept(*std::move(kept));
+    plan.steps.push_back({one.name, one.places, one.score});
+    plan.places = std::move(one.places);
+    plan.shares = std::move(one.shares);
+    plan.score = one.score;
+    return plan;
+  }
   // With replicas more than one placement is looked for, in about the time of one.
   int64_t trials = options_.plan.improve.most_trials;
   if (std::ranges::any_of(counts, [](int count) { return count > 1; })) trials /= 2;

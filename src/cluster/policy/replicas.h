@@ -30,7 +30,8 @@ struct ReplicaProblem {
 };
 
 struct ReplicaOptions {
-  bool method = false;       // CN119537032B's rules: equal parts, none more than the least, whatever is now
+  bool method = false;  // CN119537032B's rules: equal parts, none more than the least, whatever is now
+  bool only_add = false;     // what serves stays, and what is missing of the least is added: else nothing. Error kUnavailable: it finds no room
   double carry_s = 0.8;      // above it calls wait long, however they are routed
   double least_fall = 0.05;  // of the level
   PlanOptions plan;

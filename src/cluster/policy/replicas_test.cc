@@ -211,6 +211,30 @@ TEST(ReplicasTest, WhoAsksForOneOfTwoHasNothingBroughtElsewhere) {
   EXPECT_THAT(plan->places[1], ElementsAre(3));
 }
 
+TEST(ReplicasTest, WhereOnlyWhatIsMissingIsToBeAddedNothingElseMoves) {
+  int added = 0;
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    SCOPED_TRACE(seed);
+    const ReplicaProblem problem = Random(seed);
+    ReplicaOptions options = Quick();
+    options.only_add = true;
+    const auto plan = MakeReplicaPlan(problem, options);
+    if (!plan.ok()) {
+      EXPECT_EQ(plan.status().code(), Code::kUnavailable);
+      continue;
+    }
+    for (int model = 0; model < problem.work.tasks(); ++model) {
+      const auto& now = problem.present[Index(model)];
+      const auto& then = plan->places[Index(model)];
+      EXPECT_TRUE(std::ranges::includes(then, now));
+      EXPECT_GE(std::ssize(then),
+                std::min(problem.least[Index(model)], ServersThatCan(problem.work, model)));
+      added += static_cast<int>(then.size() - now.size());
+    }
+  }
+  EXPECT_GT(added, 50);
+}
+
 TEST(ReplicasTest, WhereMemoryIsTooShortForAllThatServesIsKept) {
   ReplicaProblem problem = Alike(2, 2);
   problem.work.room.assign(2, 1);
