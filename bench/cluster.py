@@ -73,7 +73,7 @@ def optimum(options):
 
 def times(_):
     """Time of a plan"""
-    return [figure(f"plan of {one['nodes']} nodes x {one['tasks']} tasks", one["ms"], "ms", "<=", {16: 50, 64: 1000}[one["nodes"]], "median of 5 problems") for one in policy("times")]
+    return [figure(f"plan of {one['nodes']} nodes x {one['tasks']} tasks" + (", two of each model" if one["replicas"] == 2 else ""), one["ms"], "ms", "<=", {16: 50, 64: 1000}[one["nodes"]], "median of 5 problems") for one in policy("times")]
 
 
 def prediction(options):

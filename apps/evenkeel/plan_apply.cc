@@ -47,31 +47,25 @@ std::map<std::string, std::set<std::string>> Serving(const Api& api) {
   return serving;
 }
 
-// The model that a task is a replica of: "chat", or "chat-2" of several.
-std::string ModelOf(const std::string& task,
-                    const std::map<std::string, std::set<std::string>>& serving) {
-  if (serving.contains(task)) return task;
-  const std::string base = task.substr(0, task.rfind('-'));
-  if (serving.contains(base)) return base;
-  Fail(kExitFailed,
-       "the plan places '" + task + "', which no node serves: it has changed meanwhile");
-}
-
 std::vector<PlannedModel> ModelsOf(const ClusterFile& file, const Json& plan,
                                    const std::map<std::string, std::set<std::string>>& serving) {
   std::map<std::string, PlannedModel> models;
   for (const auto& [place, tasks] : plan["placement"].items()) {
     for (const Json& task : tasks) {
-      const std::string name = ModelOf(task.get<std::string>(), serving);
+      const std::string name = task.get<std::string>();
+      const auto now = serving.find(name);
+      if (now == serving.end())
+        Fail(kExitFailed,
+             "the plan places '" + name + "', which no node serves: it has changed meanwhile");
       PlannedModel& model = models[name];
       model.name = name;
-      model.serving = serving.at(name);
+      model.serving = now->second;
       model.wanted.insert(NodeOf(place));
     }
   }
   for (const Task& task : file.graph.tasks) {
-    auto& memory = models.at(ModelOf(task.name, serving)).memory_bytes;
-    memory = std::max(memory, task.memory_bytes);
+    if (const auto model = models.find(task.name); model != models.end())
+      model->second.memory_bytes = task.memory_bytes;
   }
   std::vector<PlannedModel> list;
   for (auto& [_, model] : models) list.push_back(std::move(model));
@@ -89,26 +83,6 @@ std::vector<PlannedNode> RoomNow(const ClusterFile& file, const std::vector<Plan
     nodes.push_back({state.name, std::max<int64_t>(free, 0)});
   }
   return nodes;
-}
-
-// The busiest node's seconds as models serve now, replicas sharing the work.
-double MakespanNow(const Json& plan, const std::vector<PlannedModel>& models) {
-  std::map<std::string, double> load;
-  for (const Json& node : plan["nodes"])
-    load[node["name"].get<std::string>()] = node["load_s"].get<double>();
-  for (const Json& row : plan["matrix"]) {
-    const auto model =
-        std::ranges::find(models, row["task"].get<std::string>(), &PlannedModel::name);
-    if (model == models.end()) continue;
-    for (const Json& cell : row["costs"]) {
-      const std::string place = cell["node"];
-      if (model->serving.contains(place) && cell.contains("seconds"))
-        load[place] += cell["seconds"].get<double>() / static_cast<double>(model->serving.size());
-    }
-  }
-  double most = 0;
-  for (const auto& [_, seconds] : load) most = std::max(most, seconds);
-  return most;
 }
 
 void PrintSteps(const std::vector<ApplyStep>& steps, const std::string& why) {
@@ -132,19 +106,25 @@ bool Agreed(const ApplyOptions& options) {
   return answer == "y" || answer == "Y" || answer == "yes";
 }
 
-// So that a plan that is older, from whoever, is refused from now on; where there is a store.
-void Store(const Api& api, const Json& plan, const std::string& why) {
+// So that what an older plan orders, from whoever, is refused from now on. The plan's stamp, which its orders carry; null: the cluster has no store.
+Json Store(const Api& api, const Json& plan, const std::string& why) {
   const Json stored = api.Post("/v2/cluster/plan", {{"schema", plan["schema"]},
                                                     {"rules", plan["rules"]},
                                                     {"placement", plan["placement"]},
                                                     {"makespan_s", plan["makespan_s"]},
                                                     {"why", why}});
-  if (stored.value("stored", false))
-    std::fprintf(stderr, "The plan is stored: %s\n", Printable(TextAt(stored, "stamp")).c_str());
+  if (!stored.value("stored", false)) return {};
+  std::fprintf(stderr, "The plan is stored: %s\n", Printable(TextAt(stored, "stamp")).c_str());
+  return stored.value("plan", Json());
 }
 
-void CarryOut(const Api& api, const ApplyStep& step, const std::string& why, Duration wait) {
-  Json request = {{"model", step.model}, {"nodes", Json::array({step.node})}, {"why", why}};
+void CarryOut(const Api& api, const ApplyStep& step, const Json& stamp, const std::string& why,
+              Duration wait) {
+  Json request = {{"model", step.model},
+                  {"nodes", Json::array({step.node})},
+                  {"by_plan", true},
+                  {"why", why}};
+  if (!stamp.is_null()) request["plan"] = stamp;
   if (step.load) {
     const Json deployment = DeployAndWatch(api, request, wait);
     if (const std::string failures = FailuresOf(deployment); !failures.empty())
@@ -167,18 +147,19 @@ void ApplyPlan(const Api& api, const ClusterFile& file, const Json& plan,
     std::fputs("Nothing to do: every model is where the plan wants it\n", stderr);
     return;
   }
+  const double planned = plan["makespan_s"].get<double>();
   const std::string why =
       fmt::format("the plan: {:.3g} s of work a second on the busiest node, {:.3g} s before",
-                  plan["makespan_s"].get<double>(), MakespanNow(plan, models));
+                  planned, plan.value("present_s", planned));
   PrintSteps(*steps, why);
   if (!Agreed(options)) {
     std::fputs("Nothing was done\n", stderr);
     throw CLI::RuntimeError(kExitFailed);
   }
-  Store(api, plan, why);
+  const Json stamp = Store(api, plan, why);
   int number = 0;
   for (const ApplyStep& step : *steps) {
-    CarryOut(api, step, why, options.wait);
+    CarryOut(api, step, stamp, why, options.wait);
     std::fprintf(stderr, "%d of %zu done: %s %s %s %s\n", ++number, steps->size(),
                  step.load ? "loaded" : "unloaded", Printable(step.model).c_str(),
                  step.load ? "on" : "from", Printable(step.node).c_str());

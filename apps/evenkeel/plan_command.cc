@@ -113,6 +113,21 @@ void PrintPlacement(const Json& plan) {
   PrintSection("Allocation", listing);
 }
 
+void PrintReplicas(const Json& plan) {
+  if (!plan.contains("replicas")) return;
+  Listing listing;
+  listing.columns = {{"MODEL"}, {"REPLICAS", true}, {"NOW", true}, {"WHY"}, {"SHARES"}};
+  for (const Json& model : plan["replicas"]) {
+    std::string shares;
+    for (const Json& one : model["on"])
+      shares += fmt::format("{}{} {:.0f} %", shares.empty() ? "" : ", ",
+                            one["node"].get<std::string>(), 100 * one["share"].get<double>());
+    listing.rows.push_back({model["task"], model["replicas"].dump(),
+                            std::to_string(model["serving"].size()), model["why"], shares});
+  }
+  PrintSection("Replicas", listing);
+}
+
 Duration WaitOf(const std::string& text) {
   const Result<Duration> wait = ParseDuration(text);
   if (!wait.ok()) Fail(kExitUsage, "--wait: " + wait.status().message());
@@ -140,6 +155,7 @@ void MakeAndPrint(const PlanFlags& flags) {
   PrintMatrix(*plan);
   PrintSteps(*plan);
   PrintPlacement(*plan);
+  PrintReplicas(*plan);
   if (flags.apply) ApplyPlan(flags.api, *file, *plan, {flags.yes, wait});
 }
 

@@ -9,6 +9,7 @@
 #include "cluster/policy/cost_matrix.h"
 #include "cluster/policy/factorisation.h"
 #include "cluster/policy/plan.h"
+#include "cluster/policy/replicas.h"
 #include "core/format.h"
 
 namespace evenkeel {
@@ -72,6 +73,7 @@ PlacementProblem ProblemOf(const ClusterFile& file, const Eigen::MatrixXd& secon
   }
   const std::vector<Place> places = PlacesOf(file.nodes);
   for (const Place& place : places) {
+    problem.host.push_back(place.node);
     problem.room.push_back(RoomOf(place, file.nodes));
     problem.present_s.push_back(
         place.accelerator < 0 ? file.nodes[static_cast<size_t>(place.node)].load_s : 0);
@@ -137,20 +139,23 @@ Json MatrixJson(const ClusterFile& file, const Costs& costs, const Eigen::Matrix
   return matrix;
 }
 
-Json SetsJson(const ClusterFile& file, const Placement& placement) {
+Json SetsJson(const ClusterFile& file, const Holders& places) {
   const auto columns = ColumnsOf(file);
   Json sets = Json::object();
   for (const std::string& name : columns) sets[name] = Json::array();
-  for (size_t task = 0; task < placement.size(); ++task)
-    sets[columns[static_cast<size_t>(placement[task])]].push_back(file.graph.tasks[task].name);
+  for (size_t task = 0; task < places.size(); ++task) {
+    for (const int place : places[task])
+      sets[columns[static_cast<size_t>(place)]].push_back(file.graph.tasks[task].name);
+  }
   return sets;
 }
 
-Json MovesJson(const ClusterFile& file, const GameResult& game) {
+Json MovesJson(const ClusterFile& file, const GameResult& game, const std::vector<int>& task_of) {
   const auto columns = ColumnsOf(file);
   Json moves = Json::array();
   for (const GameMove& move : game.moves) {
-    moves.push_back({{"task", file.graph.tasks[static_cast<size_t>(move.task)].name},
+    const auto task = static_cast<size_t>(task_of[static_cast<size_t>(move.task)]);
+    moves.push_back({{"task", file.graph.tasks[task].name},
                      {"from", columns[static_cast<size_t>(move.from)]},
                      {"to", columns[static_cast<size_t>(move.to)]},
                      {"utility_before", move.utility_before},
@@ -160,6 +165,84 @@ Json MovesJson(const ClusterFile& file, const GameResult& game) {
   return moves;
 }
 
+bool HasReplicas(const ClusterFile& file) {
+  return std::ranges::any_of(file.graph.tasks, [](const Task& task) { return task.replicas > 0; });
+}
+
+// Tasks of one piece, which may depend on each other: a place each.
+Result<ReplicaPlan> PlanOfPieces(const PlacementProblem& problem, bool method) {
+  auto plan = method ? MakePlanByMethod(problem) : MakePlan(problem);
+  if (!plan.ok()) return plan.status();
+  const auto alone = [](const Placement& placement) {
+    Holders places;
+    for (const int place : placement) places.push_back({place});
+    return places;
+  };
+  ReplicaPlan pieces;
+  pieces.places = alone(plan->placement);
+  pieces.shares = InEqualParts(problem, pieces.places);
+  pieces.score = plan->score;
+  for (const PlanStep& step : plan->steps)
+    pieces.steps.push_back({step.name, alone(step.placement), step.score});
+  pieces.game = std::move(plan->game);
+  for (int task = 0; task < problem.tasks(); ++task) pieces.model_of.push_back(task);
+  return pieces;
+}
+
+Result<ReplicaPlan> PlanOfModels(const ClusterFile& file, PlacementProblem work, bool method) {
+  const auto columns = ColumnsOf(file);
+  ReplicaProblem problem;
+  problem.work = std::move(work);
+  bool known = false;
+  for (const Task& task : file.graph.tasks) {
+    problem.least.push_back(std::max(1, task.replicas));
+    problem.most.push_back(task.replicas > 0 ? static_cast<int>(file.nodes.size()) : 1);
+    std::vector<int> on;
+    for (const std::string& place : task.serving)
+      on.push_back(static_cast<int>(std::ranges::find(columns, place) - columns.begin()));
+    known = known || !on.empty();
+    problem.present.push_back(std::move(on));
+  }
+  for (size_t task = 0; task < problem.most.size(); ++task)
+    problem.most[task] = std::max(problem.most[task], problem.least[task]);
+  if (!known) problem.present.clear();
+  ReplicaOptions options;
+  options.method = method;
+  return MakeReplicaPlan(problem, options);
+}
+
+// Why a model has as many replicas as it has.
+std::string WhyReplicas(const Task& task, size_t planned) {
+  const auto least = static_cast<size_t>(std::max(1, task.replicas));
+  if (planned < least)
+    return fmt::format("{} were to be, and no more find room", least);
+  if (planned > least) return "its load";
+  if (task.asked > 0) return "asked for";
+  return task.serving.empty() ? "at least" : "as now";
+}
+
+// [{"task", "replicas", "least", "asked", "serving", "on": [{"node", "share"}], "why"}] of the models; empty: there are none.
+Json ReplicasJson(const ClusterFile& file, const ReplicaPlan& plan) {
+  const auto columns = ColumnsOf(file);
+  Json replicas = Json::array();
+  for (size_t task = 0; task < plan.places.size(); ++task) {
+    const Task& one = file.graph.tasks[task];
+    if (one.replicas == 0) continue;
+    Json on = Json::array();
+    for (const int place : plan.places[task])
+      on.push_back({{"node", columns[static_cast<size_t>(place)]},
+                    {"share", plan.shares.of(static_cast<Eigen::Index>(task), place)}});
+    replicas.push_back({{"task", one.name},
+                        {"replicas", plan.places[task].size()},
+                        {"least", std::max(1, one.replicas)},
+                        {"asked", one.asked > 0 ? Json(one.asked) : Json()},
+                        {"serving", one.serving},
+                        {"on", std::move(on)},
+                        {"why", WhyReplicas(one, plan.places[task].size())}});
+  }
+  return replicas;
+}
+
 }  // namespace
 
 Result<Json> PlanDocument(const ClusterFile& file, bool method) {
@@ -167,8 +250,9 @@ Result<Json> PlanDocument(const ClusterFile& file, bool method) {
   const CostMatrix weighted = method ? WeightedDemand(file.graph.tasks, file.nodes) : CostMatrix{};
   const Eigen::MatrixXd& seconds = method ? weighted.seconds : costs.completion.seconds;
   EK_RETURN_IF_ERROR(EachHasAPlace(file, costs.roofline));
-  const PlacementProblem problem = ProblemOf(file, seconds);
-  const auto plan = method ? MakePlanByMethod(problem) : MakePlan(problem);
+  PlacementProblem problem = ProblemOf(file, seconds);
+  const auto plan = HasReplicas(file) ? PlanOfModels(file, std::move(problem), method)
+                                      : PlanOfPieces(problem, method);
   if (!plan.ok()) return plan.status();
 
   Json document = {{"schema", "evenkeel.plan/v1"},
@@ -182,21 +266,23 @@ Result<Json> PlanDocument(const ClusterFile& file, bool method) {
                            {"left_out_error", costs.completion.left_out_error}};
   }
   document["steps"] = Json::array();
-  for (const PlanStep& step : plan->steps) {
+  for (const ReplicaStep& step : plan->steps) {
     document["steps"].push_back({{"name", step.name},
                                  {"makespan_s", step.score.makespan_s},
                                  {"total_s", step.score.total_s},
-                                 {"sets", SetsJson(file, step.placement)}});
+                                 {"sets", SetsJson(file, step.places)}});
   }
-  document["moves"] = MovesJson(file, plan->game);
-  document["placement"] = SetsJson(file, plan->placement);
+  document["moves"] = MovesJson(file, plan->game, plan->model_of);
+  document["placement"] = SetsJson(file, plan->places);
+  if (Json replicas = ReplicasJson(file, *plan); !replicas.empty())
+    document["replicas"] = std::move(replicas);
   document["loads_s"] = Json::object();
-  const auto loads = LoadsOf(problem, plan->placement);
   const auto columns = ColumnsOf(file);
-  for (size_t place = 0; place < loads.size(); ++place)
-    document["loads_s"][columns[place]] = loads[place];
+  for (size_t place = 0; place < plan->shares.levels.size(); ++place)
+    document["loads_s"][columns[place]] = plan->shares.levels[place];
   document["makespan_s"] = plan->score.makespan_s;
   document["total_s"] = plan->score.total_s;
+  if (plan->present_s) document["present_s"] = *plan->present_s;
   return document;
 }
 

@@ -20,6 +20,7 @@ using Json = nlohmann::json;
 constexpr size_t kMostBytes = size_t{64} << 20;
 constexpr size_t kMostNodes = 1000;
 constexpr int64_t kMostTasks = 100'000;
+constexpr int64_t kMostReplicas = 1000;
 constexpr int kDeepest = 5;
 
 Result<NodeState> ParseNode(const Json& json, const std::string& place) {
@@ -74,7 +75,8 @@ using Groups = std::map<std::string, std::vector<int>>;  // tasks by the name in
 Status AddTasks(const Json& json, const std::string& place, TaskGraph* graph, Groups* groups) {
   JsonFields fields(
       json, place,
-      {"name", "kind", "gflop", "gbytes", "memory", "overhead", "power_w", "count", "on"});
+      {"name", "kind", "gflop", "gbytes", "memory", "overhead", "power_w", "count", "on",
+       "replicas", "asked", "serving"});
   Task task;
   task.name = fields.Text("name", "", true);
   const std::string kind = fields.Text("kind", "replica");
@@ -85,7 +87,20 @@ Status AddTasks(const Json& json, const std::string& place, TaskGraph* graph, Gr
   task.power_w = fields.Number("power_w", 0);
   const int64_t count = fields.Count("count", 1, 1, kMostTasks);
   const std::string on = fields.Text("on", "processor");
+  task.replicas = static_cast<int>(fields.Count("replicas", 0, 1, kMostReplicas));
+  task.asked = static_cast<int>(fields.Count("asked", 0, 1, kMostReplicas));
+  const Json* const serving = fields.List("serving");
   EK_RETURN_IF_ERROR(fields.status());
+  if (task.replicas > 0 && count > 1)
+    return InvalidArgument("{}: expected count or replicas, got both", place);
+  if (task.replicas == 0 && (serving != nullptr || task.asked > 0))
+    return InvalidArgument("{}: serving and asked are for tasks with replicas", place);
+  for (const Json& one : serving != nullptr ? *serving : Json::array()) {
+    if (!one.is_string())
+      return InvalidArgument("{}.serving: expected names of nodes, got {}", place,
+                             Excerpt(one.dump()));
+    task.serving.push_back(one.get<std::string>());
+  }
   const auto known = KindOf(kind, place);
   if (!known.ok()) return known.status();
   task.kind = *known;
@@ -171,6 +186,21 @@ Status AddCorrection(const Json& json, const std::string& place, const Groups& g
   return Status::Ok();
 }
 
+// Models with replicas: where they serve is known, and nothing depends on them.
+Status CheckReplicas(const ClusterFile& file) {
+  for (const Task& task : file.graph.tasks) {
+    if (task.replicas == 0) continue;
+    if (!file.graph.dependencies.empty())
+      return InvalidArgument("task '{}': replicas and edges were both given", task.name);
+    for (const std::string& place : task.serving) {
+      if (!HasPlace(file.nodes, place))
+        return InvalidArgument("task '{}': serving: there is no node or accelerator {}", task.name,
+                               Excerpt(place));
+    }
+  }
+  return Status::Ok();
+}
+
 // Calls `add` for each member of a list that may be missing.
 template <typename Add>
 Status ForEach(const Json* list, const char* name, const Add& add) {
@@ -234,6 +264,7 @@ Result<ClusterFile> ParseClusterFile(std::string_view text) {
         return AddCorrection(one, place, groups, &file);
       }));
   EK_RETURN_IF_ERROR(CheckGraph(file.graph));
+  EK_RETURN_IF_ERROR(CheckReplicas(file));
   return file;
 }
 

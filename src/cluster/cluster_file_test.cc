@@ -56,6 +56,26 @@ TEST(ClusterFileTest, CorrectionsAreReadAndWhatIsForPeopleIsPassedOver) {
                 "corrections[0]: there is no task 'u'");
 }
 
+TEST(ClusterFileTest, AModelMayHaveReplicas) {
+  const auto file = ParseClusterFile(
+      File(R"({"name":"t","replicas":2,"asked":2,"serving":["a","a/CUDA"],"on":"both"},{"name":"u"})"));
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  ASSERT_EQ(file->graph.tasks.size(), 2);
+  EXPECT_EQ(file->graph.tasks[0].replicas, 2);
+  EXPECT_EQ(file->graph.tasks[0].asked, 2);
+  EXPECT_EQ(file->graph.tasks[0].serving, (std::vector<std::string>{"a", "a/CUDA"}));
+  EXPECT_EQ(file->graph.tasks[1].replicas, 0);
+  ExpectRefused(File(R"({"name":"t","replicas":0})"), "tasks[0].replicas");
+  ExpectRefused(File(R"({"name":"t","replicas":2,"count":2})"), "tasks[0]: expected count or");
+  ExpectRefused(File(R"({"name":"t","serving":["a"]})"), "tasks with replicas");
+  ExpectRefused(File(R"({"name":"t","replicas":2,"serving":[1]})"), "tasks[0].serving");
+  ExpectRefused(File(R"({"name":"t","replicas":2,"serving":["b"]})"),
+                "there is no node or accelerator 'b'");
+  ExpectRefused(File(R"({"name":"t","replicas":2},{"name":"u"})",
+                     R"(,"edges":[{"before":"t","after":"u"}])"),
+                "replicas and edges");
+}
+
 TEST(ClusterFileTest, WhatIsWrongIsNamedWithItsPlace) {
   ExpectRefused("[]", "expected a JSON object");
   ExpectRefused("{", "malformed JSON");

@@ -24,6 +24,10 @@ struct Task {
   double overhead_s = 0;     // beside both: calls, copies
   double power_w = 0;        // while it runs
   bool may_use_processor = true, may_use_accelerator = false;
+  // Of a model: on how many servers at least, which share the work; 0: the task is one piece, in one place.
+  int replicas = 0;
+  int asked = 0;                          // as many people asked for; 0: nobody did
+  std::vector<std::string> serving = {};  // places that have it now
 };
 
 // `after` needs what `before` gives.

@@ -33,18 +33,39 @@ Status ReadNodes(JsonFields& fields, bool needed, std::vector<std::string>* node
   return Status::Ok();
 }
 
+// "by_plan" and "plan"; who gives a plan's stamp comes from one.
+Status ReadOrderedBy(JsonFields& fields, OrderedBy* by) {
+  constexpr int64_t kMostRevision = int64_t{1} << 53;
+  by->plan = fields.Truth("by_plan", false);
+  const nlohmann::json* const plan = fields.Find("plan");
+  EK_RETURN_IF_ERROR(fields.status());
+  if (plan == nullptr) return Status::Ok();
+  JsonFields stamp(*plan, "body.plan", {"history", "term", "revision"});
+  PlanMark mark;
+  mark.history = stamp.Count("history", 0, 0, kMostRevision);
+  mark.term = stamp.Count("term", 0, 1, kMostRevision);
+  mark.revision = stamp.Count("revision", 0, 1, kMostRevision);
+  EK_RETURN_IF_ERROR(stamp.status());
+  if (mark.term == 0 || mark.revision == 0)
+    return InvalidArgument("body.plan: expected history, term and revision of a stored plan");
+  by->plan = true;
+  by->mark = mark;
+  return Status::Ok();
+}
+
 }  // namespace
 
 Result<DeployRequest> ParseDeployRequest(std::string_view body) {
   const auto json = Parse(body);
   if (!json.ok()) return json.status();
-  JsonFields fields(*json, "body", {"model", "nodes", "replicas", "why"});
+  JsonFields fields(*json, "body", {"model", "nodes", "replicas", "why", "by_plan", "plan"});
   DeployRequest request;
   request.model = fields.Text("model", "", /*needed=*/true);
   request.replicas = static_cast<int>(fields.Count("replicas", 0, 1, kMostReplicas));
   request.why = fields.Text("why", "");
   EK_RETURN_IF_ERROR(fields.status());
   EK_RETURN_IF_ERROR(ReadNodes(fields, false, &request.nodes));
+  EK_RETURN_IF_ERROR(ReadOrderedBy(fields, &request.by));
   if (!request.nodes.empty() && request.replicas > 0)
     return InvalidArgument("expected nodes or replicas, got both");
   return request;
@@ -69,7 +90,8 @@ Result<std::string> CheckPlanText(std::string_view body) {
 Result<UndeployRequest> ParseUndeployRequest(std::string_view body) {
   const auto json = Parse(body);
   if (!json.ok()) return json.status();
-  JsonFields fields(*json, "body", {"model", "nodes", "keep_files", "force", "why"});
+  JsonFields fields(*json, "body",
+                    {"model", "nodes", "keep_files", "force", "why", "by_plan", "plan"});
   UndeployRequest request;
   request.model = fields.Text("model", "", /*needed=*/true);
   request.keep_files = fields.Truth("keep_files", false);
@@ -77,6 +99,7 @@ Result<UndeployRequest> ParseUndeployRequest(std::string_view body) {
   request.why = fields.Text("why", "");
   EK_RETURN_IF_ERROR(fields.status());
   EK_RETURN_IF_ERROR(ReadNodes(fields, true, &request.nodes));
+  EK_RETURN_IF_ERROR(ReadOrderedBy(fields, &request.by));
   return request;
 }
 

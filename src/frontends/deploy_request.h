@@ -3,6 +3,8 @@
 // Contract: unknown keys, wrong kinds and empty lists are refused, by name. Errors: kInvalidArgument. Thread-safety: values.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,11 +13,24 @@
 
 namespace evenkeel {
 
+// The stamp of a stored plan (cluster/stored_plan.h), as POST /v2/cluster/plan gives it: {"history", "term", "revision"}.
+struct PlanMark {
+  int64_t history = 0, term = 0, revision = 0;
+  bool operator==(const PlanMark&) const = default;
+};
+
+// Where a request comes from: people, or a plan that is carried out.
+struct OrderedBy {
+  bool plan = false;             // what a plan does says nothing of how many replicas people want
+  std::optional<PlanMark> mark;  // of that plan, if it was stored: nodes that know a newer one refuse it
+};
+
 struct DeployRequest {
   std::string model;
   std::vector<std::string> nodes;  // empty: whichever
   int replicas = 0;                // 0: as many as have the memory
-  std::string why;                 // for the event log; empty: it was asked for
+  std::string why = {};            // for the event log; empty: it was asked for
+  OrderedBy by = {};
 };
 
 struct UndeployRequest {
@@ -23,7 +38,8 @@ struct UndeployRequest {
   std::vector<std::string> nodes;
   bool keep_files = false;  // it is unloaded only
   bool force = false;       // also from the last node that has it
-  std::string why;
+  std::string why = {};
+  OrderedBy by = {};
 };
 
 Result<DeployRequest> ParseDeployRequest(std::string_view body);

@@ -52,6 +52,29 @@ TEST(UndeployRequestTest, NodesAreNeeded) {
   EXPECT_FALSE(ParseUndeployRequest(R"({"model": "m", "nodes": ["a"], "force": 1})").ok());
 }
 
+TEST(DeployRequestTest, WhatAPlanOrdersCarriesItsStamp) {
+  const auto people = ParseDeployRequest(R"({"model": "m"})");
+  EXPECT_FALSE(people->by.plan);
+  const auto unstored = ParseUndeployRequest(R"({"model": "m", "nodes": ["a"], "by_plan": true})");
+  EXPECT_TRUE(unstored->by.plan);
+  EXPECT_FALSE(unstored->by.mark);
+  const auto stored = ParseDeployRequest(
+      R"({"model": "m", "plan": {"history": 0, "term": 12, "revision": 15}})");
+  ASSERT_TRUE(stored.ok()) << stored.status().message();
+  EXPECT_TRUE(stored->by.plan);
+  EXPECT_EQ(stored->by.mark, (PlanMark{0, 12, 15}));
+  for (const char* plan :
+       {"3", "{}", R"({"history": 0, "term": 1})", R"({"term": 0, "revision": 2})",
+        R"({"term": 1, "revision": 2, "x": 1})", R"({"term": "1", "revision": 2})"}) {
+    const std::string body = std::string(R"({"model": "m", "nodes": ["a"], "plan": )") + plan + "}";
+    for (const Status& status :
+         {ParseDeployRequest(body).status(), ParseUndeployRequest(body).status()}) {
+      EXPECT_EQ(status.code(), Code::kInvalidArgument) << body;
+      EXPECT_THAT(status.message(), HasSubstr("plan")) << body;
+    }
+  }
+}
+
 TEST(PlanTextTest, APlanPlacesModels) {
   EXPECT_TRUE(CheckPlanText(R"({"placement": {"a": ["m"], "b": []}, "why": "x"})").ok());
   for (const char* body : {"", "{}", R"({"placement": []})", R"({"placement": {"a": "m"}})",

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <system_error>
 #include <utility>
 
 #include "cluster/pki/node_identity.h"
@@ -32,6 +34,14 @@ bool Answers(const NodeView& node, bool own) {
                  (!node.suspect || (node.figures.draining && node.age_s < ReplicaTable::kStale)));
 }
 
+std::vector<std::string> ServedBy(const std::vector<NodeView>& nodes, std::string_view model) {
+  std::vector<std::string> serving;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (Answers(nodes[i], i == 0) && Serves(nodes[i], model)) serving.push_back(nodes[i].name);
+  }
+  return serving;
+}
+
 const NodeView* Find(const std::vector<NodeView>& nodes, std::string_view name) {
   const auto at = std::ranges::find_if(
       nodes, [name](const NodeView& node) { return node.name == name && !node.gone; });
@@ -51,6 +61,11 @@ Status CheckNames(const std::string& model, const std::vector<std::string>& node
                            Excerpt(model));
   for (const std::string& node : nodes) EK_RETURN_IF_ERROR(pki::CheckNodeName(node));
   return CheckReason(why);
+}
+
+std::optional<PlanStamp> StampOf(const OrderedBy& by) {
+  if (!by.mark) return std::nullopt;
+  return PlanStamp{{by.mark->history, by.mark->term}, by.mark->revision};
 }
 
 }  // namespace
@@ -73,9 +88,19 @@ void ClusterDeploys::Stop() {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
     for (const auto& [_, link] : links_) link->Stop();
+    for (auto& [_, waiting] : departing_) {
+      for (auto& task : waiting) tasks_.push_back(std::move(task));
+      waiting.clear();
+    }
   }
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
+  std::list<std::future<void>> last;
+  {
+    const std::lock_guard lock(mutex_);
+    last = std::move(departures_);
+  }
+  // Their links are stopped; they end here.
 }
 
 void ClusterDeploys::Run() {
@@ -117,7 +142,7 @@ void ClusterDeploys::Deploy(DeployRequest request, Done done) {
 }
 
 void ClusterDeploys::Undeploy(UndeployRequest request, Done done) {
-  if (!Post([this, request = std::move(request), done] { done(TakeAway(request)); }))
+  if (!Post([this, request = std::move(request), done] { BeginUndeploy(request, done); }))
     done(Unavailable("this node is stopping"));
 }
 
@@ -212,7 +237,8 @@ Result<json> ClusterDeploys::Begin(const DeployRequest& request) {
   deployment.order = {request.model,
                       holders->front().listing.digest,
                       {},
-                      request.why.empty() ? std::string(kAsked) : request.why};
+                      request.why.empty() ? std::string(kAsked) : request.why,
+                      StampOf(request.by)};
   for (const Holder& holder : *holders) deployment.order.holders.push_back(holder.node);
   deployment.left_out = chosen->left_out;
   for (const std::string& node : chosen->nodes) {
@@ -224,6 +250,13 @@ Result<json> ClusterDeploys::Begin(const DeployRequest& request) {
   }
   events_.Note(fmt::format("model '{}' is deployed to {}", request.model, Joined(chosen->nodes)),
                deployment.order.why);
+  if (!request.by.plan) {
+    // Those that serve it already stay, unless a number was said.
+    std::set<std::string> then(chosen->nodes.begin(), chosen->nodes.end());
+    for (const std::string& node : ServedBy(nodes, request.model)) then.insert(node);
+    cluster_.asked(request.model, request.replicas > 0 ? request.replicas
+                                                       : static_cast<int>(then.size()));
+  }
   const std::lock_guard lock(mutex_);
   deployment.id = ++last_id_;
   deployments_.push_back(deployment);
@@ -324,35 +357,92 @@ Status ClusterDeploys::MayTakeAway(const UndeployRequest& request) {
       Joined(request.nodes), request.model);
 }
 
-Result<json> ClusterDeploys::TakeAway(const UndeployRequest& request) {
-  EK_RETURN_IF_ERROR(CheckNames(request.model, request.nodes, request.why));
+// On the thread of requests: what can be said at once. The nodes are waited for on another.
+void ClusterDeploys::BeginUndeploy(const UndeployRequest& request, const Done& done) {
+  Status status = CheckNames(request.model, request.nodes, request.why);
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopped_) status = Unavailable("this node is stopping");
+    const auto departing = departing_.find(request.model);
+    if (status.ok() && departing != departing_.end()) {
+      departing->second.push_back([this, request, done] { BeginUndeploy(request, done); });
+      return;
+    }
+    std::erase_if(departures_, [](const std::future<void>& one) {
+      return one.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    });
+    if (status.ok() && departures_.size() >= kMostDepartures)
+      status = Overloaded("{} models are being taken from nodes already", departures_.size());
+  }
   const auto nodes = cluster_.look();
   for (const std::string& name : request.nodes) {
+    if (!status.ok()) break;
     const NodeView* node = Find(nodes, name);
-    if (node == nullptr) return NotFound("the cluster has no node '{}'", name);
-    if (!Answers(*node, node == nodes.data()))
-      return Unavailable("node '{}' does not answer", name);
+    if (node == nullptr) {
+      status = NotFound("the cluster has no node '{}'", name);
+    } else if (!Answers(*node, node == nodes.data())) {
+      status = Unavailable("node '{}' does not answer", name);
+    }
   }
-  EK_RETURN_IF_ERROR(MayTakeAway(request));
+  if (status.ok()) status = MayTakeAway(request);
+  if (!status.ok()) return done(status);
+  {
+    const std::lock_guard lock(mutex_);
+    departing_.try_emplace(request.model);
+    try {
+      departures_.push_back(std::async(std::launch::async, [this, request, done] {
+        const auto taken = TakeAway(request);
+        EndDeparture(request.model);
+        done(taken);
+      }));
+    } catch (const std::system_error& error) {
+      departing_.erase(request.model);
+      status = Overloaded("model '{}' is not taken away: {}", request.model, error.what());
+    }
+  }
+  if (!status.ok()) done(status);
+}
+
+// What waited for it begins.
+void ClusterDeploys::EndDeparture(const std::string& model) {
+  std::deque<std::function<void()>> waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    auto departing = departing_.extract(model);
+    if (!departing.empty()) waiting = std::move(departing.mapped());
+    for (auto& task : waiting) tasks_.push_back(std::move(task));
+  }
+  wake_.notify_one();
+}
+
+Status ClusterDeploys::TakeFrom(const std::string& node, bool own, const UndeployOrder& order) {
+  if (own) {
+    auto promise = std::make_shared<std::promise<Status>>();
+    own_.Undeploy(order, [promise](const Status& status) { promise->set_value(status); });
+    return promise->get_future().get();
+  }
+  ModelLink* const link = LinkTo(node);
+  return link != nullptr ? link->Undeploy(order) : Unavailable("this node is stopping");
+}
+
+Result<json> ClusterDeploys::TakeAway(const UndeployRequest& request) {
   const UndeployOrder order{request.model, !request.keep_files,
-                            request.why.empty() ? std::string(kAsked) : request.why};
+                            request.why.empty() ? std::string(kAsked) : request.why,
+                            StampOf(request.by), request.force};
   events_.Note(
       fmt::format("model '{}' is {} {}", request.model,
                   request.keep_files ? "unloaded from" : "taken from", Joined(request.nodes)),
       order.why);
+  const auto nodes = cluster_.look();
+  std::vector<std::string> serving = ServedBy(nodes, request.model);
+  size_t left = 0;
   for (const std::string& name : request.nodes) {
-    Status done;
-    if (name == nodes[0].name) {
-      auto promise = std::make_shared<std::promise<Status>>();
-      own_.Undeploy(order, [promise](const Status& status) { promise->set_value(status); });
-      done = promise->get_future().get();
-    } else if (ModelLink* link = LinkTo(name)) {
-      done = link->Undeploy(order);
-    } else {
-      done = Unavailable("this node is stopping");
-    }
+    const Status done = TakeFrom(name, name == nodes[0].name, order);
     if (!done.ok()) return done.Annotate(fmt::format("node '{}'", name));
+    left += std::erase(serving, name);
   }
+  if (!request.by.plan && left > 0)
+    cluster_.asked(request.model, static_cast<int>(serving.size()));
   return json{{"model", request.model}, {"nodes", request.nodes}};
 }
 

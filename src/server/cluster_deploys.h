@@ -1,16 +1,21 @@
 // Has models served by nodes of the cluster, for who asked this node: chooses the nodes, tells each, and follows how far they are.
 //
 // How it goes: all nodes that answer are asked what content they have under the name; two contents are refused. Each chosen node copies and loads on its own account (NodeModels); it is asked
-//   how far it is every kPoll, told again if it forgot (a restart), and given up once it was silent for kSilence. A model is taken from a node only while another one has it and serves it.
-// Contract: requests are worked on one after the other on a thread of its own. `done` comes once: the chosen nodes, or why not; how it went on is Describe()'s. The last kMostKept are kept, in memory.
+//   how far it is every kPoll, told again if it forgot (a restart), and given up once it was silent for kSilence. A model is taken from a node only while another one has it and serves it; whether that
+//   is so is looked at here, and once more by the node (NodeModels), since other nodes may be asked to do the like.
+// Contract: requests are looked at one after the other on a thread of its own, which waits for no model to go: of one model a departure begins when the one before has ended, those of others go on side by
+//   side, kMostDepartures at most (then kOverloaded). `done` comes once: the chosen nodes, or why not; how it went on is Describe()'s. The last kMostKept are kept, in memory.
+//   What people ask, and not a plan, is told as the number of replicas that they want (Cluster::asked). A plan's requests carry its stamp to the nodes.
 // Errors of requests: kNotFound (no node has the model, no such node), kConflict (two contents of one name; the last that has it), kUnavailable (a node that does not answer, too little memory),
-//   kInvalidArgument, and those of NodeModels.
+//   kInvalidArgument, kOverloaded, and those of NodeModels.
 // Ownership: what it is made with outlives it. Thread-safety: thread-safe, but for Stop() and destruction. Source: issue S4, `deploy`.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <future>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -32,11 +37,14 @@ class ClusterDeploys {
   static constexpr Duration kSilence = std::chrono::seconds(60);
   static constexpr Duration kSettle = std::chrono::seconds(3);
   static constexpr size_t kMostKept = 50;
+  static constexpr size_t kMostDepartures = 64;
 
   // What it knows of the cluster and does with it.
   struct Cluster {
     std::function<std::vector<ReplicaTable::NodeView>()> look;  // the own node first
     std::function<std::unique_ptr<ModelLink>(const std::string& node)> link_to;
+    // What people want; 0: nothing any more.
+    std::function<void(const std::string& model, int replicas)> asked;
   };
   ClusterDeploys(Cluster cluster, NodeModels& own, EventLog& events, const Clock& clock);
   ~ClusterDeploys();
@@ -74,8 +82,11 @@ class ClusterDeploys {
   std::vector<ReplicaTable::NodeView> LookAtAll();
   bool Post(std::function<void()> task);  // false: stopped
   Result<nlohmann::json> Begin(const DeployRequest& request);
-  Result<nlohmann::json> TakeAway(const UndeployRequest& request);
+  void BeginUndeploy(const UndeployRequest& request, const Done& done);
   Status MayTakeAway(const UndeployRequest& request);
+  Result<nlohmann::json> TakeAway(const UndeployRequest& request);  // waits for the nodes
+  Status TakeFrom(const std::string& node, bool own, const UndeployOrder& order);
+  void EndDeparture(const std::string& model);
   // Of all nodes that answer. Errors: kNotFound, kConflict.
   Result<std::vector<Holder>> Holders(const std::string& model);
   void Poll();
@@ -97,6 +108,9 @@ class ClusterDeploys {
   std::map<std::string, std::unique_ptr<ModelLink>, std::less<>> links_;
   uint64_t last_id_ = 0;
   bool stopped_ = false;
+  // Models that are being taken away, with what waits for the end of that.
+  std::map<std::string, std::deque<std::function<void()>>, std::less<>> departing_;
+  std::list<std::future<void>> departures_;  // that run, or have ended since the last look
 
   std::thread thread_;  // last
 };

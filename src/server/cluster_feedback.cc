@@ -32,9 +32,10 @@ std::string MovesText(const Feedback::Proposal& proposal) {
 Json PlanOf(const Feedback::Proposal& proposal) {
   Json placement = Json::object();
   for (const std::string& node : proposal.nodes) placement[node] = Json::array();
-  for (size_t task = 0; task < proposal.tasks.size(); ++task)
-    placement[proposal.nodes[static_cast<size_t>(proposal.plan.placement[task])]].push_back(
-        proposal.tasks[task]);
+  for (size_t task = 0; task < proposal.tasks.size(); ++task) {
+    for (const int node : proposal.plan.places[task])
+      placement[proposal.nodes[static_cast<size_t>(node)]].push_back(proposal.tasks[task]);
+  }
   return {{"schema", "evenkeel.plan/v1"},      {"rules", "ours"},
           {"placement", std::move(placement)}, {"makespan_s", proposal.plan.planned},
           {"reason", proposal.reason},         {"gain_s", proposal.plan.gain_s},
@@ -57,6 +58,11 @@ void ClusterFeedback::set_apply(Apply apply) {
 void ClusterFeedback::set_leads(Leads leads) {
   const std::lock_guard lock(mutex_);
   leads_ = std::move(leads);
+}
+
+void ClusterFeedback::set_hindrance(Hindrance hindrance) {
+  const std::lock_guard lock(mutex_);
+  hindrance_ = std::move(hindrance);
 }
 
 void ClusterFeedback::Look(Time now, std::vector<NodeView> views) {
@@ -98,17 +104,27 @@ void ClusterFeedback::Propose(const Feedback::Proposal& proposal,
   proposals_.fetch_add(1);
   Apply apply;
   Leads leads;
+  Hindrance hindrance;
   {
     const std::lock_guard lock(mutex_);
     apply = apply_;
     leads = leads_;
+    hindrance = hindrance_;
   }
+  const std::string why_not = automatic_ && hindrance ? hindrance() : std::string();
   const std::optional<bool> elected = leads ? leads() : std::nullopt;
-  const bool applies = automatic_ && apply && elected.value_or(FirstByName(views));
+  const bool applies =
+      automatic_ && apply && why_not.empty() && elected.value_or(FirstByName(views));
+  std::string what_then = "run `evenkeel plan --apply`";
+  if (applies) what_then = "it is applied";
+  if (!why_not.empty()) what_then = fmt::format("it is not carried out: {}", why_not);
   const Replan& plan = proposal.plan;
+  const std::string what =
+      proposal.restores
+          ? "replicas that were asked for are missing"
+          : fmt::format("a new plan would serve {:.3g} s sooner", plan.gain_s - plan.cost_s);
   events_.Note(
-      fmt::format("a new plan would serve {:.3g} s sooner: {}", plan.gain_s - plan.cost_s,
-                  applies ? "it is applied" : "run `evenkeel plan --apply`"),
+      fmt::format("{}: {}", what, what_then),
       fmt::format("{}; {} move{} ({}) cost {:.3g} s and take the busiest node from {:.3g} to "
                   "{:.3g} s of work a second, which is {:.3g} s in {:.0f} s",
                   proposal.reason, plan.moves.size(), plan.moves.size() == 1 ? "" : "s",

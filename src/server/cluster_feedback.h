@@ -36,6 +36,10 @@ class ClusterFeedback {
   using Leads = std::function<std::optional<bool>()>;
   void set_leads(Leads leads);
 
+  // Why no plan may be carried out at the moment, asked like that; "": one may.
+  using Hindrance = std::function<std::string()>;
+  void set_hindrance(Hindrance hindrance);
+
   bool Due(Time now) const { return now >= at_; }
   // `views`: of all nodes, the own one first.
   void Look(Time now, std::vector<ReplicaTable::NodeView> views);
@@ -70,6 +74,7 @@ class ClusterFeedback {
   mutable std::mutex mutex_;  // guards what follows
   Apply apply_;
   Leads leads_;
+  Hindrance hindrance_;
   std::shared_ptr<const Learnt> learnt_;
   std::string asking_, passed_over_;
   std::optional<Feedback::Proposal> last_;

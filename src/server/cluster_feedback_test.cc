@@ -91,6 +91,45 @@ TEST_F(ClusterFeedbackTest, WhereALeaderIsElectedThatOneAppliesIt) {
   EXPECT_EQ(Applied(true, true, []() -> std::optional<bool> { return std::nullopt; }), 1);
 }
 
+TEST_F(ClusterFeedbackTest, WhileSomethingHindersItNothingIsAppliedAndTheEventSaysWhat) {
+  ClusterFeedback feedback(events_, /*automatic=*/true);
+  int applied = 0;
+  feedback.set_apply([&](const json&) { ++applied; });
+  feedback.set_leads([] { return std::optional(true); });
+  feedback.set_hindrance([] { return std::string("the store is away for 12 s: timed out"); });
+  Look(feedback, true, 40);
+  feedback.Stop();
+  EXPECT_EQ(applied, 0);
+  const auto events = events_.Last();
+  ASSERT_EQ(events.size(), 1);
+  EXPECT_NE(events[0].what.find("it is not carried out: the store is away for 12 s: timed out"),
+            std::string::npos)
+      << events[0].what;
+}
+
+TEST_F(ClusterFeedbackTest, APlanKeepsReplicasAndNamesThemOnEachNode) {
+  ClusterFeedback feedback(events_, /*automatic=*/true);
+  feedback.set_apply([&](const json& plan) { plan_ = plan; });
+  for (int i = 0; i < 40; ++i) {
+    auto views = Views(true);
+    views.push_back(ViewOf("c", 2, 100));
+    Serve(views[1], "m", 0.01, 80);
+    views[1].figures.models.back().done = done_;
+    feedback.Look(now_ += std::chrono::seconds(1), views);
+    while (feedback.looking()) std::this_thread::yield();
+  }
+  feedback.Stop();
+  ASSERT_TRUE(plan_.contains("placement")) << feedback.Document(now_);
+  int with_m = 0;
+  for (const auto& [node, models] : plan_["placement"].items()) {
+    int here = 0;
+    for (const json& model : models) here += model == "m" ? 1 : 0;
+    EXPECT_LE(here, 1) << node;
+    with_m += here;
+  }
+  EXPECT_EQ(with_m, 2) << plan_;
+}
+
 TEST_F(ClusterFeedbackTest, AfterStopNothingIsLookedAt) {
   ClusterFeedback feedback(events_, false);
   feedback.Stop();

@@ -83,6 +83,7 @@ Result<std::unique_ptr<ClusterHost>> ClusterHost::Start(const ServeOptions& opti
   if (!host->home_) return host;
   host->node_->SetRemoved(host->home_->removed);
   EK_RETURN_IF_ERROR(host->OpenMembership(options, clock));
+  host->WatchPlans();
   EK_RETURN_IF_ERROR(host->OpenDesk(host->folder_));
   return host;
 }

@@ -47,6 +47,9 @@ class ClusterHost {
   // load is taken; `on_plan` must not outlive what it uses: it is not called after Stop().
   void set_on_plan(std::function<void(std::shared_ptr<const StoredPlan>)> on_plan);
 
+  // That the store is away, since when and why; "": it is there, or the cluster has none. Thread-safe.
+  std::string WhyAway() const;
+
   // The store, who leads, the plan; for people.
   nlohmann::json DescribeMembership() const;
   // Takes a node off the cluster that is dead or drained. Errors: kNotFound, kConflict (it is alive), kInvalidArgument (this node), and as Publish().
@@ -66,6 +69,7 @@ class ClusterHost {
   Status Admit(const NodeAddress& node);
   MembershipHooks Hooks();
   Status OpenMembership(const ServeOptions& options, const Clock& clock);
+  void WatchPlans();
   void CloseMembership();
   void OnView(const ClusterView& view);
   void PublishHere(std::string plan, std::function<void(Result<PlanStamp>)> done);

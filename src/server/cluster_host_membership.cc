@@ -136,6 +136,31 @@ void ClusterHost::CloseMembership() {
   store_loop_->Join();
 }
 
+// Plans are stored before they are carried out, and what holds is known to this node's models.
+void ClusterHost::WatchPlans() {
+  node_->plans().set_store([this](std::string text, auto done) {
+    if (View() == nullptr) return done(std::optional<PlanStamp>());
+    Publish(std::move(text), [done = std::move(done)](const Result<PlanStamp>& stored) {
+      if (!stored.ok()) return done(stored.status());
+      done(std::optional<PlanStamp>(*stored));
+    });
+  });
+  node_->feedback().set_hindrance([this] { return WhyAway(); });
+  set_on_plan([this](const std::shared_ptr<const StoredPlan>& plan) {
+    node_->KnowPlan(plan->stamp);
+  });
+}
+
+std::string ClusterHost::WhyAway() const {
+  const ClusterMembership* const membership = membership_now_.load();
+  if (membership == nullptr) return "";
+  const auto view = membership->View();
+  if (view->connected) return "";
+  const nlohmann::json store = membership->Describe().value("store", nlohmann::json::object());
+  return fmt::format("the cluster's store is away for {:.0f} s{}{}", store.value("since_s", 0.0),
+                     view->trouble.empty() ? "" : ": ", view->trouble);
+}
+
 // On the store's thread.
 void ClusterHost::OnView(const ClusterView& view) {
   for (const NodeRecord& record : view.nodes) {

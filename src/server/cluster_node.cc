@@ -48,6 +48,7 @@ ClusterNode::ClusterNode(const ClusterOptions& options, ModelRegistry& registry,
       resources_(options.resources),
       balance_(registry, events_),
       feedback_(events_, options.replan_auto),
+      wishes_(options.state.empty() ? "" : options.state + "/replicas.json"),
       table_(options.route, RandomNumber(), {}),
       known_(std::make_shared<KnownModels>()) {
   nodes_.reserve(kMostNodes);
@@ -144,17 +145,34 @@ void ClusterNode::StartModels() {
   const auto link_to = [this](const std::string& name) { return LinkToModels(name); };
   models_ = std::make_unique<NodeModels>(
       NodeModelsOptions{options_.name, options_.models, options_.state, options_.copy_rate_bytes_s},
-      registry_, events_, clock_, link_to, [this] {
-        loop_.Post([this] {
-          if (stopped_.load()) return;
-          Take(0, Figures(), clock_.Now());
-          TellAll();
-        });
-      });
+      registry_, events_, clock_,
+      NodeModels::Cluster{[this] { return Look(); }, link_to, [this] { FiguresChanged(); }});
   deploys_ = std::make_unique<ClusterDeploys>(
-      ClusterDeploys::Cluster{[this] { return Look(); }, link_to}, *models_, events_, clock_);
-  runner_ = std::make_unique<PlanRunner>([this] { return Look(); }, *deploys_, events_);
+      ClusterDeploys::Cluster{[this] { return Look(); }, link_to,
+                              [this](const std::string& model, int replicas) {
+                                wishes_.Ask(model, replicas);
+                                FiguresChanged();
+                              }},
+      *models_, events_, clock_);
+  PlanRunner::Cluster cluster;
+  cluster.look = [this] { return Look(); };
+  cluster.deploy = [this](DeployRequest request, PlanRunner::Done done) {
+    deploys_->Deploy(std::move(request), std::move(done));
+  };
+  cluster.undeploy = [this](UndeployRequest request, PlanRunner::Done done) {
+    deploys_->Undeploy(std::move(request), std::move(done));
+  };
+  cluster.deploys = [this] { return deploys_->Describe(); };
+  runner_ = std::make_unique<PlanRunner>(std::move(cluster), events_);
   feedback_.set_apply([this](const nlohmann::json& plan) { runner_->Run(plan); });
+}
+
+void ClusterNode::FiguresChanged() {
+  loop_.Post([this] {
+    if (stopped_.load()) return;
+    Take(0, Figures(), clock_.Now());
+    TellAll();
+  });
 }
 
 std::unique_ptr<ModelLink> ClusterNode::LinkToModels(const std::string& node) const {
@@ -200,11 +218,7 @@ Status ClusterNode::SetOwnState(std::string_view state) {
   } else if (state == "cordon" || state == "uncordon") {
     events_.Note(fmt::format("{}ed", state), "it was asked for");
     draining_.store(state == "cordon");
-    loop_.Post([this] {
-      if (stopped_.load()) return;
-      Take(0, Figures(), clock_.Now());
-      TellAll();
-    });
+    FiguresChanged();
   } else {
     return InvalidArgument("state of a node: expected drain, cordon or uncordon, got '{}'", state);
   }
@@ -279,6 +293,7 @@ NodeFigures ClusterNode::Figures() {
   figures.moved_lately = balance_.moved().lately;
   AddOwnModels(registry_, clock_.Now(), &figures);
   models_->HideLeaving(&figures);
+  figures.wishes = wishes_.All();
   if (options_.membership.add) options_.membership.add(&figures);
   const std::lock_guard lock(mutex_);
   figures.sequence = ++sequence_;
@@ -447,6 +462,7 @@ void ClusterNode::Heard(int node, Result<NodeFigures> figures, Time asked) {
 void ClusterNode::Take(int node, NodeFigures figures, Time made, bool answered) {
   if (node > 0) {
     if (options_.membership.hear) options_.membership.hear(figures);
+    wishes_.Hear(figures.wishes);
     DescribeUnknown(node, figures);
     // Whom a node of the cluster knows is of it: nobody has an address without a certificate.
     for (const NodeAddress& other : figures.nodes) {

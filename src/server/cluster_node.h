@@ -32,6 +32,7 @@
 #include "server/cluster_feedback.h"
 #include "server/cluster_options.h"
 #include "server/event_log.h"
+#include "server/kept_wishes.h"
 #include "server/model_registry.h"
 #include "server/node_models.h"
 #include "server/plan_runner.h"
@@ -129,6 +130,9 @@ class ClusterNode final : private NodeHost {
   Counts counts() const;
   int port() const { return server_->port(); }
   ClusterDeploys& deploys() { return *deploys_; }
+  PlanRunner& plans() { return *runner_; }
+  // A plan that holds, by the cluster's store: older ones are refused from now on. On any thread.
+  void KnowPlan(const PlanStamp& stamp) { models_->KnowPlan(stamp); }
 
  private:
   using KnownModels = std::map<std::string, std::shared_ptr<const Known>, std::less<>>;
@@ -176,6 +180,7 @@ class ClusterNode final : private NodeHost {
   void Tick();
   void LookAtCores();
   void TellAll();
+  void FiguresChanged();  // others are to hear of it now; on any thread
   void ProbeLinks(Time now);
   void Heard(int node, Result<NodeFigures> figures, Time asked);
   void Take(int node, NodeFigures figures, Time made, bool answered = true);
@@ -202,6 +207,7 @@ class ClusterNode final : private NodeHost {
   EventLog events_;
   ClusterBalance balance_;  // the loop's
   ClusterFeedback feedback_;
+  KeptWishes wishes_;
   std::atomic<double> busy_cores_{0};  // mean of the last seconds
   std::atomic<int> moving_{0};
   std::unique_ptr<NodeModels> models_;

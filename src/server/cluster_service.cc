@@ -178,9 +178,8 @@ void ClusterService::UndeployModel(UndeployRequest request,
 Result<nlohmann::json> ClusterService::Deploys() const { return cluster_.deploys().Describe(); }
 
 Status ClusterService::MayChange() const {
-  if (const auto view = host_.View(); view != nullptr && !view->connected)
-    return Unavailable("the cluster's store is away, and until it is back nothing is changed{}{}",
-                       view->trouble.empty() ? "" : ": ", view->trouble);
+  if (const std::string away = host_.WhyAway(); !away.empty())
+    return Unavailable("{}; until it is back nothing is changed", away);
   const std::string frozen = cluster_.WhyFrozen();
   return frozen.empty() ? Status::Ok() : Unavailable("nothing is moved: {}", frozen);
 }
@@ -190,7 +189,12 @@ void ClusterService::StorePlan(std::string plan, std::function<void(Result<nlohm
   if (host_.View() == nullptr) return done(nlohmann::json{{"stored", false}});
   host_.Publish(std::move(plan), [done = std::move(done)](const Result<PlanStamp>& stamp) {
     if (!stamp.ok()) return done(stamp.status().Annotate("the plan is not stored"));
-    done(nlohmann::json{{"stored", true}, {"stamp", ToText(*stamp)}});
+    done(nlohmann::json{{"stored", true},
+                        {"stamp", ToText(*stamp)},
+                        {"plan",
+                         {{"history", stamp->term.history},
+                          {"term", stamp->term.revision},
+                          {"revision", stamp->revision}}}});
   });
 }
 

@@ -4,6 +4,7 @@
 #include <future>
 #include <utility>
 
+#include "cluster/live/may_leave.h"
 #include "cluster/models/partial_copy.h"
 #include "core/format.h"
 #include "core/log.h"
@@ -20,15 +21,12 @@ Status Stopping() { return Unavailable("this node is stopping"); }
 }  // namespace
 
 NodeModels::NodeModels(NodeModelsOptions options, ModelRegistry& registry, EventLog& events,
-                       const Clock& clock,
-                       std::function<std::unique_ptr<ModelLink>(const std::string& node)> link_to,
-                       std::function<void()> figures_changed)
+                       const Clock& clock, Cluster cluster)
     : options_(std::move(options)),
       registry_(registry),
       events_(events),
       clock_(clock),
-      link_to_(std::move(link_to)),
-      figures_changed_(std::move(figures_changed)),
+      cluster_(std::move(cluster)),
       files_(options_.models) {
   copies_.Post(
       [this] { RemoveOldPartials(PartialFolder(options_.models, options_.state), kPartialAge); });
@@ -79,10 +77,22 @@ void NodeModels::Note(const DeployOrder& order, Change change) {
   if (at != arrivals_.end() && at->second.order.digest == order.digest) change(at->second.progress);
 }
 
+void NodeModels::KnowPlan(const PlanStamp& stamp) {
+  const std::lock_guard lock(mutex_);
+  if (const auto newer = fence_.Offer(stamp); !newer.ok())
+    LogInfo("a plan is passed over: {}", newer.status().message());
+}
+
+Status NodeModels::CheckPlan(const std::optional<PlanStamp>& plan) {
+  if (!plan) return Status::Ok();
+  return fence_.Offer(*plan).status();
+}
+
 Status NodeModels::Deploy(const DeployOrder& order) {
   if (stopped_.load()) return Stopping();
   {
     const std::lock_guard lock(mutex_);
+    EK_RETURN_IF_ERROR(CheckPlan(order.plan));
     if (leaving_.contains(order.model))
       return Conflict("model '{}' is being taken from this node", order.model);
     const auto at = arrivals_.find(order.model);
@@ -125,7 +135,7 @@ Status NodeModels::Fetch(const DeployOrder& order) {
   std::vector<std::unique_ptr<ModelLink>> links;
   for (const std::string& holder : order.holders) {
     if (holder == options_.own) continue;
-    if (auto link = link_to_(holder)) links.push_back(std::move(link));
+    if (auto link = cluster_.link_to(holder)) links.push_back(std::move(link));
   }
   std::vector<ModelSource*> sources;
   {
@@ -188,24 +198,31 @@ void NodeModels::Load(const DeployOrder& order) {
       progress.state = status.ok() ? DeployState::kServing : DeployState::kFailed;
       progress.error = status.message();
     });
-    if (status.ok()) figures_changed_();
+    if (status.ok()) cluster_.figures_changed();
   });
 }
 
-void NodeModels::HideLeaving(NodeFigures* figures) const {
+void NodeModels::HideLeaving(NodeFigures* figures) {
   const std::lock_guard lock(mutex_);
-  std::erase_if(figures->models,
-                [this](const ModelFigures& model) { return leaving_.contains(model.name); });
+  std::erase_if(figures->models, [this](const ModelFigures& model) {
+    const auto at = leaving_.find(model.name);
+    if (at == leaving_.end()) return false;
+    at->second.served = true;
+    return true;
+  });
+  for (const auto& [model, leaving] : leaving_)
+    figures->leaving.push_back({model, leaving.certain});
 }
 
 void NodeModels::Undeploy(UndeployOrder order, std::function<void(Status)> done) {
   if (stopped_.load()) return done(Stopping());
   {
     const std::lock_guard lock(mutex_);
+    if (const Status plan = CheckPlan(order.plan); !plan.ok()) return done(plan);
     const auto at = arrivals_.find(order.model);
     if (at != arrivals_.end() && !IsFinal(at->second.progress.state))
       return done(Conflict("model '{}' is on its way to this node", order.model));
-    if (!leaving_.insert(order.model).second)
+    if (!leaving_.try_emplace(order.model, Leaving{false, order.force}).second)
       return done(Conflict("model '{}' is being taken from this node already", order.model));
   }
   departures_.Post([this, order = std::move(order), done = std::move(done)] {
@@ -215,16 +232,34 @@ void NodeModels::Undeploy(UndeployOrder order, std::function<void(Status)> done)
       leaving_.erase(order.model);
       if (taken.ok()) arrivals_.erase(order.model);
     }
+    if (!stopped_.load()) cluster_.figures_changed();
     done(taken);
   });
 }
 
+// From here on no other node counts on this one.
+Status NodeModels::BecomeCertain(const UndeployOrder& order) {
+  const auto nodes = cluster_.look();
+  {
+    const std::lock_guard lock(mutex_);
+    Leaving& leaving = leaving_.at(order.model);
+    if (!order.force)
+      EK_RETURN_IF_ERROR(
+          MayLeave(order.model, leaving.served, nodes).Annotate("it stays where it is"));
+    leaving.certain = true;
+  }
+  cluster_.figures_changed();
+  return Status::Ok();
+}
+
 Status NodeModels::TakeAway(const UndeployOrder& order) {
-  if (registry_.Known(order.model)) {
-    if (Serves(order.model)) {
-      figures_changed_();
-      if (!Wait(kHeardEverywhere)) return Stopping();
-    }
+  const bool known = registry_.Known(order.model);
+  if (order.remove_files || (known && Serves(order.model))) {
+    cluster_.figures_changed();
+    if (!Wait(kHeardEverywhere)) return Stopping();
+    EK_RETURN_IF_ERROR(BecomeCertain(order));
+  }
+  if (known) {
     auto unloaded = std::make_shared<std::promise<Status>>();
     auto answer = unloaded->get_future();
     registry_.UnloadAsync(order.model,
@@ -235,7 +270,6 @@ Status NodeModels::TakeAway(const UndeployOrder& order) {
     }
     EK_RETURN_IF_ERROR(answer.get());
     events_.Note(fmt::format("model '{}' was unloaded here", order.model), order.why);
-    figures_changed_();
   }
   if (!order.remove_files) return Status::Ok();
   EK_RETURN_IF_ERROR(files_.Remove(order.model));

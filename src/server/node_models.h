@@ -1,8 +1,9 @@
 // What this node does with its models in a cluster: gives their files to other nodes, fetches models from them and serves those, unloads and removes them when that is asked for.
 //
 // How it goes: copies run one after the other on a thread of their own, paced by `copy_rate`; files are listed and read for others on two more. A model that is to go is left out of this node's
-//   figures first, for as long as every other node takes to hear of that, so that nobody sends it a call any more when it is unloaded.
-// Contract: as ModelHost. An order that was not carried out when the server ended is forgotten, its partial copy is not: whoever ordered asks again.
+//   figures first, for as long as every other node takes to hear of that, so that nobody sends it a call any more when it is unloaded. Then it is looked again, by what the others tell at that
+//   moment, whether one of them keeps it (cluster/live/may_leave.h).
+// Contract: as ModelHost. An order of a plan that is older than the newest this node knows is refused with kConflict; what people order has no stamp and is not. An order that was not carried out when the server ended is forgotten, its partial copy is not: whoever ordered asks again.
 // Ownership: registry, events and clock outlive it. Stop() before the registry goes.
 // Thread-safety: thread-safe, but for Stop() and destruction. Source: issue S4, models.
 #pragma once
@@ -13,13 +14,15 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cluster/link/model_host.h"
 #include "cluster/link/model_link.h"
 #include "cluster/live/node_figures.h"
+#include "cluster/live/replica_table.h"
+#include "cluster/plan_fence.h"
 #include "core/clock.h"
 #include "server/event_log.h"
 #include "server/model_registry.h"
@@ -39,11 +42,15 @@ class NodeModels final : public ModelHost {
   static constexpr Duration kHeardEverywhere = std::chrono::milliseconds(2500);
   static constexpr int kMostWaiting = 64;  // lists and pieces that others asked for, each
 
-  // `link_to`: a way to that node, null if there is no such node. `figures_changed`: others are to hear of it now. Both on any thread.
+  // On any thread.
+  struct Cluster {
+    std::function<std::vector<ReplicaTable::NodeView>()> look;  // the own node first
+    std::function<std::unique_ptr<ModelLink>(const std::string& node)>
+        link_to;                            // null: there is no such node
+    std::function<void()> figures_changed;  // others are to hear of it now
+  };
   NodeModels(NodeModelsOptions options, ModelRegistry& registry, EventLog& events,
-             const Clock& clock,
-             std::function<std::unique_ptr<ModelLink>(const std::string& node)> link_to,
-             std::function<void()> figures_changed);
+             const Clock& clock, Cluster cluster);
   ~NodeModels() override;
   // Ends what is under way; every `done` has come when it returns, but for those that wait for the registry.
   void Stop();
@@ -54,8 +61,10 @@ class NodeModels final : public ModelHost {
   DeployProgress Progress(const std::string& model, const std::string& digest) const override;
   void Undeploy(UndeployOrder order, std::function<void(Status)> done) override;
 
-  // Takes out what is about to be unloaded.
-  void HideLeaving(NodeFigures* figures) const;
+  // What is about to be unloaded is taken out of the models, and told as leaving.
+  void HideLeaving(NodeFigures* figures);
+  // A plan of that stamp holds: orders of older ones are refused from now on.
+  void KnowPlan(const PlanStamp& stamp);
 
  private:
   struct Arrival {
@@ -65,7 +74,14 @@ class NodeModels final : public ModelHost {
   void CarryOut(const DeployOrder& order);
   Status Fetch(const DeployOrder& order);
   void Load(const DeployOrder& order);
+  struct Leaving {
+    bool served = false;   // others had heard that it is served here
+    bool certain = false;  // nothing stops it any more
+  };
   Status TakeAway(const UndeployOrder& order);
+  Status BecomeCertain(const UndeployOrder& order);
+  // REQUIRES: mutex_.
+  Status CheckPlan(const std::optional<PlanStamp>& plan);
   bool Serves(const std::string& model) const;
   // `change(progress)` where that order is still the latest for its model.
   template <typename Change>
@@ -76,8 +92,7 @@ class NodeModels final : public ModelHost {
   ModelRegistry& registry_;
   EventLog& events_;
   const Clock& clock_;
-  const std::function<std::unique_ptr<ModelLink>(const std::string&)> link_to_;
-  const std::function<void()> figures_changed_;
+  const Cluster cluster_;
   ModelFiles files_;
   std::atomic<bool> stopped_{false};
   std::atomic<int> lists_waiting_{0}, pieces_waiting_{0};
@@ -85,7 +100,8 @@ class NodeModels final : public ModelHost {
   mutable std::mutex mutex_;  // guards what follows; not held while anything is done
   std::condition_variable wake_;
   std::map<std::string, Arrival, std::less<>> arrivals_;  // by model; the latest order
-  std::set<std::string, std::less<>> leaving_;
+  std::map<std::string, Leaving, std::less<>> leaving_;
+  PlanFence fence_;
   std::vector<ModelLink*> sources_;  // of the copy that runs
 
   // Last: they end before what their tasks use.

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "cluster/models/deploy_order.h"
 #include "core/format.h"
 #include "core/log.h"
 
@@ -54,9 +55,8 @@ Result<PlannedCluster> ReadPlacement(const json& placement,
   return cluster;
 }
 
-PlanRunner::PlanRunner(std::function<std::vector<ReplicaTable::NodeView>()> look,
-                       ClusterDeploys& deploys, EventLog& events, const Clock& clock)
-    : look_(std::move(look)), deploys_(deploys), events_(events), clock_(clock) {}
+PlanRunner::PlanRunner(Cluster cluster, EventLog& events, const Clock& clock)
+    : cluster_(std::move(cluster)), events_(events), clock_(clock) {}
 
 PlanRunner::~PlanRunner() { Stop(); }
 
@@ -80,27 +80,61 @@ void PlanRunner::Run(const json& plan) {
   });
 }
 
+void PlanRunner::set_store(Store store) {
+  const std::lock_guard lock(mutex_);
+  store_ = std::move(store);
+}
+
+// Waits for the store, which answers by a deadline of its own.
+Result<std::optional<PlanStamp>> PlanRunner::StoreFirst(const json& plan) {
+  using Stored = Result<std::optional<PlanStamp>>;
+  Store store;
+  {
+    const std::lock_guard lock(mutex_);
+    store = store_;
+  }
+  if (!store) return std::optional<PlanStamp>();
+  auto promise = std::make_shared<std::promise<Stored>>();
+  auto answer = promise->get_future();
+  store(plan.dump(), [promise](Stored stored) { promise->set_value(std::move(stored)); });
+  while (answer.wait_for(kLook) != std::future_status::ready) {
+    if (!Wait(Duration(0))) return Unavailable("this node is stopping");
+  }
+  return answer.get();
+}
+
 void PlanRunner::CarryOut(const json& plan, uint64_t number) {
   const std::string why = "the plan: " + plan.value("reason", std::string()).substr(0, kMostReason);
-  const auto cluster = ReadPlacement(plan.value("placement", json()), look_());
+  const auto cluster = ReadPlacement(plan.value("placement", json()), cluster_.look());
   const auto steps = cluster.ok() ? StepsToPlan(cluster->models, cluster->nodes)
                                   : Result<std::vector<ApplyStep>>(cluster.status());
-  Status failed = steps.status();
+  if (!steps.ok())
+    return events_.Note("a plan was not carried out", steps.status().message());
+  if (steps->empty()) return;
+  // What is not stored may be older than what another node carries out.
+  const auto stamp = StoreFirst(plan);
+  if (!stamp.ok())
+    return events_.Note("a plan was not carried out: it is not stored", stamp.status().message());
+  OrderedBy by{/*plan=*/true, std::nullopt};
+  if (const auto& stored = *stamp)
+    by.mark = PlanMark{stored->term.history, stored->term.revision, stored->revision};
+  Status failed;
   for (size_t i = 0; failed.ok() && i < steps->size(); ++i) {
     if (number != newest_.load() || !Wait(Duration(0))) return;
-    failed = Make((*steps)[i], why);
+    failed = Make((*steps)[i], by, why);
   }
   if (!failed.ok()) events_.Note("a plan was not carried out to its end", failed.message());
 }
 
-Status PlanRunner::Make(const ApplyStep& step, const std::string& why) {
+Status PlanRunner::Make(const ApplyStep& step, const OrderedBy& by, const std::string& why) {
   auto promise = std::make_shared<std::promise<Result<json>>>();
   const auto done = [promise](Result<json> answer) { promise->set_value(std::move(answer)); };
   if (!step.load) {
-    deploys_.Undeploy({step.model, {step.node}, /*keep_files=*/true, /*force=*/false, why}, done);
+    cluster_.undeploy({step.model, {step.node}, /*keep_files=*/true, /*force=*/false, why, by},
+                      done);
     return promise->get_future().get().status();
   }
-  deploys_.Deploy({step.model, {step.node}, 0, why}, done);
+  cluster_.deploy({step.model, {step.node}, 0, why, by}, done);
   const Result<json> begun = promise->get_future().get();
   return begun.ok() ? AwaitServing(begun->at("id").get<uint64_t>(), step.node) : begun.status();
 }
@@ -109,7 +143,7 @@ Status PlanRunner::AwaitServing(uint64_t deployment, const std::string& node) {
   const Time end = clock_.Now() + kPatience;
   while (clock_.Now() < end) {
     if (!Wait(kLook)) return Unavailable("this node is stopping");
-    const json all = deploys_.Describe();
+    const json all = cluster_.deploys();
     for (const json& one : all.at("deploys")) {
       if (one.at("id").get<uint64_t>() != deployment) continue;
       const json& target = one.at("nodes").at(0);

@@ -1,8 +1,9 @@
-// Carries out a plan of the cluster by itself, as `evenkeel plan --apply` does for people: loads, waits until they serve, unloads elsewhere.
+// Carries out a plan of the cluster by itself, as `evenkeel plan --apply` does for people: stores it, loads, waits until they serve, unloads elsewhere.
 //
-// Contract: plans are carried out one after the other on a thread of its own; one that waits is replaced by a newer one. A step that fails ends its plan, with an event that says why: no model is without
-//   a replica. Models that the plan does not name stay as they are.
-// Ownership: what it is made with outlives it. Thread-safety: thread-safe, but for Stop() and destruction. Source: B9; steps by cluster/models/apply_steps.h.
+// Contract: plans are carried out one after the other on a thread of its own; one that waits is replaced by a newer one. Where the cluster has a store, a plan is stored first, and what it orders
+//   carries its stamp, so that nodes which know a newer one refuse it; if it can't be stored nothing moves, and an event says so (fail static). A step that fails ends its plan, with an event
+//   that says why: no model is without a replica. Models that the plan does not name stay as they are.
+// Ownership: what it is made with outlives it. Thread-safety: thread-safe, but for Stop() and destruction; set_store() before the first Run(). Source: B9; steps by cluster/models/apply_steps.h.
 #pragma once
 
 #include <atomic>
@@ -10,19 +11,21 @@
 #include <functional>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cluster/live/replica_table.h"
 #include "cluster/models/apply_steps.h"
-#include "server/cluster_deploys.h"
+#include "cluster/stored_plan.h"
+#include "frontends/deploy_request.h"
 #include "server/event_log.h"
 #include "server/task_thread.h"
 
 namespace evenkeel {
 
-// The models of `placement` ({place: [model]}; "desk/CUDA" is a place of node desk) with the nodes that serve them, and what is free on those. Error kInvalidArgument: no such object, or a model
-// that no node serves.
+// The models of `placement` ({place: [model]}; "desk/CUDA" is a place of node desk; a model with replicas stands at each of its places) with the nodes that serve them, and what is free on those.
+// Error kInvalidArgument: no such object, or a model that no node serves.
 struct PlannedCluster {
   std::vector<PlannedModel> models;
   std::vector<PlannedNode> nodes;
@@ -35,27 +38,40 @@ class PlanRunner {
   // For one model on one node.
   static constexpr Duration kPatience = std::chrono::minutes(10);
 
-  PlanRunner(std::function<std::vector<ReplicaTable::NodeView>()> look, ClusterDeploys& deploys,
-             EventLog& events, const Clock& clock = SteadyClock::Instance());
+  using Done = std::function<void(Result<nlohmann::json>)>;
+  // What it sees of the cluster and does in it: as ClusterDeploys has them.
+  struct Cluster {
+    std::function<std::vector<ReplicaTable::NodeView>()> look;
+    std::function<void(DeployRequest, Done)> deploy;
+    std::function<void(UndeployRequest, Done)> undeploy;
+    std::function<nlohmann::json()> deploys;
+  };
+  PlanRunner(Cluster cluster, EventLog& events, const Clock& clock = SteadyClock::Instance());
   ~PlanRunner();
   void Stop();
+
+  // Has a plan's text stored: its stamp, or nothing where the cluster has no store. Answers once, also when the server stops. Not set: there is no store.
+  using Store =
+      std::function<void(std::string text, std::function<void(Result<std::optional<PlanStamp>>)>)>;
+  void set_store(Store store);
 
   // `plan`: "placement", and "reason" for the event log. Does not wait for it.
   void Run(const nlohmann::json& plan);
 
  private:
   void CarryOut(const nlohmann::json& plan, uint64_t number);
-  Status Make(const ApplyStep& step, const std::string& why);
+  Result<std::optional<PlanStamp>> StoreFirst(const nlohmann::json& plan);
+  Status Make(const ApplyStep& step, const OrderedBy& by, const std::string& why);
   Status AwaitServing(uint64_t deployment, const std::string& node);
   bool Wait(Duration time);  // false: stopped
 
-  const std::function<std::vector<ReplicaTable::NodeView>()> look_;
-  ClusterDeploys& deploys_;
+  const Cluster cluster_;
   EventLog& events_;
   const Clock& clock_;
   std::atomic<uint64_t> newest_{0};
   std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
+  Store store_;
   bool stopped_ = false;
   TaskThread thread_;  // last
 };

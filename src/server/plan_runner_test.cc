@@ -3,7 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/format.h"
 
 namespace evenkeel {
 namespace {
@@ -40,6 +47,17 @@ TEST(ReadPlacementTest, ModelsStandWithWhereTheyServeAndWhereTheyShall) {
   EXPECT_EQ(cluster->nodes.size(), 2U);
 }
 
+TEST(ReadPlacementTest, AModelWithReplicasIsWantedOnEachOfItsNodes) {
+  const std::vector<ReplicaTable::NodeView> nodes = {Node("a", {"chat"}), Node("b", {"chat"}),
+                                                     Node("c", {})};
+  const auto cluster =
+      ReadPlacement(json::parse(R"({"a": ["chat"], "b": [], "c/CUDA": ["chat"]})"), nodes);
+  ASSERT_TRUE(cluster.ok()) << cluster.status().message();
+  ASSERT_EQ(cluster->models.size(), 1U);
+  EXPECT_THAT(cluster->models[0].serving, ElementsAre("a", "b"));
+  EXPECT_THAT(cluster->models[0].wanted, ElementsAre("a", "c"));
+}
+
 TEST(ReadPlacementTest, WhatIsNoPlanIsRefused) {
   const std::vector<ReplicaTable::NodeView> nodes = {Node("a", {"chat"})};
   for (const char* text : {"3", "[]", R"({"a": "chat"})", R"({"a": [1]})", R"({"a": ["gone"]})"}) {
@@ -48,6 +66,151 @@ TEST(ReadPlacementTest, WhatIsNoPlanIsRefused) {
   }
   EXPECT_THAT(ReadPlacement(json::parse(R"({"a": ["gone"]})"), nodes).status().message(),
               HasSubstr("'gone'"));
+}
+
+// A cluster in which all that is ordered is done at once, and remembered.
+class PlanRunnerTest : public testing::Test {
+ protected:
+  PlanRunnerTest() {
+    PlanRunner::Cluster cluster;
+    cluster.look = [this] {
+      const std::lock_guard lock(mutex_);
+      ++looks_;
+      return nodes_;
+    };
+    cluster.deploy = [this](const DeployRequest& request, const PlanRunner::Done& done) {
+      const std::lock_guard lock(mutex_);
+      done_.push_back(fmt::format("load {} on {}", request.model, request.nodes.at(0)));
+      by_.push_back(request.by);
+      state_ = refuse_ ? "failed" : "serving";
+      done(json{{"id", 7}});
+    };
+    cluster.undeploy = [this](const UndeployRequest& request, const PlanRunner::Done& done) {
+      const std::lock_guard lock(mutex_);
+      done_.push_back(fmt::format("unload {} from {}", request.model, request.nodes.at(0)));
+      by_.push_back(request.by);
+      EXPECT_TRUE(request.keep_files);
+      EXPECT_FALSE(request.force);
+      done(json::object());
+    };
+    cluster.deploys = [this] {
+      const std::lock_guard lock(mutex_);
+      json all = json::parse(
+          R"({"deploys": [{"id": 7, "nodes": [{"error": "it knows a newer plan"}]}]})");
+      all["deploys"][0]["nodes"][0]["state"] = state_;
+      return all;
+    };
+    runner_ = std::make_unique<PlanRunner>(std::move(cluster), events_);
+  }
+  void StoreGives(Result<std::optional<PlanStamp>> answer) {
+    runner_->set_store([this, answer = std::move(answer)](
+                           const std::string& text,
+                           const std::function<void(Result<std::optional<PlanStamp>>)>& done) {
+      {
+        const std::lock_guard lock(mutex_);
+        done_.push_back("store " + json::parse(text)["placement"].dump());
+      }
+      done(answer);
+    });
+  }
+  void Run() {
+    runner_->Run(json::parse(R"({"placement": {"a": [], "b": ["chat"]}, "reason": "a test"})"));
+  }
+  std::vector<std::string> Done() {
+    const std::lock_guard lock(mutex_);
+    return done_;
+  }
+  bool Eventually(const std::function<bool()>& holds) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!holds() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    return holds();
+  }
+  std::string LastEvent() {
+    const auto events = events_.Last();
+    return events.empty() ? "" : events.back().what + ": " + events.back().why;
+  }
+
+  EventLog events_;
+  std::mutex mutex_;  // guards what follows
+  std::vector<ReplicaTable::NodeView> nodes_ = {Node("a", {"chat"}), Node("b", {})};
+  std::vector<std::string> done_;
+  std::vector<OrderedBy> by_;
+  std::string state_;
+  bool refuse_ = false;
+  int looks_ = 0;
+  std::unique_ptr<PlanRunner> runner_;  // last
+};
+
+const char* const kStored = R"(store {"a":[],"b":["chat"]})";
+
+TEST_F(PlanRunnerTest, APlanIsStoredBeforeAnythingMovesAndItsOrdersCarryTheStamp) {
+  StoreGives(std::optional(PlanStamp{{1, 12}, 15}));
+  Run();
+  ASSERT_TRUE(Eventually([this] { return Done().size() == 3; }));
+  EXPECT_THAT(Done(), ElementsAre(kStored, "load chat on b", "unload chat from a"));
+  const std::lock_guard lock(mutex_);
+  ASSERT_EQ(by_.size(), 2);
+  for (const OrderedBy& by : by_) {
+    EXPECT_TRUE(by.plan);
+    EXPECT_EQ(by.mark, (PlanMark{1, 12, 15}));
+  }
+}
+
+TEST_F(PlanRunnerTest, WithoutTheStoreNothingMovesAndAnEventSaysSo) {
+  StoreGives(Status(Code::kUnavailable, "the store is away for 12 s"));
+  Run();
+  ASSERT_TRUE(Eventually([this] { return !LastEvent().empty(); }));
+  EXPECT_THAT(LastEvent(), HasSubstr("not carried out: it is not stored: the store is away"));
+  EXPECT_THAT(Done(), ElementsAre(kStored));
+}
+
+TEST_F(PlanRunnerTest, WhereAClusterHasNoStoreItIsCarriedOutWithoutAStamp) {
+  StoreGives(std::optional<PlanStamp>());
+  Run();
+  ASSERT_TRUE(Eventually([this] { return Done().size() == 3; }));
+  const std::lock_guard lock(mutex_);
+  EXPECT_TRUE(by_[0].plan);
+  EXPECT_FALSE(by_[0].mark);
+}
+
+TEST_F(PlanRunnerTest, WhatANodeRefusesEndsThePlan) {
+  refuse_ = true;
+  StoreGives(std::optional(PlanStamp{{0, 2}, 3}));
+  Run();
+  ASSERT_TRUE(Eventually([this] { return !LastEvent().empty(); }));
+  EXPECT_THAT(LastEvent(), HasSubstr("not carried out to its end: node 'b': it knows a newer"));
+  EXPECT_THAT(Done(), ElementsAre(kStored, "load chat on b"));
+}
+
+TEST_F(PlanRunnerTest, WhatMovesNothingIsNotStored) {
+  {
+    const std::lock_guard lock(mutex_);
+    nodes_ = {Node("a", {}), Node("b", {"chat"})};
+  }
+  StoreGives(std::optional(PlanStamp{{0, 2}, 3}));
+  Run();
+  ASSERT_TRUE(Eventually([this] {
+    const std::lock_guard lock(mutex_);
+    return looks_ == 1;
+  }));
+  // A plan after it shows that the first is through.
+  runner_->Run(json::parse(R"({"placement": {"a": ["gone"]}})"));
+  ASSERT_TRUE(Eventually([this] { return !LastEvent().empty(); }));
+  EXPECT_THAT(LastEvent(), HasSubstr("'gone'"));
+  EXPECT_TRUE(Done().empty());
+}
+
+TEST_F(PlanRunnerTest, AStoreThatNeverAnswersHoldsUpNoStop) {
+  std::function<void(Result<std::optional<PlanStamp>>)> held;
+  std::atomic<bool> asked{false};
+  runner_->set_store([&](const std::string&, auto done) {
+    held = std::move(done);
+    asked = true;
+  });
+  Run();
+  ASSERT_TRUE(Eventually([&] { return asked.load(); }));
+  runner_.reset();
+  EXPECT_TRUE(Done().empty());
 }
 
 }  // namespace

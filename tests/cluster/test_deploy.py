@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 import time
 
 import pytest
@@ -152,6 +153,103 @@ def test_undeploy_takes_all_but_the_last(serve, cli):
     assert nodes["b"].request("POST", "/v2/models/echo/infer", {"inputs": []})[0] in (404, 503)
 
 
+def test_the_last_two_are_not_both_taken_by_who_is_asked_at_once(serve, cli):
+    nodes = Nodes(serve, {"a": {"echo.fake": ECHO}, "b": {"echo.fake": ECHO}})
+    for gateway in "ab":
+        nodes.wait_for(gateway, "echo", "a", "b")
+    results = {}
+
+    def take(asked: str, of: str) -> None:
+        results[of] = cli("undeploy", "echo", "--nodes", of, server=nodes[asked])
+
+    # Each coordinator sees the other replica when it is asked.
+    threads = [threading.Thread(target=take, args=words) for words in (("a", "b"), ("b", "a"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    codes = sorted(result.returncode for result in results.values())
+    assert codes == [0, 1], {of: (result.returncode, result.stderr) for of, result in results.items()}
+    stays = next(of for of, result in results.items() if result.returncode == 1)
+    assert "echo" in results[stays].stderr, results[stays].stderr
+    assert own_models(nodes[stays]) == {"echo": "READY"} and (nodes[stays].models / "echo.fake").exists()
+    for gateway in "ab":
+        nodes.wait(lambda gateway=gateway: "echo" in nodes.view(gateway)[stays]["models"], "it is told again")
+        assert answers(nodes[gateway])
+
+
+def test_undeploy_holds_up_nothing_else(serve, cli):
+    nodes = Nodes(serve, {"a": {"echo.fake": ECHO, "two.fake": ECHO}, "b": {"echo.fake": ECHO, "two.fake": ECHO}})
+    for gateway in "ab":
+        for model in ("echo", "two"):
+            nodes.wait_for(gateway, model, "a", "b")
+    ended = {}
+
+    def take(model: str) -> None:
+        result = cli("undeploy", model, "--nodes", "b", server=nodes["a"])
+        ended[model] = (time.monotonic(), result.returncode, result.stderr)
+
+    threads = [threading.Thread(target=take, args=(model,)) for model in ("echo", "two")]
+    for thread in threads:
+        thread.start()
+    # Until they are under way; it takes them 2.5 s at least.
+    nodes.wait(lambda: "echo" not in nodes.view("a")["b"]["models"], "it is under way", 10)
+    deployed = nodes["a"].json("POST", "/v2/cluster/deploy", {"model": "echo", "nodes": ["a"]})
+    answered = time.monotonic()
+    for thread in threads:
+        thread.join()
+    assert {model: code for model, (_, code, _) in ended.items()} == {"echo": 0, "two": 0}, ended
+    assert deployed["nodes"][0]["node"] == "a" and answered < min(at for at, _, _ in ended.values()), (answered, ended)
+
+
+def task_of(daemon, model: str) -> dict:
+    return next(task for task in daemon.json("GET", "/v2/evenkeel/cluster")["tasks"] if task["name"] == model)
+
+
+def test_a_plan_keeps_replicas_unless_fewer_were_asked_for(serve, cli):
+    nodes = Nodes(serve, {"a": {"echo.fake": ECHO}, "b": {"echo.fake": ECHO}, "c": {}})
+    all_alive(nodes)
+    for gateway in "abc":
+        nodes.wait_for(gateway, "echo", "a", "b")
+    nodes.wait(lambda: len(nodes["c"].json("GET", "/v2/evenkeel/cluster")["nodes"]) == 3, "all are measured")
+
+    def planned() -> dict:
+        result = cli("plan", "-o", "json", server=nodes["c"])
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    plan = planned()
+    assert sorted(node for node, models in plan["placement"].items() if "echo" in models) == ["a", "b"], plan["placement"]
+    (replicas,) = plan["replicas"]
+    assert replicas["replicas"] == 2 and replicas["why"] == "as now" and sorted(replicas["serving"]) == ["a", "b"], replicas
+    assert sum(one["share"] for one in replicas["on"]) == pytest.approx(1)
+    assert "Replicas" in cli("plan", server=nodes["c"]).stdout
+    nothing = cli("plan", "--apply", "--yes", server=nodes["c"])
+    assert nothing.returncode == 0 and "Nothing to do" in nothing.stderr, nothing.stderr
+
+    # Three are asked for; that is remembered by nodes that were not asked, and over a restart.
+    assert cli("deploy", "echo", "--replicas", "3", server=nodes["a"]).returncode == 0
+    nodes.wait(lambda: task_of(nodes["b"], "echo").get("asked") == 3, "b heard it")
+    assert nodes["c"].stop() == 0
+    nodes["c"].ended = True
+    nodes.daemons["c"] = nodes.start("c", {}, folder=nodes["c"].folder)
+    assert json.loads((nodes["c"].folder / "state" / "replicas.json").read_text())["models"][0]["replicas"] == 3
+    for gateway in "abc":
+        nodes.wait_for(gateway, "echo", *"abc")
+    assert planned()["replicas"][0]["why"] == "asked for" and planned()["replicas"][0]["replicas"] == 3
+
+    # Who takes one away wants two, who asks for one gets one.
+    assert cli("undeploy", "echo", "--nodes", "c", server=nodes["b"]).returncode == 0
+    nodes.wait(lambda: task_of(nodes["c"], "echo").get("asked") == 2, "c heard it")
+    assert cli("deploy", "echo", "--replicas", "1", server=nodes["b"]).returncode == 0
+    nodes.wait(lambda: task_of(nodes["c"], "echo").get("asked") == 1, "c heard it")
+    result = cli("plan", "--apply", "--yes", server=nodes["c"], timeout=60)
+    assert result.returncode == 0, result.stderr + result.stdout
+    nodes.wait(lambda: sum("echo" in nodes.view("c")[name]["models"] for name in "abc") == 1, "one serves it")
+    assert answers(nodes["c"])
+    assert task_of(nodes["c"], "echo")["asked"] == 1
+
+
 def wait_for_bytes(nodes: Nodes, gateway: str, node: str, least: int) -> None:
     nodes.wait(lambda: by_node(deployment(nodes[gateway]))[node]["bytes_done"] >= least, f"{least} bytes are copied")
 
@@ -290,6 +388,22 @@ def test_an_applied_plan_is_stored_and_without_the_store_nothing_is_moved(tmp_pa
     status, _, body = made.daemons["attic"].request("POST", "/v2/cluster/plan", {"placement": []})
     assert status == 400 and b"placement" in body, body
 
+    # What an older plan orders is refused by nodes that know the newer one; people's orders need no stamp.
+    old, new = stored["plan"], made.daemons["desk"].json("POST", "/v2/cluster/plan", plan)["plan"]
+    assert new["revision"] > old["revision"], (old, new)
+    for name in ("desk", "attic"):
+        made.wait(lambda name=name: told(name)["plan"]["revision"] == new["revision"], f"{name} has the newer plan")
+    made.daemons["desk"].json("POST", "/v2/cluster/deploy", {"model": "echo", "nodes": ["attic"], "plan": old})
+    made.wait(lambda: by_node(deployment(made.daemons["desk"]))["attic"]["state"] == "failed", "it is refused")
+    assert "is older than the last one" in by_node(deployment(made.daemons["desk"]))["attic"]["error"]
+    assert own_models(made.daemons["attic"]) == {}
+    made.daemons["desk"].json("POST", "/v2/cluster/deploy", {"model": "echo", "nodes": ["attic"], "plan": new})
+    made.wait(lambda: by_node(deployment(made.daemons["desk"]))["attic"]["state"] == "serving", "it is carried out")
+    made.wait(lambda: "echo" in made.view("desk")["attic"]["models"] and "echo" in made.view("attic")["desk"]["models"], "both know both")
+    status, _, body = made.daemons["desk"].request("POST", "/v2/cluster/undeploy", {"model": "echo", "nodes": ["attic"], "plan": old})
+    assert status == 409 and b"older" in body, body
+    assert cli("undeploy", "echo", "--nodes", "attic", server=made.daemons["desk"]).returncode == 0
+
     pid = told("desk")["store"]["own_member"]["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -297,6 +411,8 @@ def test_an_applied_plan_is_stored_and_without_the_store_nothing_is_moved(tmp_pa
         for words in (("deploy", "echo"), ("undeploy", "echo", "--nodes", "desk", "--force")):
             refused = cli(*words, server=made.daemons["attic"])
             assert refused.returncode == 1 and "nothing is changed" in refused.stderr, refused.stderr
+        status, _, body = made.daemons["attic"].request("POST", "/v2/cluster/plan", plan)
+        assert status == 503 and b"the cluster's store is away for" in body, body
         assert answers(made.daemons["attic"])
     finally:
         os.kill(pid, signal.SIGCONT)

@@ -60,6 +60,17 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
   message->set_busy_cores(figures.busy_cores);
   message->set_moving(static_cast<uint32_t>(figures.moving));
   message->set_moved_lately(static_cast<uint32_t>(figures.moved_lately));
+  for (const ReplicaWish& wish : figures.wishes) {
+    auto* one = message->add_wishes();
+    one->set_model(wish.model);
+    one->set_replicas(static_cast<uint32_t>(wish.replicas));
+    one->set_unix_ms(wish.unix_ms);
+  }
+  for (const LeavingModel& leaving : figures.leaving) {
+    auto* one = message->add_leaving();
+    one->set_model(leaving.model);
+    one->set_certain(leaving.certain);
+  }
   if (figures.store.kind == StoreHome::Kind::kMembers) {
     auto* store = message->mutable_store();
     store->set_generation(figures.store.generation);
@@ -122,6 +133,32 @@ Status ReadStore(const node::v1::Figures& message, NodeFigures* figures) {
   return CheckStoreHome(store).Annotate("figures of a node: store");
 }
 
+bool IsNameLike(const std::string& model) { return !model.empty() && model.size() <= 128; }
+
+// What people asked for, and what goes.
+Status ReadReplicas(const node::v1::Figures& message, NodeFigures* figures) {
+  constexpr int kMostNamed = 1000;
+  constexpr uint32_t kMostReplicas = 1000;
+  if (message.wishes_size() > kMostNamed || message.leaving_size() > kMostNamed)
+    return InvalidArgument("figures of a node: replicas: expected at most {} models, got {} and {}",
+                           kMostNamed, message.wishes_size(), message.leaving_size());
+  for (const auto& one : message.wishes()) {
+    if (!IsNameLike(one.model()) || one.replicas() > kMostReplicas || one.unix_ms() < 0 ||
+        one.unix_ms() > (int64_t{1} << 52))
+      return InvalidArgument(
+          "figures of a node: replicas: expected a name, at most {} and a time, got {} and {}",
+          kMostReplicas, one.replicas(), one.unix_ms());
+    figures->wishes.push_back({one.model(), static_cast<int>(one.replicas()), one.unix_ms()});
+  }
+  for (const auto& one : message.leaving()) {
+    if (!IsNameLike(one.model()))
+      return InvalidArgument("figures of a node: a model that leaves: expected a name, got {}",
+                             one.model().size());
+    figures->leaving.push_back({one.model(), one.certain()});
+  }
+  return Status::Ok();
+}
+
 }  // namespace
 
 Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
@@ -145,6 +182,7 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
   figures.moved_lately = Counted(message.moved_lately());
   EK_RETURN_IF_ERROR(ReadResources(message.resources(), &figures));
   EK_RETURN_IF_ERROR(ReadStore(message, &figures));
+  EK_RETURN_IF_ERROR(ReadReplicas(message, &figures));
   figures.holds_authority = message.holds_authority();
   figures.nodes_digest = message.nodes_digest();
   if (message.nodes_size() > static_cast<int>(kMostNodes))

@@ -22,6 +22,8 @@ TEST(FiguresForShowTest, WhatIsMeasuredAndMovedIsTold) {
   model.done = uint64_t{1} << 40;
   model.start_up_s = 3.25;
   model.waiting = 7;
+  figures.wishes = {{"m", 3, 1'700'000'000'000}};
+  figures.leaving = {{"n", true}, {"o", false}};
   node::v1::Figures message;
   WriteFigures(figures, &message);
   const auto read = ReadFigures(message);
@@ -34,6 +36,11 @@ TEST(FiguresForShowTest, WhatIsMeasuredAndMovedIsTold) {
   EXPECT_EQ(read->models[0].done, uint64_t{1} << 40);
   EXPECT_EQ(read->models[0].start_up_s, 3.25);
   EXPECT_EQ(read->models[0].waiting, 7);
+  EXPECT_EQ(read->wishes, figures.wishes);
+  ASSERT_EQ(read->leaving.size(), 2);
+  EXPECT_EQ(read->leaving[0].model, "n");
+  EXPECT_TRUE(read->leaving[0].certain);
+  EXPECT_FALSE(read->leaving[1].certain);
 }
 
 TEST(FiguresForShowTest, ANodeOfAVersionBeforeTellsRowsOfOne) {
@@ -59,6 +66,17 @@ TEST(FiguresForShowTest, NumbersThatAreNoneAreRefused) {
       if (field == 2) model->set_start_up_s(wrong);
       EXPECT_EQ(ReadFigures(message).status().code(), Code::kInvalidArgument) << field;
     }
+  }
+  for (int field = 0; field < 4; ++field) {
+    node::v1::Figures message;
+    message.set_node("a");
+    message.set_cores(1);
+    auto* wish = message.add_wishes();
+    wish->set_model(field == 0 ? "" : "m");
+    wish->set_replicas(field == 1 ? 1001 : 2);
+    wish->set_unix_ms(field == 2 ? -1 : 5);
+    message.add_leaving()->set_model(field == 3 ? std::string(129, 'm') : "m");
+    EXPECT_EQ(ReadFigures(message).status().code(), Code::kInvalidArgument) << field;
   }
   node::v1::Figures message;
   message.set_node("a");

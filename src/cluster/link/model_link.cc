@@ -145,9 +145,7 @@ Result<DeployProgress> ModelLink::Progress(const std::string& model, const std::
 Status ModelLink::Undeploy(const UndeployOrder& order) {
   node::v1::UndeployRequest request;
   node::v1::UndeployResponse response;
-  request.set_model(order.model);
-  request.set_remove_files(order.remove_files);
-  request.set_why(order.why);
+  WriteUndeploy(order, &request);
   EK_RETURN_IF_ERROR(impl_->Ask(kUndeployTime, [&](grpc::ClientContext* context) {
     return impl_->stub->Undeploy(context, request, &response);
   }));

@@ -175,6 +175,10 @@ TEST_F(ModelLinkTest, OrdersAndProgressArrive) {
   EXPECT_EQ(models_.ordered.digest, digest);
   EXPECT_THAT(models_.ordered.holders, ElementsAre("a", "c"));
   EXPECT_EQ(models_.ordered.why, "the plan");
+  EXPECT_FALSE(models_.ordered.plan) << "people's orders have no stamp";
+  const PlanStamp stamp{{1, 12}, 15};
+  EXPECT_TRUE(link->Deploy({"bert", digest, {"a"}, "", stamp}).ok());
+  EXPECT_EQ(models_.ordered.plan, stamp);
   const auto progress = link->Progress("bert", digest);
   ASSERT_TRUE(progress.ok());
   EXPECT_EQ(progress->state, DeployState::kCopying);
@@ -186,6 +190,11 @@ TEST_F(ModelLinkTest, OrdersAndProgressArrive) {
   EXPECT_EQ(link->Progress("bert", "none")->state, DeployState::kUnknown);
   EXPECT_TRUE(link->Undeploy({"bert", false, "why"}).ok());
   EXPECT_FALSE(models_.taken.remove_files);
+  EXPECT_FALSE(models_.taken.force);
+  EXPECT_FALSE(models_.taken.plan);
+  EXPECT_TRUE(link->Undeploy({"bert", true, "why", stamp, true}).ok());
+  EXPECT_TRUE(models_.taken.force);
+  EXPECT_EQ(models_.taken.plan, stamp);
   models_.answer = Conflict("it is on its way here");
   EXPECT_EQ(link->Deploy({"bert", digest, {}, ""}).code(), Code::kConflict);
   EXPECT_EQ(link->Undeploy({"bert", true, ""}).code(), Code::kConflict);

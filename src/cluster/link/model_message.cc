@@ -25,6 +25,17 @@ std::string Shown(const std::string& text) {
   return IsUtf8(text) && text.size() <= kMostErrorBytes ? text : Excerpt(text, kMostErrorBytes);
 }
 
+void WriteStamp(const PlanStamp& stamp, node::v1::PlanStamp* message) {
+  message->set_history(stamp.term.history);
+  message->set_term(stamp.term.revision);
+  message->set_revision(stamp.revision);
+}
+
+// Whether a plan was ever stored under it is the fence's to say.
+PlanStamp ReadStamp(const node::v1::PlanStamp& message) {
+  return {{message.history(), message.term()}, message.revision()};
+}
+
 }  // namespace
 
 std::string DigestBytes(std::string_view digits) {
@@ -91,6 +102,7 @@ void WriteOrder(const DeployOrder& order, node::v1::DeployRequest* message) {
   message->set_sha256(DigestBytes(order.digest));
   for (const std::string& holder : order.holders) message->add_holders(holder);
   message->set_why(order.why);
+  if (order.plan) WriteStamp(*order.plan, message->mutable_plan());
 }
 
 Result<DeployOrder> ReadOrder(const node::v1::DeployRequest& message) {
@@ -108,6 +120,25 @@ Result<DeployOrder> ReadOrder(const node::v1::DeployRequest& message) {
     EK_RETURN_IF_ERROR(pki::CheckNodeName(holder));
     order.holders.push_back(holder);
   }
+  if (message.has_plan()) order.plan = ReadStamp(message.plan());
+  return order;
+}
+
+void WriteUndeploy(const UndeployOrder& order, node::v1::UndeployRequest* message) {
+  message->set_model(order.model);
+  message->set_remove_files(order.remove_files);
+  message->set_why(order.why);
+  message->set_force(order.force);
+  if (order.plan) WriteStamp(*order.plan, message->mutable_plan());
+}
+
+Result<UndeployOrder> ReadUndeploy(const node::v1::UndeployRequest& message) {
+  UndeployOrder order{message.model(), message.remove_files(), message.why()};
+  if (!IsModelName(order.model))
+    return InvalidArgument("{} is not a model's name", Excerpt(order.model));
+  EK_RETURN_IF_ERROR(CheckReason(order.why));
+  if (message.has_plan()) order.plan = ReadStamp(message.plan());
+  order.force = message.force();
   return order;
 }
 

@@ -15,6 +15,7 @@ class DeployRequest;
 class ListModelResponse;
 class ProgressResponse;
 class ReadFileRequest;
+class UndeployRequest;
 }  // namespace evenkeel::node::v1
 
 namespace evenkeel {
@@ -30,6 +31,9 @@ FilePiece ReadPiece(const node::v1::ReadFileRequest& message);
 void WriteOrder(const DeployOrder& order, node::v1::DeployRequest* message);
 // Names, digest and reason are checked.
 Result<DeployOrder> ReadOrder(const node::v1::DeployRequest& message);
+void WriteUndeploy(const UndeployOrder& order, node::v1::UndeployRequest* message);
+// Name and reason are checked.
+Result<UndeployOrder> ReadUndeploy(const node::v1::UndeployRequest& message);
 void WriteProgress(const DeployProgress& progress, node::v1::ProgressResponse* message);
 DeployProgress ReadProgress(const node::v1::ProgressResponse& message);
 

@@ -7,10 +7,7 @@
 
 #include "cluster/link/infer_message.h"
 #include "cluster/link/model_message.h"
-#include "core/format.h"
-#include "core/parse.h"
 #include "proto/node.grpc.pb.h"
-#include "repository/paths.h"
 
 namespace evenkeel::link {
 namespace {
@@ -75,14 +72,8 @@ class ModelService final : public node::v1::Models::CallbackService {
       WriteOutcome(status, response->mutable_outcome());
       reactor->Finish(grpc::Status::OK);
     };
-    UndeployOrder order{request->model(), request->remove_files(), request->why()};
-    if (!IsModelName(order.model)) {
-      finish(InvalidArgument("{} is not a model's name", Excerpt(order.model)));
-    } else if (const Status why = CheckReason(order.why); !why.ok()) {
-      finish(why);
-    } else {
-      host_.Undeploy(std::move(order), finish);
-    }
+    auto order = ReadUndeploy(*request);
+    order.ok() ? host_.Undeploy(*std::move(order), finish) : finish(order.status());
     return reactor;
   }
 

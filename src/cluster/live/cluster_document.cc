@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/live/replica_wishes.h"
 #include "core/format.h"
 
 namespace evenkeel {
@@ -23,6 +24,7 @@ struct ModelWork {
   double rate_rps = 0;  // of all nodes together
   int64_t memory_bytes = 0;
   std::vector<std::pair<const NodeView*, const ModelFigures*>> on;
+  std::vector<std::string> serving;  // nodes
 };
 
 double Median(std::vector<double> values) {
@@ -70,16 +72,26 @@ Json ClusterDocument(std::span<const NodeView> nodes) {
       work.language = model.language;
       work.rate_rps += model.rate_rps;
       work.memory_bytes = std::max(work.memory_bytes, model.memory_bytes);
+      // A model may be told of in several versions.
+      if (work.serving.empty() || work.serving.back() != node->name)
+        work.serving.push_back(node->name);
       if (model.row_s > 0) work.on.emplace_back(node, &model);
     }
     one["free_memory"] = Bytes(std::min(free, has.memory_bytes));
     if (has.power_w) one["power_w"] = *has.power_w;
     node_list.push_back(std::move(one));
   }
+  const auto replicas = ReplicasNow(nodes);
   for (const auto& [name, work] : models) {
     Json task = {{"name", name},
                  {"kind", work.language ? "language replica" : "replica"},
-                 {"memory", Bytes(work.memory_bytes)}};
+                 {"memory", Bytes(work.memory_bytes)},
+                 {"replicas", 1},
+                 {"serving", work.serving}};
+    if (const auto at = replicas.find(name); at != replicas.end()) {
+      task["replicas"] = at->second.least();
+      if (at->second.asked > 0) task["asked"] = at->second.asked;
+    }
     std::vector<double> operations;
     for (const auto& [node, model] : work.on) {
       const double core_s = work.rate_rps * model->row_s;

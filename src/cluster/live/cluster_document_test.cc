@@ -48,6 +48,27 @@ TEST(ClusterDocumentTest, ThePlannerReadsIt) {
   EXPECT_NEAR(file->measured[1].seconds, 0.3, 1e-12);
 }
 
+TEST(ClusterDocumentTest, AModelStandsWithWhereItServesAndHowOftenItIsToStay) {
+  std::vector<ReplicaTable::NodeView> nodes{Node("a", 2, 100), Node("b", 1, 20)};
+  for (auto& node : nodes) {
+    node.figures.models.push_back(
+        {.name = "m", .version = "1", .row_s = 0.02, .rate_rps = 30, .memory_bytes = 1 << 20});
+  }
+  nodes[0].figures.models.push_back(
+      {.name = "m", .version = "2", .row_s = 0.02, .rate_rps = 1, .memory_bytes = 1 << 20});
+  nodes[1].figures.models.push_back({.name = "n", .version = "1", .row_s = 0.02});
+  nodes[1].figures.wishes = {{"n", 2, 5}};
+  const auto document = ClusterDocument(nodes);
+  EXPECT_EQ(document["tasks"][1]["asked"], 2);
+  const auto file = ParseClusterFile(document.dump());
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  ASSERT_EQ(file->graph.tasks.size(), 2) << "a replica more is no task more";
+  EXPECT_EQ(file->graph.tasks[0].replicas, 2);
+  EXPECT_EQ(file->graph.tasks[0].serving, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(file->graph.tasks[1].replicas, 2);
+  EXPECT_EQ(file->graph.tasks[1].serving, (std::vector<std::string>{"b"}));
+}
+
 TEST(ClusterDocumentTest, AModelThatNobodyAsksForIsPlannedByItsMemory) {
   std::vector<ReplicaTable::NodeView> nodes{Node("a", 2, 100)};
   nodes[0].figures.models.push_back(

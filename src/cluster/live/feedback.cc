@@ -5,6 +5,7 @@
 #include <functional>
 #include <utility>
 
+#include "cluster/live/replica_wishes.h"
 #include "core/format.h"
 
 namespace evenkeel {
@@ -111,6 +112,26 @@ void Feedback::LookAtShape(std::span<const NodeView> nodes, double now_s) {
   Ask("nodes or models have come or gone", now_s);
 }
 
+void Feedback::LookAtReplicas(std::span<const NodeView> nodes, double now_s) {
+  const bool asked = std::ranges::any_of(
+      nodes, [](const NodeView& node) { return !node.figures.wishes.empty(); });
+  const auto replicas = asked ? ReplicasNow(nodes) : decltype(ReplicasNow(nodes))();
+  const auto missing = std::ranges::find_if(replicas, [](const auto& one) {
+    return one.second.serving > 0 && one.second.asked > one.second.serving;
+  });
+  if (missing == replicas.end()) {
+    missing_since_s_.reset();
+    return;
+  }
+  if (!missing_since_s_) missing_since_s_ = now_s;
+  if (now_s - *missing_since_s_ < kRestore) return;
+  missing_since_s_ = now_s;  // if nothing can be done now, it is tried again after as long
+  restoring_ = true;
+  Ask(fmt::format("model '{}' has {} of {} replicas that were asked for", missing->first,
+                  missing->second.serving, missing->second.asked),
+      now_s);
+}
+
 Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) const {
   std::vector<const NodeView*> nodes;
   for (const NodeView& node : all) {
@@ -138,9 +159,12 @@ Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) c
   const auto tasks = static_cast<Eigen::Index>(models.size());
   now.problem.seconds = Eigen::MatrixXd::Constant(tasks, count, kImpossible);
   now.bring_s = now.error = Eigen::MatrixXd::Zero(tasks, count);
+  const auto replicas = ReplicasNow(all);
   Eigen::Index task = 0;
   for (const auto& [name, served] : models) {
     now.tasks.emplace_back(name);
+    const auto kept = replicas.find(name);
+    now.least.push_back(kept == replicas.end() ? 1 : kept->second.least());
     now.problem.memory.push_back(served.memory);
     now.holders.push_back(served.holders);
     const double rows = served.rate > 0 ? served.calls_rows / served.rate : 1;
@@ -168,20 +192,30 @@ std::optional<Feedback::Proposal> Feedback::Look(std::span<const NodeView> nodes
   }
   LookAtRates(nodes, now_s);
   LookAtShape(nodes, now_s);
+  LookAtReplicas(nodes, now_s);
   if (reason_.empty()) return std::nullopt;
   if (now_s > asking_until_s_) {
     reason_.clear();
+    restoring_ = false;
     return std::nullopt;
   }
   if (now_s - asking_since_s_ < kGather) return std::nullopt;
   if (proposed_s_ && now_s - *proposed_s_ < kQuiet) return std::nullopt;
   Allocation now = AllocationOf(nodes, now_s);
   auto plan = BestPlan(now, options_);
+  const bool worth = plan && WorthIt(*plan, options_);
+  bool restores = false;
+  if (!worth && restoring_) {
+    if (auto added = AddMissing(now, options_)) {
+      plan = std::move(added);
+      restores = true;
+    }
+  }
   if (!plan) {
     passed_over_ = "no plan moves anything";
     return std::nullopt;
   }
-  if (!WorthIt(*plan, options_)) {
+  if (!worth && !restores) {
     passed_over_ = fmt::format(
         "a plan with {} moves would take the busiest node from {:.3g} to {:.3g} s of work a second "
         "(give or take {:.2g}; {:.3g} s in {:.0f} s) and cost {:.3g} s",
@@ -191,16 +225,17 @@ std::optional<Feedback::Proposal> Feedback::Look(std::span<const NodeView> nodes
   }
   const bool stands =
       proposed_s_ && now_s - *proposed_s_ < options_.horizon_s && proposed_shape_ == next_shape_;
-  if (stands && plan->gain_s < kMore * proposed_gain_s_) {
+  if (stands && (restores || plan->gain_s < kMore * proposed_gain_s_)) {
     passed_over_ = "the last proposal stands";
     return std::nullopt;
   }
   passed_over_.clear();
+  restoring_ = false;
   proposed_s_ = now_s;
   proposed_shape_ = next_shape_;
   proposed_gain_s_ = plan->gain_s;
   Proposal proposal{*std::move(plan), std::move(now.tasks), std::move(now.nodes),
-                    std::exchange(reason_, {}), now_s};
+                    std::exchange(reason_, {}), now_s, restores};
   return proposal;
 }
 

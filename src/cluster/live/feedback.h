@@ -2,6 +2,7 @@
 //
 // A plan is asked for when a cost, or how often a model is called, has changed beyond its noise (cost_drift.h), and when nodes or models have come or gone and kSettle has passed
 //   since. From kGather to kAsking after that each look weighs the best plan against the present (replan.h): not all figures change at once.
+// Where fewer replicas of a model serve than people asked for, and that for kRestore, those that are missing are proposed whatever the gain, if they find room.
 // Contract: nothing is proposed within kQuiet of the proposal before, and while that stands (within its horizon, by the same nodes and models) nothing that gains less than
 //   kMore times as much. Models that nobody calls stay where they are.
 // Deterministic. Units: seconds. Thread-safety: single-owner. Source: B9.
@@ -25,6 +26,7 @@ class Feedback {
  public:
   static constexpr double kPeriod = 1, kQuiet = 30, kAsking = 30, kSettle = 10, kGather = 2;
   static constexpr double kMore = 1.25;
+  static constexpr double kRestore = 300;  // a node that restarts is back by then
   static constexpr double kLeastRate = 0.05;  // calls a second; fewer count as this
 
   struct Proposal {
@@ -32,6 +34,7 @@ class Feedback {
     std::vector<std::string> tasks, nodes;  // what the plan's indices mean
     std::string reason;                     // what asked for it
     double at_s = 0;
+    bool restores = false;  // it brings what was asked for, and is not worth it otherwise
   };
 
   explicit Feedback(ReplanOptions options = {}) : options_(options) {}
@@ -51,6 +54,7 @@ class Feedback {
   double RateError(std::string_view model) const;  // standard, relative
   void LookAtRates(std::span<const ReplicaTable::NodeView> nodes, double now_s);
   void LookAtShape(std::span<const ReplicaTable::NodeView> nodes, double now_s);
+  void LookAtReplicas(std::span<const ReplicaTable::NodeView> nodes, double now_s);
   void Ask(std::string reason, double now_s);
   Allocation AllocationOf(std::span<const ReplicaTable::NodeView> nodes, double now_s) const;
 
@@ -61,6 +65,8 @@ class Feedback {
   double next_since_s_ = 0;
   std::string reason_, passed_over_;
   double asking_since_s_ = 0, asking_until_s_ = 0;
+  std::optional<double> missing_since_s_;  // replicas that were asked for
+  bool restoring_ = false;                 // they are what asks
   std::optional<double> proposed_s_;
   uint64_t proposed_shape_ = 0;  // of the last proposal
   double proposed_gain_s_ = 0;

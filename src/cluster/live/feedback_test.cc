@@ -137,6 +137,25 @@ TEST(FeedbackTest, LoadThatGrowsAsksForAPlan) {
   EXPECT_NE(proposal->reason.find("times as often"), std::string::npos) << proposal->reason;
 }
 
+TEST(FeedbackTest, AReplicaThatWasAskedForAndIsMissingForLongIsProposed) {
+  Cluster cluster(11, 0.1);
+  cluster.nodes[1].figures.wishes = {{"m0", 2, 5}};
+  std::optional<Feedback::Proposal> proposal;
+  int looks = 0;
+  for (; !proposal && looks < 400; ++looks) proposal = cluster.Look();
+  ASSERT_TRUE(proposal.has_value()) << cluster.feedback.passed_over();
+  EXPECT_GE(looks, Feedback::kRestore) << "a node that restarts is back by then";
+  EXPECT_TRUE(proposal->restores);
+  ASSERT_EQ(proposal->plan.moves.size(), 1);
+  const auto task = static_cast<size_t>(proposal->plan.moves[0].task);
+  EXPECT_EQ(proposal->tasks[task], "m0");
+  EXPECT_EQ(proposal->plan.places[task].size(), 2);
+  EXPECT_EQ(proposal->reason, "model 'm0' has 1 of 2 replicas that were asked for");
+  // Whoever takes that back is heard.
+  cluster.nodes[2].figures.wishes = {{"m0", 1, 6}};
+  for (int i = 0; i < 700; ++i) ASSERT_FALSE(cluster.Look().has_value());
+}
+
 TEST(FeedbackTest, ANodeAloneHasNothingToPropose) {
   Cluster cluster(10, 0.1);
   cluster.nodes.resize(1);

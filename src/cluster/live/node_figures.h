@@ -31,6 +31,20 @@ struct ModelFigures {
   int waiting = 0;        // rows or sequences
 };
 
+// What people asked for, see replica_wishes.h.
+struct ReplicaWish {
+  std::string model;
+  int replicas = 0;     // 0: nothing any more
+  int64_t unix_ms = 0;  // when
+  bool operator==(const ReplicaWish&) const = default;
+};
+
+// A model that is to be unloaded, and is not among the others any more.
+struct LeavingModel {
+  std::string model;
+  bool certain = false;  // nothing stops it now
+};
+
 struct NodeFigures {
   std::string node;
   uint64_t incarnation = 0;  // another one after each start
@@ -50,6 +64,8 @@ struct NodeFigures {
   double busy_cores = 0;         // that work, mean of the last seconds
   int moving = 0;                // answers that its gateway is moving to other nodes
   int moved_lately = 0;          // calls given on or moved in the last minute
+  std::vector<ReplicaWish> wishes;    // all that it knows
+  std::vector<LeavingModel> leaving;  // of its own
 };
 
 // The same for the same nodes in any order.

@@ -112,6 +112,53 @@ TEST(ReplanTest, ALoadThatIsSmallAnywayIsLeftWhereItIs) {
   EXPECT_FALSE(WorthIt(*plan, {}));
 }
 
+TEST(ReplanTest, ReplicasStayAndAreOnNodesOfTheirOwn) {
+  Allocation now = Made(4, 3);
+  now.problem.seconds.setConstant(0.3);
+  now.holders.assign(4, {0, 1});
+  now.least.assign(4, 2);
+  const auto plan = BestPlan(now, {});
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_NEAR(plan->present, 0.6, 1e-9);
+  EXPECT_LT(plan->planned, 0.46);
+  EXPECT_GT(plan->planned, 0.4 - 1e-9);
+  for (const auto& places : plan->places) {
+    ASSERT_EQ(places.size(), 2);
+    EXPECT_LT(places[0], places[1]);
+  }
+  // Only what comes to the third node is brought.
+  for (const Replan::Bring& move : plan->moves) EXPECT_EQ(move.node, 2);
+  EXPECT_TRUE(WorthIt(*plan, {}));
+}
+
+TEST(ReplanTest, ALoadThatNoNodeCarriesGetsAReplicaMore) {
+  Allocation now = Made(1, 3);
+  now.problem.seconds.setConstant(1.2);
+  const auto plan = BestPlan(now, {});
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->places[0].size(), 2);
+  EXPECT_EQ(plan->places[0].front(), 0);
+  EXPECT_NEAR(plan->present, 1.2, 1e-9);
+  EXPECT_NEAR(plan->planned, 0.6, 0.01);
+  EXPECT_EQ(plan->moves.size(), 1);
+}
+
+TEST(ReplanTest, OnlyWhatIsMissingIsAdded) {
+  Allocation now = Made(3, 3);
+  now.holders = {{0}, {0, 1}, {0}};
+  now.least = {2, 2, 1};
+  const auto plan = AddMissing(now, {});
+  ASSERT_TRUE(plan.has_value());
+  ASSERT_EQ(plan->moves.size(), 1);
+  EXPECT_EQ(plan->moves[0].task, 0);
+  EXPECT_LE(plan->planned, plan->present * (1 + 1e-9));
+  now.least = {1, 2, 1};
+  EXPECT_FALSE(AddMissing(now, {}).has_value());
+  now.least = {2, 2, 1};
+  now.problem.room = {1000, 1, 0};  // where 1 is taken
+  EXPECT_FALSE(AddMissing(now, {}).has_value());
+}
+
 TEST(ReplanTest, WhereAllIsAsPlannedThereIsNoPlan) {
   Allocation now = Made(2, 2);
   now.problem.seconds << 0.1, 0.5, 0.5, 0.1;

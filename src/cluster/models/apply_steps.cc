@@ -13,9 +13,12 @@ namespace {
 
 class Planner {
  public:
-  Planner(std::vector<PlannedModel> models, const std::vector<PlannedNode>& nodes)
+  // `careful`: two replicas stay of a model that has two and is to have two.
+  Planner(std::vector<PlannedModel> models, const std::vector<PlannedNode>& nodes, bool careful)
       : models_(std::move(models)) {
     for (const PlannedNode& node : nodes) free_[node.name] = node.free_memory_bytes;
+    for (const PlannedModel& model : models_)
+      least_[model.name] = careful && model.serving.size() > 1 && model.wanted.size() > 1 ? 2 : 1;
   }
 
   Status Check() const;
@@ -36,7 +39,8 @@ class Planner {
 
   std::vector<PlannedModel> models_;
   std::map<std::string, int64_t, std::less<>> free_;
-  std::set<std::string> aside_;  // models that had a replica for the time being
+  std::map<std::string, size_t, std::less<>> least_;  // replicas, by model
+  std::set<std::string> aside_;                       // had a replica for the time being
   std::vector<ApplyStep> steps_;
 };
 
@@ -104,7 +108,7 @@ bool Planner::LoadWhatFits() {
 
 bool Planner::UnloadToMakeRoom() {
   for (PlannedModel& model : models_) {
-    if (Done(model) || model.serving.size() < 2) continue;
+    if (Done(model) || model.serving.size() <= least_.at(model.name)) continue;
     const auto node = FirstUnwanted(model);
     if (!node) continue;
     Unload(model, *node);
@@ -154,9 +158,10 @@ Result<std::vector<ApplyStep>> Planner::Run() {
 
 Result<std::vector<ApplyStep>> StepsToPlan(std::vector<PlannedModel> models,
                                            std::vector<PlannedNode> nodes) {
-  Planner planner(std::move(models), nodes);
-  EK_RETURN_IF_ERROR(planner.Check());
-  return planner.Run();
+  Planner careful(models, nodes, /*careful=*/true);
+  EK_RETURN_IF_ERROR(careful.Check());
+  if (auto steps = careful.Run(); steps.ok()) return steps;
+  return Planner(std::move(models), nodes, /*careful=*/false).Run();
 }
 
 }  // namespace evenkeel

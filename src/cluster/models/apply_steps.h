@@ -1,7 +1,8 @@
 // From where the models serve to where a plan wants them: the steps, in an order that never leaves a model without a replica and never overfills a node.
 //
 // How it goes: a model that serves where it is wanted is unloaded elsewhere; else a load that fits is made; else a replica that is not wanted, and not the last, goes to make room. Where
-//   models are in each other's way, one gets a replica for the time being on a node that has room, once each.
+//   models are in each other's way, one gets a replica for the time being on a node that has room, once each. An order is looked for first in which a model that serves on several nodes and
+//   is to go on so never serves on one alone; only where there is none, one in which it may.
 // Contract: after each step every model has at least one replica and no node's free memory is below 0; after the last, exactly those that are wanted. A model that is not wanted
 //   anywhere is not named by the plan, and stays as it is.
 // Errors: kInvalidArgument (unknown node; a model that serves nowhere), kUnavailable: no such order was found, with the load that is stuck.

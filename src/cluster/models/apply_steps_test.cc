@@ -57,6 +57,24 @@ TEST(StepsToPlanTest, WhatIsNotThereIsNamed) {
   EXPECT_EQ(StepsToPlan({{"x", 1, {}, {"a"}}}, {{"a", 9}}).status().code(), Code::kInvalidArgument);
 }
 
+TEST(StepsToPlanTest, OfTwoReplicasNeverOnlyOneServesWhereANodeMoreMakesThatPossible) {
+  // x goes to where y and z are, and they to where x is; only e has room.
+  const Models models = {
+      {"x", 10, {"a", "b"}, {"c", "d"}}, {"y", 10, {"c"}, {"a"}}, {"z", 10, {"d"}, {"b"}}};
+  const Nodes nodes = {{"a", 0}, {"b", 0}, {"c", 0}, {"d", 0}, {"e", 10}};
+  const auto steps = StepsToPlan(models, nodes);
+  ASSERT_TRUE(steps.ok()) << steps.status().message();
+  std::set<std::string> x = {"a", "b"};
+  for (const ApplyStep& step : *steps) {
+    if (step.model != "x") continue;
+    step.load ? static_cast<void>(x.insert(step.node)) : static_cast<void>(x.erase(step.node));
+    EXPECT_GE(x.size(), 2) << step.node;
+  }
+  EXPECT_THAT(x, ElementsAre("c", "d"));
+  // Without it one of the two makes room.
+  EXPECT_TRUE(StepsToPlan(models, {{"a", 0}, {"b", 0}, {"c", 0}, {"d", 0}}).ok());
+}
+
 // Random clusters: where models are, and where they are to be, fits each node's memory.
 struct Problem {
   Models models;
@@ -126,7 +144,17 @@ TEST(StepsToPlanTest, WithRoomForBothOldAndNewThereIsAlwaysAnOrder) {
   for (uint32_t seed = 0; seed < kSeeds; ++seed) {
     Problem problem = RandomProblem(seed);
     for (PlannedNode& node : problem.nodes) node.free_memory_bytes = 1000;
-    ASSERT_TRUE(StepsToPlan(problem.models, problem.nodes).ok()) << seed;
+    const auto steps = StepsToPlan(problem.models, problem.nodes);
+    ASSERT_TRUE(steps.ok()) << seed;
+    // As many stay as serve now and are to serve.
+    for (const PlannedModel& model : problem.models) {
+      size_t serving = model.serving.size();
+      for (const ApplyStep& step : *steps) {
+        if (step.model != model.name) continue;
+        step.load ? ++serving : --serving;
+        EXPECT_GE(serving, std::min(model.serving.size(), model.wanted.size())) << seed;
+      }
+    }
   }
 }
 

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "cluster/stored_plan.h"
 #include "core/status.h"
 
 namespace evenkeel {
@@ -19,12 +21,16 @@ struct DeployOrder {
   std::string model, digest;         // the content id
   std::vector<std::string> holders;  // nodes that have it
   std::string why;                   // for the event log
+  // That it comes from, if that was stored: a node that knows a newer one refuses. None: people asked, or there is no store.
+  std::optional<PlanStamp> plan = {};
 };
 
 struct UndeployOrder {
   std::string model;
   bool remove_files = true;  // false: it is unloaded only
   std::string why;
+  std::optional<PlanStamp> plan = {};  // as above
+  bool force = false;                  // also if no other node serves it
 };
 
 enum class DeployState : uint8_t { kUnknown, kWaiting, kCopying, kLoading, kServing, kFailed };

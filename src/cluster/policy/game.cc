@@ -13,18 +13,24 @@ size_t Index(int i) { return static_cast<size_t>(i); }
 class State {
  public:
   State(const PlacementProblem& problem, const LoadModel& model, const Placement& placement)
-      : problem_(problem), model_(model), placement_(placement), room_(problem.room) {
+      : problem_(problem),
+        model_(model),
+        placement_(placement),
+        room_(problem.room),
+        apart_(problem) {
     for (int node = 0; node < problem.nodes(); ++node)
       loads_.push_back(problem.present_s[Index(node)] * model.capacity[Index(node)]);
     for (int task = 0; task < problem.tasks(); ++task) {
       loads_[Index(placement[Index(task)])] += model.weight_s[Index(task)];
       room_[Index(placement[Index(task)])] -= problem.memory[Index(task)];
+      apart_.Put(task, placement[Index(task)]);
     }
   }
 
   const Placement& placement() const { return placement_; }
   bool HasRoom(int task, int node) const {
-    return problem_.possible(task, node) && problem_.memory[Index(task)] <= room_[Index(node)];
+    return problem_.possible(task, node) && problem_.memory[Index(task)] <= room_[Index(node)] &&
+           apart_.Allows(task, node, placement_[Index(task)]);
   }
   double Utility(int task, int node, const GameWeights& weights) const {
     const double own = placement_[Index(task)] == node ? 0 : model_.weight_s[Index(task)];
@@ -37,6 +43,8 @@ class State {
     room_[Index(at)] += problem_.memory[Index(task)];
     loads_[Index(to)] += model_.weight_s[Index(task)];
     room_[Index(to)] -= problem_.memory[Index(task)];
+    apart_.Take(task, at);
+    apart_.Put(task, to);
     at = to;
   }
 
@@ -45,6 +53,7 @@ class State {
   const LoadModel& model_;
   Placement placement_;
   std::vector<int64_t> room_;
+  Apart apart_;
   std::vector<double> loads_;
 };
 
@@ -176,12 +185,14 @@ std::optional<Placement> Bid(const PlacementProblem& problem, const GameWeights&
   const double mean = count > 0 ? sum / count : 1;
   std::vector<double> loads = problem.present_s;
   std::vector<int64_t> room = problem.room;
+  Apart apart(problem);
   Placement placement(Index(problem.tasks()), -1);
   for (int task = 0; task < problem.tasks(); ++task) {
     int best = -1;
     double highest = -kImpossible;
     for (int node = 0; node < problem.nodes(); ++node) {
-      if (!problem.possible(task, node) || problem.memory[Index(task)] > room[Index(node)])
+      if (!problem.possible(task, node) || problem.memory[Index(task)] > room[Index(node)] ||
+          !apart.Allows(task, node))
         continue;
       const double own = model.weight_s[Index(task)] / model.capacity[Index(node)];
       const double bid = -(weights.alpha * problem.seconds(task, node) / mean +
@@ -192,6 +203,7 @@ std::optional<Placement> Bid(const PlacementProblem& problem, const GameWeights&
     }
     if (best < 0) return std::nullopt;
     placement[Index(task)] = best;
+    apart.Put(task, best);
     room[Index(best)] -= problem.memory[Index(task)];
     loads[Index(best)] += model.weight_s[Index(task)] / model.capacity[Index(best)];
   }

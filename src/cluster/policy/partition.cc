@@ -89,9 +89,12 @@ std::optional<Placement> Repair(const PlacementProblem& problem, Placement wante
   std::ranges::stable_sort(
       tasks, [&](int a, int b) { return problem.memory[Index(a)] > problem.memory[Index(b)]; });
   std::vector<int64_t> room = problem.room;
+  Apart apart(problem);
   const auto take = [&](int task, int node) {
-    if (!problem.possible(task, node) || problem.memory[Index(task)] > room[Index(node)])
+    if (!problem.possible(task, node) || problem.memory[Index(task)] > room[Index(node)] ||
+        !apart.Allows(task, node))
       return false;
+    apart.Put(task, node);
     room[Index(node)] -= problem.memory[Index(task)];
     wanted[Index(task)] = node;
     return true;
@@ -132,7 +135,7 @@ class Random {
 class LocalSearch {
  public:
   LocalSearch(const PlacementProblem& problem, Placement start, int64_t trials)
-      : problem_(problem), trials_(trials) {
+      : problem_(problem), apart_(problem), trials_(trials) {
     Set(std::move(start));
   }
 
@@ -141,7 +144,9 @@ class LocalSearch {
     loads_ = LoadsOf(problem_, placement_);
     room_ = problem_.room;
     total_ = 0;
+    apart_ = Apart(problem_);
     for (int task = 0; task < problem_.tasks(); ++task) {
+      apart_.Put(task, placement_[Index(task)]);
       room_[Index(placement_[Index(task)])] -= problem_.memory[Index(task)];
       total_ += problem_.seconds(task, placement_[Index(task)]);
     }
@@ -168,7 +173,9 @@ class LocalSearch {
       }
       // Where memory is short only an exchange gets anywhere.
       const int other = random->Below(problem_.tasks());
-      if (placement_[Index(other)] != to || !problem_.possible(other, from)) continue;
+      if (placement_[Index(other)] != to || !problem_.possible(other, from) ||
+          apart_.SameModel(task, other))
+        continue;
       const int64_t mine = problem_.memory[Index(task)], others = problem_.memory[Index(other)];
       if (!HasRoom(task, to, others) || !HasRoom(other, from, mine)) continue;
       Move(task, to);
@@ -179,7 +186,8 @@ class LocalSearch {
  private:
   bool HasRoom(int task, int node, int64_t given_back) const {
     return problem_.possible(task, node) &&
-           problem_.memory[Index(task)] <= room_[Index(node)] + given_back;
+           problem_.memory[Index(task)] <= room_[Index(node)] + given_back &&
+           apart_.Allows(task, node, placement_[Index(task)]);
   }
   double Cost(int task, int node) const { return problem_.seconds(task, node); }
 
@@ -213,6 +221,8 @@ class LocalSearch {
     total_ += Cost(task, to) - Cost(task, from);
     room_[Index(from)] += problem_.memory[Index(task)];
     room_[Index(to)] -= problem_.memory[Index(task)];
+    apart_.Take(task, from);
+    apart_.Put(task, to);
     placement_[Index(task)] = to;
     SeeHighest();
   }
@@ -227,7 +237,8 @@ class LocalSearch {
   }
   bool TrySwap(int task, int other) {
     const int a = placement_[Index(task)], b = placement_[Index(other)];
-    if (a == b || !HasRoom(task, b, problem_.memory[Index(other)]) ||
+    if (a == b || apart_.SameModel(task, other) ||
+        !HasRoom(task, b, problem_.memory[Index(other)]) ||
         !HasRoom(other, a, problem_.memory[Index(task)]))
       return false;
     const double change_a = Cost(other, a) - Cost(task, a),
@@ -271,6 +282,7 @@ class LocalSearch {
   }
 
   const PlacementProblem& problem_;
+  Apart apart_;
   Placement placement_;
   std::vector<double> loads_;
   std::vector<int64_t> room_;

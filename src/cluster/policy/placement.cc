@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "core/check.h"
@@ -25,6 +26,10 @@ Status CheckSizes(const PlacementProblem& problem) {
   if (problem.room.size() != nodes || problem.present_s.size() != nodes)
     return InvalidArgument("{} nodes, but the room of {} and the load of {}", nodes,
                            problem.room.size(), problem.present_s.size());
+  if (!problem.host.empty() && problem.host.size() != nodes)
+    return InvalidArgument("{} nodes, but the servers of {}", nodes, problem.host.size());
+  if (!problem.replica_of.empty() && problem.replica_of.size() != tasks)
+    return InvalidArgument("{} tasks, but the models of {}", tasks, problem.replica_of.size());
   if (problem.edges.empty()) return Status::Ok();
   for (const auto* links : {&problem.bytes_per_s, &problem.latency_s}) {
     if (links->rows() != problem.nodes() || links->cols() != problem.nodes())
@@ -33,7 +38,45 @@ Status CheckSizes(const PlacementProblem& problem) {
   return Status::Ok();
 }
 
+// REQUIRES: the sizes are right.
+Status CheckReplicas(const PlacementProblem& problem) {
+  if (problem.replica_of.empty()) return Status::Ok();
+  for (const int server : problem.host) {
+    if (server < 0 || server >= problem.nodes())
+      return InvalidArgument("servers: expected 0 to {}, got {}", problem.nodes() - 1, server);
+  }
+  std::vector<int> replicas(Index(problem.tasks()), 0), first(Index(problem.tasks()), -1);
+  for (int task = 0; task < problem.tasks(); ++task) {
+    const int model = problem.replica_of[Index(task)];
+    if (model < 0 || model >= problem.tasks())
+      return InvalidArgument("task {}: its model: expected 0 to {}, got {}", task,
+                             problem.tasks() - 1, model);
+    if (replicas[Index(model)]++ == 0) first[Index(model)] = task;
+  }
+  for (int model = 0; model < problem.tasks(); ++model) {
+    if (replicas[Index(model)] < 2) continue;
+    const int task = first[Index(model)];
+    std::set<int> servers;
+    for (int node = 0; node < problem.nodes(); ++node) {
+      if (problem.possible(task, node) &&
+          problem.memory[Index(task)] <= problem.room[Index(node)])
+        servers.insert(problem.host_of(node));
+    }
+    if (std::ssize(servers) < replicas[Index(model)])
+      return Unavailable("{} replicas of the model of task {}, but {} servers that can run one",
+                         replicas[Index(model)], task, servers.size());
+  }
+  return Status::Ok();
+}
+
 }  // namespace
+
+Apart::Apart(const PlacementProblem& problem) : problem_(&problem) {
+  if (problem.replica_of.empty()) return;
+  hosts_ = Index(problem.nodes());
+  const int models = *std::ranges::max_element(problem.replica_of) + 1;
+  count_.assign(Index(models) * hosts_, 0);
+}
 
 Status CheckProblem(const PlacementProblem& problem) {
   EK_RETURN_IF_ERROR(CheckSizes(problem));
@@ -57,6 +100,7 @@ Status CheckProblem(const PlacementProblem& problem) {
     if (!(load >= 0) || load >= kImpossible)
       return InvalidArgument("node {}: expected a load of at least 0 s, got {}", node, load);
   }
+  EK_RETURN_IF_ERROR(CheckReplicas(problem));
   for (const TaskEdge& edge : problem.edges) {
     const auto known = [&](int task) { return task >= 0 && task < problem.tasks(); };
     if (!known(edge.before) || !known(edge.after) || edge.bytes < 0)
@@ -99,9 +143,11 @@ bool PlacementScore::operator<(const PlacementScore& other) const {
 
 bool Fits(const PlacementProblem& problem, const Placement& placement) {
   std::vector<int64_t> taken(Index(problem.nodes()), 0);
+  Apart apart(problem);
   for (int task = 0; task < problem.tasks(); ++task) {
     const int node = placement[Index(task)];
-    if (node < 0 || !problem.possible(task, node)) return false;
+    if (node < 0 || !problem.possible(task, node) || !apart.Allows(task, node)) return false;
+    apart.Put(task, node);
     taken[Index(node)] += problem.memory[Index(task)];
   }
   for (size_t node = 0; node < taken.size(); ++node) {
@@ -157,17 +203,21 @@ std::optional<Placement> LongestFirst(const PlacementProblem& problem) {
   Placement placement(Index(problem.tasks()), -1);
   std::vector<double> loads = problem.present_s;
   std::vector<int64_t> room = problem.room;
+  Apart apart(problem);
   for (const int task : order) {
     int best = -1;
     double done = kImpossible;
     for (int node = 0; node < problem.nodes(); ++node) {
       const double then = loads[Index(node)] + problem.seconds(task, node);
-      if (problem.memory[Index(task)] > room[Index(node)] || !(then < done)) continue;
+      if (problem.memory[Index(task)] > room[Index(node)] || !apart.Allows(task, node) ||
+          !(then < done))
+        continue;
       best = node;
       done = then;
     }
     if (best < 0) return std::nullopt;
     placement[Index(task)] = best;
+    apart.Put(task, best);
     loads[Index(best)] = done;
     room[Index(best)] -= problem.memory[Index(task)];
   }

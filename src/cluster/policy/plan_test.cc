@@ -198,6 +198,49 @@ TEST(PlanTest, EndsWhereNothingCanMove) {
   EXPECT_EQ(plan->placement[4], 1);
 }
 
+TEST(PlanTest, ReplicasOfAModelAreOnDifferentServersWhateverTheStep) {
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    RandomShape shape;
+    shape.nodes = 5;
+    shape.tasks = seed % 2 == 0 ? 12 : 40;
+    shape.memory = seed % 3 == 0 ? 0.5 : 0;
+    PlacementProblem problem = RandomProblem(shape, seed);
+    // Pairs of tasks alike; the first two nodes are one server.
+    for (int task = 0; task < shape.tasks; ++task) {
+      problem.replica_of.push_back(task / 2);
+      problem.seconds.row(task) = problem.seconds.row(task / 2 * 2);
+      problem.memory[static_cast<size_t>(task)] = problem.memory[static_cast<size_t>(task / 2 * 2)];
+    }
+    problem.host = {0, 0, 1, 2, 3};
+    for (const bool method : {false, true}) {
+      const auto plan = method ? MakePlanByMethod(problem) : MakePlan(problem, Quick());
+      ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+      for (const PlanStep& step : plan->steps) {
+        EXPECT_TRUE(Fits(problem, step.placement)) << step.name;
+        for (int task = 0; task < shape.tasks; task += 2)
+          EXPECT_NE(problem.host_of(step.placement[static_cast<size_t>(task)]),
+                    problem.host_of(step.placement[static_cast<size_t>(task) + 1]))
+              << step.name;
+      }
+    }
+  }
+}
+
+TEST(PlanTest, MoreReplicasThanServersAreRefused) {
+  PlacementProblem problem = RandomProblem({4, 3}, 1);
+  problem.replica_of = {0, 0, 0, 1};
+  EXPECT_TRUE(MakePlan(problem, Quick()).ok());
+  problem.host = {0, 0, 1};
+  EXPECT_EQ(MakePlan(problem, Quick()).status().code(), Code::kUnavailable);
+  problem.host = {0, 3, 1};
+  EXPECT_EQ(MakePlan(problem, Quick()).status().code(), Code::kInvalidArgument);
+  problem.host.clear();
+  problem.replica_of = {0, 0, 4, 1};
+  EXPECT_EQ(MakePlan(problem, Quick()).status().code(), Code::kInvalidArgument);
+  problem.replica_of = {0};
+  EXPECT_EQ(MakePlan(problem, Quick()).status().code(), Code::kInvalidArgument);
+}
+
 TEST(PlanTest, IsTheSameEachTime) {
   const PlacementProblem problem = RandomProblem({40, 6}, 5);
   EXPECT_EQ(MakePlan(problem, Quick())->placement, MakePlan(problem, Quick())->placement);
