@@ -181,9 +181,9 @@ bool Worker::LoadPiece(const StatePiece& piece) {
   return true;
 }
 
-// A few pieces a turn: tokens are not to wait behind them, nor to find the channel full.
+// A few pieces a turn, half of the channel: tokens are not to wait behind them, nor to find it full.
 void Worker::SendStates() {
-  constexpr int kPieces = 4;
+  constexpr int kPieces = 8;
   for (int i = 0; i < kPieces && !leaving_.empty(); ++i) {
     StateCutter& state = leaving_.front();
     const std::string piece = Encode(state.Piece());
