@@ -50,6 +50,7 @@ struct NodeFigures {
   double busy_cores = 0;         // that work, mean of the last seconds
   int moving = 0;                // answers that its gateway is moving to other nodes
   int moved_lately = 0;          // calls given on or moved in the last minute
+  double link_bytes_s = 0;       // from here to who is told; 0: not measured
 };
 
 // The same for the same nodes in any order.

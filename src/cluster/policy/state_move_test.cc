@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
+#include <rapidcheck/gtest.h>
 
 #include <cmath>
 #include <limits>
@@ -63,28 +64,30 @@ TEST(StateMoveTest, WhatWasNotMeasuredDoesNotSpeakForTheState) {
   EXPECT_FALSE(ChooseStateMove(no_tokens).send_state);
 }
 
-// Against the formula, by whole numbers.
-TEST(StateMoveTest, ChoosesWhatTakesLess) {
-  rc::check([] {
-    StateMove move;
-    move.bytes = *rc::gen::inRange<int64_t>(1, 1'000'000'000);
-    move.tokens = *rc::gen::inRange<int64_t>(1, 100'000);
-    move.bytes_per_s = static_cast<double>(*rc::gen::inRange<int64_t>(1, 1'000'000'000));
-    move.prompt_token_s = static_cast<double>(*rc::gen::inRange<int64_t>(1, 1'000'000)) * 1e-6;
-    move.round_trip_s = static_cast<double>(*rc::gen::inRange<int64_t>(0, 1'000'000)) * 1e-6;
-    const StateMoveChoice choice = ChooseStateMove(move);
-    RC_ASSERT(choice.send_state == (choice.state_s < choice.tokens_s));
-    RC_ASSERT(choice.state_s >= move.round_trip_s);
-    // A faster link, or a slower node, never speaks against the state.
-    StateMove better = move;
-    better.bytes_per_s *= 2;
-    better.prompt_token_s *= 1.5;
-    RC_ASSERT(!choice.send_state || ChooseStateMove(better).send_state);
-    // And a link that takes more than all the computing never has it.
-    StateMove worse = move;
-    worse.round_trip_s = choice.tokens_s;
-    RC_ASSERT(!ChooseStateMove(worse).send_state);
-  });
+RC_GTEST_PROP(StateMoveProperty, ChoosesWhatTakesLess, ()) {
+  StateMove move;
+  move.bytes = *rc::gen::inRange<int64_t>(1, 1'000'000'000);
+  move.tokens = *rc::gen::inRange<int64_t>(1, 100'000);
+  move.bytes_per_s = static_cast<double>(*rc::gen::inRange<int64_t>(1, 1'000'000'000));
+  move.prompt_token_s = static_cast<double>(*rc::gen::inRange<int64_t>(1, 1'000'000)) * 1e-6;
+  move.round_trip_s = static_cast<double>(*rc::gen::inRange<int64_t>(0, 1'000'000)) * 1e-6;
+  const StateMoveChoice choice = ChooseStateMove(move);
+  // In microseconds, but for what is too close to tell.
+  const double sent_us = move.round_trip_s * 1e6 +
+                         1e6 * static_cast<double>(move.bytes) / move.bytes_per_s;
+  const double computed_us = static_cast<double>(move.tokens) * move.prompt_token_s * 1e6;
+  if (std::abs(sent_us - computed_us) > 1e-6 * computed_us) {
+    RC_ASSERT(choice.send_state == (sent_us < computed_us));
+  }
+  // A faster link and a slower node never speak against the state.
+  StateMove better = move;
+  better.bytes_per_s *= 2;
+  better.prompt_token_s *= 1.5;
+  RC_ASSERT(!choice.send_state || ChooseStateMove(better).send_state);
+  // A link whose round trip takes as long as all the computing never has it.
+  StateMove worse = move;
+  worse.round_trip_s = choice.tokens_s;
+  RC_ASSERT(!ChooseStateMove(worse).send_state);
 }
 
 }  // namespace
