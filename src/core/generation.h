@@ -97,7 +97,7 @@ struct GenerationUsage {
 
 // What a server has of an answer that it would have moved.
 struct MoveOffer {
-  uint64_t answer = 0;      // names the answer's state there (core/sequence_state.h); 0: it sends none
+  uint64_t answer = 0;  // names the answer's state there (core/sequence_state.h); 0: it sends none
   int64_t state_bytes = 0;  // about
   int64_t tokens = 0;       // that the state saves computing: prompt and answer so far
 };

@@ -81,9 +81,8 @@ void LlmModel::RestoreState(SequenceState state, std::function<void(Status)> don
     if (!may.ok()) return done(may);
     // An answer is about to come: what nobody asked for goes.
     self->tuner_.OnTexts();
-    self->engine_.LoadState(std::move(*held), [done](const Result<SequenceState>& loaded) {
-      done(loaded.status());
-    });
+    self->engine_.LoadState(std::move(*held),
+                            [done](const Result<SequenceState>& loaded) { done(loaded.status()); });
   });
 }
 

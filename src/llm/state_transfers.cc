@@ -72,8 +72,8 @@ Status StateTransfers::SendPieces(Transfer& transfer) {
 void StateTransfers::OnAlarm() {
   if (transfers_.empty()) return;
   if (clock_.Now() >= transfers_.front().until)
-    return Finish(DeadlineExceeded("the worker said nothing of a state for {:.0f} s",
-                                   Seconds(kLimit)));
+    return Finish(
+        DeadlineExceeded("the worker said nothing of a state for {:.0f} s", Seconds(kLimit)));
   Go();
 }
 
@@ -122,10 +122,8 @@ void StateTransfers::Finish(Result<SequenceState> result) {
 
 // Not from within an event of the worker's, nor a call of the owner's.
 void StateTransfers::Tell(Done done, Result<SequenceState> result) {
-  loop_.Post([done = std::move(done),
-              result = std::make_shared<Result<SequenceState>>(std::move(result))] {
-    done(std::move(*result));
-  });
+  loop_.Post([done = std::move(done), result = std::make_shared<Result<SequenceState>>(
+                                          std::move(result))] { done(std::move(*result)); });
 }
 
 }  // namespace evenkeel

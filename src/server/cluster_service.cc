@@ -241,15 +241,18 @@ std::string ClusterService::MetricsText() const {
       counts.moved.queued, counts.moved.sequences);
   const StateExchange::Counts states = cluster_.states().counts();
   text += fmt::format(
-      "# HELP evenkeel_sequence_states_total States of answers that move: given to another node, or here taken, not taken since computing takes less, failed\n"
+      "# HELP evenkeel_sequence_states_total States of answers that move: given to another node, "
+      "or here taken, not taken since computing takes less, failed\n"
       "# TYPE evenkeel_sequence_states_total counter\n");
   for (const auto& [outcome, count] :
        {std::pair("given", states.given), std::pair("taken", states.taken),
         std::pair("computed", states.computed), std::pair("failed", states.failed)})
     text += fmt::format("evenkeel_sequence_states_total{{outcome=\"{}\"}} {}\n", outcome, count);
-  single("evenkeel_sequence_state_bytes_total", "Bytes of the states that were taken", states.bytes);
+  single("evenkeel_sequence_state_bytes_total", "Bytes of the states that were taken",
+         states.bytes);
   text += fmt::format(
-      "# HELP evenkeel_sequence_state_models Language models whose states can be sent and taken here\n"
+      "# HELP evenkeel_sequence_state_models Language models whose states can be sent and taken "
+      "here\n"
       "# TYPE evenkeel_sequence_state_models gauge\nevenkeel_sequence_state_models {}\n",
       states.models);
   single("evenkeel_route_retries_total", "Calls that this gateway ran again on another node",

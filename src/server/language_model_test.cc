@@ -433,8 +433,10 @@ TEST_F(LanguageModelTest, AnAnswerGoesOnInAnotherProcessFromItsState) {
   ASSERT_TRUE(state.ok()) << state.status().ToString();
   EXPECT_GE(state->tokens.size(), static_cast<size_t>(call->prompt_tokens + 19));
   // What was offered is about what there is.
-  const double each = static_cast<double>(state->bytes.size()) / static_cast<double>(state->tokens.size());
-  const double offered = static_cast<double>(call->offer.state_bytes) / static_cast<double>(call->offer.tokens);
+  const double each =
+      static_cast<double>(state->bytes.size()) / static_cast<double>(state->tokens.size());
+  const double offered =
+      static_cast<double>(call->offer.state_bytes) / static_cast<double>(call->offer.tokens);
   EXPECT_NEAR(each / offered, 1, 0.02);
   from->Cancel(call.get());
   EXPECT_EQ(call->Wait().code(), Code::kCancelled);

@@ -21,6 +21,16 @@ bool IsUnchanged(const LlmModel& model) {
          int64_t{info.st_mtime} == model.Info().created_s;
 }
 
+// Of the weights alone: settings that lie beside them differ from node to node. Equal for a file that stands alone and one in a folder. Empty: there are none.
+std::string WeightsDigest(const ModelListing& listing) {
+  ModelListing weights;
+  for (const ListedFile& file : listing.files) {
+    if (file.path.ends_with(".gguf")) weights.files.push_back(file);
+  }
+  weights.folder = weights.files.size() > 1;
+  return weights.files.empty() ? "" : ContentDigest(weights);
+}
+
 Status Stopping() { return Unavailable("this node is stopping"); }
 
 }  // namespace
@@ -37,8 +47,8 @@ void StateExchange::Stop() {
 
 std::shared_ptr<LlmModel> StateExchange::Find(std::string_view model) const {
   const auto models = registry_.Languages();
-  const auto at = std::ranges::find_if(
-      models, [&](const auto& one) { return one->options().name == model; });
+  const auto at =
+      std::ranges::find_if(models, [&](const auto& one) { return one->options().name == model; });
   return at == models.end() ? nullptr : *at;
 }
 
@@ -70,12 +80,14 @@ void StateExchange::Prepare() {
 
 void StateExchange::Digested(const std::shared_ptr<LlmModel>& model,
                              const Result<ModelListing>& listing) {
-  if (!listing.ok() || !IsUnchanged(*model)) {
+  const std::string weights = listing.ok() ? WeightsDigest(*listing) : "";
+  if (weights.empty() || !IsUnchanged(*model)) {
     LogInfo("model '{}': its answers move by their tokens: {}", model->options().name,
-            listing.ok() ? "its file has changed since it was loaded" : listing.status().message());
+            !listing.ok() ? listing.status().message()
+                          : "its file has changed since it was loaded, or is none of the folder's");
     return;
   }
-  std::string binding = fmt::format("sha256:{} {}", listing->digest, model->state_kind());
+  std::string binding = fmt::format("sha256:{} {}", weights, model->state_kind());
   const std::lock_guard lock(mutex_);
   digests_[model.get()] = {model, std::move(binding)};
 }
@@ -135,9 +147,9 @@ Result<StateTaken> StateExchange::Weigh(Fetch* fetch) {
   StateTaken taken;
   taken.taken = choice.send_state;
   if (!taken.taken)
-    taken.why = fmt::format("computing {} tokens takes {:.3f} s, fetching {} {:.3f} s",
-                            order.tokens, choice.tokens_s, FormatBytes(order.bytes),
-                            choice.state_s);
+    taken.why =
+        fmt::format("computing {} tokens takes {:.3f} s, fetching {} {:.3f} s", order.tokens,
+                    choice.tokens_s, FormatBytes(order.bytes), choice.state_s);
   return taken;
 }
 
@@ -196,10 +208,11 @@ void StateExchange::Restore(const std::shared_ptr<Fetch>& fetch, SequenceState s
       std::move(state), [self = shared_from_this(), fetch, taken, tokens](const Status& restored) {
         if (!restored.ok()) return self->Ended(fetch, restored);
         // On the loop, where who owns the log waits for what runs before it goes.
-        if (!self->stopped()) self->events_.Note(
-            fmt::format("what is computed of an answer of '{}' came from '{}': {} tokens, {}",
-                        fetch->order.model, fetch->order.from, tokens, FormatBytes(taken.bytes)),
-            fmt::format("computing it takes {:.0f} ms", fetch->computing_s * 1e3));
+        if (!self->stopped())
+          self->events_.Note(
+              fmt::format("what is computed of an answer of '{}' came from '{}': {} tokens, {}",
+                          fetch->order.model, fetch->order.from, tokens, FormatBytes(taken.bytes)),
+              fmt::format("computing it takes {:.0f} ms", fetch->computing_s * 1e3));
         self->Ended(fetch, taken);
       });
 }
@@ -236,8 +249,8 @@ bool StateExchange::stopped() const {
 StateExchange::Counts StateExchange::counts() const {
   const std::lock_guard lock(mutex_);
   Counts counts = counts_;
-  counts.models = static_cast<int>(std::ranges::count_if(
-      digests_, [](const auto& one) { return !one.second.binding.empty(); }));
+  counts.models = static_cast<int>(
+      std::ranges::count_if(digests_, [](const auto& one) { return !one.second.binding.empty(); }));
   return counts;
 }
 

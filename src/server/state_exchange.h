@@ -64,7 +64,7 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
   struct Counts {
     uint64_t given = 0;     // that another node took all of, or is about to
     uint64_t taken = 0;     // that were fetched, and that a worker holds
-    uint64_t computed = 0;  // that were not fetched: computing took less, or one of the two was not measured
+    uint64_t computed = 0;  // that were not: it takes less, or a speed is not known
     uint64_t failed = 0;    // that were to be fetched, and were not
     uint64_t bytes = 0;     // of those that were taken
     int models = 0;         // now: whose states can be sent

@@ -145,8 +145,9 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
   // Memory is not faster: more was not measured.
   constexpr double kFastest = 1e13;
   if (!std::isfinite(message.link_bytes_s()) || message.link_bytes_s() < 0)
-    return InvalidArgument("figures of a node: bytes a second of its link: expected 0 or more, got {}",
-                           message.link_bytes_s());
+    return InvalidArgument(
+        "figures of a node: bytes a second of its link: expected 0 or more, got {}",
+        message.link_bytes_s());
   figures.link_bytes_s = message.link_bytes_s() <= kFastest ? message.link_bytes_s() : 0;
   figures.moving = Counted(message.moving());
   figures.moved_lately = Counted(message.moved_lately());

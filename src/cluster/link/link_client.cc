@@ -424,13 +424,13 @@ std::shared_ptr<LinkClient::Running> LinkClient::Generate(const GenerationCall& 
 namespace {
 
 // Reads a state's events one after the other.
-class StateCall final : public LinkCall, public grpc::ClientReadReactor<node::v1::StateEvent> {
+class StateStream final : public LinkCall, public grpc::ClientReadReactor<node::v1::StateEvent> {
  public:
-  StateCall(std::string binding, std::function<void(Result<SequenceState>)> done,
-            std::function<void(LinkCall*)> gone)
+  StateStream(std::string binding, std::function<void(Result<SequenceState>)> done,
+              std::function<void(LinkCall*)> gone)
       : reader_(std::move(binding)), done_(std::move(done)), gone_(std::move(gone)) {}
 
-  void Start(node::v1::Node::Stub& stub, std::shared_ptr<StateCall> self) {
+  void Start(node::v1::Node::Stub& stub, std::shared_ptr<StateStream> self) {
     self_ = std::move(self);
     stub.async()->ReadState(&context_, &request, this);
     StartRead(&event_);
@@ -451,7 +451,7 @@ class StateCall final : public LinkCall, public grpc::ClientReadReactor<node::v1
   }
 
   void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<StateCall> self = std::move(self_);
+    const std::shared_ptr<StateStream> self = std::move(self_);
     if (!wrong_.ok()) {
       done_(wrong_);
     } else if (!status.ok()) {
@@ -465,7 +465,7 @@ class StateCall final : public LinkCall, public grpc::ClientReadReactor<node::v1
   StateReader reader_;
   const std::function<void(Result<SequenceState>)> done_;
   const std::function<void(LinkCall*)> gone_;
-  std::shared_ptr<StateCall> self_;  // until OnDone()
+  std::shared_ptr<StateStream> self_;  // until OnDone()
   node::v1::StateEvent event_;
   Status wrong_;
 };
@@ -474,7 +474,7 @@ class StateCall final : public LinkCall, public grpc::ClientReadReactor<node::v1
 
 void LinkClient::ReadState(const StateRequest& request, Duration timeout,
                            std::function<void(Result<SequenceState>)> done) {
-  auto call = std::make_shared<StateCall>(
+  auto call = std::make_shared<StateStream>(
       request.binding, std::move(done), [impl = impl_](LinkCall* ended) { impl->Remove(ended); });
   WriteStateRequest(request, &call->request);
   call->context().set_deadline(In(timeout));

@@ -196,8 +196,8 @@ void FuzzStateRequest(const std::string& bytes) {
 void FuzzState(std::string_view bytes) {
   StateReader reader("fuzz");
   while (bytes.size() >= 2) {
-    const size_t size = static_cast<unsigned char>(bytes[0]) * size_t{256} +
-                        static_cast<unsigned char>(bytes[1]);
+    const size_t size =
+        static_cast<unsigned char>(bytes[0]) * size_t{256} + static_cast<unsigned char>(bytes[1]);
     bytes.remove_prefix(2);
     node::v1::StateEvent event;
     if (!event.ParseFromString(std::string(bytes.substr(0, size)))) return;

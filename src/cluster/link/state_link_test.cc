@@ -51,9 +51,8 @@ Result<SequenceState> Read(const std::vector<node::v1::StateEvent>& events) {
 }
 
 TEST(StateMessageTest, ArriveWholeWhateverTheirSize) {
-  for (const size_t size :
-       {size_t{1}, kStateEventBytes - 1, kStateEventBytes, kStateEventBytes + 1,
-        2 * kStateEventBytes + 5}) {
+  for (const size_t size : {size_t{1}, kStateEventBytes - 1, kStateEventBytes, kStateEventBytes + 1,
+                            2 * kStateEventBytes + 5}) {
     const auto events = EventsOf(Bound(size));
     EXPECT_EQ(events.size(), 2 + (size + kStateEventBytes - 1) / kStateEventBytes);
     const auto read = Read(events);
@@ -287,7 +286,8 @@ TEST(StateHostTest, OneWithoutStatesSaysSo) {
   PlainHost host;
   Status read, take;
   host.ReadState({"chat", 7, kBinding}, [&](const Result<BoundState>& s) { read = s.status(); });
-  host.TakeState({"chat", "desk", 7, 1, 1}, [&](const Result<StateTaken>& s) { take = s.status(); });
+  host.TakeState({"chat", "desk", 7, 1, 1},
+                 [&](const Result<StateTaken>& s) { take = s.status(); });
   EXPECT_EQ(read.code(), Code::kUnsupported);
   EXPECT_EQ(take.code(), Code::kUnsupported);
 }

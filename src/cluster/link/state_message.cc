@@ -109,7 +109,6 @@ Status StateReader::AddHeader(const node::v1::StateEvent& event) {
   bytes_ = header.bytes();
   state_.kind = header.kind();
   state_.tokens.assign(header.tokens().begin(), header.tokens().end());
-  state_.bytes.reserve(bytes_);
   return Status::Ok();
 }
 
@@ -120,6 +119,8 @@ Status StateReader::AddPiece(const std::string& piece) {
     return Internal("the other node's state: a piece of {} bytes behind {} of {}", piece.size(),
                     state_.bytes.size(), bytes_);
   digest_.Add(piece);
+  // Once more than a piece has come.
+  if (!state_.bytes.empty()) state_.bytes.reserve(bytes_);
   state_.bytes += piece;
   return Status::Ok();
 }

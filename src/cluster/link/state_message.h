@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "cluster/models/sha256.h"
 #include "core/sequence_state.h"

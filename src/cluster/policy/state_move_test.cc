@@ -73,8 +73,8 @@ RC_GTEST_PROP(StateMoveProperty, ChoosesWhatTakesLess, ()) {
   move.round_trip_s = static_cast<double>(*rc::gen::inRange<int64_t>(0, 1'000'000)) * 1e-6;
   const StateMoveChoice choice = ChooseStateMove(move);
   // In microseconds, but for what is too close to tell.
-  const double sent_us = move.round_trip_s * 1e6 +
-                         1e6 * static_cast<double>(move.bytes) / move.bytes_per_s;
+  const double sent_us =
+      move.round_trip_s * 1e6 + 1e6 * static_cast<double>(move.bytes) / move.bytes_per_s;
   const double computed_us = static_cast<double>(move.tokens) * move.prompt_token_s * 1e6;
   if (std::abs(sent_us - computed_us) > 1e-6 * computed_us) {
     RC_ASSERT(choice.send_state == (sent_us < computed_us));

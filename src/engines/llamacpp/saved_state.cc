@@ -41,8 +41,9 @@ Status LoadSlot(const LlamaModel& model, int slot, std::string_view bytes, size_
     const size_t read = llama_state_seq_set_data(
         model.context(), reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), slot);
     if (read != bytes.size())
-      return InvalidArgument("the engine takes {} bytes of a state of {}: it is none of this model's",
-                             read, bytes.size());
+      return InvalidArgument(
+          "the engine takes {} bytes of a state of {}: it is none of this model's", read,
+          bytes.size());
   } catch (const std::exception& e) {
     return Internal("the engine does not take a state: {}", e.what());
   }

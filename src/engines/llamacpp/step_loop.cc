@@ -135,8 +135,7 @@ Status StepLoop::LoadState(const SequenceState& state) {
     table_.Drop(place->slot);
     return loaded;
   }
-  table_.Computed(place->slot,
-                  std::span(state.tokens).subspan(static_cast<size_t>(place->reused)));
+  table_.Computed(place->slot, std::span(state.tokens).subspan(static_cast<size_t>(place->reused)));
   table_.Keep(place->slot);
   if (sequences_.empty()) Report(0, 0, 0, {});
   return loaded;

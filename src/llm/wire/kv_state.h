@@ -5,7 +5,7 @@
 // Contract: Ok says that every size fits what is there, to the last byte; that there is one cell a token, at the positions 0, 1, ... in any order; and
 //   that every number is finite: all sequences share one cache, and what is masked must not be NaN times zero. Layers and types are compared
 //   with the model's own by the engine, which reads no more than it is given.
-// Errors: kInvalidArgument, with the place. Blocks for as long as it takes to look at each number: 256 MiB are about a tenth of a second.
+// Errors: kInvalidArgument, with the place. Blocks for as long as it takes to look at each number.
 // Layout: magic, sequence id, streams (1), cells; a cell: position, number of ids (1), id; whether values lie transposed, layers; a layer's keys: type, bytes of
 //   a row, rows; a layer's values likewise, or transposed: type, bytes of a number, numbers of a row, columns. Thread-safety: pure.
 #pragma once

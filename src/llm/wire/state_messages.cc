@@ -50,15 +50,14 @@ std::string Encode(const StatePiece& piece) {
 Result<StatePiece> DecodeStatePiece(std::string_view bytes) {
   ByteReader in(bytes);
   StatePiece piece;
-  for (uint64_t* number : {&piece.id, &piece.total, &piece.offset})
-    *number = in.Number<uint64_t>();
+  for (uint64_t* number : {&piece.id, &piece.total, &piece.offset}) *number = in.Number<uint64_t>();
   piece.kind = in.Text();
   piece.tokens = in.Tokens();
   piece.bytes = in.Text();
   const bool first = piece.offset == 0;
-  const bool head = first ? IsKind(piece.kind) && !piece.tokens.empty() &&
-                                piece.tokens.size() <= kMostStateTokens
-                          : piece.kind.empty() && piece.tokens.empty();
+  const bool head =
+      first ? IsKind(piece.kind) && !piece.tokens.empty() && piece.tokens.size() <= kMostStateTokens
+            : piece.kind.empty() && piece.tokens.empty();
   const bool sizes = piece.total >= 1 && piece.total <= kMostStateBytes && !piece.bytes.empty() &&
                      piece.bytes.size() <= kStatePieceBytes && piece.offset < piece.total &&
                      piece.bytes.size() <= piece.total - piece.offset;
@@ -105,13 +104,14 @@ Result<bool> StateAssembly::Add(const StatePiece& piece) {
     id_ = piece.id;
     total_ = piece.total;
     state_ = {piece.kind, piece.tokens, {}};
-    state_.bytes.reserve(piece.total);
   } else if (piece.id != id_ || piece.total != total_ || piece.offset != state_.bytes.size()) {
     id_ = 0;
     state_ = {};
     return Internal("a piece of a state at {} of {} bytes, which does not follow what came before",
                     piece.offset, piece.total);
   }
+  // Once more than the first has come.
+  if (piece.offset > 0) state_.bytes.reserve(total_);
   state_.bytes += piece.bytes;
   return state_.bytes.size() == total_;
 }

@@ -95,9 +95,8 @@ TEST(StateMessagesTest, NumbersThatNothingShouldReachAreRefused) {
 }
 
 TEST(StateMessagesTest, AStateIsPutTogetherFromItsPieces) {
-  for (const size_t size :
-       {size_t{1}, kStatePieceBytes - 1, kStatePieceBytes, kStatePieceBytes + 1,
-        3 * kStatePieceBytes}) {
+  for (const size_t size : {size_t{1}, kStatePieceBytes - 1, kStatePieceBytes, kStatePieceBytes + 1,
+                            3 * kStatePieceBytes}) {
     const SequenceState state = State(size);
     StateCutter cutter(4, state);
     StateAssembly assembly;
