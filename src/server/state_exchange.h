@@ -1,8 +1,8 @@
 // What is computed of answers that move, between this node and the others: given from here, and fetched to here where that takes less than computing it (B8).
 //
 // How it goes: Prepare() has the files of language models digested that other nodes serve too, when the node has nothing else to do: until then, and where a file was changed since
-//   it was loaded, none of the model's states are sent. Take() weighs (cluster/policy/state_move.h) by this node's own link to the one that has the state and its own
-//   speed with prompts, fetches, and hands the state to the model's worker. Whatever fails: the answer is computed from its tokens by who asked.
+//   it was loaded, none of the model's states are sent. Take() weighs (cluster/policy/state_move.h) by the link from the one that has the state, as that one has
+//   measured it, and this node's own speed with prompts, fetches, and hands the state to the model's worker. Whatever fails: the answer is computed from its tokens by who asked.
 // Contract: every `done` comes once, on any thread, also inside. At most kMostReads are given at once, and kMostTakes fetched; kMostWaiting more takes wait.
 // Ownership: registry, events, and what the functions stand on outlive it, or Stop().
 // Thread-safety: thread-safe. Source: B8, issue S4.
@@ -36,7 +36,7 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
   static constexpr double kPatience = 4;
   static constexpr double kLeastPatienceS = 5;
 
-  // The way to another node, as this one has measured it.
+  // The way to another node: round trip as this one has measured it, speed as the other one has, from there to here.
   struct Link {
     LinkClient* client = nullptr;
     double round_trip_s = 0, bytes_per_s = 0;
