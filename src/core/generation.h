@@ -95,6 +95,13 @@ struct GenerationUsage {
   Duration decode{};          // from there to the last
 };
 
+// What a server has of an answer that it would have moved.
+struct MoveOffer {
+  uint64_t answer = 0;  // names the answer's state there (core/sequence_state.h); 0: it sends none
+  int64_t state_bytes = 0;  // about
+  int64_t tokens = 0;       // that the state saves computing: prompt and answer so far
+};
+
 class GenerationCall {
  public:
   virtual ~GenerationCall() = default;
@@ -115,7 +122,7 @@ class GenerationCall {
     Done(Status(Code::kUnavailable, "another server is to take it"), GenerationUsage());
   }
   // A movable call that runs would be better off elsewhere. A hint: it runs on until it is cancelled.
-  virtual void MoveAsked() {}
+  virtual void MoveAsked(const MoveOffer& offer) { static_cast<void>(offer); }
 };
 
 // Texts to vectors, or documents to scores, in one call.

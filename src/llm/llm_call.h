@@ -1,6 +1,6 @@
 // What a language model keeps of a call that is not done.
 //
-// Not for use outside llm_model.cc and llm_admission.cc. Thread-safety: the loop's.
+// Not for use outside llm_model.cc, llm_model_states.cc and llm_admission.cc. Thread-safety: the loop's.
 #pragma once
 
 #include <vector>
@@ -18,6 +18,7 @@ struct LlmModel::Call {
   GenerationUsage usage;
   Time begun{};
   Time asked_to_move{};
+  uint64_t offered = 0;  // what others call its state by (MoveOffer::answer); 0: not offered
 
   int64_t told() const {
     int64_t sum = 0;

@@ -464,7 +464,7 @@ int LlmModel::AskToMove(int most) {
   if (static_cast<int>(chosen.size()) > most) chosen.resize(static_cast<size_t>(most));
   for (Call* call : chosen) {
     call->asked_to_move = now;
-    call->call->MoveAsked();
+    call->call->MoveAsked(OfferOf(*call));
   }
   return static_cast<int>(chosen.size());
 }

@@ -19,6 +19,7 @@
 
 #include "core/generation.h"
 #include "core/histogram.h"
+#include "core/sequence_state.h"
 #include "llm/answer_parts.h"
 #include "llm/embedding_calls.h"
 #include "llm/llm_context.h"
@@ -54,6 +55,16 @@ class LlmModel final : public LanguageModel,
   // Asks that so many of those that answer be moved, the shortest first. Each is asked once in kAskAgain. On the loop.
   int AskToMove(int most);
   static constexpr Duration kAskAgain = std::chrono::seconds(10);
+
+  // What is computed of the answer that a MoveOffer named, after the step that runs. On any thread; `done` once, on the loop. Errors: kNotFound (it ended,
+  // or has nothing computed now), and as SequenceEngine::SaveState().
+  void ReadState(uint64_t answer, StateTransfers::Done done);
+  // Has the worker keep another server's state of the same model for the answer that will come with its tokens. `state` is not trusted: whether it is of
+  // this very file is for the caller to know. On any thread; `done` once, on the loop. Errors: kConflict, kInvalidArgument, kOverloaded, and as
+  // SequenceEngine::LoadState().
+  void RestoreState(SequenceState state, std::function<void(Status)> done);
+  // What its states fit (core/sequence_state.h); empty: it has none that could be sent. On any thread.
+  std::string state_kind() const;
 
   LanguageModelInfo Info() const override;
   void Generate(GenerationCall* call) override;
@@ -119,6 +130,8 @@ class LlmModel final : public LanguageModel,
   void MaybeStopped();
   int OpenSequences() const;
   void BecomeReady(const Status& status);
+  MoveOffer OfferOf(Call& call) const;
+  Status CheckState(const SequenceState& state) const;
   void Publish();
 
   LlmContext context_;

@@ -20,6 +20,10 @@ SequenceEngine::SequenceEngine(LlmContext& context, const LlmOptions& options, O
     : context_(context),
       options_(options),
       owner_(owner),
+      states_(context.loop, context.clock,
+              [this](LlmFrame type, const std::string& payload) {
+                return process_->Send(static_cast<uint32_t>(type), payload);
+              }),
       slots_(options.slots),
       cells_(options.cells) {
   restart_ = context_.loop.MakeAlarm([this] { StartWorker(); });
@@ -70,6 +74,7 @@ void SequenceEngine::StartWorker() {
       view.state = "ready";
       view.pid = pid;  // a container's was not known at its start
     });
+    states_.OnWorker(true);
     owner_.OnWorker(&loaded);
     if (ready_) std::exchange(ready_, nullptr)(std::move(loaded));
     LetIn();
@@ -108,6 +113,7 @@ void SequenceEngine::Stop() {
     view.pid = 0;
   });
   auto sequences = std::exchange(sequences_, {});
+  states_.OnWorker(false);
   owner_.OnWorker(nullptr);
   for (const auto& [id, sequence] : sequences)
     Fail(id, sequence.work, Unavailable("model '{}' is being unloaded", options_.name));
@@ -167,6 +173,33 @@ bool SequenceEngine::SendSteers() {
     unsent_steers_.pop_front();
   }
   return true;
+}
+
+// It is written down once, beside all else that the worker holds.
+Status SequenceEngine::RoomForState(int64_t bytes) const {
+  if (bytes > static_cast<int64_t>(kMostStateBytes))
+    return TooLarge("a state of {}; at most {} are sent", FormatBytes(bytes),
+                    FormatBytes(kMostStateBytes));
+  const auto used = MemoryBytes();
+  if (container_ && used && *used + bytes > container_->memory_bytes)
+    return TooLarge("a state of {}, and the worker's container of {} holds {}", FormatBytes(bytes),
+                    FormatBytes(container_->memory_bytes), FormatBytes(*used));
+  return Status::Ok();
+}
+
+void SequenceEngine::SaveState(uint64_t id, int64_t bytes, StateTransfers::Done done) {
+  const auto at = sequences_.find(id);
+  Status may = RoomForState(bytes);
+  if (at == sequences_.end() || !at->second.sent)
+    may = NotFound("sequence {} is not in the worker", id);
+  if (may.ok()) return states_.Save(id, std::move(done));
+  context_.loop.Post([done = std::move(done), may] { done(may); });
+}
+
+void SequenceEngine::LoadState(SequenceState state, StateTransfers::Done done) {
+  const Status may = RoomForState(static_cast<int64_t>(state.bytes.size()));
+  if (may.ok()) return states_.Load(std::move(state), std::move(done));
+  context_.loop.Post([done = std::move(done), may] { done(may); });
 }
 
 void SequenceEngine::SetShape(int slots, int64_t cells) {
@@ -328,6 +361,8 @@ Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
       owner_.OnSteered(*steered);
       return Status::Ok();
     }
+    case LlmFrame::kState: return states_.OnPiece(payload);
+    case LlmFrame::kStateEnd: return states_.OnEnd(payload);
     case LlmFrame::kVector: return OnVectorFrame(payload);
     case LlmFrame::kTextStep: {
       const auto report = DecodeTextStep(payload);
@@ -344,6 +379,7 @@ void SequenceEngine::OnEnded(const std::string& how) {
   unsent_removals_.clear();
   unsent_steers_.clear();
   retry_->Set(kNever);
+  states_.OnWorker(false);
   const Duration life = context_.clock.Now() - process_->started();
   context_.loop.Post([gone = std::shared_ptr<EngineProcess>(std::move(process_))] {});
   if (ready_) return std::exchange(ready_, nullptr)(Unavailable("its worker ended: {}", how));

@@ -22,6 +22,7 @@
 #include "containers/restart_policy.h"
 #include "llm/engine_process.h"
 #include "llm/llm_context.h"
+#include "llm/state_transfers.h"
 #include "llm/wire/messages.h"
 #include "llm/wire/steer_messages.h"
 #include "llm/wire/text_messages.h"
@@ -58,6 +59,11 @@ class SequenceEngine {
   void Add(SequenceStart start);
   void Add(TextStart start);
   void Remove(uint64_t id);
+  // The state of a sequence that answers, after the step that runs; about so many bytes. As StateTransfers; also kNotFound, and kTooLarge where the worker's
+  // container has no room to write it down.
+  void SaveState(uint64_t id, int64_t bytes, StateTransfers::Done done);
+  // The worker keeps it for a sequence that begins with its tokens. REQUIRES: it has bytes and tokens. Errors: those, and as the worker says.
+  void LoadState(SequenceState state, StateTransfers::Done done);
   // Told to the worker in order with all else; forgotten where there is none.
   void Steer(const LlmSteer& steer);
   // Of the next worker.
@@ -99,6 +105,7 @@ class SequenceEngine {
   void AddWork(uint64_t id, Work work);
   void LetIn();
   bool SendSteers();
+  Status RoomForState(int64_t bytes) const;
   void Noticed();
   void SendTo(uint64_t id, Sequence& sequence);
   void Fail(uint64_t id, const Work& work, const Status& status);
@@ -115,6 +122,7 @@ class SequenceEngine {
   const LlmOptions& options_;
   Owner& owner_;
   std::unique_ptr<EngineProcess> process_;
+  StateTransfers states_;
   std::function<void(Result<LlmLoaded>)> ready_;
   std::unique_ptr<Alarm> restart_, retry_;
   RestartPolicy policy_;

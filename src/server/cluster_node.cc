@@ -126,6 +126,7 @@ Result<std::unique_ptr<ClusterNode>> ClusterNode::Start(const ClusterOptions& op
                                                         const Clock& clock, Trust trust) {
   std::unique_ptr<ClusterNode> node(new ClusterNode(options, registry, loop, clock, trust));
   node->StartModels();
+  node->StartStates();
   LinkServerOptions listen;
   listen.address = options.address;
   listen.port = options.port;
@@ -173,6 +174,27 @@ void ClusterNode::FiguresChanged() {
     Take(0, Figures(), clock_.Now());
     TellAll();
   });
+}
+
+void ClusterNode::StartStates() {
+  StateExchange::Node node;
+  node.link = [this](std::string_view name) -> std::optional<StateExchange::Link> {
+    const int index = IndexOf(name);
+    if (index <= 0) return std::nullopt;
+    const auto view = Look()[static_cast<size_t>(index)];
+    // From there to here, which may be another speed than the way back.
+    return StateExchange::Link{&link(index), view.round_trip_s, view.figures.link_bytes_s};
+  };
+  node.list = [this](std::string model, std::function<void(Result<ModelListing>)> done) {
+    models_->ListModel(std::move(model), std::move(done));
+  };
+  node.elsewhere = [this](std::string_view model) { return Find(model, {}) != nullptr; };
+  states_ = std::make_shared<StateExchange>(registry_, events_, std::move(node));
+}
+
+double ClusterNode::MeasuredLink(int node) const {
+  const std::lock_guard lock(mutex_);
+  return table_.bandwidth(node);
 }
 
 std::unique_ptr<ModelLink> ClusterNode::LinkToModels(const std::string& node) const {
@@ -258,6 +280,7 @@ void ClusterNode::Stop() {
     std::unique_lock lock(mutex_);
     ended_.wait_for(lock, kLook);
   }
+  if (states_) states_->Stop();
   if (models_) models_->Stop();
   if (deploys_) deploys_->Stop();
   server_.reset();
@@ -303,6 +326,7 @@ NodeFigures ClusterNode::Figures() {
 NodeFigures ClusterNode::FiguresFor(const NodeFigures& theirs) {
   NodeFigures figures = Figures();
   if (theirs.nodes_digest != figures.nodes_digest) figures.nodes = Nodes();
+  if (const int node = IndexOf(theirs.node); node > 0) figures.link_bytes_s = MeasuredLink(node);
   return figures;
 }
 
@@ -387,6 +411,7 @@ void ClusterNode::Tick() {
     const std::lock_guard lock(mutex_);
     busy = now < busy_until_;
   }
+  if (!busy) states_->Prepare();
   if (tick_) tick_->Set(now + (busy ? kActive : kRest));
 }
 
@@ -402,6 +427,7 @@ void ClusterNode::TellAll() {
     }
     const Time asked = clock_.Now();
     const int node = static_cast<int>(i);
+    own.link_bytes_s = MeasuredLink(node);
     link(node).Tell(own, std::chrono::seconds(1), [this, node, asked](Result<NodeFigures> figures) {
       Heard(node, std::move(figures), asked);
     });

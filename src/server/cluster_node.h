@@ -19,6 +19,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cluster/link/link_client.h"
@@ -36,6 +37,7 @@
 #include "server/model_registry.h"
 #include "server/node_models.h"
 #include "server/plan_runner.h"
+#include "server/state_exchange.h"
 
 namespace evenkeel {
 
@@ -133,6 +135,8 @@ class ClusterNode final : private NodeHost {
   PlanRunner& plans() { return *runner_; }
   // A plan that holds, by the cluster's store: older ones are refused from now on. On any thread.
   void KnowPlan(const PlanStamp& stamp) { models_->KnowPlan(stamp); }
+  StateExchange& states() { return *states_; }
+  const StateExchange& states() const { return *states_; }
 
  private:
   using KnownModels = std::map<std::string, std::shared_ptr<const Known>, std::less<>>;
@@ -163,6 +167,12 @@ class ClusterNode final : private NodeHost {
   Status SetOwnState(std::string_view state) override;
   void PublishPlan(std::string plan, std::function<void(Result<PlanStamp>)> done) override;
   Result<std::string> Renew(const std::string& caller, const std::string& request_pem) override;
+  void ReadState(StateRequest request, std::function<void(Result<BoundState>)> done) override {
+    states_->Read(request, std::move(done));
+  }
+  void TakeState(StateOrder order, std::function<void(Result<StateTaken>)> done) override {
+    states_->Take(order, std::move(done));
+  }
   Result<std::shared_ptr<ServedModel>> FindOwn(std::string_view model,
                                                std::string_view version) override {
     return registry_.FindForCall(model, version);
@@ -172,6 +182,8 @@ class ClusterNode final : private NodeHost {
   }
 
   void StartModels();
+  void StartStates();
+  double MeasuredLink(int node) const;  // bytes a second; 0: not measured
   std::unique_ptr<ModelLink> LinkToModels(const std::string& node) const;
   // REQUIRES: mutex_. What changed since the last look.
   std::vector<ClusterHealth::Change> LookAtHealth(const std::vector<ReplicaTable::NodeView>& views,
@@ -211,6 +223,7 @@ class ClusterNode final : private NodeHost {
   std::atomic<double> busy_cores_{0};  // mean of the last seconds
   std::atomic<int> moving_{0};
   std::unique_ptr<NodeModels> models_;
+  std::shared_ptr<StateExchange> states_;
   std::unique_ptr<ClusterDeploys> deploys_;
   std::unique_ptr<PlanRunner> runner_;
   std::atomic<uint64_t> calls_{0};

@@ -131,6 +131,7 @@ nlohmann::json ClusterService::Describe() const {
                      {"backlog_s", node.backlog_s},
                      {"outstanding", node.outstanding},
                      {"round_trip_ms", node.round_trip_s * 1e3},
+                     {"link_bytes_s", node.figures.link_bytes_s},
                      {"sent", node.sent},
                      {"models", std::move(models)}});
   }
@@ -242,6 +243,22 @@ std::string ClusterService::MetricsText() const {
       "# TYPE evenkeel_moves_total counter\n"
       "evenkeel_moves_total{{kind=\"queued\"}} {}\nevenkeel_moves_total{{kind=\"sequence\"}} {}\n",
       counts.moved.queued, counts.moved.sequences);
+  const StateExchange::Counts states = cluster_.states().counts();
+  text += fmt::format(
+      "# HELP evenkeel_sequence_states_total States of answers that move: given to another node, "
+      "or here taken, not taken since computing takes less, failed\n"
+      "# TYPE evenkeel_sequence_states_total counter\n");
+  for (const auto& [outcome, count] :
+       {std::pair("given", states.given), std::pair("taken", states.taken),
+        std::pair("computed", states.computed), std::pair("failed", states.failed)})
+    text += fmt::format("evenkeel_sequence_states_total{{outcome=\"{}\"}} {}\n", outcome, count);
+  single("evenkeel_sequence_state_bytes_total", "Bytes of the states that were taken",
+         states.bytes);
+  text += fmt::format(
+      "# HELP evenkeel_sequence_state_models Language models whose states can be sent and taken "
+      "here\n"
+      "# TYPE evenkeel_sequence_state_models gauge\nevenkeel_sequence_state_models {}\n",
+      states.models);
   single("evenkeel_route_retries_total", "Calls that this gateway ran again on another node",
          counts.retries);
   single("evenkeel_route_retries_refused_total",

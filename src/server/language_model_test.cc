@@ -45,6 +45,12 @@ class TestCall final : public GenerationCall {
     changed_.notify_all();
   }
   void OnFinish(int choice, FinishReason reason) override { reasons[choice] = reason; }
+  void MoveAsked(const MoveOffer& asked) override {
+    const std::lock_guard lock(mutex_);
+    offer = asked;
+    asked_ = true;
+    changed_.notify_all();
+  }
   void Done(const Status& ended, const GenerationUsage& used) override {
     const std::lock_guard lock(mutex_);
     EXPECT_FALSE(done_) << "Done() came twice";
@@ -63,6 +69,12 @@ class TestCall final : public GenerationCall {
     EXPECT_TRUE(changed_.wait_for(lock, seconds(60), [&] { return done_ || deltas >= count; }));
   }
 
+  void WaitToBeAsked() {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(changed_.wait_for(lock, seconds(60), [&] { return done_ || asked_; }));
+  }
+
+  MoveOffer offer;
   std::map<int, std::string> texts;
   std::map<int, FinishReason> reasons;
   std::vector<ToolCallDelta> tools;
@@ -75,7 +87,7 @@ class TestCall final : public GenerationCall {
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool done_ = false;
+  bool done_ = false, asked_ = false;
 };
 
 class LanguageModelTest : public testing::Test {
@@ -87,11 +99,12 @@ class LanguageModelTest : public testing::Test {
     runtime_ = MakeProcessRuntime();
   }
   void TearDown() override {
-    if (model_ != nullptr) {
+    for (const auto& model : loaded_) {
       std::promise<void> stopped;
-      loop_->Post([&] { model_->Stop([&] { stopped.set_value(); }); });
+      loop_->Post([&] { model->Stop([&] { stopped.set_value(); }); });
       EXPECT_EQ(stopped.get_future().wait_for(seconds(30)), std::future_status::ready);
     }
+    loaded_.clear();
     model_.reset();
     if (loop_ != nullptr) loop_->Stop();
   }
@@ -108,7 +121,10 @@ class LanguageModelTest : public testing::Test {
     std::promise<Status> ready;
     loop_->Post([&] { model->Start([&](const Status& status) { ready.set_value(status); }); });
     const Status status = ready.get_future().get();
-    if (status.ok()) model_ = model;
+    if (status.ok()) {
+      model_ = model;
+      loaded_.push_back(model);
+    }
     return status;
   }
 
@@ -132,7 +148,8 @@ class LanguageModelTest : public testing::Test {
 
   std::unique_ptr<IoLoop> loop_;
   std::unique_ptr<Runtime> runtime_;
-  std::shared_ptr<LlmModel> model_;
+  std::shared_ptr<LlmModel> model_;  // the last that was loaded
+  std::vector<std::shared_ptr<LlmModel>> loaded_;
 };
 
 const char* const kPrompts[] = {"The capital of France is",
@@ -388,6 +405,122 @@ TEST_F(LanguageModelTest, ASeededAnswerThatWasBegunGoesOnAsItWouldHave) {
     EXPECT_EQ(moved->tokens, std::vector<int32_t>(whole.begin() + cut, whole.end())) << cut;
     EXPECT_EQ(moved->usage.completion_tokens, 40);
   }
+}
+
+// As between two nodes of a cluster: the second process computes what was told since the state was taken, and nothing else.
+TEST_F(LanguageModelTest, AnAnswerGoesOnInAnotherProcessFromItsState) {
+  LlmOptions options;
+  options.slots = 2;
+  ASSERT_TRUE(Load(options).ok());
+  const std::shared_ptr<LlmModel> from = model_;
+  auto call = Greedy(kPrompts[2], 1000);
+  call->request.ignore_eos = true;
+  call->request.tell_tokens = true;
+  call->movable = true;
+  from->Generate(call.get());
+  call->WaitForText(20);
+  loop_->Post([&] { EXPECT_EQ(from->AskToMove(1), 1); });
+  call->WaitToBeAsked();
+  ASSERT_NE(call->offer.answer, 0u);
+  EXPECT_GE(call->offer.tokens, call->prompt_tokens + 20);
+
+  const auto read = [&](uint64_t answer) {
+    std::promise<Result<SequenceState>> told;
+    from->ReadState(answer, [&](Result<SequenceState> state) { told.set_value(std::move(state)); });
+    return told.get_future().get();
+  };
+  const auto state = read(call->offer.answer);
+  ASSERT_TRUE(state.ok()) << state.status().ToString();
+  EXPECT_GE(state->tokens.size(), static_cast<size_t>(call->prompt_tokens + 19));
+  // What was offered is about what there is.
+  const double each =
+      static_cast<double>(state->bytes.size()) / static_cast<double>(state->tokens.size());
+  const double offered =
+      static_cast<double>(call->offer.state_bytes) / static_cast<double>(call->offer.tokens);
+  EXPECT_NEAR(each / offered, 1, 0.02);
+  from->Cancel(call.get());
+  EXPECT_EQ(call->Wait().code(), Code::kCancelled);
+  EXPECT_EQ(read(call->offer.answer).status().code(), Code::kNotFound) << "it has ended";
+  EXPECT_EQ(read(0).status().code(), Code::kNotFound);
+  ASSERT_GE(call->tokens.size(), 20u);
+
+  const auto go_on = [&](LlmModel& model) {
+    auto rest = Greedy(kPrompts[2], static_cast<int>(call->tokens.size()) + 20);
+    rest->request.ignore_eos = true;
+    rest->request.tell_tokens = true;
+    rest->request.begun = {{call->tokens, call->texts[0], false}};
+    model.Generate(rest.get());
+    EXPECT_TRUE(rest->Wait().ok()) << rest->status.ToString();
+    return rest;
+  };
+  ASSERT_TRUE(Load(options).ok());
+  ASSERT_NE(model_, from);
+  EXPECT_EQ(model_->state_kind(), from->state_kind());
+  const auto restore = [&](SequenceState given) {
+    std::promise<Status> told;
+    model_->RestoreState(std::move(given), [&](const Status& status) { told.set_value(status); });
+    return told.get_future().get();
+  };
+  // What another node could say of it.
+  SequenceState other = *state;
+  other.kind = "llama.cpp 0";
+  EXPECT_EQ(restore(other).code(), Code::kConflict);
+  other = *state;
+  other.tokens.back() = 10'000'000;
+  EXPECT_EQ(restore(other).code(), Code::kInvalidArgument);
+  other = *state;
+  other.bytes.resize(other.bytes.size() - 1);
+  EXPECT_EQ(restore(other).code(), Code::kInvalidArgument);
+  const Status restored = restore(*state);
+  ASSERT_TRUE(restored.ok()) << restored.ToString();
+  const auto there = go_on(*model_);
+  EXPECT_EQ(there->tokens.size(), 20u);
+  const size_t told = static_cast<size_t>(call->prompt_tokens) + call->tokens.size();
+  EXPECT_EQ(model_->Look().engine.prompt_tokens, told - state->tokens.size());
+  EXPECT_EQ(there->usage.cached_tokens, call->prompt_tokens);
+  EXPECT_EQ(model_->Look().engine.restarts, 0u);
+  // As it would have gone on where it was.
+  EXPECT_EQ(there->tokens, go_on(*from)->tokens);
+}
+
+TEST_F(LanguageModelTest, AStateIsNotWaitedForWhenItsWorkerDies) {
+  ASSERT_TRUE(Load().ok());
+  auto call = Greedy(kPrompts[2], 1000);
+  call->request.ignore_eos = true;
+  call->movable = true;
+  model_->Generate(call.get());
+  call->WaitForText(5);
+  loop_->Post([&] { model_->AskToMove(1); });
+  call->WaitToBeAsked();
+  const pid_t worker = model_->Look().engine.pid;
+  ASSERT_EQ(::kill(worker, SIGSTOP), 0);
+  std::promise<Status> told;
+  model_->ReadState(call->offer.answer,
+                    [&](const Result<SequenceState>& state) { told.set_value(state.status()); });
+  std::promise<void> asked;
+  loop_->Post([&] { asked.set_value(); });
+  asked.get_future().wait();
+  ASSERT_EQ(::kill(worker, SIGKILL), 0);
+  EXPECT_EQ(told.get_future().get().code(), Code::kUnavailable);
+  // The answer goes on in the next one.
+  call->WaitForText(60);
+  model_->Cancel(call.get());
+  EXPECT_EQ(call->Wait().code(), Code::kCancelled);
+}
+
+TEST_F(LanguageModelTest, OfSeveralChoicesNoStateIsOffered) {
+  ASSERT_TRUE(Load().ok());
+  auto call = Greedy(kPrompts[2], 1000);
+  call->request.choices = 2;
+  call->request.ignore_eos = true;
+  call->movable = true;
+  model_->Generate(call.get());
+  call->WaitForText(5);
+  loop_->Post([&] { model_->AskToMove(1); });
+  call->WaitToBeAsked();
+  EXPECT_EQ(call->offer.answer, 0u);
+  model_->Cancel(call.get());
+  EXPECT_EQ(call->Wait().code(), Code::kCancelled);
 }
 
 TEST_F(LanguageModelTest, ADeadlineEndsACall) {

@@ -12,6 +12,8 @@ namespace {
 constexpr int kAnswerTokens = 128;
 // Characters of a token, about: which node is least busy does not hang on it.
 constexpr size_t kTokenBytes = 4;
+// Of another node's fetching a state. It gives up by itself before, unless it is lost.
+constexpr Duration kStateTimeout = std::chrono::minutes(2);
 
 }  // namespace
 
@@ -253,7 +255,8 @@ void RoutedGeneration::GivenBack() {
   TryAgain(Status());
 }
 
-// The same prompt and the tokens so far, on another node: what is computed for them is still there when the answer itself comes.
+// Another node is made ready for the answer: it fetches what is computed of it, or is given the same prompt and the tokens so far, and what it computes for them is
+// still there when the answer itself comes.
 class RoutedGeneration::WarmUp final : public GenerationCall, public LinkClient::GenerationSink {
  public:
   WarmUp(std::shared_ptr<RoutedGeneration> of, const ReplicaTable::Choice& choice)
@@ -265,12 +268,43 @@ class RoutedGeneration::WarmUp final : public GenerationCall, public LinkClient:
     const std::shared_ptr<WarmUp> self = std::move(self_);
     of_->Warmed(choice_, attempt, status.ok());
   }
-  void OnMoveAsked() override {}
+  void OnMoveAsked(const MoveOffer& /*offer*/) override {}
   void OnEnd(const Status& status, bool /*link_failed*/, const GenerationUsage& usage) override {
     Done(status, usage);
   }
   void OnGivenBack() override { Done(Status(Code::kUnavailable, "given back"), {}); }
-  void Hold(std::shared_ptr<WarmUp> self) { self_ = std::move(self); }
+
+  // By its state, which `from` has.
+  void Fetch(std::shared_ptr<WarmUp> self, const std::string& from, const MoveOffer& offer) {
+    StateOrder order;
+    order.model = of_->model_->known_->info.name;
+    order.from = from;
+    order.answer = offer.answer;
+    order.bytes = offer.state_bytes;
+    order.tokens = offer.tokens;
+    const auto fetched = [self](const Result<StateTaken>& taken) {
+      if (taken.ok() && taken->taken) return self->of_->Warmed(self->choice_, self->attempt, true);
+      self->Compute(self);
+    };
+    if (choice_.node == 0) {
+      of_->cluster_.states().Take(order, fetched);
+    } else {
+      of_->cluster_.link(choice_.node).TakeState(order, kStateTimeout, fetched);
+    }
+  }
+  // By its tokens, as far as they were when it was asked.
+  void Compute(std::shared_ptr<WarmUp> self) {
+    // Fetching may have taken a while.
+    if (!of_->Runs(attempt)) return of_->Warmed(choice_, attempt, false);
+    arrived = of_->cluster_.clock().Now();
+    self_ = self;
+    if (choice_.node == 0) {
+      of_->model_->own_->Generate(this);
+    } else {
+      of_->cluster_.link(choice_.node)
+          .Generate(*this, of_->model_->known_->info.name, arrived, std::move(self));
+    }
+  }
 
   uint64_t attempt = 0;
 
@@ -280,7 +314,7 @@ class RoutedGeneration::WarmUp final : public GenerationCall, public LinkClient:
   std::shared_ptr<WarmUp> self_;  // until it ended
 };
 
-void RoutedGeneration::MoveAsked() {
+void RoutedGeneration::MoveAsked(const MoveOffer& offer) {
   const auto begun = told_.Snapshot();
   int64_t longest = 0;
   for (const BegunChoice& one : begun)
@@ -292,6 +326,7 @@ void RoutedGeneration::MoveAsked() {
     return;
   std::vector<bool> not_here(tried_.size(), false);
   not_here[static_cast<size_t>(choice_.node)] = true;
+  const std::string from = cluster_.NameOf(choice_.node);
   uint64_t attempt = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -314,15 +349,15 @@ void RoutedGeneration::MoveAsked() {
   warm->request.begun = begun;
   warm->request.max_tokens = static_cast<int>(longest) + 1;
   warm->request.tell_tokens = false;
-  warm->arrived = cluster_.clock().Now();
   warm->deadline = deadline;
   warm->priority = priority;
-  warm->Hold(warm);
-  if (to.node == 0) {
-    model_->own_->Generate(warm.get());
-  } else {
-    cluster_.link(to.node).Generate(*warm, wanted.model, warm->arrived, warm);
-  }
+  if (offer.answer != 0 && request.choices == 1) return warm->Fetch(warm, from, offer);
+  warm->Compute(warm);
+}
+
+bool RoutedGeneration::Runs(uint64_t attempt) const {
+  const std::lock_guard lock(mutex_);
+  return !cancelled_ && attempt_ == attempt;
 }
 
 void RoutedGeneration::Warmed(const ReplicaTable::Choice& choice, uint64_t attempt, bool well) {

@@ -2,7 +2,8 @@
 //
 // Contract: as LanguageModel. A call whose node is lost or refuses it before anything of its answer came is begun again on another node, within the
 //   retry budget; one that a node gives back goes to another. One that is asked to move goes
-//   on elsewhere once another node has computed what it has. One whose node is lost later goes on from its tokens on another, whatever the budget, and the client sees neither a gap nor a repeat.
+//   on elsewhere once another node has what is computed of it: fetched from where it runs, if that takes less there (state_exchange.h), else computed from its tokens, as
+//   whenever fetching it fails. One whose node is lost later goes on from its tokens on another, whatever the budget, and the client sees neither a gap nor a repeat.
 //   Texts for vectors and scores: routed_embedding.h.
 // Thread-safety: as LanguageModel.
 #pragma once
@@ -64,8 +65,8 @@ class RoutedGeneration final : public GenerationCall,
   void Done(const Status& status, const GenerationUsage& usage) override;
   void GivenBack() override;
   void OnGivenBack() override { GivenBack(); }
-  void MoveAsked() override;
-  void OnMoveAsked() override { MoveAsked(); }
+  void MoveAsked(const MoveOffer& offer) override;
+  void OnMoveAsked(const MoveOffer& offer) override { MoveAsked(offer); }
   void OnEnd(const Status& status, bool link_failed, const GenerationUsage& usage) override;
 
   void Try(const Status& last);
@@ -74,6 +75,8 @@ class RoutedGeneration final : public GenerationCall,
   void TryAgain(const Status& last);
   // The warm-up on another node, begun in that attempt, has ended.
   void Warmed(const ReplicaTable::Choice& choice, uint64_t attempt, bool well);
+  // It still runs, in that attempt, for somebody.
+  bool Runs(uint64_t attempt) const;
   ReplicaTable::Wanted Wanted() const;
   std::shared_ptr<RoutedGeneration> EndAttempt();
   void Answer(const Status& status, const GenerationUsage& usage);
@@ -96,7 +99,7 @@ class RoutedGeneration final : public GenerationCall,
   uint64_t attempt_ = 0;  // ended ones
   bool here_ = false;     // the attempt that runs is this node's
   std::shared_ptr<LinkClient::Running> there_;
-  bool warming_ = false;  // another node computes what this answer has, to go on with it
+  bool warming_ = false;  // another node fetches or computes what this answer has, to go on with it
   int moving_to_ = -1;    // the running attempt was cancelled in favour of that node
 };
 

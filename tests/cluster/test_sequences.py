@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import signal
 import threading
 import time
@@ -18,6 +19,8 @@ MODELS = pathlib.Path(os.environ.get("EVENKEEL_MODELS", pathlib.Path(__file__).r
 SMOLLM2 = MODELS / "smollm2"
 pytestmark = pytest.mark.skipif(not SMOLLM2.exists(), reason="no language model: make models")
 PROMPT = "The history of the lighthouse began when"
+# Long enough that computing it again takes longer than sending what is computed of it.
+STORY = " ".join(f"On day {day} the keeper climbed the {day * 7 % 90 + 10} steps, wrote down the wind, and lit the lamp." for day in range(1, 13)) + " Then"
 
 
 def stream(daemon, path: str, body: dict, on_piece=lambda text: None) -> tuple[list[dict], bool]:
@@ -161,6 +164,95 @@ def test_an_answer_moves_when_its_node_is_drained(serve, cli, path, body):
     assert views[busy]["state"] == "cordoned" and views[other]["sent"] >= 2, views  # the warm-up, and the answer itself
     assert cli("node", "uncordon", busy, server=nodes["a"]).returncode == 0
     nodes.wait(lambda: nodes.view("a")[busy]["state"] == "alive", "it gets work again")
+
+
+def language(daemon) -> dict:
+    """What the server says of its language model."""
+    return next(model for model in daemon.json("GET", "/v2/evenkeel/models")["models"] if model["name"] == "smollm2")
+
+
+def states(daemon) -> dict[str, float]:
+    """Its counters of states, by outcome, and "models", "bytes"."""
+    text = urllib.request.urlopen(daemon.metrics_url, timeout=10).read().decode()
+    found = dict(re.findall(r'^evenkeel_sequence_states_total\{outcome="(\w+)"\} (\S+)$', text, re.M))
+    found["models"] = re.search(r"^evenkeel_sequence_state_models (\S+)$", text, re.M)[1]
+    found["bytes"] = re.search(r"^evenkeel_sequence_state_bytes_total (\S+)$", text, re.M)[1]
+    return {key: float(value) for key, value in found.items()}
+
+
+def measure(nodes: Nodes) -> None:
+    """Until b and c know how long prompts take them, how fast the link between them is, and what their models' files are."""
+    # Calls go where they are expected to be answered first: to both, if there are enough of them.
+    end = time.monotonic() + 60
+    while not all(language(nodes[name])["choice"]["prompt_token_ms"] > 0 for name in "bc"):
+        assert time.monotonic() < end, [language(nodes[name])["choice"] for name in "bc"]
+        for name in "bc":
+            nodes[name].json("POST", "/v1/completions", {**completion(4), "prompt": f"{time.monotonic()}: {STORY}"})
+    nodes.wait(lambda: all(states(nodes[name])["models"] == 1 for name in "bc"), "both know what their states are of", 60)
+    nodes.wait(lambda: all(nodes.view(name)[other]["link_bytes_s"] > 0 for name, other in ("bc", "cb")), "the link between them is measured", 60)
+
+
+def drained_while_it_answers(nodes: Nodes, cli, body: dict) -> tuple[list[dict], str, dict]:
+    """A streamed answer by way of a, whose node is drained at the twentieth piece: its events, that node, and what the other one said of itself just before."""
+    drained = []
+
+    def on_piece(events: list[dict]) -> None:
+        if not drained and len(events) == 20:
+            busy = max("bc", key=lambda name: nodes.view("a")[name]["outstanding"])
+            drained.append((busy, language(nodes["c" if busy == "b" else "b"])["language"]))
+            result = cli("node", "drain", busy, server=nodes["a"])
+            assert result.returncode == 0, result.stderr
+
+    events, whole = stream(nodes["a"], "/v1/completions", body, on_piece)
+    assert drained and whole
+    finishes = [choice["finish_reason"] for event in events for choice in event.get("choices", []) if choice.get("finish_reason")]
+    assert finishes == ["length"]
+    return events, *drained[0]
+
+
+def test_a_moved_answer_takes_along_what_is_computed_of_it(serve, cli):
+    nodes = Nodes(serve, {"a": {}, "b": {"smollm2": SMOLLM2}, "c": {"smollm2": SMOLLM2}})
+    nodes.wait_for("a", "smollm2", "b", "c")
+    measure(nodes)
+    # Asked of the node that makes it alone, and of a prompt that no cache has yet: as the moved one is.
+    body = {**completion(300), "prompt": f"Chapter 1. {STORY}"}
+    events, busy, before = drained_while_it_answers(nodes, cli, body)
+    other = "c" if busy == "b" else "b"
+    assert states(nodes[busy])["given"] == 1, states(nodes[busy])
+    taken = states(nodes[other])
+    assert taken["taken"] == 1 and taken["computed"] == taken["failed"] == 0, taken
+    assert taken["bytes"] > 1_000_000, taken
+    # The other node computed what was said while the state was on its way, and nothing of the prompt.
+    after = language(nodes[other])["language"]
+    prompt = nodes[busy].json("POST", "/v1/completions", {**body, "max_tokens": 1})["usage"]["prompt_tokens"]
+    assert prompt > 200
+    assert after["prompt_tokens"] - before["prompt_tokens"] < prompt / 2, (before, after, prompt)
+    assert after["answer_tokens"] - before["answer_tokens"] > 100, "the rest was not made there"
+    assert cli("node", "uncordon", busy, server=nodes["a"]).returncode == 0
+    nodes.wait(lambda: nodes.view("a")[busy]["state"] == "alive", "it gets work again")
+    undisturbed, whole = stream(nodes["a"], "/v1/completions", body)
+    assert whole and goes_on(events, undisturbed, 20)
+    assert "came from" in " ".join(event["what"] for event in nodes[other].json("GET", "/v2/evenkeel/models")["cluster"]["events"])
+
+
+def test_an_answer_moves_by_its_tokens_where_its_state_does_not_fit(serve, cli):
+    """c has another context: what is computed there is not believed to be what b would have computed."""
+    small = {"smollm2/model.gguf": SMOLLM2 / "model.gguf", "smollm2/evenkeel.yaml": "language: {context: 1024}\n"}
+    nodes = Nodes(serve, {"a": {}, "b": {"smollm2": SMOLLM2}, "c": small})
+    nodes.wait_for("a", "smollm2", "b", "c")
+    measure(nodes)
+    body = {**completion(300), "prompt": f"Chapter 1. {STORY}"}
+    events, busy, before = drained_while_it_answers(nodes, cli, body)
+    other = "c" if busy == "b" else "b"
+    assert states(nodes[busy])["given"] == 0
+    taken = states(nodes[other])
+    assert taken["failed"] == 1 and taken["taken"] == 0, taken
+    after = language(nodes[other])["language"]
+    assert after["prompt_tokens"] - before["prompt_tokens"] > 200, "it was computed there"
+    assert cli("node", "uncordon", busy, server=nodes["a"]).returncode == 0
+    nodes.wait(lambda: nodes.view("a")[busy]["state"] == "alive", "it gets work again")
+    undisturbed, whole = stream(nodes["a"], "/v1/completions", body)
+    assert whole and goes_on(events, undisturbed, 20)
 
 
 def test_a_node_that_is_not_there_cannot_be_drained(serve, cli):

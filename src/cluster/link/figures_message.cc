@@ -71,6 +71,7 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
     one->set_model(leaving.model);
     one->set_certain(leaving.certain);
   }
+  message->set_link_bytes_s(figures.link_bytes_s);
   if (figures.store.kind == StoreHome::Kind::kMembers) {
     auto* store = message->mutable_store();
     store->set_generation(figures.store.generation);
@@ -178,6 +179,13 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
   figures.draining = message.draining();
   figures.busy_cores = message.busy_cores();
   EK_RETURN_IF_ERROR(CheckNumber("cores that work", figures.busy_cores));
+  // Memory is not faster: more was not measured.
+  constexpr double kFastest = 1e13;
+  if (!std::isfinite(message.link_bytes_s()) || message.link_bytes_s() < 0)
+    return InvalidArgument(
+        "figures of a node: bytes a second of its link: expected 0 or more, got {}",
+        message.link_bytes_s());
+  figures.link_bytes_s = message.link_bytes_s() <= kFastest ? message.link_bytes_s() : 0;
   figures.moving = Counted(message.moving());
   figures.moved_lately = Counted(message.moved_lately());
   EK_RETURN_IF_ERROR(ReadResources(message.resources(), &figures));

@@ -13,6 +13,7 @@ TEST(FiguresForShowTest, WhatIsMeasuredAndMovedIsTold) {
   NodeFigures figures;
   figures.node = "a";
   figures.busy_cores = 1.5;
+  figures.link_bytes_s = 4e9;
   figures.moving = 2;
   figures.moved_lately = 30;
   ModelFigures& model = figures.models.emplace_back();
@@ -29,6 +30,7 @@ TEST(FiguresForShowTest, WhatIsMeasuredAndMovedIsTold) {
   const auto read = ReadFigures(message);
   ASSERT_TRUE(read.ok()) << read.status().ToString();
   EXPECT_EQ(read->busy_cores, 1.5);
+  EXPECT_EQ(read->link_bytes_s, 4e9);
   EXPECT_EQ(read->moving, 2);
   EXPECT_EQ(read->moved_lately, 30);
   ASSERT_EQ(read->models.size(), 1);
@@ -77,6 +79,15 @@ TEST(FiguresForShowTest, NumbersThatAreNoneAreRefused) {
     wish->set_unix_ms(field == 2 ? -1 : 5);
     message.add_leaving()->set_model(field == 3 ? std::string(129, 'm') : "m");
     EXPECT_EQ(ReadFigures(message).status().code(), Code::kInvalidArgument) << field;
+  }
+  for (const double wrong : {-1.0, std::numeric_limits<double>::infinity()}) {
+    node::v1::Figures linked;
+    linked.set_node("a");
+    linked.set_cores(1);
+    linked.set_link_bytes_s(wrong);
+    EXPECT_EQ(ReadFigures(linked).status().code(), Code::kInvalidArgument) << wrong;
+    linked.set_link_bytes_s(1e300);
+    EXPECT_EQ(ReadFigures(linked).value().link_bytes_s, 0) << "nobody has measured that";
   }
   node::v1::Figures message;
   message.set_node("a");

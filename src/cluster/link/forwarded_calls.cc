@@ -96,9 +96,9 @@ void ForwardedGeneration::GivenBack() {
   Send(std::move(event), true);
 }
 
-void ForwardedGeneration::MoveAsked() {
+void ForwardedGeneration::MoveAsked(const MoveOffer& offer) {
   node::v1::GenerateEvent event;
-  event.mutable_move();
+  WriteMove(offer, &event);
   Send(std::move(event), false);
 }
 

@@ -46,7 +46,7 @@ class ForwardedGeneration final : public grpc::ServerWriteReactor<node::v1::Gene
   void OnFinish(int choice, FinishReason reason) override;
   void Done(const Status& status, const GenerationUsage& usage) override;
   void GivenBack() override;
-  void MoveAsked() override;
+  void MoveAsked(const MoveOffer& offer) override;
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override { delete this; }

@@ -191,6 +191,19 @@ Result<FinishReason> ReadReason(uint32_t reason) {
   return Internal("another node ended an answer for the unknown reason {}", reason);
 }
 
+void WriteMove(const MoveOffer& offer, node::v1::GenerateEvent* event) {
+  auto* move = event->mutable_move();
+  move->set_answer(offer.answer);
+  move->set_state_bytes(offer.state_bytes);
+  move->set_tokens(offer.tokens);
+}
+
+MoveOffer ReadMove(const node::v1::GenerateEvent& event) {
+  const auto& move = event.move();
+  return {move.answer(), std::max<int64_t>(0, move.state_bytes()),
+          std::max<int64_t>(0, move.tokens())};
+}
+
 void WriteLanguage(const LanguageModelInfo& info, node::v1::LanguageDescription* message) {
   message->set_created_s(info.created_s);
   message->set_context_tokens(info.context_tokens);

@@ -28,6 +28,8 @@ void WriteDone(const Status& status, const GenerationUsage& usage, node::v1::Gen
 // REQUIRES: event.has_done(). Returns the outcome.
 Status ReadDone(const node::v1::GenerateEvent& event, GenerationUsage* usage);
 Result<FinishReason> ReadReason(uint32_t reason);
+void WriteMove(const MoveOffer& offer, node::v1::GenerateEvent* event);
+MoveOffer ReadMove(const node::v1::GenerateEvent& event);  // REQUIRES: event.has_move()
 
 void WriteLanguage(const LanguageModelInfo& info, node::v1::LanguageDescription* message);
 LanguageModelInfo ReadLanguage(std::string_view name, const node::v1::LanguageDescription& message);

@@ -133,6 +133,7 @@ using DescribeCall = UnaryCall<node::v1::DescribeRequest, node::v1::ModelDescrip
 using InferUnary = UnaryCall<node::v1::InferRequest, node::v1::InferResponse>;
 using EmbedUnary = UnaryCall<node::v1::EmbedRequest, node::v1::EmbedResponse>;
 using RankUnary = UnaryCall<node::v1::RankRequest, node::v1::RankResponse>;
+using TakeStateCall = UnaryCall<node::v1::TakeStateRequest, node::v1::TakeStateResponse>;
 // The other node keeps to a call's deadline; so much later the link gives it up, where it does not answer at all.
 constexpr Duration kSlack = std::chrono::seconds(1);
 
@@ -374,7 +375,7 @@ class GenerateReader final : public LinkCall,
         given_back_ = event_.done().given_back();
         outcome_ = ReadDone(event_, &usage_);
         break;
-      case node::v1::GenerateEvent::kMove: sink_->OnMoveAsked(); break;
+      case node::v1::GenerateEvent::kMove: sink_->OnMoveAsked(ReadMove(event_)); break;
       case node::v1::GenerateEvent::EVENT_NOT_SET: break;  // of a version to come
     }
     StartRead(&event_);
@@ -418,6 +419,81 @@ std::shared_ptr<LinkClient::Running> LinkClient::Generate(const GenerationCall& 
   impl_->Add(reader);
   reader->Start(*impl_->stub, reader);
   return reader;
+}
+
+namespace {
+
+// Reads a state's events one after the other.
+class StateStream final : public LinkCall, public grpc::ClientReadReactor<node::v1::StateEvent> {
+ public:
+  StateStream(std::string binding, std::function<void(Result<SequenceState>)> done,
+              std::function<void(LinkCall*)> gone)
+      : reader_(std::move(binding)), done_(std::move(done)), gone_(std::move(gone)) {}
+
+  void Start(node::v1::Node::Stub& stub, std::shared_ptr<StateStream> self) {
+    self_ = std::move(self);
+    stub.async()->ReadState(&context_, &request, this);
+    StartRead(&event_);
+    StartCall();
+  }
+  grpc::ClientContext& context() { return context_; }
+
+  node::v1::ReadStateRequest request;
+
+ private:
+  void OnReadDone(bool ok) override {
+    if (!ok) return;  // OnDone() comes
+    if (wrong_.ok()) {
+      wrong_ = reader_.Add(event_);
+      if (!wrong_.ok()) context_.TryCancel();
+    }
+    StartRead(&event_);
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    const std::shared_ptr<StateStream> self = std::move(self_);
+    if (!wrong_.ok()) {
+      done_(wrong_);
+    } else if (!status.ok()) {
+      done_(FromGrpc(status));
+    } else {
+      done_(reader_.Take());
+    }
+    gone_(this);
+  }
+
+  StateReader reader_;
+  const std::function<void(Result<SequenceState>)> done_;
+  const std::function<void(LinkCall*)> gone_;
+  std::shared_ptr<StateStream> self_;  // until OnDone()
+  node::v1::StateEvent event_;
+  Status wrong_;
+};
+
+}  // namespace
+
+void LinkClient::ReadState(const StateRequest& request, Duration timeout,
+                           std::function<void(Result<SequenceState>)> done) {
+  auto call = std::make_shared<StateStream>(
+      request.binding, std::move(done), [impl = impl_](LinkCall* ended) { impl->Remove(ended); });
+  WriteStateRequest(request, &call->request);
+  call->context().set_deadline(In(timeout));
+  impl_->Add(call);
+  call->Start(*impl_->stub, call);
+}
+
+void LinkClient::TakeState(const StateOrder& order, Duration timeout,
+                           std::function<void(Result<StateTaken>)> done) {
+  auto call = std::make_shared<TakeStateCall>();
+  WriteStateOrder(order, &call->request);
+  call->context().set_deadline(In(timeout));
+  impl_->Add(call);
+  impl_->stub->async()->TakeState(
+      &call->context(), &call->request, &call->response,
+      [impl = impl_, call, done = std::move(done)](const grpc::Status& status) {
+        done(status.ok() ? ReadStateTaken(call->response) : Result<StateTaken>(FromGrpc(status)));
+        impl->Remove(call.get());
+      });
 }
 
 }  // namespace evenkeel

@@ -14,6 +14,7 @@
 
 #include "cluster/link/embedding_message.h"
 #include "cluster/link/node_credentials.h"
+#include "cluster/link/state_message.h"
 #include "cluster/live/node_figures.h"
 #include "cluster/stored_plan.h"
 #include "core/clock.h"
@@ -91,7 +92,7 @@ class LinkClient {
     virtual void OnStart(int prompt_tokens) = 0;
     virtual void OnDelta(const GenerationDelta& delta) = 0;
     virtual void OnFinish(int choice, FinishReason reason) = 0;
-    virtual void OnMoveAsked() = 0;
+    virtual void OnMoveAsked(const MoveOffer& offer) = 0;
     virtual void OnEnd(const Status& status, bool link_failed, const GenerationUsage& usage) = 0;
     // Instead of OnEnd(): no token came, and another node is to take it.
     virtual void OnGivenBack() = 0;
@@ -104,6 +105,14 @@ class LinkClient {
   using OnEmbeddingEnd = std::function<void(const EmbeddingAnswer& answer, bool link_failed)>;
   std::shared_ptr<Running> Embed(const EmbeddingCall& call, std::string_view model, Time now,
                                  OnEmbeddingEnd end);
+
+  // The state of an answer that runs there, whole: its bytes are those that were sent, and nothing else was looked at. Errors: as NodeHost::ReadState();
+  // kInternal (what came breaks the rules), kUnavailable, kDeadlineExceeded.
+  void ReadState(const StateRequest& request, Duration timeout,
+                 std::function<void(Result<SequenceState>)> done);
+  // As NodeHost::TakeState(), there.
+  void TakeState(const StateOrder& order, Duration timeout,
+                 std::function<void(Result<StateTaken>)> done);
 
   // What is under way is lost, now: the other node does not answer.
   void GiveUpAll();

@@ -12,6 +12,7 @@
 #include "cluster/link/figures_message.h"
 #include "cluster/link/forwarded_calls.h"
 #include "cluster/link/forwarded_embedding.h"
+#include "cluster/link/forwarded_state.h"
 #include "cluster/link/generation_message.h"
 #include "cluster/link/grpc_door.h"
 #include "cluster/link/infer_message.h"
@@ -24,9 +25,10 @@ namespace {
 
 using link::ToGrpc;
 
-class RefusedGeneration final : public grpc::ServerWriteReactor<node::v1::GenerateEvent> {
+template <typename Event>
+class RefusedStream final : public grpc::ServerWriteReactor<Event> {
  public:
-  explicit RefusedGeneration(const Status& status) { Finish(ToGrpc(status)); }
+  explicit RefusedStream(const Status& status) { this->Finish(ToGrpc(status)); }
 
  private:
   void OnDone() override { delete this; }
@@ -134,8 +136,33 @@ class NodeService final : public node::v1::Node::CallbackService {
   grpc::ServerWriteReactor<node::v1::GenerateEvent>* Generate(
       grpc::CallbackServerContext* context, const node::v1::GenerateRequest* request) override {
     if (const Status checked = gate_.Check(*context); !checked.ok())
-      return new RefusedGeneration(checked);
+      return new RefusedStream<node::v1::GenerateEvent>(checked);
     return new ForwardedGeneration(host_, clock_, *request);
+  }
+
+  grpc::ServerWriteReactor<node::v1::StateEvent>* ReadState(
+      grpc::CallbackServerContext* context, const node::v1::ReadStateRequest* request) override {
+    if (const Status checked = gate_.Check(*context); !checked.ok())
+      return new RefusedStream<node::v1::StateEvent>(checked);
+    return new ForwardedState(host_, *request);
+  }
+
+  grpc::ServerUnaryReactor* TakeState(grpc::CallbackServerContext* context,
+                                      const node::v1::TakeStateRequest* request,
+                                      node::v1::TakeStateResponse* response) override {
+    if (auto* const refused = gate_.Refuse(context)) return refused;
+    auto* reactor = context->DefaultReactor();
+    const auto answer = [reactor, response](const Result<StateTaken>& taken) {
+      WriteStateTaken(taken, response);
+      reactor->Finish(grpc::Status::OK);
+    };
+    auto order = ReadStateOrder(*request);
+    if (order.ok()) {
+      host_.TakeState(*std::move(order), answer);
+    } else {
+      answer(order.status());
+    }
+    return reactor;
   }
 
   grpc::ServerUnaryReactor* Embed(grpc::CallbackServerContext* context,
@@ -177,6 +204,14 @@ void NodeHost::PublishPlan(std::string /*plan*/, std::function<void(Result<PlanS
 Result<std::string> NodeHost::Renew(const std::string& /*caller*/,
                                     const std::string& /*request_pem*/) {
   return NotFound("this node does not hold the cluster's authority");
+}
+
+void NodeHost::ReadState(StateRequest /*request*/, std::function<void(Result<BoundState>)> done) {
+  done(Unsupported("this node sends no states"));
+}
+
+void NodeHost::TakeState(StateOrder /*order*/, std::function<void(Result<StateTaken>)> done) {
+  done(Unsupported("this node takes no states"));
 }
 
 struct LinkServer::Impl {

@@ -15,6 +15,7 @@
 
 #include "cluster/link/model_host.h"
 #include "cluster/link/node_credentials.h"
+#include "cluster/link/state_message.h"
 #include "cluster/live/node_figures.h"
 #include "cluster/stored_plan.h"
 #include "core/clock.h"
@@ -42,6 +43,11 @@ class NodeHost {
   // A new certificate for the node that asks, by the authority that this node holds: chain as PEM. `caller` is proven. Errors: kNotFound (it holds none),
   // kInvalidArgument, kPermissionDenied (under another name).
   virtual Result<std::string> Renew(const std::string& caller, const std::string& request_pem);
+  // What is computed of an answer that runs here. `done` once, on any thread. Errors: kNotFound, kConflict (of another binding), kOverloaded,
+  // kUnsupported, kUnavailable.
+  virtual void ReadState(StateRequest request, std::function<void(Result<BoundState>)> done);
+  // Has the answer's state fetched and kept, if that takes less than computing it. `done` once, on any thread, also inside. Errors: those, and the link's.
+  virtual void TakeState(StateOrder order, std::function<void(Result<StateTaken>)> done);
   // This node's own, to hand it one call. Errors: kNotFound, kUnavailable.
   virtual Result<std::shared_ptr<ServedModel>> FindOwn(std::string_view model,
                                                        std::string_view version) = 0;

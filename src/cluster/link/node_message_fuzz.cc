@@ -1,5 +1,6 @@
 // Fuzzes what a node reads from another: the first byte says which message the rest is. What is accepted is written again as the same,
 // and nothing of an answer points out of its message.
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -7,6 +8,7 @@
 #include "cluster/link/figures_message.h"
 #include "cluster/link/generation_message.h"
 #include "cluster/link/infer_message.h"
+#include "cluster/link/state_message.h"
 #include "cluster/live/told_answer.h"
 #include "core/check.h"
 #include "core/parse.h"
@@ -137,6 +139,12 @@ void FuzzEvent(const std::string& bytes) {
   } else if (message.has_done()) {
     GenerationUsage usage;
     if (const Status outcome = ReadDone(message, &usage); !outcome.ok()) CheckError(outcome);
+  } else if (message.has_move()) {
+    const MoveOffer offer = ReadMove(message);
+    EK_CHECK(offer.state_bytes >= 0 && offer.tokens >= 0);
+    WriteMove(offer, &first);
+    WriteMove(ReadMove(first), &second);
+    EK_CHECK(first.SerializeAsString() == second.SerializeAsString());
   } else if (message.has_finish()) {
     if (const auto reason = ReadReason(message.finish().reason()); !reason.ok())
       CheckError(reason.status());
@@ -162,6 +170,46 @@ void FuzzFigures(const std::string& bytes) {
   EK_CHECK(first.SerializeAsString() == second.SerializeAsString());
 }
 
+// Both requests: the one's fields are the other's.
+void FuzzStateRequest(const std::string& bytes) {
+  node::v1::ReadStateRequest asked, again;
+  if (asked.ParseFromString(bytes)) {
+    const auto request = ReadStateRequest(asked);
+    if (!request.ok()) {
+      CheckError(request.status());
+    } else {
+      EK_CHECK(request->answer != 0 && request->binding.size() <= kLongestBinding);
+      WriteStateRequest(*request, &again);
+      EK_CHECK(ReadStateRequest(again).ok());
+    }
+  }
+  node::v1::TakeStateRequest ordered, repeated;
+  if (!ordered.ParseFromString(bytes)) return;
+  const auto order = ReadStateOrder(ordered);
+  if (!order.ok()) return CheckError(order.status());
+  EK_CHECK(order->answer != 0 && order->bytes >= 0 && order->tokens >= 0);
+  WriteStateOrder(*order, &repeated);
+  EK_CHECK(ReadStateOrder(repeated).ok());
+}
+
+// Events one after the other, each behind the two bytes of its length.
+void FuzzState(std::string_view bytes) {
+  StateReader reader("fuzz");
+  while (bytes.size() >= 2) {
+    const size_t size =
+        static_cast<unsigned char>(bytes[0]) * size_t{256} + static_cast<unsigned char>(bytes[1]);
+    bytes.remove_prefix(2);
+    node::v1::StateEvent event;
+    if (!event.ParseFromString(std::string(bytes.substr(0, size)))) return;
+    bytes.remove_prefix(std::min(size, bytes.size()));
+    if (const Status added = reader.Add(event); !added.ok()) return CheckError(added);
+  }
+  const auto state = reader.Take();
+  if (!state.ok()) return CheckError(state.status());
+  EK_CHECK(!state->bytes.empty() && state->bytes.size() <= kMostStateBytes);
+  EK_CHECK(!state->tokens.empty() && state->kind.size() <= kLongestStateKind);
+}
+
 }  // namespace
 }  // namespace evenkeel
 
@@ -169,13 +217,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace evenkeel;  // NOLINT
   if (size == 0) return 0;
   const std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  switch (data[0] % 6) {
+  switch (data[0] % 8) {
     case 0: FuzzCall(bytes); break;
     case 1: FuzzAnswer(bytes); break;
     case 2: FuzzDescription(bytes); break;
     case 3: FuzzGeneration(bytes); break;
     case 4: FuzzEvent(bytes); break;
-    default: FuzzFigures(bytes); break;
+    case 5: FuzzFigures(bytes); break;
+    case 6: FuzzStateRequest(bytes); break;
+    default: FuzzState(bytes); break;
   }
   return 0;
 }

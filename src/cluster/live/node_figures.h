@@ -66,6 +66,7 @@ struct NodeFigures {
   int moved_lately = 0;          // calls given on or moved in the last minute
   std::vector<ReplicaWish> wishes;    // all that it knows
   std::vector<LeavingModel> leaving;  // of its own
+  double link_bytes_s = 0;       // from here to who is told; 0: not measured
 };
 
 // The same for the same nodes in any order.

@@ -34,6 +34,7 @@ class ReplicaTable {
   void OnFigures(int node, NodeFigures figures, double made_s, double now_s, bool answered = true);
   void OnRoundTrip(int node, double seconds);  // of a small message
   void OnBandwidth(int node, double bytes_per_s);
+  double bandwidth(int node) const { return nodes_[static_cast<size_t>(node)].bytes_per_s; }
   void OnLinkFailure(int node, double now_s);
   // Whether there is a doubt about the node that its figures don't show: it gets new work only where no other can take it.
   void OnDoubt(int node, bool doubt);

@@ -44,6 +44,14 @@ std::string ArchitectureText(const llama_model* model, const char* key) {
   return MetaText(model, (MetaText(model, "general.architecture") + "." + key).c_str());
 }
 
+bool HasTensor(const std::string& path, const char* name) {
+  gguf_context* file = gguf_init_from_file(path.c_str(), {/*no_alloc=*/true, nullptr});
+  if (file == nullptr) return false;
+  const bool found = gguf_find_tensor(file, name) >= 0;
+  gguf_free(file);
+  return found;
+}
+
 // The file has a classification head whose first number is how well a document answers a query. Of several numbers that is so where they
 // are a "yes" and a "no".
 bool HasRankHead(const llama_model* model, const std::string& path, bool yes_or_no) {
@@ -89,6 +97,7 @@ Result<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlmLoad& load) {
       return Unsupported("models with an encoder and a decoder are not served");
     EK_RETURN_IF_ERROR(made->MakeThreads(load.threads));
     EK_RETURN_IF_ERROR(made->ChoosePooling(load));
+    made->long_factors_ = HasTensor(load.path, "rope_factors_long.weight");
   } catch (const std::bad_alloc&) {
     return Unavailable("not enough memory to load it");
   } catch (const std::exception& e) {
@@ -214,6 +223,13 @@ std::string LlamaModel::Piece(int32_t token, bool special) const {
   return piece;
 }
 
+std::string LlamaModel::StateKind() const {
+  if (context_ == nullptr || !shares_beginnings_ || long_factors_) return "";
+  // MakeContext() leaves keys and values in 16 bits.
+  return fmt::format("llama.cpp {}, {}, keys and values f16, context {}", llama_version(),
+                     MetaText(model_, "general.architecture"), context_tokens_);
+}
+
 LlmLoaded LlamaModel::Describe() const {
   LlmLoaded loaded;
   loaded.context = std::min(context_tokens_, cells_ > 0 ? cells_ : context_tokens_);
@@ -224,6 +240,8 @@ LlmLoaded LlamaModel::Describe() const {
   loaded.pooling = pooling_;
   loaded.vector_size = Embeds(pooling_) ? vector_size() : 0;
   loaded.architecture = MetaText(model_, "general.architecture");
+  loaded.state_kind = StateKind();
+  loaded.cell_bytes = threads_ != nullptr ? cell_bytes() : 0;
   nlohmann::json facts = {{"engine", "llama.cpp"},
                           {"version", llama_version()},
                           {"architecture", loaded.architecture},

@@ -52,6 +52,8 @@ class LlamaModel {
   Status Reshape(int slots, int64_t cells);
   // Parts of a sequence's cache can be copied and cut off, so beginnings may be used again.
   bool shares_beginnings() const { return shares_beginnings_; }
+  // What a sequence's state fits: engine and build, cache, context. Empty: it can't be sent.
+  std::string StateKind() const;
   bool is_end(int32_t token) const { return ends_[static_cast<size_t>(token)]; }
   // The bytes of a token; a control token has none unless `special`.
   std::string Piece(int32_t token, bool special) const;
@@ -70,6 +72,7 @@ class LlamaModel {
   const llama_vocab* vocab_ = nullptr;
   int vocabulary_ = 0, context_tokens_ = 0, cells_ = 0, slots_ = 0, batch_ = 0;
   bool shares_beginnings_ = false, scores_are_shares_ = false, texts_whole_ = false;
+  bool long_factors_ = false;  // how positions are turned depends on how large the cache is
   Pooling pooling_ = Pooling::kNone;
   int thread_count_ = 1;  // of the next step
   int most_threads_ = 1;

@@ -8,6 +8,8 @@
 
 #include "core/check.h"
 #include "core/format.h"
+#include "engines/llamacpp/saved_state.h"
+#include "llm/wire/kv_state.h"
 
 namespace evenkeel {
 namespace {
@@ -67,9 +69,7 @@ void StepLoop::Start(SequenceStart start) {
   const auto place = std::ranges::find_if(
       sequences_, [&](const auto& other) { return other->start.priority > s.start.priority; });
   sequences_.insert(place, std::move(sequence));
-  const auto is_token = [&](int32_t t) { return t >= 0 && t < model_.vocabulary(); };
-  if (!std::ranges::all_of(s.start.prompt, is_token) ||
-      !std::ranges::all_of(s.start.answered, is_token)) {
+  if (!AreTokens(s.start.prompt) || !AreTokens(s.start.answered)) {
     return Finish(s, SequenceEnd::Reason::kFailed, "",
                   InvalidArgument("a token of the prompt is not in the vocabulary of {}",
                                   model_.vocabulary()));
@@ -92,6 +92,53 @@ void StepLoop::Start(SequenceStart start) {
     ++s.drawn;
   }
   if (s.drawn >= s.most) Finish(s, SequenceEnd::Reason::kLength, s.answer->Rest());
+}
+
+bool StepLoop::AreTokens(const std::vector<int32_t>& tokens) const {
+  return std::ranges::all_of(tokens, [&](int32_t t) { return t >= 0 && t < model_.vocabulary(); });
+}
+
+Result<SequenceState> StepLoop::SaveState(uint64_t id) const {
+  const auto found =
+      std::ranges::find_if(sequences_, [&](const auto& s) { return s->start.id == id; });
+  if (found == sequences_.end() || (*found)->slot < 0 || !(*found)->answering ||
+      (*found)->computed < 1)
+    return NotFound("sequence {} has nothing computed now that could be sent", id);
+  const Sequence& s = **found;
+  auto bytes = SaveSlot(model_, s.slot, static_cast<size_t>(s.computed));
+  if (!bytes.ok()) return bytes.status();
+  SequenceState state;
+  state.kind = model_.StateKind();
+  state.tokens.assign(s.tokens.begin(), s.tokens.begin() + s.computed);
+  state.bytes = std::move(*bytes);
+  return state;
+}
+
+Status StepLoop::LoadState(const SequenceState& state) {
+  if (state.kind != model_.StateKind() || state.kind.empty())
+    return Conflict("a state of '{}', and this model's are of '{}'", state.kind,
+                    model_.StateKind());
+  const size_t room = static_cast<size_t>(std::min(model_.context_tokens(), model_.cells()));
+  if (state.tokens.empty() || state.tokens.size() >= room)
+    return InvalidArgument("a state of {} tokens, and the context has {}", state.tokens.size(),
+                           room);
+  if (!AreTokens(state.tokens))
+    return InvalidArgument("a token of a state is not in the vocabulary of {}",
+                           model_.vocabulary());
+  // Before anything that is kept gives way to it.
+  EK_RETURN_IF_ERROR(CheckKvState(state.bytes, state.tokens.size()));
+  const auto place = table_.Acquire(state.tokens, static_cast<int>(state.tokens.size()));
+  if (!place) return Overloaded("no slot with {} cells is free", state.tokens.size());
+  // What it shares with others is in it once more: its slot holds nothing else.
+  const Status loaded = LoadSlot(model_, place->slot, state.bytes, state.tokens.size());
+  if (!loaded.ok()) {
+    table_.Drop(place->slot);
+    return loaded;
+  }
+  table_.Computed(place->slot, std::span(state.tokens).subspan(static_cast<size_t>(place->reused)));
+  table_.Keep(place->slot);
+  if (sequences_.empty()) Report(0, 0, 0, {});
+  return loaded;
 }
 
 void StepLoop::Cancel(uint64_t id) {

@@ -5,6 +5,8 @@
 //   once its cells are booked: for its whole answer where that is short, else for a part, which grows. One that can't grow is put off, the
 //   youngest first, and goes on from its tokens when there is room: none is dropped for lack of cells. What each step holds is
 //   decided by policy::PlanStep, cells by policy::SlotTable.
+// A sequence's state goes to another worker by SaveState() there and LoadState() here: what was loaded is a beginning that is kept, as that of a
+//   sequence that ended, for the one that comes with its tokens (B8).
 // Thread-safety: single-owner.
 #pragma once
 
@@ -15,6 +17,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "core/sequence_state.h"
 #include "engines/llamacpp/answer.h"
 #include "engines/llamacpp/llama_model.h"
 #include "llm/policy/chunk_budget.h"
@@ -43,6 +46,11 @@ class StepLoop {
   void Cancel(uint64_t id);
   // From the next step on: sequences side by side, and the budget of prompts.
   void Steer(const LlmSteer& steer);
+  // What is computed of a sequence that answers. Errors: kNotFound (there is none such now), and as SaveSlot().
+  Result<SequenceState> SaveState(uint64_t id) const;
+  // Errors: kConflict (of another kind of model), kInvalidArgument (none of this model's), kOverloaded (no slot or too few cells are free), and as LoadSlot().
+  // What else runs or is kept is left alone, but for kept beginnings that give way.
+  Status LoadState(const SequenceState& state);
   bool idle() const { return sequences_.empty(); }
   // REQUIRES: !idle().
   void Step();
@@ -69,6 +77,7 @@ class StepLoop {
   void Remove(const Sequence& sequence);
   void Report(int answers, int prompt_tokens, int depth, Duration took);
   int Length(const Sequence& sequence) const;
+  bool AreTokens(const std::vector<int32_t>& tokens) const;
 
   LlamaModel& model_;
   const Clock& clock_;

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <ctime>
+#include <deque>
 #include <string>
 
 #include "core/clock.h"
@@ -15,6 +16,7 @@
 #include "ipc/worker_end.h"
 #include "llm/wire/load_messages.h"
 #include "llm/wire/messages.h"
+#include "llm/wire/state_messages.h"
 #include "llm/wire/steer_messages.h"
 #include "llm/wire/text_messages.h"
 
@@ -50,6 +52,9 @@ class Worker final : public StepSink, public TextSink {
   bool HandleFrames();
   bool HandleFrame(uint32_t type, const std::string& payload);
   void Step();
+  void SaveState(const StateWanted& wanted);
+  bool LoadPiece(const StatePiece& piece);
+  void SendStates();
   void Send(LlmFrame type, const std::string& payload);
   void Steer(const LlmSteer& steer);
   bool Reshape();
@@ -69,6 +74,8 @@ class Worker final : public StepSink, public TextSink {
   Duration inter_token_{};
   int permitted_ = 0;  // threads; 0: no step
   LlmSteer steer_;
+  std::deque<StateCutter> leaving_;  // states on their way to the daemon
+  StateAssembly arriving_;
   bool closed_ = false;
 };
 
@@ -139,6 +146,16 @@ bool Worker::HandleFrame(uint32_t type, const std::string& payload) {
       texts_->Start(std::move(*text));
       return true;
     }
+    case LlmFrame::kSaveState: {
+      const auto wanted = DecodeStateWanted(payload);
+      if (!wanted.ok() || loop_ == nullptr) return false;
+      SaveState(*wanted);
+      return true;
+    }
+    case LlmFrame::kLoadState: {
+      const auto piece = DecodeStatePiece(payload);
+      return piece.ok() && loop_ != nullptr && LoadPiece(*piece);
+    }
     case LlmFrame::kSteer: {
       const auto steer = DecodeSteer(payload);
       if (!steer.ok() || model_ == nullptr) return false;
@@ -146,6 +163,33 @@ bool Worker::HandleFrame(uint32_t type, const std::string& payload) {
       return true;
     }
     default: return false;
+  }
+}
+
+void Worker::SaveState(const StateWanted& wanted) {
+  auto state = loop_->SaveState(wanted.sequence);
+  if (!state.ok()) return Send(LlmFrame::kStateEnd, Encode(StateEnd{wanted.id, state.status()}));
+  leaving_.emplace_back(wanted.id, std::move(*state));
+}
+
+bool Worker::LoadPiece(const StatePiece& piece) {
+  const auto whole = arriving_.Add(piece);
+  if (!whole.ok()) return false;
+  if (!*whole) return true;
+  const Status loaded = loop_->LoadState(arriving_.Take());
+  Send(LlmFrame::kStateEnd, Encode(StateEnd{piece.id, loaded}));
+  return true;
+}
+
+// A few pieces a turn, half of the channel: tokens are not to wait behind them, nor to find it full.
+void Worker::SendStates() {
+  constexpr int kPieces = 8;
+  for (int i = 0; i < kPieces && !leaving_.empty(); ++i) {
+    StateCutter& state = leaving_.front();
+    const std::string piece = Encode(state.Piece());
+    if (!channel_.Send(static_cast<uint32_t>(LlmFrame::kState), piece).ok()) return;
+    state.Sent();
+    if (state.done()) leaving_.pop_front();
   }
 }
 
@@ -216,11 +260,14 @@ void Worker::Step() {
 
 int Worker::Serve() {
   while (!closed_) {
-    if (!channel_.Wait(busy() ? 0 : -1)) return kExitClosed;
+    // Where nothing steps, what is left of a state goes as the daemon makes room.
+    const int idle_ms = leaving_.empty() ? -1 : 1;
+    if (!channel_.Wait(busy() ? 0 : idle_ms)) return kExitClosed;
     if (!HandleControl()) return kExitClosed;
     if (!HandleFrames()) return kExitProtocol;
     if (loop_ != nullptr && loop_->idle() && !Reshape()) return kExitNoContext;
     if (busy()) Step();
+    SendStates();
     channel_.Wake();
   }
   return kExitClosed;

@@ -75,6 +75,13 @@ class ByteReader {
     bytes_.remove_prefix(count * sizeof(int32_t));
     return tokens;
   }
+  // So many bytes, where they lie; empty if they are not there.
+  std::string_view Bytes(size_t size) {
+    if (!Has(size)) return {};
+    const std::string_view bytes = bytes_.substr(0, size);
+    bytes_.remove_prefix(size);
+    return bytes;
+  }
   // A number of elements of at least `least_bytes` each: more than fit into what is left is an error.
   size_t Count(size_t least_bytes) {
     const auto count = Number<uint32_t>();

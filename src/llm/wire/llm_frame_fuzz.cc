@@ -3,7 +3,9 @@
 #include <string_view>
 
 #include "core/check.h"
+#include "llm/wire/kv_state.h"
 #include "llm/wire/messages.h"
+#include "llm/wire/state_messages.h"
 #include "llm/wire/steer_messages.h"
 #include "llm/wire/text_messages.h"
 
@@ -12,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data + 1), size - 1);
   // What is accepted is written back as the same bytes, but for flags other than 1 and texts made printable.
-  switch (data[0] % 10) {
+  switch (data[0] % 14) {
     case 0: {
       const auto start = DecodeStart(bytes);
       if (start.ok()) EK_CHECK(Encode(*start).size() == bytes.size());
@@ -54,9 +56,38 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (steer.ok()) EK_CHECK(Encode(*steer) == bytes);
       break;
     }
-    default: {
+    case 9: {
       const auto steered = DecodeSteered(bytes);
       if (steered.ok()) EK_CHECK(Encode(*steered) == bytes);
+      break;
+    }
+    case 10: {
+      const auto wanted = DecodeStateWanted(bytes);
+      if (wanted.ok()) EK_CHECK(Encode(*wanted) == bytes);
+      break;
+    }
+    case 11: {
+      const auto piece = DecodeStatePiece(bytes);
+      if (!piece.ok()) break;
+      EK_CHECK(Encode(*piece) == bytes);
+      StateAssembly assembly;
+      const auto whole = assembly.Add(*piece);
+      EK_CHECK(whole.ok() == (piece->offset == 0));
+      if (whole.ok() && *whole) EK_CHECK(assembly.Take().bytes == piece->bytes);
+      break;
+    }
+    case 12: {
+      const auto end = DecodeStateEnd(bytes);
+      if (end.ok()) EK_CHECK(Encode(*end).size() <= bytes.size());
+      break;
+    }
+    // A state of so many tokens as the next byte says. What passes is as long as its sizes say: one byte less does not.
+    default: {
+      if (bytes.empty()) break;
+      const size_t tokens = static_cast<unsigned char>(bytes[0]);
+      const std::string_view state = bytes.substr(1);
+      if (CheckKvState(state, tokens).ok())
+        EK_CHECK(!CheckKvState(state.substr(0, state.size() - 1), tokens).ok());
     }
   }
   return 0;

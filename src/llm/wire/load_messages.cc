@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/format.h"
+#include "core/sequence_state.h"
+#include "llm/wire/byte_codec.h"
 #include "llm/wire/text_messages.h"
 
 namespace evenkeel {
@@ -12,6 +14,7 @@ using nlohmann::json;
 
 constexpr int kMostSlots = 256;
 constexpr int64_t kMostTokens = int64_t{1} << 30;
+constexpr int64_t kMostCellBytes = int64_t{1} << 40;
 
 Result<json> Parse(std::string_view message, std::string_view op) {
   json parsed = json::parse(message, nullptr, /*allow_exceptions=*/false);
@@ -89,6 +92,8 @@ std::string Encode(const LlmLoaded& loaded) {
                         {"pooling", NameOf(loaded.pooling)},
                         {"vector_size", loaded.vector_size},
                         {"architecture", loaded.architecture},
+                        {"state_kind", loaded.state_kind},
+                        {"cell_bytes", loaded.cell_bytes},
                         {"engine", facts}};
   return message.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -128,6 +133,12 @@ Result<LlmLoaded> DecodeLlmLoaded(std::string_view message) {
   loaded.pooling = pooling.value_or(Pooling::kNone);
   loaded.vector_size = static_cast<int>(Integer(*parsed, "vector_size", 0, kLongestVector, &ok));
   loaded.architecture = Text(*parsed, "architecture", &ok);
+  if (parsed->contains("state_kind")) loaded.state_kind = Text(*parsed, "state_kind", &ok);
+  if (parsed->contains("cell_bytes"))
+    loaded.cell_bytes = Integer(*parsed, "cell_bytes", 0, kMostCellBytes, &ok);
+  // It goes to other nodes as it is.
+  ok = ok && loaded.state_kind.size() <= kLongestStateKind &&
+       PrintableText(loaded.state_kind) == loaded.state_kind;
   const auto facts = parsed->find("engine");
   loaded.facts = facts != parsed->end() && facts->is_object()
                      ? facts->dump(-1, ' ', false, json::error_handler_t::replace)

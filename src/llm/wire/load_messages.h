@@ -35,7 +35,9 @@ struct LlmLoaded {
   Pooling pooling = Pooling::kNone;  // what texts become; none: nothing
   int vector_size = 0;               // numbers of a vector
   std::string architecture;
-  std::string facts;  // JSON object, for `show`
+  std::string facts;       // JSON object, for `show`
+  std::string state_kind;  // of its sequences' states (core/sequence_state.h); empty: none
+  int64_t cell_bytes = 0;  // of a token in the cache; 0: not known
 
   bool generates() const { return cells > 0; }
 };

@@ -1,7 +1,7 @@
 // What the daemon and a language model's worker tell each other: frames of an ipc::StreamChannel, and the two JSON messages of loading.
 //
-//   daemon → worker   kStart, kCancel; kText (text_messages.h); kSteer (steer_messages.h)
-//   worker → daemon   kToken, kEnd, kStep; kVector, kTextStep; kSteered
+//   daemon → worker   kStart, kCancel; kText (text_messages.h); kSaveState, kLoadState (state_messages.h); kSteer (steer_messages.h)
+//   worker → daemon   kToken, kEnd, kStep; kVector, kTextStep; kState, kStateEnd; kSteered
 //   control socket    {"op":"load",...} down; {"op":"loaded",...} or {"op":"failed","code","message"} up
 // Contract: decoders take any bytes: every count, enumeration and number is checked; what a side would index with is checked by it against
 //   its own limits (token ids against the vocabulary). Thread-safety: thread-safe.
@@ -24,12 +24,16 @@ enum class LlmFrame : uint32_t {
   kStart = 1,
   kCancel = 2,
   kText = 3,
+  kSaveState = 4,
+  kLoadState = 5,
   kSteer = 8,
   kToken = 16,
   kEnd = 17,
   kStep = 18,
   kVector = 19,
   kTextStep = 20,
+  kState = 21,
+  kStateEnd = 22,
   kSteered = 24
 };
 

@@ -1,0 +1,110 @@
+// What is computed of answers that move, between this node and the others: given from here, and fetched to here where that takes less than computing it (B8).
+//
+// How it goes: Prepare() has the files of language models digested that other nodes serve too, when the node has nothing else to do: until then, and where a file was changed since
+//   it was loaded, none of the model's states are sent. Take() weighs (cluster/policy/state_move.h) by the link from the one that has the state, as that one has
+//   measured it, and this node's own speed with prompts, fetches, and hands the state to the model's worker. Whatever fails: the answer is computed from its tokens by who asked.
+// Contract: every `done` comes once, on any thread, also inside. At most kMostReads are given at once, and kMostTakes fetched; kMostWaiting more takes wait.
+// Ownership: registry, events, and what the functions stand on outlive it, or Stop().
+// Thread-safety: thread-safe. Source: B8, issue S4.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cluster/link/link_client.h"
+#include "cluster/link/state_message.h"
+#include "cluster/models/model_listing.h"
+#include "core/status.h"
+#include "llm/llm_model.h"
+#include "server/event_log.h"
+#include "server/model_registry.h"
+
+namespace evenkeel {
+
+class StateExchange final : public std::enable_shared_from_this<StateExchange> {
+ public:
+  static constexpr int kMostReads = 4, kMostTakes = 2;
+  static constexpr size_t kMostWaiting = 32;
+  // Of a fetch: so many times what it is expected to take, but at least the second.
+  static constexpr double kPatience = 4;
+  static constexpr double kLeastPatienceS = 5;
+
+  // The way to another node: round trip as this one has measured it, speed as the other one has, from there to here.
+  struct Link {
+    LinkClient* client = nullptr;
+    double round_trip_s = 0, bytes_per_s = 0;
+  };
+  struct Node {
+    // nullopt: no other node is called so.
+    std::function<std::optional<Link>(std::string_view node)> link;
+    // The files of a model of the models folder; `done` once, on any thread.
+    std::function<void(std::string model, std::function<void(Result<ModelListing>)> done)> list;
+    // Another node serves the model.
+    std::function<bool(std::string_view model)> elsewhere;
+  };
+
+  StateExchange(ModelRegistry& registry, EventLog& events, Node node)
+      : registry_(registry), events_(events), node_(std::move(node)) {}
+  // Nothing is begun any more; what waits is refused.
+  void Stop();
+
+  // To be called now and then, while nothing is under way. On the loop.
+  void Prepare();
+  void Read(const StateRequest& request, std::function<void(Result<BoundState>)> done);
+  void Take(const StateOrder& order, std::function<void(Result<StateTaken>)> done);
+
+  // Since the start.
+  struct Counts {
+    uint64_t given = 0;     // that another node took all of, or is about to
+    uint64_t taken = 0;     // that were fetched, and that a worker holds
+    uint64_t computed = 0;  // that were not: it takes less, or a speed is not known
+    uint64_t failed = 0;    // that were to be fetched, and were not
+    uint64_t bytes = 0;     // of those that were taken
+    int models = 0;         // now: whose states can be sent
+  };
+  Counts counts() const;
+
+ private:
+  using Taken = std::function<void(Result<StateTaken>)>;
+  struct Digest {
+    std::weak_ptr<LlmModel> of;
+    std::string binding;  // empty: not known yet, or there is none
+  };
+  struct Fetch {
+    StateOrder order;
+    std::shared_ptr<LlmModel> model;
+    std::string binding;
+    double expected_s = 0, computing_s = 0;
+    Taken done;
+  };
+
+  std::shared_ptr<LlmModel> Find(std::string_view model) const;
+  // "sha256:DIGEST KIND"; empty: its states are not sent.
+  std::string BindingOf(const std::shared_ptr<LlmModel>& model) const;
+  void Digested(const std::shared_ptr<LlmModel>& model, const Result<ModelListing>& listing);
+  Result<StateTaken> Weigh(Fetch* fetch);
+  void Start(std::shared_ptr<Fetch> fetch);
+  void Restore(const std::shared_ptr<Fetch>& fetch, SequenceState state);
+  void Ended(const std::shared_ptr<Fetch>& fetch, Result<StateTaken> result);
+  bool stopped() const;
+
+  ModelRegistry& registry_;
+  EventLog& events_;
+  const Node node_;
+
+  mutable std::mutex mutex_;  // guards what follows; not held while anything is called
+  bool stopped_ = false;
+  std::map<const LlmModel*, Digest> digests_;
+  int reads_ = 0, takes_ = 0;
+  std::deque<std::shared_ptr<Fetch>> waiting_;
+  Counts counts_;
+};
+
+}  // namespace evenkeel
