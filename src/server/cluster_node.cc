@@ -130,6 +130,9 @@ Result<std::unique_ptr<ClusterNode>> ClusterNode::Start(const ClusterOptions& op
   listen.port = options.port;
   listen.max_message_bytes = options.max_message_bytes;
   listen.credentials = trust.credentials;
+  for (const NodeAddress& peer : options.peers) {
+    if (const auto at = ParseHostPort(peer.address); at.ok()) listen.peers.push_back(at->host);
+  }
   listen.loop = trust.loop;
   listen.models = node->models_.get();
   auto server = LinkServer::Start(*node, clock, listen);

@@ -36,7 +36,7 @@ class RefusedGeneration final : public grpc::ServerWriteReactor<node::v1::Genera
 class NodeService final : public node::v1::Node::CallbackService {
  public:
   NodeService(NodeHost& host, const Clock& clock, link::CallerGate gate)
-      : host_(host), clock_(clock), gate_(gate) {}
+      : host_(host), clock_(clock), gate_(std::move(gate)) {}
 
   grpc::ServerUnaryReactor* Tell(grpc::CallbackServerContext* context,
                                  const node::v1::Figures* request,
@@ -60,7 +60,7 @@ class NodeService final : public node::v1::Node::CallbackService {
   grpc::ServerUnaryReactor* SetState(grpc::CallbackServerContext* context,
                                      const node::v1::StateRequest* request,
                                      node::v1::StateResponse* response) override {
-    if (auto* const refused = gate_.Refuse(context)) return refused;
+    if (auto* const refused = gate_.RefuseChange(context)) return refused;
     auto* reactor = context->DefaultReactor();
     WriteOutcome(host_.SetOwnState(request->state()), response->mutable_outcome());
     reactor->Finish(grpc::Status::OK);
@@ -70,7 +70,7 @@ class NodeService final : public node::v1::Node::CallbackService {
   grpc::ServerUnaryReactor* Publish(grpc::CallbackServerContext* context,
                                     const node::v1::PublishRequest* request,
                                     node::v1::PublishResponse* response) override {
-    if (auto* const refused = gate_.Refuse(context)) return refused;
+    if (auto* const refused = gate_.RefuseChange(context)) return refused;
     auto* reactor = context->DefaultReactor();
     host_.PublishPlan(request->plan(), [reactor, response](const Result<PlanStamp>& stored) {
       WriteOutcome(stored.status(), response->mutable_outcome());
@@ -180,8 +180,8 @@ Result<std::string> NodeHost::Renew(const std::string& /*caller*/,
 }
 
 struct LinkServer::Impl {
-  Impl(NodeHost& host, const Clock& clock, const link::NodeCredentials* credentials)
-      : service(host, clock, link::CallerGate(host, credentials)) {}
+  Impl(NodeHost& host, const Clock& clock, const link::CallerGate& gate)
+      : service(host, clock, gate) {}
   NodeService service;
   std::unique_ptr<grpc::Service> models;  // null: none are given
   std::unique_ptr<link::GrpcDoor> door;   // null: gRPC listens itself
@@ -201,7 +201,8 @@ int LinkServer::port() const { return impl_->port; }
 
 Result<std::unique_ptr<LinkServer>> LinkServer::Start(NodeHost& host, const Clock& clock,
                                                       const LinkServerOptions& options) {
-  auto impl = std::make_unique<Impl>(host, clock, options.credentials);
+  const link::CallerGate caller(host, options.credentials, options.peers);
+  auto impl = std::make_unique<Impl>(host, clock, caller);
   grpc::ServerBuilder builder;
   if (options.credentials != nullptr) {
     link::HelloGateOptions gate;
@@ -219,8 +220,7 @@ Result<std::unique_ptr<LinkServer>> LinkServer::Start(NodeHost& host, const Cloc
   }
   builder.RegisterService(&impl->service);
   if (options.models != nullptr) {
-    impl->models =
-        link::MakeModelService(*options.models, link::CallerGate(host, options.credentials));
+    impl->models = link::MakeModelService(*options.models, caller);
     builder.RegisterService(impl->models.get());
   }
   const auto most = static_cast<int>(
