@@ -191,7 +191,7 @@ void ClusterNode::Drain() {
     for (const auto& model : registry_.Languages()) {
       if (!ServedElsewhere(views, model->options().name, DigestOf(model->Info()))) continue;
       model->GiveBack(kAll);
-      model->AskToMove(kAll);
+      model->AskToMove(kAll, Duration::zero());  // this node ends: also what has come a moment ago
     }
   });
 }
