@@ -8,6 +8,7 @@
 #include "cluster/link/infer_message.h"
 #include "core/format.h"
 #include "core/log.h"
+#include "core/parse.h"
 #include "server/own_figures.h"
 
 namespace evenkeel {
@@ -488,8 +489,8 @@ void ClusterNode::Described(uint64_t digest, Result<DescribedModel> model) {
   if (!model.ok()) return;
   const uint64_t theirs = model->language ? DigestOf(model->info) : DigestOf(model->signature);
   if (theirs != digest) {
-    LogWarning("the description of model '{}' is not that of the figures: it is passed over",
-               model->name);
+    LogWarning("the description of model {} is not that of the figures: it is passed over",
+               Excerpt(model->name, 128));
     asked_[digest] = clock_.Now() + kAskAgain;
     return;
   }
