@@ -91,6 +91,7 @@ NodeAddress OwnOf(const ClusterFlags& flags) {
   Need(pki::CheckNodeName(flags.name).Annotate("--name"));
   const auto address = ParseHostPort(flags.address);
   if (!address.ok()) FailWith(address.status().Annotate("--address"));
+  Need(CheckOneHost(address->host).Annotate("--address"));
   if (StorePeerPortOf(address->port) > 65535)
     Fail(kExitUsage,
          "--address: expected a port below 65533: new nodes join at the next one, and the two "
