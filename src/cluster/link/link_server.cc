@@ -227,6 +227,10 @@ Result<std::unique_ptr<LinkServer>> LinkServer::Start(NodeHost& host, const Cloc
       std::min<size_t>(options.max_message_bytes, std::numeric_limits<int>::max()));
   builder.SetMaxReceiveMessageSize(most);
   builder.SetMaxSendMessageSize(most);
+  // gRPC unfolds a message whole before it measures it, and no node sends folded ones.
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  // Whoever begins to speak TLS holds a connection until then.
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
   // A second server on the port must fail, not share it.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);

@@ -37,6 +37,7 @@ Status FromGrpc(const grpc::Status& status) {
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return DeadlineExceeded("the other node did not answer in time");
     case grpc::StatusCode::UNAUTHENTICATED: return Unauthenticated("{}", status.error_message());
+    case grpc::StatusCode::PERMISSION_DENIED: return PermissionDenied("{}", status.error_message());
     case grpc::StatusCode::UNIMPLEMENTED:
       return Unsupported("the other node's version knows nothing of models' files");
     default: return Unavailable("the other node: {}", status.error_message());
