@@ -75,8 +75,6 @@ struct NewPlace {
 };
 NewPlace PlaceForCluster(const ClusterFlags& flags) {
   const std::string state = StateOf(flags);
-  std::error_code error;
-  std::filesystem::create_directories(state, error);
   NewPlace place{Need(StateLock::Take(state)), ClusterFolder(state)};
   const auto home = LoadClusterHome(place.folder);
   if (home.ok())
