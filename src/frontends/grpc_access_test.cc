@@ -312,7 +312,7 @@ TEST_F(GrpcAccessTest, AWrongKeyIsRefusedBeforeAnyMessageIsRead) {
 }
 
 TEST_F(GrpcAccessTest, WhoShowsNoKeyHasLittleTimeForItsMessage) {
-  StartAgain({.keyless_patience = std::chrono::milliseconds(50)});
+  StartAgain({.keyless_patience = std::chrono::milliseconds(300)});
   for (const char* method : {"/inference.GRPCInferenceService/ServerLive",
                              "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"}) {
     const grpc::Status status = Silent(channel_, method, "").End();
@@ -325,7 +325,7 @@ TEST_F(GrpcAccessTest, WhoShowsNoKeyHasLittleTimeForItsMessage) {
   HealthCheckResponse response;
   ASSERT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
   server_->Drain();
   ASSERT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
