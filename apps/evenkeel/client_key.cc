@@ -60,8 +60,9 @@ Settings ClientSettings() {
 }  // namespace
 
 void AddKeyFlag(CLI::App& verb, std::string* file) {
-  verb.add_option("--api-key-file", *file,
-                  "File with the API key to send, also EVENKEEL_API_KEY_FILE; /dev/stdin: from there")
+  verb.add_option(
+          "--api-key-file", *file,
+          "File with the API key to send, also EVENKEEL_API_KEY_FILE; /dev/stdin: from there")
       ->type_name("FILE");
 }
 
@@ -81,11 +82,12 @@ std::string ClientKey(const std::string& file_flag) {
 void CheckKeyStaysPrivate(const std::string& host, bool tls) {
   if (tls || host == "localhost" || IsLoopbackAddress(host)) return;
   if (ClientSettings().flag("insecure")) return;
-  Fail(kExitUsage,
-       fmt::format("the API key would go to {} unencrypted, and whoever is on the way could use it: "
-                   "ask for https:// (serve with tls.cert_file), or say EVENKEEL_INSECURE=true if "
-                   "the network is trusted",
-                   host));
+  Fail(
+      kExitUsage,
+      fmt::format("the API key would go to {} unencrypted, and whoever is on the way could use it: "
+                  "ask for https:// (serve with tls.cert_file), or say EVENKEEL_INSECURE=true if "
+                  "the network is trusted",
+                  host));
 }
 
 }  // namespace evenkeel

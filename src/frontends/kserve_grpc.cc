@@ -106,8 +106,7 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
   const std::string where = bare_ipv6 ? fmt::format("[{}]:{}", options.address, options.port)
                                       : fmt::format("{}:{}", options.address, options.port);
   builder.AddListeningPort(
-      where, impl->tls ? impl->tls->Credentials() : grpc::InsecureServerCredentials(),
-      &impl->port);
+      where, impl->tls ? impl->tls->Credentials() : grpc::InsecureServerCredentials(), &impl->port);
   const bool keys = authorizer.required();
   if (!keys) builder.RegisterService(&impl->front.infer);
   builder.RegisterAsyncGenericService(&impl->front.generic);

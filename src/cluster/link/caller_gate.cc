@@ -59,9 +59,8 @@ bool MayChange(std::string_view caller, std::span<const std::string> peers) {
   if (address.empty()) return false;
   const bool loopback =
       (caller.starts_with("ipv4:") && address.starts_with("127.")) || SameHost(address, "::1");
-  return loopback || std::ranges::any_of(peers, [&](const std::string& peer) {
-           return SameHost(address, peer);
-         });
+  return loopback || std::ranges::any_of(
+                         peers, [&](const std::string& peer) { return SameHost(address, peer); });
 }
 
 grpc::ServerUnaryReactor* CallerGate::Refuse(grpc::CallbackServerContext* context) const {
