@@ -39,7 +39,7 @@ std::string WordsOf(const HttpAnswer& answer) {
 
 // The server's own words, and what to do where that is known here.
 std::string ErrorText(const HttpAnswer& answer) {
-  constexpr const char* kGiveKey = "\nGive one: --api-key-file FILE, or EVENKEEL_API_KEY";
+  constexpr const char* kGiveKey = "\nGive one: --api-key-file FILE, or EVENKEEL_API_KEY_FILE";
   return WordsOf(answer) + (answer.status == 401 ? kGiveKey : "");
 }
 
@@ -93,6 +93,9 @@ void Api::Address(HttpCall* call, Duration patience) const {
   call->server = given.text("server");
   call->ca_file = given.text("tls.ca_file");
   call->bearer = ClientKey(key_file_flag_);
+  // A URL that is none is said so by the call.
+  if (const auto to = ParseServerUrl(call->server); to.ok() && !call->bearer.empty())
+    CheckKeyStaysPrivate(to->host, to->tls);
   call->timeout = patience;
   if (!timeout_flag_.empty()) {
     const Result<Duration> timeout = ParseDuration(timeout_flag_);

@@ -183,6 +183,7 @@ int ExitCodeOf(const Status& status) {
 void RunBench(const BenchFlags& flags, Format format) {
   Result<loadgen::LoadPlan> plan = PlanFromFlags(flags);
   if (!plan.ok()) Fail(ExitCodeOf(plan.status()), plan.status().message());
+  if (!plan->bearer.empty()) CheckKeyStaysPrivate(plan->url.host, plan->url.tls());
   if (const Status prepared = PrepareModels(flags, &*plan); !prepared.ok())
     Fail(ExitCodeOf(prepared), prepared.message());
   std::signal(SIGINT, OnInterrupt);

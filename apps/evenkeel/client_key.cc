@@ -7,9 +7,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <utility>
 
+#include "access/bind_rule.h"
 #include "api.h"
 #include "commands.h"
+#include "core/format.h"
 #include "core/settings.h"
 
 namespace evenkeel {
@@ -48,22 +51,43 @@ std::string FromFile(std::string path) {
   return Checked(text, path);
 }
 
+Settings ClientSettings() {
+  Result<Settings> settings = Settings::Resolve(DefaultSources(), nullptr);
+  if (!settings.ok()) Fail(kExitUsage, settings.status().message());
+  return std::move(*settings);
+}
+
 }  // namespace
 
 void AddKeyFlag(CLI::App& verb, std::string* file) {
-  verb.add_option("--api-key-file", *file,
-                  "File with the API key to send; or the key itself in EVENKEEL_API_KEY")
+  verb.add_option(
+          "--api-key-file", *file,
+          "File with the API key to send, also EVENKEEL_API_KEY_FILE; /dev/stdin: from there")
       ->type_name("FILE");
 }
 
 std::string ClientKey(const std::string& file_flag) {
   if (!file_flag.empty()) return FromFile(file_flag);
+  const Settings settings = ClientSettings();
+  const std::string& file = settings.text("api_key_file");
+  if (!file.empty()) return FromFile(file);
+  // It was read once. Who still sets it means to send a key, and would wonder.
   if (const char* key = std::getenv("EVENKEEL_API_KEY"); key != nullptr && key[0] != '\0')
-    return Checked(key, "EVENKEEL_API_KEY");
-  const Result<Settings> settings = Settings::Resolve(DefaultSources(), nullptr);
-  if (!settings.ok()) Fail(kExitUsage, settings.status().message());
-  const std::string& file = settings->text("api_key_file");
-  return file.empty() ? std::string() : FromFile(file);
+    Fail(kExitUsage,
+         "EVENKEEL_API_KEY is set, and not used: programs that you start can read what variables "
+         "hold. Write the key into a file: --api-key-file FILE, or EVENKEEL_API_KEY_FILE");
+  return {};
+}
+
+void CheckKeyStaysPrivate(const std::string& host, bool tls) {
+  if (tls || host == "localhost" || IsLoopbackAddress(host)) return;
+  if (ClientSettings().flag("insecure")) return;
+  Fail(
+      kExitUsage,
+      fmt::format("the API key would go to {} unencrypted, and whoever is on the way could use it: "
+                  "ask for https:// (serve with tls.cert_file), or say EVENKEEL_INSECURE=true if "
+                  "the network is trusted",
+                  host));
 }
 
 }  // namespace evenkeel

@@ -75,8 +75,6 @@ struct NewPlace {
 };
 NewPlace PlaceForCluster(const ClusterFlags& flags) {
   const std::string state = StateOf(flags);
-  std::error_code error;
-  std::filesystem::create_directories(state, error);
   NewPlace place{Need(StateLock::Take(state)), ClusterFolder(state)};
   const auto home = LoadClusterHome(place.folder);
   if (home.ok())
@@ -91,6 +89,7 @@ NodeAddress OwnOf(const ClusterFlags& flags) {
   Need(pki::CheckNodeName(flags.name).Annotate("--name"));
   const auto address = ParseHostPort(flags.address);
   if (!address.ok()) FailWith(address.status().Annotate("--address"));
+  Need(CheckOneHost(address->host).Annotate("--address"));
   if (StorePeerPortOf(address->port) > 65535)
     Fail(kExitUsage,
          "--address: expected a port below 65533: new nodes join at the next one, and the two "

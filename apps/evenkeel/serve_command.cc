@@ -6,11 +6,11 @@
 #include <memory>
 #include <string>
 
-#include "cluster/pki/node_identity.h"
 #include "commands.h"
 #include "core/check.h"
 #include "core/format.h"
 #include "core/settings.h"
+#include "server/cluster_options.h"
 #include "server/server.h"
 
 namespace evenkeel {
@@ -25,33 +25,6 @@ constexpr const char* kExamples =
 SampleMode ModeOf(const std::string& text) {
   if (text == "off") return SampleMode::kOff;
   return text == "disk" ? SampleMode::kDisk : SampleMode::kMemory;
-}
-
-Result<ClusterOptions> ClusterOf(const Settings& settings) {
-  ClusterOptions cluster;
-  cluster.lease = settings.duration("cluster.lease");
-  cluster.copy_rate_bytes_s = settings.bytes("cluster.copy_rate");
-  cluster.name = settings.text("cluster.name");
-  cluster.replan_auto = settings.text("cluster.replan") == "auto";
-  const std::string& peers = settings.text("cluster.peers");
-  if (cluster.name.empty()) {
-    if (!peers.empty())
-      return InvalidArgument(
-          "cluster.peers is set, but cluster.name, this node's own name, is not");
-    return cluster;
-  }
-  if (const Status name = pki::CheckNodeName(cluster.name); !name.ok())
-    return name.Annotate("cluster.name");
-  cluster.address = settings.text("cluster.address");
-  cluster.port = static_cast<int>(settings.integer("cluster.port"));
-  auto others = ParsePeers(peers, cluster.name);
-  if (!others.ok()) return others.status().Annotate("cluster.peers");
-  cluster.peers = std::move(*others);
-  auto route = RouteRuleNamed(settings.text("cluster.route"));
-  if (!route.ok()) return route.status().Annotate("cluster.route");
-  cluster.route = *route;
-  cluster.max_message_bytes = static_cast<size_t>(settings.bytes("max_body")) + (size_t{1} << 20);
-  return cluster;
 }
 
 AuthMode AuthOf(const std::string& text) {
@@ -192,7 +165,7 @@ int Serve(const Given& given) {
     std::fprintf(stderr, "evenkeel: %s\n", status.message().c_str());
     return kExitUsage;
   }
-  Result<ClusterOptions> cluster = ClusterOf(*settings);
+  Result<ClusterOptions> cluster = ClusterOptionsOf(*settings);
   if (!cluster.ok()) {
     std::fprintf(stderr, "evenkeel: %s\n", cluster.status().message().c_str());
     return kExitUsage;

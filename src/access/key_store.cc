@@ -49,10 +49,7 @@ Result<bool> CheckFile(const std::string& path) {
 
 Status MakeFile(const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error)
-    return Unavailable("the folder '{}' cannot be made: {}", folder.string(), error.message());
+  EK_RETURN_IF_ERROR(MakeFolders(folder.string()));
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) {
     return errno == EEXIST ? Status()

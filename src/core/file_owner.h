@@ -15,4 +15,7 @@ namespace evenkeel {
 // `fd`: a file or folder in `folder`, open; empty: where the process is. REQUIRES: no link was followed when it was opened.
 Status GiveToOwnerOf(const std::string& folder, int fd);
 
+// The folder, and those above it that are missing: each belongs to the owner of the one that it is in. Error kUnavailable also where one cannot be made.
+Status MakeFolders(const std::string& folder);
+
 }  // namespace evenkeel

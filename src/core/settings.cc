@@ -21,7 +21,8 @@ namespace evenkeel {
 namespace {
 
 using enum SettingKind;
-constexpr std::string_view kKeyVariable = "EVENKEEL_API_KEY";  // a secret, so no setting
+constexpr std::string_view kKeyVariable =
+    "EVENKEEL_API_KEY";  // a secret, so no setting: the verbs say that they do not read it
 constexpr int64_t kHour = 3600LL * 1000 * 1000 * 1000;
 constexpr int64_t kYear = 365 * 24 * kHour;
 constexpr int64_t kMs = 1000 * 1000;

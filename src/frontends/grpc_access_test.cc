@@ -3,8 +3,11 @@
 #include <google/protobuf/descriptor.h>
 #include <grpcpp/generic/generic_stub.h>
 
+#include <future>
 #include <set>
+#include <thread>
 #include <tuple>
+#include <vector>
 
 #include "frontends/access_test_keys.h"
 #include "frontends/grpc_test_server.h"
@@ -67,6 +70,53 @@ class GrpcAccessTest : public GrpcServerTest {
     while (queue.Next(&tag, &ok)) {
     }
     return status.error_code();
+  }
+  // A call whose message never comes, until it is answered or `this` goes.
+  class Silent {
+   public:
+    Silent(const std::shared_ptr<grpc::Channel>& channel, std::string_view method,
+           const std::string& key)
+        : stub_(channel) {
+      AddKey(&context_, key);
+      context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+      call_ = stub_.PrepareCall(&context_, std::string(method), &queue_);
+      call_->StartCall(nullptr);
+      Wait();
+    }
+    ~Silent() {
+      if (!ended_) {
+        context_.TryCancel();
+        EXPECT_FALSE(End().ok());
+      }
+      queue_.Shutdown();
+      void* tag = nullptr;
+      bool ok = false;
+      while (queue_.Next(&tag, &ok)) {
+      }
+    }
+    grpc::Status End() {
+      grpc::Status status;
+      call_->Finish(&status, nullptr);
+      Wait();
+      ended_ = true;
+      return status;
+    }
+
+   private:
+    void Wait() {
+      void* tag = nullptr;
+      bool ok = false;
+      EXPECT_TRUE(queue_.Next(&tag, &ok));
+    }
+    grpc::GenericStub stub_;
+    grpc::ClientContext context_;
+    grpc::CompletionQueue queue_;
+    std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
+    bool ended_ = false;
+  };
+  void StartAgain(GrpcOptions options) {
+    StartServer(std::move(options));
+    health_ = grpc::health::v1::Health::NewStub(channel_);
   }
   template <typename Request, typename Response>
   grpc::Status Call(grpc::Status (inference::GRPCInferenceService::Stub::*method)(
@@ -250,6 +300,125 @@ TEST_F(GrpcAccessTest, AnOpenStreamAsksAgainForEachRequest) {
   stream->WritesDone();
   EXPECT_FALSE(stream->Read(&response));
   EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(GrpcAccessTest, AWrongKeyIsRefusedBeforeAnyMessageIsRead) {
+  for (const GrpcRoute& route : GrpcRoutes()) {
+    if (route.need == Need::kNothing) continue;
+    EXPECT_EQ(Silent(channel_, route.method, keys_.wrong).End().error_code(),
+              StatusCode::UNAUTHENTICATED)
+        << route.method;
+  }
+}
+
+TEST_F(GrpcAccessTest, WhoShowsNoKeyHasLittleTimeForItsMessage) {
+  StartAgain({.keyless_patience = std::chrono::milliseconds(300)});
+  for (const char* method : {"/inference.GRPCInferenceService/ServerLive",
+                             "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"}) {
+    const grpc::Status status = Silent(channel_, method, "").End();
+    EXPECT_EQ(status.error_code(), StatusCode::DEADLINE_EXCEEDED) << method;
+    EXPECT_THAT(status.error_message(), HasSubstr("without an API key")) << method;
+  }
+  // A watch goes on when its time for the message is over.
+  grpc::ClientContext context;
+  const auto watch = health_->Watch(&context, HealthCheckRequest());
+  HealthCheckResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  server_->Drain();
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  EXPECT_FALSE(watch->Finish().ok());
+}
+
+TEST_F(GrpcAccessTest, CallsWithoutAKeyAreOnlySoManyAtATime) {
+  {
+    std::vector<std::unique_ptr<Silent>> open;
+    for (int i = 0; i < 64; ++i)
+      open.push_back(
+          std::make_unique<Silent>(channel_, "/inference.GRPCInferenceService/ServerLive", ""));
+    EXPECT_TRUE(
+        Eventually([&] { return Check("", "").error_code() == StatusCode::RESOURCE_EXHAUSTED; }));
+    EXPECT_TRUE(Check("", keys_.infer).ok());
+  }
+  EXPECT_TRUE(Eventually([&] { return Check("", "").ok(); }));
+}
+
+TEST_F(GrpcAccessTest, WatchesWithoutAKeyAreOnlySoMany) {
+  struct Watch {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<HealthCheckResponse>> reader;
+  };
+  const auto open = [&](const std::string& key) {
+    auto watch = std::make_unique<Watch>();
+    AddKey(&watch->context, key);
+    watch->reader = health_->Watch(&watch->context, HealthCheckRequest());
+    return watch;
+  };
+  std::vector<std::unique_ptr<Watch>> watches;
+  HealthCheckResponse response;
+  for (int i = 0; i < 64; ++i) {
+    watches.push_back(open(""));
+    ASSERT_TRUE(watches.back()->reader->Read(&response)) << i;
+  }
+  const auto refused = open("");
+  EXPECT_FALSE(refused->reader->Read(&response));
+  EXPECT_EQ(refused->reader->Finish().error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  const auto keyed = open(keys_.metrics);
+  EXPECT_TRUE(keyed->reader->Read(&response));
+  for (const auto& watch : watches) watch->context.TryCancel();
+  for (const auto& watch : watches) EXPECT_FALSE(watch->reader->Finish().ok());
+  EXPECT_TRUE(Eventually([&] {
+    const auto again = open("");
+    const bool opened = again->reader->Read(&response);
+    again->context.TryCancel();
+    EXPECT_FALSE(again->reader->Finish().ok());
+    return opened;
+  }));
+  keyed->context.TryCancel();
+  EXPECT_FALSE(keyed->reader->Finish().ok());
+}
+
+// ModelInfer comes another way where keys are needed: what kserve_grpc_test asks of it without them.
+TEST_F(GrpcAccessTest, AnInferenceHasItsMetadataAndItsLimit) {
+  StartAgain({.max_message_bytes = 1000});
+  grpc::ClientContext context;
+  AddKey(&context, keys_.infer);
+  context.AddMetadata("x-request-id", "abc-123");
+  inference::ModelInferResponse response;
+  ASSERT_TRUE(stub_->ModelInfer(&context, Echo({1, 2, 3, 4}), &response).ok());
+  EXPECT_EQ(response.raw_output_contents(0), Bytes({1, 2, 3, 4}));
+  EXPECT_EQ(context.GetServerInitialMetadata().count("x-request-id"), 1U);
+  EXPECT_EQ(context.GetServerTrailingMetadata().count("server-timing"), 1U);
+  inference::ModelInferRequest large = Echo({1, 2, 3, 4});
+  large.set_id(std::string(2000, 'x'));
+  EXPECT_EQ(Call(&Stub::ModelInfer, large, &response, keys_.infer).error_code(),
+            StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(Infer("echo", keys_.infer), StatusCode::OK);
+}
+
+TEST_F(GrpcAccessTest, AnInferenceEndsWithItsClientOrItsDeadline) {
+  FakeModel& model = service_.model("echo");
+  model.Hold(true);
+  const auto request = Echo({1, 2, 3, 4});
+  grpc::ClientContext left;
+  AddKey(&left, keys_.infer);
+  std::future<grpc::Status> call = std::async(std::launch::async, [&] {
+    inference::ModelInferResponse response;
+    return stub_->ModelInfer(&left, request, &response);
+  });
+  ASSERT_TRUE(Eventually([&] { return model.held() == 1; }));
+  left.TryCancel();
+  EXPECT_EQ(call.get().error_code(), StatusCode::CANCELLED);
+  EXPECT_TRUE(Eventually([&] { return model.cancels() == 1 && model.held() == 0; }));
+  grpc::ClientContext late;
+  AddKey(&late, keys_.infer);
+  late.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
+  inference::ModelInferResponse response;
+  EXPECT_EQ(stub_->ModelInfer(&late, request, &response).error_code(),
+            StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_TRUE(Eventually([&] { return model.cancels() == 2 && model.held() == 0; }));
 }
 
 }  // namespace

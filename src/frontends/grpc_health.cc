@@ -38,20 +38,30 @@ State StateOf(const GuardedService& service, const OpenStreams& streams, const s
                                                   : HealthCheckResponse::NOT_SERVING;
 }
 
-// Looks at the state every kHealthPeriod; nothing runs while nobody watches. One operation at a time (read, then write or sleep in turn),
-// all on the queue's thread; freed in OnDone().
+// Looks at the state every kHealthPeriod; nothing runs while nobody watches. One operation at a time (read, then write or sleep in turn; a read
+// whose time is bounded goes beside one sleep), all on the queue's thread; freed in OnDone().
 class HealthWatch final : public StreamHandler {
  public:
-  HealthWatch(ByteStream& stream, CallerAccess access)
-      : stream_(stream), access_(std::move(access)) {
+  HealthWatch(ByteStream& stream, CallerAccess access, WatchPlaces places)
+      : stream_(stream), access_(std::move(access)), places_(std::move(places)) {
     stream.Read(&message_);
+    reading_ = true;
+    if (!places_.unread.held()) return;
+    sleeping_ = true;
+    stream.WakeAfter(stream.front().keyless_patience);
   }
 
   void OnRead(bool ok) override {
+    reading_ = false;
+    places_.unread.Free();
+    if (finished_) return;
     HealthCheckRequest request;
-    if (!ok || !ReadMessage(message_, stream_.front().max_message_bytes, &request).ok())
+    if (!ok || !ReadMessage(message_, stream_.front().max_message_bytes, &request).ok()) {
+      if (sleeping_) stream_.CancelWake();
       return Finish(InvalidArgument("health: malformed request"));
+    }
     name_ = request.service();
+    if (sleeping_) return stream_.CancelWake();  // it goes on when that has come
     Look();
   }
   void OnWritten(bool ok) override {
@@ -59,6 +69,8 @@ class HealthWatch final : public StreamHandler {
   }
   void OnWake() override {
     sleeping_ = false;
+    if (finished_) return;
+    if (reading_) return Finish(MessageIsLate());
     Look();
   }
   void OnCancel() override {
@@ -86,15 +98,19 @@ class HealthWatch final : public StreamHandler {
     stream_.WakeAfter(kHealthPeriod);
   }
 
-  void Finish(const Status& status) { stream_.Finish(ToGrpc(status)); }
+  void Finish(const Status& status) {
+    finished_ = true;
+    stream_.Finish(ToGrpc(status));
+  }
 
   ByteStream& stream_;
   const CallerAccess access_;
+  WatchPlaces places_;
   grpc::ByteBuffer message_;
   std::string name_;
   State sent_ = HealthCheckResponse::UNKNOWN;  // never a state that StateOf() gives
-  bool sleeping_ = false;
-  bool gone_ = false;
+  bool reading_ = false, sleeping_ = false;
+  bool gone_ = false, finished_ = false;
 };
 
 }  // namespace
@@ -109,8 +125,13 @@ Status CheckHealth(const GuardedService& service, const OpenStreams& streams,
   return Status::Ok();
 }
 
-StreamHandler* OpenHealthWatch(ByteStream& stream, CallerAccess access) {
-  return new HealthWatch(stream, std::move(access));
+StreamHandler* OpenHealthWatch(ByteStream& stream, CallerAccess access, WatchPlaces places) {
+  return new HealthWatch(stream, std::move(access), std::move(places));
+}
+
+Status MessageIsLate() {
+  return DeadlineExceeded(
+      "the call's message did not come in time: without an API key it has a few seconds");
 }
 
 }  // namespace evenkeel

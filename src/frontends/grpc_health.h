@@ -10,6 +10,7 @@
 
 #include "access/caller_access.h"
 #include "core/status.h"
+#include "frontends/caller_places.h"
 
 namespace grpc::health::v1 {
 class HealthCheckRequest;
@@ -30,7 +31,14 @@ Status CheckHealth(const GuardedService& service, const OpenStreams& streams,
                    const grpc::health::v1::HealthCheckRequest& request,
                    grpc::health::v1::HealthCheckResponse* response);
 
+// What a watch takes of the places for callers without a key; not held: it needs none.
+struct WatchPlaces {
+  CallerPlaces::Place unread;  // until its message has come, which has not long then
+  CallerPlaces::Place watch;   // until it ends
+};
 // `access`: of whoever opened the stream; asked again at each look.
-StreamHandler* OpenHealthWatch(ByteStream& stream, CallerAccess access);
+StreamHandler* OpenHealthWatch(ByteStream& stream, CallerAccess access, WatchPlaces places);
+// To a caller without a key whose message does not come.
+Status MessageIsLate();
 
 }  // namespace evenkeel

@@ -1,8 +1,9 @@
-// ModelInfer: one unary call, read from and answered into raw bytes (AcceptModelInfer of grpc_queue.h). A client that goes away, or
-// whose grpc-timeout passes, cancels its work.
+// ModelInfer: one unary call, read from and answered into raw bytes. A client that goes away, or whose grpc-timeout passes, cancels its work. Twice, as grpc_queue.h has it: registered
+// (AcceptModelInfer), and through the generic service (OpenModelInfer).
 #include <grpcpp/support/async_unary_call.h>
 
 #include <atomic>
+#include <utility>
 
 #include "core/check.h"
 #include "core/format.h"
@@ -97,7 +98,76 @@ class ModelInferCall final : public InferCall {
       gone_{this, &ModelInferCall::Gone}, finished_{this, &ModelInferCall::Finished};
 };
 
+// The same where callers need keys. Freed in OnDone(), on the queue's thread, as all events happen there; Done() finishes the call last.
+class GuardedInferCall final : public InferCall, public StreamHandler {
+ public:
+  GuardedInferCall(ByteStream& stream, CallerAccess access)
+      : stream_(stream), access_(std::move(access)) {
+    stream_.Read(&message_);
+  }
+
+  void Done(const Status& status, std::span<const TensorView> outputs,
+            const Timings& timings) override {
+    done_.store(true, std::memory_order_relaxed);
+    AddTimings(stream_.context(), timings);
+    if (!status.ok()) return Fail(status);
+    const auto size = exchange_.Prepare(outputs, /*in_stream=*/false);
+    if (!size.ok()) return Fail(size.status());
+    const grpc::ByteBuffer message = WriteMessage(exchange_, *size);
+    answered_.store(true, std::memory_order_release);
+    stream_.WriteAndFinish(message, grpc::Status::OK);
+  }
+
+  void OnRead(bool ok) override {
+    if (gone_) return Fail(Cancelled("the client is gone"));
+    if (!ok) return Fail(InvalidArgument("inference request: the call has none"));
+    const GrpcFront& front = stream_.front();
+    arrived = SteadyClock::Instance().Now();
+    deadline = DeadlineOf(stream_.context(), arrived);
+    // The key may be revoked or expired by now.
+    const GuardedService service(front.service, front.authorizer.Renew(access_));
+    Status status = CheckNeed(Need::kModelInside, service.access());
+    if (status.ok())
+      status = request_.Hold(message_, front.max_message_bytes).Annotate("inference request");
+    if (status.ok()) status = exchange_.Begin(service, request_.views(), this);
+    if (!status.ok()) return Fail(status);
+    started_ = true;
+    exchange_.model().Infer(this);
+  }
+  void OnWritten(bool) override {}
+  void OnCancel() override {
+    gone_ = true;
+    if (!started_ || done_.load(std::memory_order_relaxed)) return;
+    LogClientGone(exchange_.model().name(), "gRPC");
+    exchange_.model().Cancel(this);
+  }
+  void OnDone() override {
+    EK_CHECK(answered_.load(std::memory_order_acquire));
+    delete this;
+  }
+
+ private:
+  void Fail(const Status& status) {
+    AddRetryAdvice(stream_.context(), status);
+    answered_.store(true, std::memory_order_release);
+    stream_.Finish(ToGrpc(status));
+  }
+
+  ByteStream& stream_;
+  const CallerAccess access_;
+  grpc::ByteBuffer message_;
+  RequestSlices request_;
+  GrpcExchange exchange_;
+  bool started_ = false, gone_ = false;
+  std::atomic<bool> done_{false};
+  std::atomic<bool> answered_{false};  // as ModelInferCall's
+};
+
 }  // namespace
+
+StreamHandler* OpenModelInfer(ByteStream& stream, CallerAccess access) {
+  return new GuardedInferCall(stream, std::move(access));
+}
 
 void AcceptModelInfer(GrpcFront& front, CallQueue& queue) { new ModelInferCall(front, queue); }
 

@@ -24,16 +24,30 @@ using Serve = void (*)(UnaryCall& call);
 // Reads one message, has it served, sends one back. Freed in OnDone().
 class UnaryCall final : public StreamHandler {
  public:
-  UnaryCall(ByteStream& stream, CallerAccess access, Serve serve)
-      : stream_(stream), service_(stream.front().service, std::move(access)), serve_(serve) {
+  // `unread`: the caller's place while its message is awaited, and not for long; not held: it may take its time.
+  UnaryCall(ByteStream& stream, CallerAccess access, Serve serve, CallerPlaces::Place unread)
+      : stream_(stream),
+        service_(stream.front().service, std::move(access)),
+        serve_(serve),
+        unread_(std::move(unread)) {
     stream.Read(&message_);
+    if (unread_.held()) stream.WakeAfter(stream.front().keyless_patience);
   }
 
   void OnRead(bool ok) override {
+    if (late_) return;
+    if (unread_.held()) stream_.CancelWake();
+    unread_.Free();
     if (!ok) return Reply(InvalidArgument("{}: the call has no request", stream_.method()), {});
     serve_(*this);
   }
   void OnWritten(bool) override {}
+  void OnWake() override {
+    if (!unread_.held()) return;
+    late_ = true;
+    unread_.Free();
+    Reply(MessageIsLate(), {});
+  }
   void OnDone() override { delete this; }
 
   GuardedService& service() { return service_; }
@@ -56,6 +70,8 @@ class UnaryCall final : public StreamHandler {
   ByteStream& stream_;
   GuardedService service_;
   const Serve serve_;
+  CallerPlaces::Place unread_;
+  bool late_ = false;  // answered before its message came
   grpc::ByteBuffer message_;
 };
 
@@ -166,18 +182,38 @@ const std::unordered_map<std::string_view, Serve>& Methods() {
 
 StreamHandler* OpenCall(ByteStream& stream) {
   const std::string& method = stream.method();
-  CallerAccess access = Identify(stream.front().authorizer, stream.context());
+  GrpcFront& front = stream.front();
+  const bool infer = method == "/inference.GRPCInferenceService/ModelInfer";
+  if (infer) EchoRequestId(stream.context());  // of a refused call, too
+  CallerAccess access = Identify(front.authorizer, stream.context());
   const std::optional<Need> need = GrpcNeedOf(method);
   const Status allowed = CheckNeed(need.value_or(Need::kKey), access);
   if (!allowed.ok()) return new RefusedCall(stream, allowed);
+  if (need && infer) return OpenModelInfer(stream, std::move(access));
   if (need && method == "/inference.GRPCInferenceService/ModelStreamInfer")
     return OpenModelStreamInfer(stream, std::move(access));
-  if (need && method == "/grpc.health.v1.Health/Watch")
-    return OpenHealthWatch(stream, std::move(access));
+  // gRPC holds all of a message before it measures it. Where callers need keys, those who show none get few places for that, and little time.
+  const bool keyless = access.key() == nullptr;
+  CallerPlaces::Place unread;
+  if (keyless && front.authorizer.required()) {
+    unread = front.unread.Take(stream.context().peer());
+    if (!unread.held())
+      return new RefusedCall(stream, Overloaded("too many calls without a key are under way"));
+  }
+  if (need && method == "/grpc.health.v1.Health/Watch") {
+    CallerPlaces::Place watch;
+    if (keyless) {
+      watch = front.watches.Take(stream.context().peer());
+      if (!watch.held())
+        return new RefusedCall(stream, Overloaded("too many health watches are open: end some, or "
+                                                  "send an API key with those that are needed"));
+    }
+    return OpenHealthWatch(stream, std::move(access), {std::move(unread), std::move(watch)});
+  }
   const auto found = Methods().find(method);
   if (!need || found == Methods().end())
     return new RefusedCall(stream, Unsupported("unknown method"));
-  return new UnaryCall(stream, std::move(access), found->second);
+  return new UnaryCall(stream, std::move(access), found->second, std::move(unread));
 }
 
 }  // namespace evenkeel

@@ -21,7 +21,9 @@
 #include <string>
 #include <thread>
 
+#include "access/caller_access.h"
 #include "core/clock.h"
+#include "frontends/caller_places.h"
 
 namespace evenkeel {
 
@@ -80,8 +82,8 @@ class CallQueue {
   int calls_ = 0;  // guarded by mutex_
 };
 
-// The service with ModelInfer as its one method: registered, so that gRPC reads the request with the call's headers. All other
-// methods arrive by name, through the generic service.
+// The service with ModelInfer as its one method: registered, so that gRPC reads the request with the call's headers, whoever sends it. So it is only where nobody needs a key. All other
+// methods arrive by name, through the generic service, and so does ModelInfer where keys are needed: there its caller is known before anything of it is read.
 class InferMethod final : public grpc::Service {
  public:
   InferMethod();
@@ -100,6 +102,11 @@ struct GrpcFront {
   InferMethod infer;
   grpc::AsyncGenericService generic;
   size_t max_message_bytes = 0;  // as sent, and unfolded
+  // Calls that need no key, where others do: whose message is still to come, and for how long that may be.
+  CallerPlaces unread{64, 256};
+  std::chrono::milliseconds keyless_patience{5000};
+  // Health watches that were opened without a key, each of which is looked after ten times a second.
+  CallerPlaces watches{64, 1024};
 };
 
 // What a ByteStream tells. The methods run on the queue's thread.
@@ -115,7 +122,7 @@ class StreamHandler {
   virtual void OnDone() = 0;
 };
 
-// One call of any method but ModelInfer: messages in and out, as bytes. At most one read, one write and one wake-up at a time, from any
+// One call of any method but the registered ModelInfer: messages in and out, as bytes. At most one read, one write and one wake-up at a time, from any
 // thread; Finish() once, with no write under way; a read or wake-up under way then ends.
 class ByteStream {
  public:
@@ -160,7 +167,9 @@ class ByteStream {
 // read of it.
 StreamHandler* OpenCall(ByteStream& stream);
 
-// Asks gRPC for the next ModelInfer call. Owns itself.
+// Asks gRPC for the next call of the registered ModelInfer. Owns itself.
 void AcceptModelInfer(GrpcFront& front, CallQueue& queue);
+// ModelInfer as it comes through the generic service. `access` may come in.
+StreamHandler* OpenModelInfer(ByteStream& stream, CallerAccess access);
 
 }  // namespace evenkeel

@@ -4,8 +4,6 @@
 #include <grpc/support/log.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
-#include <grpcpp/security/tls_certificate_provider.h>
-#include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -16,10 +14,12 @@
 #include <utility>
 #include <vector>
 
+#include "access/authorizer.h"
 #include "core/format.h"
 #include "core/log.h"
 #include "frontends/grpc_queue.h"
 #include "frontends/grpc_stream_infer.h"
+#include "frontends/grpc_tls.h"
 #include "frontends/service.h"
 
 namespace evenkeel {
@@ -61,18 +61,6 @@ int ThreadsFor(const GrpcOptions& options) {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 8, 1, 4);
 }
 
-// gRPC reads the files itself, in a thread of its own, and says little of what is wrong with them: so they have been checked.
-std::shared_ptr<grpc::ServerCredentials> CredentialsOf(const TlsPairFiles& files) {
-  constexpr unsigned int kLookEverySeconds = 2;
-  if (files.empty()) return grpc::InsecureServerCredentials();
-  grpc::experimental::TlsServerCredentialsOptions options(
-      std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
-          files.key, files.certificate, kLookEverySeconds));
-  options.watch_identity_key_cert_pairs();
-  options.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
-  return grpc::experimental::TlsServerCredentials(options);
-}
-
 void SetProcessDefaults() {
   gpr_set_log_function(ForwardLog);
   // Debian builds abseil with its search for lock cycles switched on: a twentieth of a request's time.
@@ -92,6 +80,7 @@ struct KServeGrpc::Impl {
 
   OpenStreams streams;
   GrpcFront front;
+  std::unique_ptr<GrpcTlsPair> tls;  // null: there is none
   std::vector<std::unique_ptr<CallQueue>> queues;
   std::unique_ptr<grpc::Server> server;
   int port = 0;
@@ -103,19 +92,23 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
                                                       const GrpcOptions& options) {
   static std::once_flag once;
   std::call_once(once, SetProcessDefaults);
-  if (!options.tls.empty()) {
-    if (const Result<TlsPair> pair = ReadTlsPair(options.tls); !pair.ok())
-      return pair.status().Annotate("TLS");
-  }
   auto impl = std::make_unique<Impl>(service, authorizer, options.max_message_bytes);
+  impl->front.keyless_patience = options.keyless_patience;
+  if (!options.tls.empty()) {
+    auto pair = GrpcTlsPair::Load(options.tls);
+    if (!pair.ok()) return pair.status().Annotate("TLS");
+    impl->tls = std::move(*pair);
+  }
   grpc::ServerBuilder builder;
   SetLimits(builder, options);
   const bool bare_ipv6 =
       options.address.find(':') != std::string::npos && options.address.front() != '[';
   const std::string where = bare_ipv6 ? fmt::format("[{}]:{}", options.address, options.port)
                                       : fmt::format("{}:{}", options.address, options.port);
-  builder.AddListeningPort(where, CredentialsOf(options.tls), &impl->port);
-  builder.RegisterService(&impl->front.infer);
+  builder.AddListeningPort(
+      where, impl->tls ? impl->tls->Credentials() : grpc::InsecureServerCredentials(), &impl->port);
+  const bool keys = authorizer.required();
+  if (!keys) builder.RegisterService(&impl->front.infer);
   builder.RegisterAsyncGenericService(&impl->front.generic);
   for (int i = 0; i < ThreadsFor(options); ++i)
     impl->queues.push_back(std::make_unique<CallQueue>(builder.AddCompletionQueue()));
@@ -127,8 +120,9 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
         where);
   }
   for (const auto& queue : impl->queues) {
-    for (int i = 0; i < kWaitingInferCalls; ++i) AcceptModelInfer(impl->front, *queue);
-    for (int i = 0; i < kWaitingOtherCalls; ++i) ByteStream::Accept(impl->front, *queue);
+    for (int i = 0; !keys && i < kWaitingInferCalls; ++i) AcceptModelInfer(impl->front, *queue);
+    const int others = keys ? kWaitingInferCalls : kWaitingOtherCalls;
+    for (int i = 0; i < others; ++i) ByteStream::Accept(impl->front, *queue);
     queue->Start();
   }
   return std::unique_ptr<KServeGrpc>(new KServeGrpc(std::move(impl)));

@@ -2,7 +2,8 @@
 //
 // Use: Start(), then port(); Drain() when the daemon begins to stop, Shutdown() when it ends.
 // Contract: inference requests and answers do not pass through protobuf messages; request bytes are handed on where they were
-//   received. A client that goes away, or whose deadline passes, cancels its work. ServedModel::Infer() runs on the front end's
+//   received. Where callers need an API key when it starts, nothing is read of a call before its key was looked at; of the few that need none (health) so many at a time, for so long, that
+//   strangers cannot fill the memory. Where the first key is made later, requests of ModelInfer are read before their key is looked at until the next start. A client that goes away, or whose deadline passes, cancels its work. ServedModel::Infer() runs on the front end's
 //   threads; answers are sent from the thread that calls InferCall::Done().
 // Errors: Start(): kConflict when the address cannot be listened on; as ReadTlsPair().
 // Thread-safety: thread-safe, but for destruction.
@@ -34,7 +35,9 @@ struct GrpcOptions {
   int threads = 0;
   // For the buffers of all connections; past it gRPC reads less and drops idle ones.
   size_t memory_bytes = size_t{1} << 30;
-  // Clients speak TLS, 1.2 or 1.3; empty: they do not. Looked at again every few seconds: a renewed pair needs no restart; with a broken one new connections are refused until it is mended.
+  // How long the message of a call may take that shows no key, where others need one.
+  std::chrono::milliseconds keyless_patience = std::chrono::seconds(5);
+  // Clients speak TLS, 1.2 or 1.3; empty: they do not. Looked at again every few seconds: a renewed pair needs no restart, and a broken one is not used (grpc_tls.h).
   TlsPairFiles tls{};
 };
 

@@ -183,6 +183,7 @@ void LlmModel::Begin(uint64_t id, GenerationCall* call) {
   c.id = id;
   c.call = call;
   c.begun = context_.clock.Now();
+  if (!call->request.begun.empty()) c.asked_to_move = c.begun;
   calls_.emplace(id, std::move(made));
   if (stopping_) return Finish(c, Unavailable("model '{}' is being unloaded", options_.name));
   if (Status status = CheckRequest(call->request); !status.ok()) return Finish(c, status);
@@ -288,7 +289,10 @@ void LlmModel::OnToken(SequenceToken token) {
   }
   if (choice.parts != nullptr) {
     choice.parts->Add(text);
-    if (token.logprob) choice.logprobs.push_back(std::move(*token.logprob));
+    // Who hears of tokens goes on behind them elsewhere, perhaps before they are taken apart: what belongs to them is told with them.
+    if (token.logprob)
+      (delta.tokens.empty() ? choice.logprobs : delta.logprobs)
+          .push_back(std::move(*token.logprob));
     if (!delta.tokens.empty()) call.call->OnDelta(delta);
     return Parse(call, index);
   }
@@ -452,11 +456,11 @@ int LlmModel::GiveBack(int most) {
   return static_cast<int>(given.size());
 }
 
-int LlmModel::AskToMove(int most) {
+int LlmModel::AskToMove(int most, Duration cool_down) {
   const Time now = context_.clock.Now();
   std::vector<Call*> chosen;
   for (const auto& [id, call] : calls_) {
-    const bool lately = call->asked_to_move != Time{} && now - call->asked_to_move < kAskAgain;
+    const bool lately = call->asked_to_move != Time{} && now - call->asked_to_move < cool_down;
     if (call->call->movable && call->told() > 0 && !lately) chosen.push_back(call.get());
   }
   std::ranges::sort(chosen, {},

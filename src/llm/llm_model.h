@@ -52,9 +52,10 @@ class LlmModel final : public LanguageModel,
   void Abandon();
   // Gives the latest movable calls without a token back to who sent them, so many at most; how many it were. On the loop.
   int GiveBack(int most);
-  // Asks that so many of those that answer be moved, the shortest first. Each is asked once in kAskAgain. On the loop.
-  int AskToMove(int most);
   static constexpr Duration kAskAgain = std::chrono::seconds(10);
+  // Asks that so many of those that answer be moved, the shortest first. None is asked that was, or that came here with a beginning from elsewhere, less than `cool_down` ago: answers
+  // would go to and fro. On the loop.
+  int AskToMove(int most, Duration cool_down = kAskAgain);
 
   // What is computed of the answer that a MoveOffer named, after the step that runs. On any thread; `done` once, on the loop. Errors: kNotFound (it ended,
   // or has nothing computed now), and as SequenceEngine::SaveState().

@@ -12,6 +12,7 @@
 #include "core/check.h"
 #include "core/format.h"
 #include "core/log.h"
+#include "core/log_pace.h"
 #include "net/http_loop.h"
 #include "net/io_loop.h"
 #include "net/tls_context.h"
@@ -121,7 +122,9 @@ class HttpServer::Acceptor : public std::enable_shared_from_this<Acceptor> {
       if (fd >= 0) {
         Deal(fd);
       } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-        LogWarning("HTTP: cannot accept connections for now: {}", std::strerror(errno));
+        const int why = errno;
+        if (pace_.Take(SteadyClock::Instance().Now()))
+          LogWarning("HTTP: cannot accept connections for now: {}", std::strerror(why));
         io_->Unwatch(fd_);
         retry_->Set(SteadyClock::Instance().Now() + kAcceptPause);
         return;
@@ -162,6 +165,7 @@ class HttpServer::Acceptor : public std::enable_shared_from_this<Acceptor> {
   std::unique_ptr<Alarm> retry_;
   std::atomic<bool> stopped_{false};  // set by any thread, read on the loop's
   size_t next_ = 0;
+  LogPace pace_{std::chrono::seconds(10)};
 };
 
 Result<std::unique_ptr<HttpServer>> HttpServer::Listen(const HttpServerOptions& options,

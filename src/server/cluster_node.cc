@@ -8,6 +8,7 @@
 #include "cluster/link/infer_message.h"
 #include "core/format.h"
 #include "core/log.h"
+#include "core/parse.h"
 #include "server/own_figures.h"
 
 namespace evenkeel {
@@ -132,6 +133,9 @@ Result<std::unique_ptr<ClusterNode>> ClusterNode::Start(const ClusterOptions& op
   listen.port = options.port;
   listen.max_message_bytes = options.max_message_bytes;
   listen.credentials = trust.credentials;
+  for (const NodeAddress& peer : options.peers) {
+    if (const auto at = ParseHostPort(peer.address); at.ok()) listen.peers.push_back(at->host);
+  }
   listen.loop = trust.loop;
   listen.models = node->models_.get();
   auto server = LinkServer::Start(*node, clock, listen);
@@ -228,7 +232,7 @@ void ClusterNode::Drain() {
     for (const auto& model : registry_.Languages()) {
       if (!ServedElsewhere(views, model->options().name, DigestOf(model->Info()))) continue;
       model->GiveBack(kAll);
-      model->AskToMove(kAll);
+      model->AskToMove(kAll, Duration::zero());  // this node ends: also what has come a moment ago
     }
   });
 }
@@ -527,8 +531,8 @@ void ClusterNode::Described(uint64_t digest, Result<DescribedModel> model) {
   if (!model.ok()) return;
   const uint64_t theirs = model->language ? DigestOf(model->info) : DigestOf(model->signature);
   if (theirs != digest) {
-    LogWarning("the description of model '{}' is not that of the figures: it is passed over",
-               model->name);
+    LogWarning("the description of model {} is not that of the figures: it is passed over",
+               Excerpt(model->name, 128));
     asked_[digest] = clock_.Now() + kAskAgain;
     return;
   }

@@ -1,9 +1,11 @@
 #include "server/cluster_options.h"
 
 #include <set>
+#include <utility>
 
 #include "cluster/pki/node_identity.h"
 #include "core/format.h"
+#include "core/settings.h"
 
 namespace evenkeel {
 
@@ -26,6 +28,34 @@ Result<std::vector<NodeAddress>> ParsePeers(std::string_view text, std::string_v
     peers.push_back({std::string(name), std::string(part.substr(equals + 1))});
   }
   return peers;
+}
+
+Result<ClusterOptions> ClusterOptionsOf(const Settings& settings) {
+  ClusterOptions cluster;
+  // What counts for a node with a cluster folder too, which has no name in the settings.
+  cluster.lease = settings.duration("cluster.lease");
+  cluster.copy_rate_bytes_s = settings.bytes("cluster.copy_rate");
+  cluster.replan_auto = settings.text("cluster.replan") == "auto";
+  cluster.max_message_bytes = static_cast<size_t>(settings.bytes("max_body")) + (size_t{1} << 20);
+  const auto route = RouteRuleNamed(settings.text("cluster.route"));
+  if (!route.ok()) return route.status().Annotate("cluster.route");
+  cluster.route = *route;
+  cluster.name = settings.text("cluster.name");
+  const std::string& peers = settings.text("cluster.peers");
+  if (cluster.name.empty()) {
+    if (!peers.empty())
+      return InvalidArgument(
+          "cluster.peers is set, but cluster.name, this node's own name, is not");
+    return cluster;
+  }
+  if (const Status name = pki::CheckNodeName(cluster.name); !name.ok())
+    return name.Annotate("cluster.name");
+  cluster.address = settings.text("cluster.address");
+  cluster.port = static_cast<int>(settings.integer("cluster.port"));
+  auto others = ParsePeers(peers, cluster.name);
+  if (!others.ok()) return others.status().Annotate("cluster.peers");
+  cluster.peers = std::move(*others);
+  return cluster;
 }
 
 }  // namespace evenkeel

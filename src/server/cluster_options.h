@@ -18,6 +18,8 @@
 
 namespace evenkeel {
 
+class Settings;
+
 struct ClusterOptions {
   std::string name;  // of this node; empty: there is no cluster
   std::string address = "127.0.0.1";
@@ -40,5 +42,9 @@ struct ClusterOptions {
 
 // "b=10.0.0.2:8010,c=[::1]:8010". Error kInvalidArgument: says which part is wrong; `own` and names given twice are refused.
 Result<std::vector<NodeAddress>> ParsePeers(std::string_view text, std::string_view own);
+
+// What the settings say of it; `name` empty where they name no node. A node with a cluster folder takes name, address and peers from there (ClusterHost), and the rest from here.
+// Error kInvalidArgument: says which setting is wrong.
+Result<ClusterOptions> ClusterOptionsOf(const Settings& settings);
 
 }  // namespace evenkeel

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -38,6 +39,7 @@ class EnsembleModel final : public ServedModel, public std::enable_shared_from_t
   void Cancel(InferCall* call) override;
 
   const ModelConfig& config() const { return config_; }
+  size_t open() const { return open_.size(); }  // calls that are not answered
   ModelStatistics Statistics() const;
   // Every step's model could be called now; else the first that could not, and why.
   Status Ready() const;

@@ -41,6 +41,7 @@ class TestCall final : public GenerationCall {
     tokens.insert(tokens.end(), delta.tokens.begin(), delta.tokens.end());
     for (const auto& call : delta.tool_calls) tools.push_back(call);
     for (const auto& one : delta.logprobs) logprobs.push_back(one);
+    if (delta.logprobs.size() != delta.tokens.size()) ++uneven;
     if (!delta.text.empty()) ++deltas;
     changed_.notify_all();
   }
@@ -59,6 +60,7 @@ class TestCall final : public GenerationCall {
     done_ = true;
     changed_.notify_all();
   }
+  void MoveAsked() override { ++asked_to_move; }
   const Status& Wait() {
     std::unique_lock lock(mutex_);
     EXPECT_TRUE(changed_.wait_for(lock, seconds(60), [this] { return done_; }));
@@ -81,6 +83,8 @@ class TestCall final : public GenerationCall {
   std::vector<TokenLogprob> logprobs;
   std::vector<int32_t> tokens;
   int prompt_tokens = 0, deltas = 0;
+  int uneven = 0;         // deltas with more tokens than log probabilities, or fewer
+  int asked_to_move = 0;  // the loop's
   Status status;
   GenerationUsage usage;
 
@@ -579,6 +583,57 @@ TEST_F(LanguageModelTest, ToolCallsAreTakenApart) {
   for (const auto& tool : call.tools) arguments += tool.arguments;
   EXPECT_TRUE(nlohmann::json::parse(arguments, nullptr, false).contains("city")) << arguments;
   EXPECT_EQ(call.reasons[0], FinishReason::kToolCalls);
+}
+
+// An attempt elsewhere goes on behind the tokens that were told: nothing of them may still be on its way then.
+TEST_F(LanguageModelTest, WhatBelongsToATokenIsToldWithItAlsoWhereAnswersAreTakenApart) {
+  ASSERT_TRUE(Load().ok());
+  TestCall call;
+  call.request.chat =
+      R"({"messages":[{"role":"user","content":"What is the weather in Paris?"}],"tool_choice":"required",)"
+      R"("tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object",)"
+      R"("properties":{"city":{"type":"string","maxLength":20}},"required":["city"]}}}]})";
+  call.request.sampling.temperature = 0;
+  call.request.max_tokens = 100;
+  call.request.top_logprobs = 1;
+  call.request.tell_tokens = true;
+  model_->Generate(&call);
+  ASSERT_TRUE(call.Wait().ok()) << call.status.ToString();
+  EXPECT_FALSE(call.tokens.empty());
+  EXPECT_EQ(call.logprobs.size(), call.tokens.size());
+  EXPECT_EQ(call.uneven, 0);
+}
+
+TEST_F(LanguageModelTest, AnAnswerThatHasJustComeIsNotAskedToGo) {
+  ASSERT_TRUE(Load().ok());
+  const auto run = [&](std::vector<int32_t> begun) {
+    auto call = Greedy(kPrompts[2], 4000);
+    call->request.ignore_eos = true;
+    call->request.tell_tokens = true;
+    call->movable = true;
+    if (!begun.empty()) call->request.begun = {{std::move(begun), "", false}};
+    model_->Generate(call.get());
+    call->WaitForText(3);
+    return call;
+  };
+  const auto ask = [&](Duration cool_down) {
+    std::promise<int> asked;
+    loop_->Post([&] { asked.set_value(model_->AskToMove(10, cool_down)); });
+    return asked.get_future().get();
+  };
+  const auto end = [&](TestCall& call) {
+    model_->Cancel(&call);
+    EXPECT_EQ(call.Wait().code(), Code::kCancelled);
+    return call.asked_to_move;
+  };
+  const auto first = run({});
+  EXPECT_EQ(ask(LlmModel::kAskAgain), 1);
+  EXPECT_EQ(ask(LlmModel::kAskAgain), 0);  // not twice
+  EXPECT_EQ(end(*first), 1);
+  const auto moved = run({first->tokens.begin(), first->tokens.begin() + 2});
+  EXPECT_EQ(ask(LlmModel::kAskAgain), 0);
+  EXPECT_EQ(ask(Duration::zero()), 1);  // where the node ends
+  EXPECT_EQ(end(*moved), 1);
 }
 
 TEST_F(LanguageModelTest, AFileThatIsNoModelIsRefused) {

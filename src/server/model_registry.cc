@@ -18,6 +18,10 @@
 
 namespace evenkeel {
 
+namespace {
+constexpr Duration kLookAtEnsembles = std::chrono::milliseconds(10);
+}  // namespace
+
 ModelRegistry::ModelRegistry(ServingContext& context, std::string models_folder)
     : context_(context), folder_(std::move(models_folder)) {}
 
@@ -288,6 +292,32 @@ void ModelRegistry::StartLoads() {
 void ModelRegistry::Shutdown(std::function<void()> done) {
   shutting_down_ = true;
   shut_down_ = std::move(done);
+  {
+    const std::unique_lock lock(mutex_);
+    for (auto& [name, entry] : entries_) {
+      if (!entry.ensemble) continue;
+      ending_.push_back(std::exchange(entry.ensemble, nullptr));
+      entry.wanted = false;
+      entry.state = "UNAVAILABLE";
+      entry.reason = "the server is shutting down";
+    }
+  }
+  if (ending_.empty()) return RetireAll();
+  look_at_ensembles_ = context_.loop.MakeAlarm([this] { EndEnsembles(); });
+  // Not at once: whoever has found one a moment ago hands it its call now.
+  look_at_ensembles_->Set(context_.clock.Now() + kLookAtEnsembles);
+}
+
+// A call between two steps has nothing with any model, and wants the next one's yet.
+void ModelRegistry::EndEnsembles() {
+  if (retired_) return;
+  if (std::ranges::any_of(ending_, [](const auto& one) { return one->open() > 0; }))
+    return look_at_ensembles_->Set(context_.clock.Now() + kLookAtEnsembles);
+  RetireAll();
+}
+
+void ModelRegistry::RetireAll() {
+  retired_ = true;
   std::vector<std::shared_ptr<ModelVersion>> serving = std::exchange(replaced_, {});
   std::vector<std::shared_ptr<LlmModel>> languages = std::exchange(replaced_languages_, {});
   std::vector<ServedByNumber> let_go;  // after the mutex
@@ -316,10 +346,11 @@ void ModelRegistry::Shutdown(std::function<void()> done) {
 void ModelRegistry::MaybeShutDown() {
   const bool gone = replaced_.empty() && retiring_.empty() && replaced_languages_.empty() &&
                     retiring_languages_.empty();
-  if (shut_down_ && loading_ == 0 && gone) std::exchange(shut_down_, nullptr)();
+  if (shut_down_ && retired_ && loading_ == 0 && gone) std::exchange(shut_down_, nullptr)();
 }
 
 void ModelRegistry::AbandonAll() {
+  if (shutting_down_ && !retired_) RetireAll();
   for (const auto& version : std::vector(retiring_)) version->Abandon();
   for (const auto& language : std::vector(retiring_languages_)) language->Abandon();
 }

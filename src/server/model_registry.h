@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/event_loop.h"
 #include "core/generation.h"
 #include "core/status.h"
 #include "frontends/service.h"
@@ -36,7 +37,7 @@ class ModelRegistry {
   void LoadAll(std::function<void()> done);
   void LoadAsync(std::string name, std::string config_override, std::function<void(Status)> done);
   void UnloadAsync(std::string name, std::function<void(Status)> done);
-  // Unloads all, refusing new work at once. `done` is called on the loop when every accepted call was answered and all workers ended.
+  // Unloads all, refusing new work at once; where calls of ensembles are under way, their steps' models only once those have ended. `done` is called on the loop when every accepted call was answered and all workers ended.
   void Shutdown(std::function<void()> done);
   // Answers what still waits with kUnavailable, so that Shutdown() can end. On the loop.
   void AbandonAll();
@@ -92,6 +93,9 @@ class ModelRegistry {
   void RunNext(const std::string& name);
   void StartLoads();
   void MaybeShutDown();
+  // Of Shutdown(): once no call of an ensemble is under way, everything is unloaded.
+  void EndEnsembles();
+  void RetireAll();
   static bool Serves(const Entry& entry) {
     return !entry.serving.empty() || entry.language.model || entry.ensemble;
   }
@@ -126,6 +130,9 @@ class ModelRegistry {
   std::vector<std::shared_ptr<LlmModel>> starting_languages_, replaced_languages_,
       retiring_languages_;
   bool shutting_down_ = false;
+  bool retired_ = false;  // all, in Shutdown()
+  std::vector<std::shared_ptr<EnsembleModel>> ending_;
+  std::unique_ptr<Alarm> look_at_ensembles_;
   std::function<void()> shut_down_;
   TaskThread files_;  // last: it ends before what its tasks use
 };

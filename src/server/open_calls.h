@@ -3,6 +3,7 @@
 // Thread-safety: thread-safe.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -25,6 +26,10 @@ class OpenCalls {
     const std::lock_guard lock(mutex_);
     const auto at = open_.find(call);
     return at == open_.end() ? nullptr : at->second;
+  }
+  size_t size() const {
+    const std::lock_guard lock(mutex_);
+    return open_.size();
   }
 
  private:

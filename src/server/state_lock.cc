@@ -6,8 +6,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
-#include <system_error>
 
 #include "core/file_owner.h"
 #include "core/format.h"
@@ -15,9 +13,7 @@
 namespace evenkeel {
 
 Result<std::unique_ptr<StateLock>> StateLock::Take(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) return Unavailable("state folder '{}' cannot be made: {}", folder, error.message());
+  EK_RETURN_IF_ERROR(MakeFolders(folder).Annotate("state"));
   const std::string path = folder + "/lock";
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0)

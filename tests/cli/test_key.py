@@ -137,23 +137,40 @@ def closed(serve, cli, tmp_path):
 def test_without_a_key_a_verb_says_how_to_give_one(cli, closed):
     daemon, infer, _ = closed
     refused = cli("ls", server=daemon)
-    assert refused.returncode == 1 and "--api-key-file" in refused.stderr and "EVENKEEL_API_KEY" in refused.stderr
+    assert refused.returncode == 1 and "--api-key-file" in refused.stderr and "EVENKEEL_API_KEY_FILE" in refused.stderr
     denied = cli("unload", "echo", "--api-key-file", infer, server=daemon)
     assert denied.returncode == 1 and "no scope manage" in denied.stderr and "--api-key-file" not in denied.stderr
 
 
-def test_the_key_comes_from_the_file_of_the_flag_then_the_variable_then_the_settings(cli, closed, tmp_path):
+def test_the_key_comes_from_the_file_of_the_flag_or_of_the_settings(cli, closed, tmp_path):
     daemon, infer, manage = closed
-    text = open(infer).read().strip()
     assert ok(cli("ls", "-o", "name", "--api-key-file", infer, server=daemon)) == "echo\n"
-    assert ok(cli("ls", "-o", "name", server=daemon, env={"EVENKEEL_API_KEY": text})) == "echo\n"
     assert ok(cli("ls", "-o", "name", server=daemon, env={"EVENKEEL_API_KEY_FILE": infer})) == "echo\n"
     config = tmp_path / "config" / "evenkeel" / "config.yaml"
     config.parent.mkdir(parents=True)
     config.write_text("api_key_file: ~/infer.key\n")  # the home of the tests is tmp_path
     assert ok(cli("ls", "-o", "name", server=daemon)) == "echo\n"
-    assert cli("ls", server=daemon, env={"EVENKEEL_API_KEY": "wrong"}).returncode == 1
-    assert cli("ls", "--api-key-file", manage, server=daemon, env={"EVENKEEL_API_KEY": "wrong"}).returncode == 0
+    assert cli("ls", "--api-key-file", manage, server=daemon, env={"EVENKEEL_API_KEY_FILE": "/nothere"}).returncode == 0
+
+
+def test_a_key_in_a_variable_is_not_used_and_that_is_said(cli, closed):
+    daemon, infer, _ = closed
+    text = open(infer).read().strip()
+    refused = cli("ls", server=daemon, env={"EVENKEEL_API_KEY": text})
+    assert refused.returncode == 2 and "--api-key-file" in refused.stderr and text not in refused.stderr
+    assert ok(cli("ls", "-o", "name", server=daemon, env={"EVENKEEL_API_KEY": "wrong", "EVENKEEL_API_KEY_FILE": infer})) == "echo\n"
+
+
+def test_a_key_does_not_leave_the_machine_unencrypted(cli, closed):
+    daemon, infer, _ = closed
+    port = daemon.http_url.rsplit(":", 1)[1]
+    elsewhere = f"http://0.0.0.0:{port}"  # reaches this machine, and is no loopback address
+    for verb in (["ls", "--server", elsewhere], ["bench", "echo", "--url", elsewhere, "-n", "1", "--warm-up", "0s"]):
+        refused = cli(*verb, "--api-key-file", infer)
+        assert refused.returncode == 2 and "unencrypted" in refused.stderr, verb
+    assert ok(cli("ls", "-o", "name", "--server", elsewhere, "--api-key-file", infer, env={"EVENKEEL_INSECURE": "true"})) == "echo\n"
+    without = cli("ls", "--server", elsewhere)  # no key, nothing to lose
+    assert without.returncode == 1 and "unencrypted" not in without.stderr
 
 
 def test_a_key_is_no_setting_and_is_not_shown(cli, closed):

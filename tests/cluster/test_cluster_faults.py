@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import grpc
 import pytest
@@ -463,6 +464,29 @@ def test_an_asymmetric_partition(cluster):
 
 def ip(*words: str) -> str:
     return subprocess.run(["ip", *words], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_stranger_takes_and_removes_no_model_where_there_are_no_certificates(cluster):
+    nodes = cluster({"a": (1, {"echo.fake": ECHO}), "b": (1, {})})
+    nodes.wait_alive("a", "b")
+    echo = b"\x0a\x04echo"  # field 1: a model's name
+    asked = {"Models/List": echo, "Models/ReadFile": echo, "Models/Deploy": echo, "Models/Progress": echo, "Models/Undeploy": echo + b"\x10\x01",
+             "Node/SetState": b"\x0a\x05drain", "Node/Publish": b""}
+    codes = {}
+    with grpc.insecure_channel(f"{nodes['a'].host.address}:8010") as channel:  # from the bridge, which is no peer
+        for method, body in asked.items():
+            call = channel.unary_unary(f"/evenkeel.node.v1.{method}", request_serializer=None, response_deserializer=None)
+            with pytest.raises(grpc.RpcError) as refused:
+                call(body, timeout=10)
+            codes[method] = refused.value.code()
+    assert set(codes.values()) == {grpc.StatusCode.PERMISSION_DENIED}, codes
+    assert nodes["a"].views()["a"]["state"] == "alive" and (nodes["a"].host.folder / "models/echo.fake").exists()
+    # A peer may: b copies the model from a, told by a.
+    order = urllib.request.Request(nodes["a"].url + "/v2/cluster/deploy", json.dumps({"model": "echo", "nodes": ["b"]}).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(order, timeout=20) as answer:
+        assert answer.status == 200
+    nodes.wait(lambda: (nodes["b"].host.folder / "models/echo.fake").exists(), "b has the model")
+    tell("no certificates, and a stranger", "calls to read, deploy and remove models, to drain, to store a plan", f"{len(codes)} of {len(codes)} PERMISSION_DENIED; a peer's are done")
 
 
 def test_a_cut_and_a_flapping_cable(cluster):

@@ -372,6 +372,19 @@ def test_nodes_that_know_each_other_by_certificates(tmp_path, serve, cli):
     assert not list((made.folder("other") / "models").iterdir())
 
 
+def test_a_node_that_hangs_while_it_is_asked_holds_up_nobody_for_long(serve, cli):
+    nodes = Nodes(serve, {"a": {"echo.fake": ECHO}, "b": {"two.fake": ECHO}, "c": {}})
+    all_alive(nodes)
+    assert cli("deploy", "two", "--nodes", "c", server=nodes["a"]).returncode == 0  # a has spoken with b's models
+    os.kill(nodes["b"].pid, signal.SIGSTOP)
+    try:
+        result = cli("deploy", "echo", "--nodes", "c", server=nodes["a"], timeout=60)
+    finally:
+        os.kill(nodes["b"].pid, signal.SIGCONT)
+    assert result.returncode == 0, result.stderr
+    assert answers(nodes["c"])
+
+
 @pytest.mark.skipif(shutil.which("etcd") is None, reason="Debian's package etcd-server is not installed")
 def test_an_applied_plan_is_stored_and_without_the_store_nothing_is_moved(tmp_path, serve, cli):
     made = joined(tmp_path, serve, flags=["--cluster-lease", "2s"])

@@ -71,6 +71,8 @@ def test_a_token_is_good_once_and_for_its_cluster(made):
     (("init", "--name", "Desk", "--address", "127.0.0.1:8010"), "--name"),
     (("init", "--name", "desk", "--address", "desk.example:8010"), "--address"),
     (("init", "--name", "desk", "--address", "127.0.0.1"), "--address"),
+    (("init", "--name", "desk", "--address", "0.0.0.0:8010"), "--address"),
+    (("init", "--name", "desk", "--address", "[::]:8010"), "--address"),
     (("join", "127.0.0.1:1", "--token-file", "/nowhere", "--name", "a", "--address", "127.0.0.1:8010"), "--token-file"),
     (("token",), "no cluster"),
     (("status",), "no cluster"),

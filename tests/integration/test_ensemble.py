@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import pathlib
+import signal
 import sys
 import time
 
@@ -70,6 +71,20 @@ def test_independent_steps_do_not_wait_for_each_other(serve):
         server.json("POST", "/v2/models/e/infer", rows([1, 2, 3, 4]))
         took.append(time.monotonic() - begin)
     assert min(took) < 0.55, f"two steps of 0.3 s each: {took}"
+
+
+def test_a_call_between_its_steps_is_answered_though_the_server_ends(serve):
+    names = ("first", "second", "third")
+    text = ensemble(step("first", {"a": "x"}, {"b": "t"}), step("second", {"a": "t"}, {"b": "u"}), step("third", {"a": "u"}, {"b": "y"}), outputs={"y": 4})
+    server = serve(models={**{f"{name}.fake": SLOW for name in names}, **folder(text)}, flags=["--threads", "1"])
+    server.json("POST", "/v2/models/e/infer", rows([1, 2, 3, 4]))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        call = pool.submit(server.request, "POST", "/v2/models/e/infer", rows([1, 2, 3, 4]))
+        time.sleep(0.15)  # its first step runs, and two are to come
+        server.process.send_signal(signal.SIGTERM)
+        status, _, body = call.result(timeout=30)
+    assert status == 200 and outputs_of(json.loads(body)) == {"y": [1.0, 2.0, 3.0, 4.0]}, body
+    assert server.process.wait(timeout=20) == 0
 
 
 def test_the_step_that_fails_is_named(serve):

@@ -117,6 +117,22 @@ bool SameHost(std::string_view a, std::string_view b) {
   return one && one == BytesOf(b);
 }
 
+Status CheckOneHost(std::string_view host) {
+  const auto bytes = BytesOf(host);
+  if (!bytes)
+    return InvalidArgument("expected a numeric address, as 10.0.0.2 or fd00::2, got {}",
+                           Excerpt(host));
+  constexpr AddressBytes kMapped = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  const bool v4 = std::equal(kMapped.begin(), kMapped.begin() + 12, bytes->begin());
+  const bool none = std::all_of(bytes->begin() + (v4 ? 12 : 0), bytes->end(),
+                                [](uint8_t byte) { return byte == 0; });
+  // 224.0.0.0 and above: multicast, reserved, broadcast; ff00::/8.
+  const bool many = v4 ? (*bytes)[12] >= 224 : (*bytes)[0] == 0xff;
+  if (!none && !many) return Status::Ok();
+  return InvalidArgument(
+      "{} is no address of one host: expected the one where other nodes reach this node", host);
+}
+
 bool SameAddress(std::string_view a, std::string_view b) {
   const auto one = ParseHostPort(a), other = ParseHostPort(b);
   return one.ok() && other.ok() && one->port == other->port && SameHost(one->host, other->host);

@@ -34,7 +34,9 @@ Result<HostPort> ParseHostPort(std::string_view text);
 std::string FormatHostPort(const std::string& host, int port);
 // Whether two numeric addresses are of one host, however they are written: "::ffff:10.0.0.2" is 10.0.0.2. False where one is none.
 bool SameHost(std::string_view a, std::string_view b);
-// The same of "ADDRESS:PORT", and of the port.
+// Whether one host is meant, so that others can reach a node there: not 0.0.0.0 or ::, no multicast or broadcast address. Error kInvalidArgument.
+Status CheckOneHost(std::string_view host);
+// As SameHost(), of "ADDRESS:PORT", and of the port.
 bool SameAddress(std::string_view a, std::string_view b);
 
 struct ClusterHome {

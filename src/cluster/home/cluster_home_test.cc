@@ -123,5 +123,13 @@ TEST(HostPortTest, OneHostMayBeWrittenInSeveralWays) {
   EXPECT_FALSE(SameHost("desk.example", "desk.example"));
 }
 
+TEST(HostPortTest, AnAddressOfNobodyOrOfManyIsNoHosts) {
+  for (const char* host : {"10.0.0.2", "127.0.0.1", "::1", "fd00::2", "fe80::1", "::ffff:10.0.0.2"})
+    EXPECT_TRUE(CheckOneHost(host).ok()) << host;
+  for (const char* host : {"0.0.0.0", "::", "::ffff:0.0.0.0", "224.0.0.1", "255.255.255.255",
+                           "ff02::1", "::ffff:239.1.1.1", "desk.example", ""})
+    EXPECT_EQ(CheckOneHost(host).code(), Code::kInvalidArgument) << host;
+}
+
 }  // namespace
 }  // namespace evenkeel

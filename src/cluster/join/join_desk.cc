@@ -14,7 +14,10 @@ namespace {
 
 Status CheckFree(const NodeAddress& node, const NodeAddress& other) {
   if (node.name == other.name)
-    return Conflict("the cluster has a node '{}' already: choose another name", node.name);
+    return Conflict(
+        "the cluster has a node '{}' already: choose another name, or take that one off first, if "
+        "it is gone or its joining was cut short (evenkeel node rm {})",
+        node.name, node.name);
   if (SameAddress(node.address, other.address))
     return Conflict("the address {} is another node's", node.address);
   return Status::Ok();

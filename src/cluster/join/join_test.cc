@@ -184,6 +184,16 @@ TEST(RequestCheckTest, NameAndAddressHaveToBeTheKnownOnes) {
             Code::kInvalidArgument);
 }
 
+TEST_F(JoinTest, AnAddressThatIsNoOnesIsRefused) {
+  for (const char* host : {"0.0.0.0", "224.0.0.1", "255.255.255.255"}) {
+    const auto answer =
+        desk_->Join(Body({"attic", std::string(host) + ":8010"}, {host}), WallNow());
+    EXPECT_EQ(answer.status().code(), Code::kInvalidArgument) << host;
+    EXPECT_THAT(answer.status().message(), HasSubstr("no address of one host")) << host;
+  }
+  EXPECT_EQ(nodes_.size(), 1U);
+}
+
 TEST_F(JoinTest, OneAddressIsOneHoweverItIsWritten) {
   const auto answer =
       desk_->Join(Body({"attic", "[::ffff:127.0.0.1]:8010"}, {"::ffff:127.0.0.1"}), WallNow());

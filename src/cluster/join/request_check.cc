@@ -10,6 +10,7 @@ Status CheckRequest(const pki::NodeIdentity& asked, const NodeAddress& node) {
     return PermissionDenied("node '{}' asks for a certificate of node '{}'", node.name, asked.node);
   const auto address = ParseHostPort(node.address);
   if (!address.ok()) return address.status().Annotate("address");
+  EK_RETURN_IF_ERROR(CheckOneHost(address->host).Annotate("address"));
   if (asked.addresses.size() == 1 && SameHost(asked.addresses.front(), address->host)) return {};
   return InvalidArgument(
       "the signing request of node '{}': expected its address, {}, and no other, got {}", node.name,

@@ -214,7 +214,20 @@ TEST_F(CallerGateTest, ACertificateOfAnotherAuthorityDoesNotGetAsFarAsTheGate) {
   EXPECT_EQ(host_.asked, 0);
 }
 
-TEST_F(CallerGateTest, WithoutCertificatesEverybodyIsTrusted) {
+TEST(MayChangeTest, OnlyThisMachineAndThePeersAddressesMay) {
+  const std::vector<std::string> peers{"10.0.0.2", "fd00::2"};
+  for (const char* caller : {"ipv4:127.0.0.1:4711", "ipv4:127.9.9.9:1", "ipv6:%5B::1%5D:4711",
+                             "ipv6:[::1]:4711", "ipv4:10.0.0.2:4711", "ipv6:%5Bfd00::2%5D:1",
+                             "ipv6:[fd00:0::2]:1", "ipv6:[::ffff:10.0.0.2]:1"})
+    EXPECT_TRUE(link::MayChange(caller, peers)) << caller;
+  for (const char* caller : {"ipv4:10.0.0.3:4711", "ipv4:10.0.0.22:4711", "ipv4:110.0.0.2:4711",
+                             "ipv6:%5Bfd00::3%5D:1", "ipv6:[127::1]:1", "unix:/tmp/socket",
+                             "unix:127.0.0.1:4711", "", "ipv4:", "ipv4:127.0.0.1"})
+    EXPECT_FALSE(link::MayChange(caller, peers)) << caller;
+  EXPECT_FALSE(link::MayChange("ipv4:10.0.0.2:4711", {}));
+}
+
+TEST_F(CallerGateTest, WithoutCertificatesThisMachineMayDoEverything) {
   Start(nullptr);
   const auto channel = grpc::CreateChannel(Address(), grpc::InsecureChannelCredentials());
   for (const std::string& method : AllMethods()) {

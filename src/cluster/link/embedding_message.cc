@@ -1,5 +1,6 @@
 #include "cluster/link/embedding_message.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -16,6 +17,9 @@ Status CheckCount(const char* what, int count) {
   if (count >= 1 && count <= kMostForwardedTexts) return Status::Ok();
   return InvalidArgument("{}: expected 1 to {}, got {}", what, kMostForwardedTexts, count);
 }
+
+// Front ends add those of several answers up: more is no count of ours.
+int ToldTokens(int32_t count) { return std::clamp(count, 0, 100'000'000); }
 
 // Takes the rows of an answer that went well; nothing of one with a number that is none.
 void CheckRows(EmbeddingAnswer* answer) {
@@ -89,7 +93,7 @@ EmbeddingAnswer ReadEmbeddingAnswer(const node::v1::EmbedResponse& message) {
   EmbeddingAnswer answer;
   answer.status = ReadOutcome(message.outcome());
   if (!answer.status.ok()) return answer;
-  answer.prompt_tokens = message.prompt_tokens();
+  answer.prompt_tokens = ToldTokens(message.prompt_tokens());
   for (const auto& one : message.vectors())
     answer.rows.emplace_back(one.values().begin(), one.values().end());
   CheckRows(&answer);
@@ -100,7 +104,7 @@ EmbeddingAnswer ReadEmbeddingAnswer(const node::v1::RankResponse& message) {
   EmbeddingAnswer answer;
   answer.status = ReadOutcome(message.outcome());
   if (!answer.status.ok()) return answer;
-  answer.prompt_tokens = message.prompt_tokens();
+  answer.prompt_tokens = ToldTokens(message.prompt_tokens());
   for (const float score : message.scores()) answer.rows.push_back({score});
   CheckRows(&answer);
   return answer;

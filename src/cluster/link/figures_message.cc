@@ -6,7 +6,9 @@
 
 #include "cluster/pki/node_identity.h"
 #include "core/format.h"
+#include "core/parse.h"
 #include "proto/node.pb.h"
+#include "repository/paths.h"
 
 namespace evenkeel {
 namespace {
@@ -25,6 +27,8 @@ Status CheckMemory(int64_t bytes) {
   if (bytes >= 0 && bytes <= kMost) return Status::Ok();
   return InvalidArgument("figures of a node: memory: expected 0 to {} bytes, got {}", kMost, bytes);
 }
+
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 // For show only: more than that is no count of ours.
 int Counted(uint32_t count) { return static_cast<int>(std::min<uint32_t>(count, 1'000'000'000)); }
@@ -165,9 +169,7 @@ Status ReadReplicas(const node::v1::Figures& message, NodeFigures* figures) {
 Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
   NodeFigures figures;
   figures.node = message.node();
-  if (figures.node.empty() || figures.node.size() > 128)
-    return InvalidArgument("figures of a node: name: expected 1 to 128 characters, got {}",
-                           figures.node.size());
+  EK_RETURN_IF_ERROR(pki::CheckNodeName(figures.node).Annotate("figures of a node"));
   figures.incarnation = message.incarnation();
   figures.sequence = message.sequence();
   figures.cores = message.cores();
@@ -209,8 +211,12 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
     ModelFigures model;
     model.name = one.name();
     model.version = one.version();
-    if (model.name.empty() || model.name.size() > 128 || model.version.size() > 20)
-      return InvalidArgument("figures of a node: a model's name or version is empty or too long");
+    // Both go into logs, documents and keys of tables.
+    if (!IsModelName(model.name))
+      return InvalidArgument("figures of a node: {} is not a model's name", Excerpt(model.name));
+    if (model.version.size() > 20 || !std::ranges::all_of(model.version, IsDigit))
+      return InvalidArgument("figures of a node: version of model '{}': expected a number, got {}",
+                             model.name, Excerpt(model.version));
     model.language = one.language();
     model.row_s = one.row_s();
     model.alone_s = one.alone_s();

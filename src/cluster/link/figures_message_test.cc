@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <string>
 
 #include "proto/node.pb.h"
 
@@ -53,6 +54,27 @@ TEST(FiguresForShowTest, ANodeOfAVersionBeforeTellsRowsOfOne) {
   const auto read = ReadFigures(message);
   ASSERT_TRUE(read.ok()) << read.status().ToString();
   EXPECT_EQ(read->models[0].call_rows, 1);
+}
+
+TEST(FiguresForShowTest, NamesThatAreNoneAreRefused) {
+  const auto read = [](const std::string& node, const std::string& model,
+                       const std::string& version) {
+    node::v1::Figures message;
+    message.set_node(node);
+    message.set_cores(1);
+    auto* const one = message.add_models();
+    one->set_name(model);
+    one->set_version(version);
+    return ReadFigures(message).status();
+  };
+  EXPECT_TRUE(read("desk", "chat-2.5_b", "17").ok());
+  EXPECT_TRUE(read("desk", "chat", "").ok());
+  for (const char* node : {"", "a\nb", "Desk", "a b", "-a"})
+    EXPECT_EQ(read(node, "chat", "1").code(), Code::kInvalidArgument) << node;
+  for (const char* model : {"", "a\nb", "../a", ".a", "a/b"})
+    EXPECT_EQ(read("desk", model, "1").code(), Code::kInvalidArgument) << model;
+  for (const char* version : {"a", "1\n", "-1", "123456789012345678901"})
+    EXPECT_EQ(read("desk", "chat", version).code(), Code::kInvalidArgument) << version;
 }
 
 TEST(FiguresForShowTest, NumbersThatAreNoneAreRefused) {

@@ -16,6 +16,7 @@
 #include "core/check.h"
 #include "core/format.h"
 #include "core/log.h"
+#include "core/log_pace.h"
 #include "net/io_loop.h"
 
 namespace evenkeel::link {
@@ -118,7 +119,9 @@ class HelloGate::Impl : public std::enable_shared_from_this<Impl> {
       if (fd >= 0) {
         Begin(fd);
       } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-        LogWarning("cannot accept connections of nodes for now: {}", std::strerror(errno));
+        const int why = errno;
+        if (pace_.Take(SteadyClock::Instance().Now()))
+          LogWarning("cannot accept connections of nodes for now: {}", std::strerror(why));
         loop_.Unwatch(fd_);
         watched_ = false;
         alarm_->Set(SteadyClock::Instance().Now() + kAcceptPause);
@@ -184,6 +187,7 @@ class HelloGate::Impl : public std::enable_shared_from_this<Impl> {
   Pass pass_;
   std::unique_ptr<Alarm> alarm_;
   std::list<Waiting> waiting_;  // the oldest first
+  LogPace pace_{std::chrono::seconds(10)};
 
  public:
   const uint16_t port;

@@ -38,7 +38,7 @@ class RefusedStream final : public grpc::ServerWriteReactor<Event> {
 class NodeService final : public node::v1::Node::CallbackService {
  public:
   NodeService(NodeHost& host, const Clock& clock, link::CallerGate gate)
-      : host_(host), clock_(clock), gate_(gate) {}
+      : host_(host), clock_(clock), gate_(std::move(gate)) {}
 
   grpc::ServerUnaryReactor* Tell(grpc::CallbackServerContext* context,
                                  const node::v1::Figures* request,
@@ -62,7 +62,7 @@ class NodeService final : public node::v1::Node::CallbackService {
   grpc::ServerUnaryReactor* SetState(grpc::CallbackServerContext* context,
                                      const node::v1::StateRequest* request,
                                      node::v1::StateResponse* response) override {
-    if (auto* const refused = gate_.Refuse(context)) return refused;
+    if (auto* const refused = gate_.RefuseChange(context)) return refused;
     auto* reactor = context->DefaultReactor();
     WriteOutcome(host_.SetOwnState(request->state()), response->mutable_outcome());
     reactor->Finish(grpc::Status::OK);
@@ -72,7 +72,7 @@ class NodeService final : public node::v1::Node::CallbackService {
   grpc::ServerUnaryReactor* Publish(grpc::CallbackServerContext* context,
                                     const node::v1::PublishRequest* request,
                                     node::v1::PublishResponse* response) override {
-    if (auto* const refused = gate_.Refuse(context)) return refused;
+    if (auto* const refused = gate_.RefuseChange(context)) return refused;
     auto* reactor = context->DefaultReactor();
     host_.PublishPlan(request->plan(), [reactor, response](const Result<PlanStamp>& stored) {
       WriteOutcome(stored.status(), response->mutable_outcome());
@@ -215,8 +215,8 @@ void NodeHost::TakeState(StateOrder /*order*/, std::function<void(Result<StateTa
 }
 
 struct LinkServer::Impl {
-  Impl(NodeHost& host, const Clock& clock, const link::NodeCredentials* credentials)
-      : service(host, clock, link::CallerGate(host, credentials)) {}
+  Impl(NodeHost& host, const Clock& clock, const link::CallerGate& gate)
+      : service(host, clock, gate) {}
   NodeService service;
   std::unique_ptr<grpc::Service> models;  // null: none are given
   std::unique_ptr<link::GrpcDoor> door;   // null: gRPC listens itself
@@ -236,7 +236,8 @@ int LinkServer::port() const { return impl_->port; }
 
 Result<std::unique_ptr<LinkServer>> LinkServer::Start(NodeHost& host, const Clock& clock,
                                                       const LinkServerOptions& options) {
-  auto impl = std::make_unique<Impl>(host, clock, options.credentials);
+  const link::CallerGate caller(host, options.credentials, options.peers);
+  auto impl = std::make_unique<Impl>(host, clock, caller);
   grpc::ServerBuilder builder;
   if (options.credentials != nullptr) {
     link::HelloGateOptions gate;
@@ -254,14 +255,17 @@ Result<std::unique_ptr<LinkServer>> LinkServer::Start(NodeHost& host, const Cloc
   }
   builder.RegisterService(&impl->service);
   if (options.models != nullptr) {
-    impl->models =
-        link::MakeModelService(*options.models, link::CallerGate(host, options.credentials));
+    impl->models = link::MakeModelService(*options.models, caller);
     builder.RegisterService(impl->models.get());
   }
   const auto most = static_cast<int>(
       std::min<size_t>(options.max_message_bytes, std::numeric_limits<int>::max()));
   builder.SetMaxReceiveMessageSize(most);
   builder.SetMaxSendMessageSize(most);
+  // gRPC unfolds a message whole before it measures it, and no node sends folded ones.
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  // Whoever begins to speak TLS holds a connection until then.
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
   // A second server on the port must fail, not share it.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);

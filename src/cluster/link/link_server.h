@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cluster/link/model_host.h"
 #include "cluster/link/node_credentials.h"
@@ -58,8 +59,9 @@ struct LinkServerOptions {
   std::string address = "127.0.0.1";
   int port = 0;  // 0: any free one
   size_t max_message_bytes = size_t{64} << 20;
-  // Null: nothing is encrypted, and everybody is trusted. Else outlives the server, as the loop does.
+  // Null: nothing is encrypted, and whoever reaches the port is heard (caller_gate.h). Else outlives the server, as the loop does.
   const link::NodeCredentials* credentials = nullptr;
+  std::vector<std::string> peers;  // without credentials: numeric addresses of the other nodes
   IoLoop* loop = nullptr;  // where connections' first bytes are looked at; needed with credentials
   ModelHost* models =
       nullptr;  // null: other nodes get nothing of this one's models; outlives the server

@@ -1,4 +1,7 @@
 // Both ends of the link over a real socket.
+#include <grpcpp/client_context.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -17,6 +20,7 @@
 #include "cluster/pki/pki_test_kit.h"
 #include "core/format.h"
 #include "net/io_loop.h"
+#include "proto/node.grpc.pb.h"
 #include "proto/node.pb.h"
 
 namespace evenkeel {
@@ -426,6 +430,21 @@ TEST(InferMessageTest, AnOutputOfAnotherTypeOrCutShortIsRefused) {
   EXPECT_NE(status.message().find("says 9 bytes"), std::string::npos) << status.message();
   output->set_data(std::string("\x02\0\0\0ab", 6));
   EXPECT_TRUE(ReadAnswer(message, signature, &timings).ok());
+}
+
+// A kilobyte may unfold to a gigabyte, which gRPC would measure only then.
+TEST_F(LinkTest, AFoldedMessageIsNotUnfolded) {
+  Begin();
+  const auto stub = node::v1::Node::NewStub(grpc::CreateChannel(
+      fmt::format("127.0.0.1:{}", server_->port()), grpc::InsecureChannelCredentials()));
+  node::v1::ProbeRequest request;
+  request.set_payload(std::string(1 << 20, '\0'));
+  for (const bool folded : {false, true}) {
+    grpc::ClientContext context;
+    if (folded) context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+    node::v1::ProbeResponse response;
+    EXPECT_EQ(stub->Probe(&context, request, &response).ok(), !folded);
+  }
 }
 
 TEST(InferMessageTest, SignaturesKeepTheirDigest) {

@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 
+#include "cluster/link/embedding_message.h"
 #include "cluster/link/figures_message.h"
 #include "cluster/link/generation_message.h"
 #include "cluster/link/infer_message.h"
@@ -43,6 +44,17 @@ TEST(MessageLimitsTest, UsageCanBeAddedUp) {
   EXPECT_EQ(usage.cached_tokens, 3);
   EXPECT_LE(usage.completion_tokens, 100'000'000);
   EXPECT_EQ(usage.decode, Duration::zero());
+}
+
+TEST(MessageLimitsTest, TokensOfVectorsAndScoresCanBeAddedUp) {
+  node::v1::EmbedResponse vectors;
+  vectors.set_prompt_tokens(-1);
+  EXPECT_EQ(ReadEmbeddingAnswer(vectors).prompt_tokens, 0);
+  node::v1::RankResponse scores;
+  scores.set_prompt_tokens(std::numeric_limits<int32_t>::max());
+  EXPECT_LE(ReadEmbeddingAnswer(scores).prompt_tokens, 100'000'000);
+  scores.set_prompt_tokens(7);
+  EXPECT_EQ(ReadEmbeddingAnswer(scores).prompt_tokens, 7);
 }
 
 TEST(MessageLimitsTest, AnErrorWithHalfACharacterCanBeRead) {

@@ -27,6 +27,9 @@ constexpr int kMostMessageBytes = 16 << 20;
 constexpr Duration kListTime = minutes(30);
 constexpr Duration kReadTime = seconds(30);
 constexpr Duration kAskTime = seconds(5);
+// A node that hangs, or whose cable is cut, is noticed by this: a list alone may take long.
+constexpr int kPingEveryMs = 6000;
+constexpr int kPingTimeoutMs = 3000;
 // What the model accepted is answered first.
 constexpr Duration kUndeployTime = minutes(10);
 
@@ -37,6 +40,7 @@ Status FromGrpc(const grpc::Status& status) {
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return DeadlineExceeded("the other node did not answer in time");
     case grpc::StatusCode::UNAUTHENTICATED: return Unauthenticated("{}", status.error_message());
+    case grpc::StatusCode::PERMISSION_DENIED: return PermissionDenied("{}", status.error_message());
     case grpc::StatusCode::UNIMPLEMENTED:
       return Unsupported("the other node's version knows nothing of models' files");
     default: return Unavailable("the other node: {}", status.error_message());
@@ -57,6 +61,9 @@ struct ModelLink::Impl {
     arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPingEveryMs);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMs);
+    arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no bound: a list is silent
     if (options.credentials != nullptr) link::NodeCredentials::ExpectNode(options.node, &arguments);
     stub = node::v1::Models::NewStub(grpc::CreateCustomChannel(
         options.address,

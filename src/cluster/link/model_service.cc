@@ -14,12 +14,12 @@ namespace {
 
 class ModelService final : public node::v1::Models::CallbackService {
  public:
-  ModelService(ModelHost& host, CallerGate gate) : host_(host), gate_(gate) {}
+  ModelService(ModelHost& host, CallerGate gate) : host_(host), gate_(std::move(gate)) {}
 
   grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
                                  const node::v1::ListModelRequest* request,
                                  node::v1::ListModelResponse* response) override {
-    if (auto* const refused = gate_.Refuse(context)) return refused;
+    if (auto* const refused = gate_.RefuseChange(context)) return refused;
     auto* reactor = context->DefaultReactor();
     host_.ListModel(request->name(), [reactor, response](const Result<ModelListing>& listing) {
       WriteOutcome(listing.status(), response->mutable_outcome());
@@ -32,7 +32,7 @@ class ModelService final : public node::v1::Models::CallbackService {
   grpc::ServerUnaryReactor* ReadFile(grpc::CallbackServerContext* context,
                                      const node::v1::ReadFileRequest* request,
                                      node::v1::ReadFileResponse* response) override {
-    if (auto* const refused = gate_.Refuse(context)) return refused;
+    if (auto* const refused = gate_.RefuseChange(context)) return refused;
     auto* reactor = context->DefaultReactor();
     host_.ReadPiece(evenkeel::ReadPiece(*request), [reactor, response](Result<std::string> bytes) {
       WriteOutcome(bytes.status(), response->mutable_outcome());
@@ -45,7 +45,7 @@ class ModelService final : public node::v1::Models::CallbackService {
   grpc::ServerUnaryReactor* Deploy(grpc::CallbackServerContext* context,
                                    const node::v1::DeployRequest* request,
                                    node::v1::DeployResponse* response) override {
-    if (auto* const refused = gate_.Refuse(context)) return refused;
+    if (auto* const refused = gate_.RefuseChange(context)) return refused;
     auto* reactor = context->DefaultReactor();
     const auto order = ReadOrder(*request);
     WriteOutcome(order.ok() ? host_.Deploy(*order) : order.status(), response->mutable_outcome());
@@ -56,7 +56,7 @@ class ModelService final : public node::v1::Models::CallbackService {
   grpc::ServerUnaryReactor* Progress(grpc::CallbackServerContext* context,
                                      const node::v1::ProgressRequest* request,
                                      node::v1::ProgressResponse* response) override {
-    if (auto* const refused = gate_.Refuse(context)) return refused;
+    if (auto* const refused = gate_.RefuseChange(context)) return refused;
     auto* reactor = context->DefaultReactor();
     WriteProgress(host_.Progress(request->model(), DigestDigits(request->sha256())), response);
     reactor->Finish(grpc::Status::OK);
@@ -66,7 +66,7 @@ class ModelService final : public node::v1::Models::CallbackService {
   grpc::ServerUnaryReactor* Undeploy(grpc::CallbackServerContext* context,
                                      const node::v1::UndeployRequest* request,
                                      node::v1::UndeployResponse* response) override {
-    if (auto* const refused = gate_.Refuse(context)) return refused;
+    if (auto* const refused = gate_.RefuseChange(context)) return refused;
     auto* reactor = context->DefaultReactor();
     const auto finish = [reactor, response](const Status& status) {
       WriteOutcome(status, response->mutable_outcome());
@@ -85,7 +85,7 @@ class ModelService final : public node::v1::Models::CallbackService {
 }  // namespace
 
 std::unique_ptr<grpc::Service> MakeModelService(ModelHost& host, CallerGate gate) {
-  return std::make_unique<ModelService>(host, gate);
+  return std::make_unique<ModelService>(host, std::move(gate));
 }
 
 }  // namespace evenkeel::link

@@ -140,9 +140,8 @@ Result<std::string> ReadSecretFile(const std::string& path, size_t max_bytes) {
 }
 
 Status MakeSecretFolder(const std::string& path) {
-  std::error_code error;
   const fs::path parent = fs::path(path).parent_path();
-  fs::create_directories(parent, error);
+  EK_RETURN_IF_ERROR(MakeFolders(parent.empty() ? "." : parent.string()));
   if (::mkdir(path.c_str(), 0700) != 0)
     return errno == EEXIST ? Status::Ok() : Failed("make folder", path);
   const File folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
