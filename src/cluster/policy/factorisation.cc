@@ -1,102 +1,29 @@
 #include "cluster/policy/factorisation.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
-#include <utility>
+
+#include "cluster/policy/pair_model.h"
+#include "cluster/policy/spread.h"
 
 namespace evenkeel {
 namespace {
 
 constexpr int kFolds = 5;
-constexpr int kSweeps = 30;
 constexpr double kEarned = 0.97;  // of the error with fewer factors: more have to earn it
-constexpr std::array<double, 4> kShrinkages = {0.03, 0.1, 0.3, 1.0};
-constexpr std::array<int, 4> kRanks = {0, 1, 2, 3};
 
-struct Entry {
-  int row, column;
-  double value;
-};
+using Entry = PairModel::Entry;
 
-// A number in (-0.5, 0.5) that looks random and is always the same for (i, j).
-double Spread(int i, int j) {
-  const double x = std::sin(12.9898 * (i + 1) + 78.233 * (j + 1)) * 43758.5453;
-  return x - std::floor(x) - 0.5;
-}
-
-// mean + row effects + column effects + u v^T.
-struct Model {
-  double mean = 0;
-  Eigen::VectorXd rows, columns;
-  Eigen::MatrixXd u, v;
-
-  double at(int row, int column) const {
-    double value = mean + rows[row] + columns[column];
-    if (u.cols() > 0) value += u.row(row).dot(v.row(column));
-    return value;
-  }
-};
-
-using ByLine = std::vector<std::vector<const Entry*>>;
-
-// One side's effect and factors, the other side's held: a ridge regression of (1, factors of the other side) a line.
-void FitSide(const ByLine& lines, bool of_rows, double shrinkage, Model* model) {
-  const auto rank = static_cast<int>(model->u.cols());
-  Eigen::VectorXd& effects = of_rows ? model->rows : model->columns;
-  Eigen::MatrixXd& own = of_rows ? model->u : model->v;
-  const Eigen::VectorXd& other_effects = of_rows ? model->columns : model->rows;
-  const Eigen::MatrixXd& other = of_rows ? model->v : model->u;
-  for (size_t line = 0; line < lines.size(); ++line) {
-    Eigen::MatrixXd normal = shrinkage * Eigen::MatrixXd::Identity(rank + 1, rank + 1);
-    Eigen::VectorXd right = Eigen::VectorXd::Zero(rank + 1);
-    Eigen::VectorXd features(rank + 1);
-    features[0] = 1;
-    for (const Entry* const entry : lines[line]) {
-      const int at = of_rows ? entry->column : entry->row;
-      features.tail(rank) = other.row(at).transpose();
-      normal.noalias() += features * features.transpose();
-      right += features * (entry->value - model->mean - other_effects[at]);
-    }
-    const Eigen::VectorXd solution = normal.ldlt().solve(right);
-    effects[static_cast<int>(line)] = solution[0];
-    own.row(static_cast<int>(line)) = solution.tail(rank).transpose();
-  }
-}
-
-Model Fit(int rows, int columns, const std::vector<Entry>& entries, int rank, double shrinkage) {
-  Model model;
-  model.rows = Eigen::VectorXd::Zero(rows);
-  model.columns = Eigen::VectorXd::Zero(columns);
-  model.u = Eigen::MatrixXd::Zero(rows, rank);
-  model.v = Eigen::MatrixXd(columns, rank);
-  for (int column = 0; column < columns; ++column) {
-    for (int k = 0; k < rank; ++k) model.v(column, k) = Spread(column, k);
-  }
-  if (entries.empty()) return model;
-  ByLine by_row(static_cast<size_t>(rows)), by_column(static_cast<size_t>(columns));
-  for (const Entry& entry : entries) {
-    model.mean += entry.value / static_cast<double>(entries.size());
-    by_row[static_cast<size_t>(entry.row)].push_back(&entry);
-    by_column[static_cast<size_t>(entry.column)].push_back(&entry);
-  }
-  for (int sweep = 0; sweep < kSweeps; ++sweep) {
-    FitSide(by_row, /*of_rows=*/true, shrinkage, &model);
-    FitSide(by_column, /*of_rows=*/false, shrinkage, &model);
-  }
-  return model;
-}
-
-double LeftOutError(int rows, int columns, const std::vector<Entry>& entries, int rank,
-                    double shrinkage) {
+double LeftOutError(int rows, int columns, const std::vector<Entry>& entries, int rank) {
   double sum = 0;
   for (int fold = 0; fold < kFolds; ++fold) {
     std::vector<Entry> kept, out;
     for (size_t i = 0; i < entries.size(); ++i)
       (static_cast<int>(i % kFolds) == fold ? out : kept).push_back(entries[i]);
-    const Model model = Fit(rows, columns, kept, rank, shrinkage);
-    for (const Entry& entry : out) sum += std::abs(entry.value - model.at(entry.row, entry.column));
+    const PairModel model(rows, columns, kept, rank);
+    for (const Entry& entry : out)
+      sum += std::abs(entry.value - model.Mean(entry.row, entry.column));
   }
   return sum / static_cast<double>(entries.size());
 }
@@ -131,32 +58,35 @@ Completion Complete(const Eigen::MatrixXd& roofline, const std::vector<MeasuredP
   const auto rows = static_cast<int>(roofline.rows()), columns = static_cast<int>(roofline.cols());
   const std::vector<Entry> entries = EntriesOf(roofline, measured);
   Completion out;
-  out.shrinkage = kShrinkages.back();
-  const bool can_choose = entries.size() >= 2 * kFolds;
-  if (can_choose) {
+  out.seconds = roofline;
+  out.deviation = Eigen::MatrixXd::Zero(rows, columns);
+  out.factors_of_tasks = Eigen::MatrixXd(rows, 0);
+  out.factors_of_nodes = Eigen::MatrixXd(columns, 0);
+  if (entries.empty()) return out;
+  if (entries.size() >= 2 * kFolds) {
     out.left_out_error = std::numeric_limits<double>::infinity();
-    for (const int rank : kRanks) {
-      if (rank >= std::min(rows, columns)) continue;
-      for (const double shrinkage : kShrinkages) {
-        const double error = LeftOutError(rows, columns, entries, rank, shrinkage);
-        if (error >= (rank > out.rank ? kEarned : 1.0) * out.left_out_error) continue;
-        out.left_out_error = error;
-        out.rank = rank;
-        out.shrinkage = shrinkage;
-      }
+    for (int rank = 0; rank <= std::min({PairModel::kMostRank, rows - 1, columns - 1}); ++rank) {
+      const double error = LeftOutError(rows, columns, entries, rank);
+      if (error >= (rank > out.rank ? kEarned : 1.0) * out.left_out_error) continue;
+      out.left_out_error = error;
+      out.rank = rank;
     }
   }
-  const Model model = Fit(rows, columns, entries, out.rank, out.shrinkage);
-  out.seconds = roofline;
+  const PairModel model(rows, columns, entries, out.rank);
   for (int row = 0; row < rows; ++row) {
-    for (int column = 0; column < columns; ++column)
-      out.seconds(row, column) = roofline(row, column) * std::exp(model.at(row, column));
+    for (int column = 0; column < columns; ++column) {
+      const double variance = model.Variance(row, column);
+      out.seconds(row, column) *= std::exp(model.Mean(row, column) + variance / 2);
+      out.deviation(row, column) = std::sqrt(variance);
+    }
   }
-  for (const Entry& entry : entries)
+  for (const Entry& entry : entries) {
     out.seconds(entry.row, entry.column) =
         roofline(entry.row, entry.column) * std::exp(entry.value);
-  out.factors_of_tasks = model.u;
-  out.factors_of_nodes = model.v;
+    out.deviation(entry.row, entry.column) = 0;
+  }
+  out.factors_of_tasks = model.row_factors();
+  out.factors_of_nodes = model.column_factors();
   return out;
 }
 
