@@ -30,13 +30,6 @@ std::string BytesAt(const Json& object, const std::string& key) {
   return HumanBytes(object[key].get<double>());
 }
 
-std::string HumanBytes(double bytes) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  size_t unit = 0;
-  for (; bytes >= 1024 && unit + 1 < std::size(kUnits); ++unit) bytes /= 1024;
-  return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, kUnits[unit]);
-}
-
 Json ModelNamed(const Json& described, const std::string& name, const std::string& version) {
   if (described.is_object() && described.contains("models") && described["models"].is_array()) {
     for (const Json& model : described["models"]) {

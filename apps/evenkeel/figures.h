@@ -8,6 +8,8 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "core/parse.h"  // HumanBytes
+
 namespace evenkeel {
 
 std::string TextAt(const nlohmann::ordered_json& object,
@@ -15,7 +17,6 @@ std::string TextAt(const nlohmann::ordered_json& object,
 std::string MillisecondsAt(const nlohmann::ordered_json& object,
                            const std::string& key);                                 // "0.31 ms"
 std::string BytesAt(const nlohmann::ordered_json& object, const std::string& key);  // "12.4 MiB"
-std::string HumanBytes(double bytes);
 std::string HumanMilliseconds(double ms);  // "31.4 µs" below a tenth, "1.75 s" from 1,000
 
 // The entry of `described["models"]` with that name (and version, unless it is ""); an empty object

@@ -25,13 +25,11 @@ using Json = nlohmann::ordered_json;
 // "desk/CUDA" is a place of node desk.
 std::string NodeOf(const std::string& place) { return place.substr(0, place.find('/')); }
 
-void RefuseLayers(const ClusterFile& file) {
-  for (const Task& task : file.graph.tasks) {
-    if (task.kind == TaskKind::kLayers)
-      Fail(kExitFailed,
-           "the plan cuts '" + task.name +
-               "' over nodes by its layers: that cannot be carried out until stages run");
-  }
+void RefuseCuts(const Json& plan) {
+  for (const Json& cut : plan.value("cuts", Json::array()))
+    Fail(kExitFailed,
+         "the plan cuts '" + TextAt(cut, "task") +
+             "' over nodes by its layers: that cannot be carried out until stages run");
 }
 
 // By model: the nodes that serve it and answer.
@@ -139,7 +137,7 @@ void CarryOut(const Api& api, const ApplyStep& step, const Json& stamp, const st
 
 void ApplyPlan(const Api& api, const ClusterFile& file, const Json& plan,
                const ApplyOptions& options) {
-  RefuseLayers(file);
+  RefuseCuts(plan);
   const auto models = ModelsOf(file, plan, Serving(api));
   const auto steps = StepsToPlan(models, RoomNow(file, models));
   if (!steps.ok()) Fail(kExitFailed, steps.status().message());

@@ -1,15 +1,20 @@
 // `evenkeel plan`: which server of a described cluster, or of the one that runs, would run what, and why.
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "api.h"
 #include "commands.h"
 #include "core/format.h"
 #include "core/parse.h"
+#include "figures.h"
 #include "loadgen/trace_file.h"
 #include "output.h"
+#include "plan_additions.h"
 #include "plan_apply.h"
 #include "plan_document.h"
 
@@ -22,6 +27,7 @@ constexpr const char* kExamples =
     "  evenkeel plan                               the cluster of the server that is asked\n"
     "  evenkeel plan --apply                       carry it out, after asking\n"
     "  evenkeel plan cluster.json                  costs, sets, moves and the allocation\n"
+    "  evenkeel plan --add llama-70b.gguf          whether and how it would fit beside what is there\n"
     "  evenkeel plan cluster.json --rules method   by the rules of CN119537032B\n"
     "  evenkeel plan cluster.json -o json          the same as one document";
 
@@ -30,6 +36,7 @@ constexpr size_t kMostFileBytes = size_t{64} << 20;
 struct PlanFlags {
   Api api;
   std::string file, rules = "ours";
+  std::vector<std::string> add;
   Format format = Format::kTable;
   bool apply = false, yes = false;
   std::string wait = "5m";
@@ -53,6 +60,7 @@ void PrintNodes(const Json& plan) {
 }
 
 void PrintMatrix(const Json& plan) {
+  if (plan["matrix"].empty()) return;
   Listing listing;
   listing.columns = {{"TASK"}};
   for (const auto& [place, load] : plan["loads_s"].items())
@@ -81,6 +89,7 @@ void PrintMatrix(const Json& plan) {
 }
 
 void PrintSteps(const Json& plan) {
+  if (plan["steps"].empty()) return;
   Listing listing;
   listing.columns = {{"STEP"}, {"MAKESPAN", true}, {"TOTAL", true}};
   for (const Json& step : plan["steps"]) {
@@ -99,6 +108,34 @@ void PrintSteps(const Json& plan) {
                           fmt::format("{:.5g}", move["potential"].get<double>())});
   }
   PrintSection("Moves of the game", moves);
+}
+
+void PrintCuts(const Json& plan) {
+  for (const Json& cut : plan.value("cuts", Json::array())) {
+    Listing listing;
+    listing.columns = {{"STAGE"}, {"NODE"}, {"MEMORY", true}, {"A STEP", true}};
+    for (const Json& stage : cut["stages"]) {
+      listing.rows.push_back({stage["name"], stage["node"],
+                              HumanBytes(stage["memory_bytes"].get<double>()),
+                              HumanMilliseconds(stage["seconds"].get<double>() * 1e3)});
+    }
+    std::printf("Cut between its layers: %s\n  %s\n", cut["task"].get<std::string>().c_str(),
+                cut["why"].get<std::string>().c_str());
+    std::printf("%s", TableText(listing, false).c_str());
+    std::printf("  one step alone takes %s, %s of it a hop; with %zu batches in flight one is done "
+                "every %s\n  it is planned only: it can't be deployed until stages run\n\n",
+                HumanMilliseconds(cut["latency_s"].get<double>() * 1e3).c_str(),
+                HumanMilliseconds(cut["hop_s"].get<double>() * 1e3).c_str(), cut["stages"].size(),
+                HumanMilliseconds(cut["period_s"].get<double>() * 1e3).c_str());
+  }
+}
+
+void PrintWorthMeasuring(const Json& plan) {
+  if (!plan.contains("factors")) return;
+  for (const Json& pair : plan["factors"]["worth_measuring"])
+    std::printf("Worth measuring: %s on %s, predicted to take %.3g s, within a factor of %.2g\n",
+                pair["task"].get<std::string>().c_str(), pair["node"].get<std::string>().c_str(),
+                pair["seconds"].get<double>(), std::exp(pair["deviation"].get<double>()));
 }
 
 void PrintPlacement(const Json& plan) {
@@ -134,6 +171,23 @@ Duration WaitOf(const std::string& text) {
   return *wait;
 }
 
+// The cluster's text with the tasks of those files behind its own.
+std::string WithAdditions(const std::string& text, const std::vector<std::string>& files) {
+  if (files.empty()) return text;
+  nlohmann::json cluster = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  // What is wrong with it is said when it is read as a whole.
+  if (!cluster.is_object() || !cluster.contains("tasks") || !cluster["tasks"].is_array())
+    return text;
+  for (const std::string& path : files) {
+    const auto tasks = AddedTasks(path);
+    if (!tasks.ok())
+      Fail(tasks.status().code() == Code::kNotFound ? kExitFailed : kExitUsage,
+           path + ": " + tasks.status().message());
+    for (const nlohmann::json& task : *tasks) cluster["tasks"].push_back(task);
+  }
+  return cluster.dump();
+}
+
 void MakeAndPrint(const PlanFlags& flags) {
   const bool live = flags.file.empty();
   if (flags.apply && !live)
@@ -144,7 +198,7 @@ void MakeAndPrint(const PlanFlags& flags) {
   const auto text = live ? Result<std::string>(flags.api.GetBytes("/v2/evenkeel/cluster"))
                          : loadgen::ReadFileMaybeGzip(flags.file, kMostFileBytes);
   if (!text.ok()) Fail(kExitFailed, text.status().message());
-  const auto file = ParseClusterFile(*text);
+  const auto file = ParseClusterFile(WithAdditions(*text, flags.add));
   if (!file.ok())
     Fail(live ? kExitFailed : kExitUsage,
          (live ? flags.api.server() : flags.file) + ": " + file.status().message());
@@ -152,9 +206,11 @@ void MakeAndPrint(const PlanFlags& flags) {
   if (!plan.ok()) Fail(kExitFailed, plan.status().message());
   if (flags.format != Format::kTable) return Print(flags.format, {}, *plan);
   PrintNodes(*plan);
+  PrintCuts(*plan);
   PrintMatrix(*plan);
   PrintSteps(*plan);
   PrintPlacement(*plan);
+  PrintWorthMeasuring(*plan);
   PrintReplicas(*plan);
   if (flags.apply) ApplyPlan(flags.api, *file, *plan, {flags.yes, wait});
 }
@@ -170,6 +226,10 @@ void RegisterPlan(CLI::App& app) {
   verb->add_option("FILE", flags->file,
                    "The cluster and its work (docs/operations.md); without: that of the server")
       ->type_name("");
+  verb->add_option("--add", flags->add,
+                   "Plan this beside it: a GGUF file, or {\"tasks\": [...]}; repeatable")
+      ->allow_extra_args(false)
+      ->type_name("FILE");
   flags->api.AddFlags(*verb);
   verb->add_option("--rules", flags->rules, "ours|method [ours]")
       ->check(CLI::IsMember({"ours", "method"}));

@@ -8,9 +8,11 @@
 
 #include "cluster/policy/cost_matrix.h"
 #include "cluster/policy/factorisation.h"
+#include "cluster/policy/measurement_design.h"
 #include "cluster/policy/plan.h"
 #include "cluster/policy/replicas.h"
 #include "core/format.h"
+#include "plan_cuts.h"
 
 namespace evenkeel {
 namespace {
@@ -243,9 +245,22 @@ Json ReplicasJson(const ClusterFile& file, const ReplicaPlan& plan) {
   return replicas;
 }
 
-}  // namespace
+// What the plan stands on and nobody has measured, the least certain first.
+Json WorthMeasuring(const ClusterFile& file, const Completion& costs, const Holders& places) {
+  constexpr int kMostShown = 5;
+  const auto columns = ColumnsOf(file);
+  Json pairs = Json::array();
+  for (const TaskOnNode& pair : NextPairs(costs, places, kMostShown)) {
+    pairs.push_back({{"task", file.graph.tasks[static_cast<size_t>(pair.task)].name},
+                     {"node", columns[static_cast<size_t>(pair.node)]},
+                     {"seconds", costs.seconds(pair.task, pair.node)},
+                     {"deviation", costs.deviation(pair.task, pair.node)}});
+  }
+  return pairs;
+}
 
-Result<Json> PlanDocument(const ClusterFile& file, bool method) {
+// What the tasks that are placed whole make of the document.
+Status AddPlan(const ClusterFile& file, bool method, Json* document) {
   const Costs costs = CostsOf(file);
   const CostMatrix weighted = method ? WeightedDemand(file.graph.tasks, file.nodes) : CostMatrix{};
   const Eigen::MatrixXd& seconds = method ? weighted.seconds : costs.completion.seconds;
@@ -254,35 +269,69 @@ Result<Json> PlanDocument(const ClusterFile& file, bool method) {
   const auto plan = HasReplicas(file) ? PlanOfModels(file, std::move(problem), method)
                                       : PlanOfPieces(problem, method);
   if (!plan.ok()) return plan.status();
+  (*document)["matrix"] = MatrixJson(file, costs, seconds);
+  if (!method) {
+    (*document)["factors"] = {{"measured_pairs", costs.measured.size()},
+                              {"rank", costs.completion.rank},
+                              {"left_out_error", costs.completion.left_out_error},
+                              {"worth_measuring",
+                               WorthMeasuring(file, costs.completion, plan->places)}};
+  }
+  for (const ReplicaStep& step : plan->steps) {
+    (*document)["steps"].push_back({{"name", step.name},
+                                    {"makespan_s", step.score.makespan_s},
+                                    {"total_s", step.score.total_s},
+                                    {"sets", SetsJson(file, step.places)}});
+  }
+  (*document)["moves"] = MovesJson(file, plan->game, plan->model_of);
+  (*document)["placement"] = SetsJson(file, plan->places);
+  if (Json replicas = ReplicasJson(file, *plan); !replicas.empty())
+    (*document)["replicas"] = std::move(replicas);
+  const auto columns = ColumnsOf(file);
+  for (size_t place = 0; place < plan->shares.levels.size(); ++place)
+    (*document)["loads_s"][columns[place]] = plan->shares.levels[place];
+  (*document)["makespan_s"] = plan->score.makespan_s;
+  (*document)["total_s"] = plan->score.total_s;
+  if (plan->present_s) (*document)["present_s"] = *plan->present_s;
+  return Status::Ok();
+}
 
+// Where nothing is placed whole: what is on the nodes already, and the stages.
+void AddLoads(const ClusterFile& file, Json* document) {
+  double most_s = 0;
+  for (const Place& place : PlacesOf(file.nodes)) {
+    const double load_s =
+        place.accelerator < 0 ? file.nodes[static_cast<size_t>(place.node)].load_s : 0;
+    (*document)["placement"][NameOf(place, file.nodes)] = Json::array();
+    (*document)["loads_s"][NameOf(place, file.nodes)] = load_s;
+    most_s = std::max(most_s, load_s);
+  }
+  (*document)["makespan_s"] = most_s;
+  (*document)["total_s"] = 0;
+}
+
+}  // namespace
+
+Result<Json> PlanDocument(const ClusterFile& file, bool method) {
+  auto cut = CutWhatFitsNowhere(file);
+  if (!cut.ok()) return cut.status();
   Json document = {{"schema", "evenkeel.plan/v1"},
                    {"rules", method ? "method" : "ours"},
                    {"nodes", NodesJson(file)},
-                   {"matrix", MatrixJson(file, costs, seconds)}};
-  if (!method) {
-    document["factors"] = {{"measured_pairs", costs.measured.size()},
-                           {"rank", costs.completion.rank},
-                           {"shrinkage", costs.completion.shrinkage},
-                           {"left_out_error", costs.completion.left_out_error}};
+                   {"matrix", Json::array()},
+                   {"steps", Json::array()},
+                   {"moves", Json::array()},
+                   {"placement", Json::object()},
+                   {"loads_s", Json::object()}};
+  if (cut->rest.graph.tasks.empty())
+    AddLoads(cut->rest, &document);
+  else
+    EK_RETURN_IF_ERROR(AddPlan(cut->rest, method, &document));
+  for (const Json& model : cut->cuts) {
+    for (const Json& stage : model["stages"])
+      document["placement"][stage["node"].get<std::string>()].push_back(stage["name"]);
   }
-  document["steps"] = Json::array();
-  for (const ReplicaStep& step : plan->steps) {
-    document["steps"].push_back({{"name", step.name},
-                                 {"makespan_s", step.score.makespan_s},
-                                 {"total_s", step.score.total_s},
-                                 {"sets", SetsJson(file, step.places)}});
-  }
-  document["moves"] = MovesJson(file, plan->game, plan->model_of);
-  document["placement"] = SetsJson(file, plan->places);
-  if (Json replicas = ReplicasJson(file, *plan); !replicas.empty())
-    document["replicas"] = std::move(replicas);
-  document["loads_s"] = Json::object();
-  const auto columns = ColumnsOf(file);
-  for (size_t place = 0; place < plan->shares.levels.size(); ++place)
-    document["loads_s"][columns[place]] = plan->shares.levels[place];
-  document["makespan_s"] = plan->score.makespan_s;
-  document["total_s"] = plan->score.total_s;
-  if (plan->present_s) document["present_s"] = *plan->present_s;
+  if (!cut->cuts.empty()) document["cuts"] = std::move(cut->cuts);
   return document;
 }
 

@@ -21,6 +21,7 @@ constexpr size_t kMostBytes = size_t{64} << 20;
 constexpr size_t kMostNodes = 1000;
 constexpr int64_t kMostTasks = 100'000;
 constexpr int64_t kMostReplicas = 1000;
+constexpr int64_t kMostLayers = 10'000;
 constexpr int kDeepest = 5;
 
 Result<NodeState> ParseNode(const Json& json, const std::string& place) {
@@ -72,11 +73,25 @@ Result<TaskKind> KindOf(const std::string& name, const std::string& place) {
 
 using Groups = std::map<std::string, std::vector<int>>;  // tasks by the name in the file
 
+Status CheckLayers(const Task& task, const std::string& place) {
+  if (task.layers == 0) {
+    if (task.first_bytes > 0 || task.last_bytes > 0 || task.boundary_bytes > 0)
+      return InvalidArgument("{}: first, last and boundary are for tasks with layers", place);
+    return Status::Ok();
+  }
+  // Without a sum, which might be too large.
+  if (task.first_bytes > task.memory_bytes ||
+      task.last_bytes > task.memory_bytes - task.first_bytes)
+    return InvalidArgument("{}: first and last: expected parts of its memory, {}", place,
+                           HumanBytes(static_cast<double>(task.memory_bytes)));
+  return Status::Ok();
+}
+
 Status AddTasks(const Json& json, const std::string& place, TaskGraph* graph, Groups* groups) {
   JsonFields fields(
       json, place,
       {"name", "kind", "gflop", "gbytes", "memory", "overhead", "power_w", "count", "on",
-       "replicas", "asked", "serving"});
+       "replicas", "asked", "serving", "layers", "first", "last", "boundary"});
   Task task;
   task.name = fields.Text("name", "", true);
   const std::string kind = fields.Text("kind", "replica");
@@ -90,7 +105,12 @@ Status AddTasks(const Json& json, const std::string& place, TaskGraph* graph, Gr
   task.replicas = static_cast<int>(fields.Count("replicas", 0, 1, kMostReplicas));
   task.asked = static_cast<int>(fields.Count("asked", 0, 1, kMostReplicas));
   const Json* const serving = fields.List("serving");
+  task.layers = static_cast<int>(fields.Count("layers", 0, 2, kMostLayers));
+  task.first_bytes = fields.Bytes("first", 0);
+  task.last_bytes = fields.Bytes("last", 0);
+  task.boundary_bytes = fields.Bytes("boundary", 0);
   EK_RETURN_IF_ERROR(fields.status());
+  EK_RETURN_IF_ERROR(CheckLayers(task, place));
   if (task.replicas > 0 && count > 1)
     return InvalidArgument("{}: expected count or replicas, got both", place);
   if (task.replicas == 0 && (serving != nullptr || task.asked > 0))

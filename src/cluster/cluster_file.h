@@ -4,13 +4,15 @@
 //               "accelerators": [{"backend": "CUDA", "gflops": 9000, "memory_gb_s": 400, "memory": "8GiB"}], "power_w": 60}],
 //    "links": {"bandwidth": "125MB", "round_trip": "300us"},
 //    "tasks": [{"name": "chat", "kind": "language replica", "gflop": 0.3, "gbytes": 0.1, "memory": "400MiB", "overhead": "1ms", "count": 3,
-//               "on": "processor|accelerator|both", "replicas": 2, "asked": 2, "serving": ["a", "b"]}],
+//               "on": "processor|accelerator|both", "replicas": 2, "asked": 2, "serving": ["a", "b"]},
+//             {"name": "giant", "gflop": 140, "gbytes": 40, "memory": "42GiB", "layers": 80, "first": "1GiB", "last": "1GiB", "boundary": "32KiB"}],
 //    "edges": [{"before": "embed", "after": "rank", "bytes": "1MB"}],
 //    "measured": [{"task": "chat", "on": "a/CUDA", "seconds": 0.02}],
 //    "corrections": [{"task": "chat", "on": "a", "factor": 1.3}]}
 // Needed: nodes with name, gflops, memory_gb_s, memory; tasks with name. `bandwidth` is bytes a second. `count` above 1 makes chat-1, chat-2, ...; edges and measurements
 //   of "chat" are then those of each. `replicas` makes it a model whose work, a second's of all its calls, at least so many servers share, each with all of its memory ("serving": those that
-//   do now, "asked": how many people asked for; it may get more, where one server can't carry it); not with `count` or edges. A correction multiplies what is predicted for a pair; what a server tells beside it ("predicted", "measured", "noise", "samples", "age_s") is for
+//   do now, "asked": how many people asked for; it may get more, where one server can't carry it); not with `count` or edges.
+//   `layers` lets a model be cut between them where no place holds it whole (policy/stages.h): "first" and "last" are the parts of its memory that only those need, "boundary" what goes from one layer to the next. A correction multiplies what is predicted for a pair; what a server tells beside it ("predicted", "measured", "noise", "samples", "age_s") is for
 //   people, as are "live" and "feedback".
 // Errors: kInvalidArgument, with the place ("tasks[2].gflop") and what was expected; a graph that is none (task.h); kTooLarge: over 1,000 nodes, 100,000 tasks or 64 MiB.
 // Thread-safety: thread-safe.

@@ -28,6 +28,10 @@ struct Task {
   int replicas = 0;
   int asked = 0;                          // as many people asked for; 0: nobody did
   std::vector<std::string> serving = {};  // places that have it now
+  // Of a model that may be cut between its layers where no place holds it whole: how many there are; 0: it is not cut.
+  int layers = 0;
+  int64_t first_bytes = 0, last_bytes = 0;  // of its memory, what only the first and the last need
+  int64_t boundary_bytes = 0;               // from one layer to the next, a step
 };
 
 // `after` needs what `before` gives.

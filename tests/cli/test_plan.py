@@ -78,9 +78,81 @@ def test_what_fits_nowhere_is_said_with_what_each_node_lacks(plan):
         assert words in result.stderr, result.stderr
 
 
+GIANT = {"name": "giant", "gflop": 140, "gbytes": 20, "memory": "21GiB", "on": "both", "layers": 20, "first": "512MiB", "last": "512MiB", "boundary": "32KiB"}
+
+
+def test_what_fits_nowhere_whole_is_cut_between_its_layers(plan):
+    cluster = {**CLUSTER, "tasks": CLUSTER["tasks"] + [GIANT]}
+    result = plan(cluster, "-o", "json")
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    (cut,) = document["cuts"]
+    assert cut["task"] == "giant" and "desk: 5.0 GiB short" in cut["why"], cut
+    stages = cut["stages"]
+    # 21 GiB into 16, 8, 6 and 2: two hold it.
+    assert len(stages) == 2
+    assert [stages[0]["first"], stages[-1]["last"]] == [0, 19]
+    assert stages[1]["first"] == stages[0]["last"] + 1
+    room = {"desk": 16, "nas": 2, "game": 8, "game/CUDA": 6}
+    for stage in stages:
+        assert stage["memory_bytes"] <= room[stage["node"]] * 2**30
+        assert stage["name"] in document["placement"][stage["node"]]
+    assert cut["period_s"] >= max(stage["seconds"] for stage in stages)
+    assert cut["latency_s"] == pytest.approx(sum(stage["seconds"] for stage in stages) + cut["hop_s"])
+    # The others are placed beside it, in what it leaves.
+    placed = sorted(task for tasks in document["placement"].values() for task in tasks if not task.startswith("giant"))
+    assert placed == ["chat-1", "chat-2", "chat-3", "embed", "rank"]
+    text = plan(cluster).stdout
+    for words in ("Cut between its layers: giant", "the fewest stages that hold it", "with 2 batches in flight", "can't be deployed until stages run"):
+        assert words in text, text
+
+
+def test_a_model_that_is_alone_and_cut(plan):
+    cluster = {**CLUSTER, "tasks": [GIANT], "edges": [], "measured": []}
+    document = json.loads(plan(cluster, "-o", "json").stdout)
+    assert document["steps"] == [] and len(document["cuts"]) == 1
+    assert document["makespan_s"] > 0.1, "desk's or nas' load, and the stage's"
+    assert plan(cluster).returncode == 0
+
+
+def test_what_is_too_large_even_cut_is_said(plan):
+    result = plan({**CLUSTER, "tasks": [{**GIANT, "memory": "90GiB"}], "edges": [], "measured": []})
+    assert result.returncode == 1
+    assert "task 'giant' fits no node, nor cut over all: cut into its 20 layers it takes 90.0 GiB, and all nodes together have 32.0 GiB free" in result.stderr, result.stderr
+
+
+def test_work_that_is_not_there_yet_is_planned_beside_the_rest(plan, tmp_path, smollm2_file):
+    tasks = tmp_path / "more.json"
+    tasks.write_text(json.dumps({"tasks": [GIANT]}))
+    document = json.loads(plan(CLUSTER, "--add", str(tasks), "--add", smollm2_file, "-o", "json").stdout)
+    assert document["cuts"][0]["task"] == "giant"
+    model = next(row for row in document["matrix"] if row["task"] not in ("embed", "rank") and not row["task"].startswith("chat"))
+    costs = {cell["node"]: cell for cell in model["costs"]}
+    assert costs["nas"]["seconds"] > costs["desk"]["seconds"] > costs["game/CUDA"]["seconds"] > 0
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"tasks": {}}', '{"tasks": [], "nodes": []}', "GGUF", "GGUF\x03\x00\x00\x00"])
+def test_a_wrong_addition_is_refused_with_its_name(plan, tmp_path, text):
+    tasks = tmp_path / "more"
+    tasks.write_text(text)
+    result = plan(CLUSTER, "--add", str(tasks))
+    assert result.returncode == 2 and str(tasks) in result.stderr, result.stderr
+
+
+def test_what_the_plan_stands_on_and_nobody_measured_is_told(plan):
+    document = json.loads(plan(CLUSTER, "-o", "json").stdout)
+    for pair in document["factors"]["worth_measuring"]:
+        assert pair["deviation"] > 0 and (pair["task"], pair["node"]) not in {("chat-1", "desk"), ("chat-2", "desk"), ("chat-3", "desk")}
+    assert document["factors"]["worth_measuring"]
+    assert "Worth measuring: " in plan(CLUSTER).stdout
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
+        ({"tasks": [{"name": "a", "memory": "1GiB", "first": "1MiB"}], "edges": [], "measured": []}, "are for tasks with layers"),
+        ({"tasks": [{"name": "a", "memory": "1GiB", "layers": 4, "first": "1GiB", "last": "1B"}], "edges": [], "measured": []}, "parts of its memory"),
+        ({"tasks": [{"name": "a", "layers": 1}], "edges": [], "measured": []}, "layers"),
         ({"tasks": [{"name": "a"}], "edges": [{"before": "a", "after": "a"}], "measured": []}, "need itself"),
         ({"tasks": [{"name": "a"}, {"name": "b"}], "edges": [{"before": "a", "after": "b"}, {"before": "b", "after": "a"}], "measured": []}, "in a circle: a -> b -> a"),
         ({"nodes": [{"name": "x", "gflops": -1}]}, "nodes[0].gflops"),

@@ -5,16 +5,13 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/parse.h"
+
 namespace evenkeel {
 namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 constexpr double kLeast = 1e-9;  // a task that demands nothing still takes a turn
-
-std::string Human(int64_t bytes) {
-  const double mib = static_cast<double>(bytes) / (1 << 20);
-  return mib >= 1024 ? fmt::format("{:.1f} GiB", mib / 1024) : fmt::format("{:.0f} MiB", mib);
-}
 
 const NodeState& NodeOf(const Place& place, const std::vector<NodeState>& nodes) {
   return nodes[static_cast<size_t>(place.node)];
@@ -39,7 +36,7 @@ std::string Obstacle(const Task& task, const Place& place, const std::vector<Nod
   if (place.accelerator < 0 && !task.may_use_processor) return "it needs an accelerator";
   if (place.accelerator >= 0 && !task.may_use_accelerator) return "it runs on processors only";
   const Capacity on = CapacityOf(place, nodes);
-  if (task.memory_bytes > on.memory) return Human(task.memory_bytes - on.memory) + " short";
+  if (task.memory_bytes > on.memory) return HumanBytes(static_cast<double>(task.memory_bytes - on.memory)) + " short";
   if (task.gflop > 0 && on.gflops <= 0) return "its GFLOP/s are not known";
   if (task.gbytes > 0 && on.gb_s <= 0) return "its memory bandwidth is not known";
   const NodeState& node = NodeOf(place, nodes);

@@ -70,7 +70,7 @@ TEST(CostMatrixTest, AnAcceleratorIsAPlaceOfItsOwn) {
   task.may_use_processor = false;
   const CostMatrix tight = Roofline({task}, {node});
   EXPECT_EQ(tight.reasons[0][0], "it needs an accelerator");
-  EXPECT_EQ(tight.reasons[0][1], "128 MiB short");
+  EXPECT_EQ(tight.reasons[0][1], "128.0 MiB short");
   EXPECT_EQ(RoomOf(places[2], {node}), int64_t{512} << 20);
 }
 

@@ -27,17 +27,18 @@ std::vector<TaskOnNode> FirstPairs(const Eigen::MatrixXd& roofline, int each) {
   return pairs;
 }
 
-std::vector<TaskOnNode> NextPairs(const Completion& costs, const Placement& plan, int most) {
+std::vector<TaskOnNode> NextPairs(const Completion& costs, const Holders& plan, int most) {
   struct Candidate {
     TaskOnNode pair;
     double unsure_s;
   };
   std::vector<Candidate> candidates;
   for (int task = 0; task < static_cast<int>(plan.size()); ++task) {
-    const int node = plan[static_cast<size_t>(task)];
-    const double unsure_s = costs.seconds(task, node) * std::expm1(costs.deviation(task, node));
-    if (unsure_s > 0 && costs.seconds(task, node) < kImpossible)
-      candidates.push_back({{task, node}, unsure_s});
+    for (const int node : plan[static_cast<size_t>(task)]) {
+      const double unsure_s = costs.seconds(task, node) * std::expm1(costs.deviation(task, node));
+      if (unsure_s > 0 && costs.seconds(task, node) < kImpossible)
+        candidates.push_back({{task, node}, unsure_s});
+    }
   }
   std::ranges::stable_sort(candidates, std::greater<>(), &Candidate::unsure_s);
   std::vector<TaskOnNode> pairs;

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "cluster/policy/factorisation.h"
-#include "cluster/policy/placement.h"
+#include "cluster/policy/shares.h"
 
 namespace evenkeel {
 
@@ -22,7 +22,7 @@ struct TaskOnNode {
 // `each` nodes a task, or as many as can run it.
 std::vector<TaskOnNode> FirstPairs(const Eigen::MatrixXd& roofline, int each = 2);
 
-// At most `most`; none: the plan uses nothing but what was measured. REQUIRES: shapes alike.
-std::vector<TaskOnNode> NextPairs(const Completion& costs, const Placement& plan, int most);
+// `plan`: by task, the nodes that it is on. At most `most`; none: the plan uses nothing but what was measured. REQUIRES: shapes alike.
+std::vector<TaskOnNode> NextPairs(const Completion& costs, const Holders& plan, int most);
 
 }  // namespace evenkeel

@@ -62,13 +62,13 @@ TEST(NextPairsTest, WhatThePlanUsesAndNobodyMeasuredTheLeastCertainFirst) {
   costs.deviation = Eigen::MatrixXd::Constant(4, 2, 0.1);
   costs.deviation(0, 0) = 0;
   costs.deviation(3, 0) = 1;
-  const auto pairs = NextPairs(costs, {0, 1, 1, 0}, 10);
+  const auto pairs = NextPairs(costs, {{0}, {1}, {1}, {0}}, 10);
   ASSERT_EQ(pairs.size(), 3) << "the first was measured";
   EXPECT_EQ(pairs[0].task, 3);
   EXPECT_EQ(pairs[1].task, 2);
   EXPECT_EQ(pairs[2].task, 1);
-  EXPECT_EQ(NextPairs(costs, {0, 1, 1, 0}, 1).size(), 1);
-  EXPECT_TRUE(NextPairs(costs, {0, 1, 1, 0}, 0).empty());
+  EXPECT_EQ(NextPairs(costs, {{0}, {1}, {1}, {0}}, 1).size(), 1);
+  EXPECT_TRUE(NextPairs(costs, {{0}, {1}, {1}, {0}}, 0).empty());
 }
 
 // A fifth of the pairs, in rounds, against as many that were drawn.
@@ -103,7 +103,9 @@ TEST(NextPairsTest, ChosenPairsMakeABetterPlanThanDrawnOnes) {
     for (const TaskOnNode& pair : FirstPairs(roofline)) measure(pair.task, pair.node, &chosen);
     while (true) {
       const Completion costs = Complete(roofline, chosen);
-      const auto next = NextPairs(costs, makespan(costs).first,
+      Holders places;
+      for (const int node : makespan(costs).first) places.push_back({node});
+      const auto next = NextPairs(costs, places,
                                   std::min(6, static_cast<int>(kBudget - chosen.size())));
       if (next.empty()) break;
       for (const TaskOnNode& pair : next) measure(pair.task, pair.node, &chosen);

@@ -1,0 +1,169 @@
+#include "plan_cuts.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cluster/place.h"
+#include "cluster/policy/cost_matrix.h"
+#include "cluster/policy/placement.h"
+#include "cluster/policy/stages.h"
+#include "core/format.h"
+
+namespace evenkeel {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Tasks by size that may be cut and fit nowhere whole.
+std::vector<size_t> TooLarge(const ClusterFile& file, const CostMatrix& whole) {
+  std::vector<size_t> tasks;
+  for (size_t i = 0; i < file.graph.tasks.size(); ++i) {
+    if (file.graph.tasks[i].layers >= 2 &&
+        !(whole.seconds.row(static_cast<Eigen::Index>(i)).minCoeff() < kImpossible))
+      tasks.push_back(i);
+  }
+  std::ranges::stable_sort(tasks, std::greater<>(),
+                           [&](size_t i) { return file.graph.tasks[i].memory_bytes; });
+  return tasks;
+}
+
+LayeredModel LayersOf(const Task& task) {
+  LayeredModel model;
+  model.layers = task.layers;
+  model.first_bytes = task.first_bytes;
+  model.last_bytes = task.last_bytes;
+  const int64_t bytes = task.memory_bytes - task.first_bytes - task.last_bytes;
+  model.layer_bytes = (bytes + task.layers - 1) / task.layers;
+  return model;
+}
+
+Task OneLayer(const Task& task, const LayeredModel& model) {
+  Task layer = task;
+  layer.kind = TaskKind::kLayers;
+  layer.gflop /= task.layers;
+  layer.gbytes /= task.layers;
+  layer.overhead_s /= task.layers;
+  layer.memory_bytes = model.layer_bytes;
+  return layer;
+}
+
+std::vector<StagePlace> PlacesFor(const Task& layer, const std::vector<NodeState>& nodes) {
+  const CostMatrix costs = Roofline({layer}, nodes);
+  std::vector<StagePlace> list;
+  for (const Place& place : PlacesOf(nodes)) {
+    const double load_s =
+        place.accelerator < 0 ? nodes[static_cast<size_t>(place.node)].load_s : 0;
+    list.push_back({RoomOf(place, nodes),
+                    costs.seconds(0, static_cast<Eigen::Index>(list.size())), load_s});
+  }
+  return list;
+}
+
+void Take(const Stage& stage, const Place& place, std::vector<NodeState>* nodes) {
+  NodeState& node = (*nodes)[static_cast<size_t>(place.node)];
+  if (place.accelerator < 0) {
+    node.free_memory_bytes -= stage.bytes;
+    node.load_s += stage.seconds;
+    return;
+  }
+  auto& free = node.free_accelerator_bytes;
+  for (size_t i = free.size(); i < node.total.accelerators.size(); ++i)
+    free.push_back(node.total.accelerators[i].memory_bytes);
+  free[static_cast<size_t>(place.accelerator)] -= stage.bytes;
+}
+
+std::string Why(const std::vector<std::string>& reasons, const std::vector<NodeState>& nodes) {
+  const std::vector<Place> places = PlacesOf(nodes);
+  std::string why = "no node holds it whole (";
+  for (size_t i = 0; i < places.size(); ++i)
+    why += fmt::format("{}{}: {}", i == 0 ? "" : "; ", NameOf(places[i], nodes), reasons[i]);
+  return why + "); these are the fewest stages that hold it, and of those the ones of least period";
+}
+
+Json Describe(const Task& task, const StagePlan& plan, double hop_s, const std::string& why,
+              const std::vector<NodeState>& nodes) {
+  const std::vector<Place> places = PlacesOf(nodes);
+  Json stages = Json::array();
+  for (const Stage& stage : plan.stages) {
+    const int last = stage.first + stage.layers - 1;
+    stages.push_back({{"name", fmt::format("{} layers {}-{}", task.name, stage.first, last)},
+                      {"node", NameOf(places[static_cast<size_t>(stage.place)], nodes)},
+                      {"first", stage.first},
+                      {"last", last},
+                      {"memory_bytes", stage.bytes},
+                      {"seconds", stage.seconds}});
+  }
+  return {{"task", task.name},
+          {"layers", task.layers},
+          {"period_s", plan.period_s},
+          {"latency_s", plan.latency_s},
+          {"hop_s", hop_s},
+          {"stages", std::move(stages)},
+          {"why", why}};
+}
+
+// The file without those tasks: rows that follow move up.
+ClusterFile Without(const ClusterFile& file, const std::vector<size_t>& tasks) {
+  ClusterFile rest;
+  rest.nodes = file.nodes;
+  rest.link = file.link;
+  std::map<int, int> index;
+  std::map<std::string, bool> gone;
+  for (size_t i = 0; i < file.graph.tasks.size(); ++i) {
+    const Task& task = file.graph.tasks[i];
+    gone[task.name] = std::ranges::find(tasks, i) != tasks.end();
+    if (gone[task.name]) continue;
+    index[static_cast<int>(i)] = static_cast<int>(rest.graph.tasks.size());
+    rest.graph.tasks.push_back(task);
+  }
+  for (const TaskDependency& one : file.graph.dependencies) {
+    if (!gone[one.before] && !gone[one.after]) rest.graph.dependencies.push_back(one);
+  }
+  const auto keep = [&index](const auto& from, auto* to) {
+    for (auto one : from) {
+      const auto at = index.find(one.task);
+      if (at == index.end()) continue;
+      one.task = at->second;
+      to->push_back(std::move(one));
+    }
+  };
+  keep(file.measured, &rest.measured);
+  keep(file.corrections, &rest.corrections);
+  return rest;
+}
+
+}  // namespace
+
+Result<CutModels> CutWhatFitsNowhere(const ClusterFile& file) {
+  CutModels out;
+  const CostMatrix whole = Roofline(file.graph.tasks, file.nodes);
+  const std::vector<size_t> tasks = TooLarge(file, whole);
+  if (tasks.empty()) {
+    out.rest = file;
+    return out;
+  }
+  out.rest = Without(file, tasks);
+  const std::vector<Place> places = PlacesOf(file.nodes);
+  for (const size_t i : tasks) {
+    const Task& task = file.graph.tasks[i];
+    const LayeredModel model = LayersOf(task);
+    const double hop_s = file.link.round_trip_s / 2 +
+                         static_cast<double>(task.boundary_bytes) / file.link.bytes_per_s;
+    const auto plan =
+        CutIntoStages(model, PlacesFor(OneLayer(task, model), out.rest.nodes), hop_s);
+    if (!plan.ok())
+      return Unavailable("task '{}' fits no node, nor cut over all: {}", task.name,
+                         plan.status().message());
+    for (const Stage& stage : plan->stages)
+      Take(stage, places[static_cast<size_t>(stage.place)], &out.rest.nodes);
+    out.cuts.push_back(
+        Describe(task, *plan, hop_s, Why(whole.reasons[i], file.nodes), file.nodes));
+  }
+  return out;
+}
+
+}  // namespace evenkeel
