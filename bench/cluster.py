@@ -77,12 +77,21 @@ def times(_):
 
 
 def prediction(options):
-    """16 nodes x 200 tasks, a fifth of the pairs measured: error of the others, and what the plan loses by it"""
+    """A fifth of the pairs measured, two a task at least: drawn, and chosen by measurement_design.h; what they say of the others, and of the plan"""
     runs = policy("prediction", options.predictions)
-    error, loss = median([run["error"] for run in runs]), median([run["makespan"] / run["full_makespan"] for run in runs])
-    detail = (f"ranks {sorted(run['rank'] for run in runs)}; the roofline alone: error {median([run['roofline_error'] for run in runs]):.3f}, makespan "
-              f"{median([run['roofline_makespan'] / run['full_makespan'] for run in runs]):.3f} of full knowledge's")
-    return [figure("prediction error, median", error, "", "<=", 0.15, detail), figure("makespan over full knowledge's", loss, "x", "<=", 1.10, detail)]
+
+    def over_full(key):
+        return median([run[key] / run["full_makespan"] for run in runs])
+
+    def error(key):
+        return median([run[key] for run in runs])
+
+    detail = (f"{median([run['chosen_pairs'] for run in runs])} pairs of 3200 chosen, {median([run['drawn_pairs'] for run in runs])} drawn; ranks "
+              f"{sorted(run['rank'] for run in runs)}; pairs drawn: error {error('drawn_error'):.3f}, makespan {over_full('drawn_makespan'):.3f} of full knowledge's; the "
+              f"roofline alone: {error('roofline_error'):.3f}, {over_full('roofline_makespan'):.3f}; the worst run with chosen pairs "
+              f"{max(run['chosen_makespan'] / run['full_makespan'] for run in runs):.3f}")
+    return [figure("prediction error, median", max(error("chosen_error"), error("drawn_error")), "", "<=", 0.15, "the worse of chosen and drawn; " + detail),
+            figure("makespan over full knowledge's", over_full("chosen_makespan"), "x", "<=", 1.10, detail)]
 
 
 def game(_):
@@ -111,7 +120,7 @@ def main():
     parser.add_argument("--only", help="comma-separated names")
     parser.add_argument("--list", action="store_true", help="print the names")
     parser.add_argument("--instances", type=int, default=500)
-    parser.add_argument("--predictions", type=int, default=9)
+    parser.add_argument("--predictions", type=int, default=30)
     parser.add_argument("--runs", type=int, default=3, help="of live figures; the median counts")
     parser.add_argument("--seconds", type=float, default=4, help="of a live run")
     options = parser.parse_args()

@@ -12,6 +12,7 @@
 
 #include "cluster/policy/balance.h"
 #include "cluster/policy/factorisation.h"
+#include "cluster/policy/measurement_design.h"
 #include "cluster/policy/plan.h"
 #include "cluster/policy/random_problem.h"
 #include "cluster/policy/replicas.h"
@@ -130,52 +131,106 @@ double MedianError(const Eigen::MatrixXd& predicted, const Eigen::MatrixXd& trut
   return errors[errors.size() / 2];
 }
 
-// 16 nodes, 200 tasks, a fifth of the pairs measured, at least two a task. The roofline misses what nodes and tasks have of their own, what suits whom, and
-// some of what nothing explains.
-Json Prediction(int count) {
-  Json out = Json::array();
-  for (int run = 0; run < count; ++run) {
+// 16 nodes, 200 tasks. The roofline misses what nodes and tasks have of their own, what suits whom, and some of what nothing explains.
+struct Measurable {
+  PlacementProblem truth;
+  Eigen::MatrixXd roofline;
+  std::mt19937_64 rng;
+
+  explicit Measurable(uint64_t seed) : rng(seed + 99) {
     RandomShape shape;
-    shape.nodes = 16;
-    shape.tasks = 200;
+    shape.nodes = kNodes;
+    shape.tasks = kTasks;
     shape.affinity = 0.5;
     shape.noise = 0.08;
-    PlacementProblem problem = RandomProblem(shape, static_cast<uint64_t>(run));
-    std::mt19937_64 rng(static_cast<uint64_t>(run) + 99);
-    std::normal_distribution<double> normal;
-    std::uniform_real_distribution<double> uniform;
+    truth = RandomProblem(shape, seed);
     // What the roofline knows: the sizes of tasks and the speeds of nodes, each off by something.
-    const LoadModel model = LoadModelOf(problem);
-    Eigen::VectorXd node_off(16), task_off(200);
+    const LoadModel model = LoadModelOf(truth);
+    std::normal_distribution<double> normal;
+    Eigen::VectorXd node_off(kNodes), task_off(kTasks);
     for (auto& off : node_off) off = 0.3 * normal(rng);
     for (auto& off : task_off) off = 0.3 * normal(rng);
-    Eigen::MatrixXd roofline(200, 16), known = Eigen::MatrixXd::Zero(200, 16);
-    std::vector<MeasuredPair> measured;
-    for (int j = 0; j < 200; ++j) {
-      int taken = 0;
-      for (int i = 0; i < 16; ++i) {
+    roofline.resize(kTasks, kNodes);
+    for (int j = 0; j < kTasks; ++j) {
+      for (int i = 0; i < kNodes; ++i)
         roofline(j, i) = model.weight_s[static_cast<size_t>(j)] /
                          model.capacity[static_cast<size_t>(i)] *
                          std::exp(node_off[i] + task_off[j]);
-        const bool must = taken < 2 && 16 - i <= 2 - taken;
-        if (!must && uniform(rng) >= 0.2) continue;
-        ++taken;
-        known(j, i) = 1;
-        measured.push_back({j, i, problem.seconds(j, i) * std::exp(0.03 * normal(rng))});
-      }
     }
-    const Completion completion = Complete(roofline, measured);
-    const auto makespan_by = [&](const Eigen::MatrixXd& believed) {
-      PlacementProblem guess = problem;
-      guess.seconds = believed;
-      return Score(problem, MakePlan(guess)->placement).makespan_s;
-    };
-    out.push_back({{"rank", completion.rank},
-                   {"error", MedianError(completion.seconds, problem.seconds, known)},
-                   {"roofline_error", MedianError(roofline, problem.seconds, known)},
-                   {"makespan", makespan_by(completion.seconds)},
-                   {"roofline_makespan", makespan_by(roofline)},
-                   {"full_makespan", makespan_by(problem.seconds)}});
+  }
+  MeasuredPair Measure(int task, int node) {
+    std::normal_distribution<double> normal;
+    return {task, node, truth.seconds(task, node) * std::exp(0.03 * normal(rng))};
+  }
+  Placement PlanBy(const Eigen::MatrixXd& believed) const {
+    PlacementProblem guess = truth;
+    guess.seconds = believed;
+    return MakePlan(guess)->placement;
+  }
+  double MakespanBy(const Eigen::MatrixXd& believed) const {
+    return Score(truth, PlanBy(believed)).makespan_s;
+  }
+  static constexpr int kNodes = 16, kTasks = 200;
+  static constexpr int kBudget = kNodes * kTasks / 5;
+};
+
+Eigen::MatrixXd KnownOf(const std::vector<MeasuredPair>& measured) {
+  Eigen::MatrixXd known = Eigen::MatrixXd::Zero(Measurable::kTasks, Measurable::kNodes);
+  for (const MeasuredPair& pair : measured) known(pair.task, pair.node) = 1;
+  return known;
+}
+
+// A fifth of the pairs, drawn, at least two a task.
+std::vector<MeasuredPair> Drawn(Measurable& cluster) {
+  std::uniform_real_distribution<double> uniform;
+  std::vector<MeasuredPair> measured;
+  for (int j = 0; j < Measurable::kTasks; ++j) {
+    int taken = 0;
+    for (int i = 0; i < Measurable::kNodes; ++i) {
+      const bool must = taken < 2 && Measurable::kNodes - i <= 2 - taken;
+      if (!must && uniform(cluster.rng) >= 0.2) continue;
+      ++taken;
+      measured.push_back(cluster.Measure(j, i));
+    }
+  }
+  return measured;
+}
+
+// As many, chosen: two a task, then in rounds what the plan would use.
+std::vector<MeasuredPair> Chosen(Measurable& cluster) {
+  constexpr int kRound = 40;
+  std::vector<MeasuredPair> measured;
+  for (const TaskOnNode& pair : FirstPairs(cluster.roofline))
+    measured.push_back(cluster.Measure(pair.task, pair.node));
+  while (true) {
+    const Completion costs = Complete(cluster.roofline, measured);
+    Holders plan;
+    for (const int node : cluster.PlanBy(costs.seconds)) plan.push_back({node});
+    const int left = Measurable::kBudget - static_cast<int>(measured.size());
+    const auto next = NextPairs(costs, plan, std::min(kRound, left));
+    if (next.empty()) return measured;
+    for (const TaskOnNode& pair : next) measured.push_back(cluster.Measure(pair.task, pair.node));
+  }
+}
+
+Json Prediction(int count) {
+  Json out = Json::array();
+  for (int run = 0; run < count; ++run) {
+    Measurable cluster(static_cast<uint64_t>(run));
+    const std::vector<MeasuredPair> drawn = Drawn(cluster), chosen = Chosen(cluster);
+    const Completion by_drawn = Complete(cluster.roofline, drawn);
+    const Completion by_chosen = Complete(cluster.roofline, chosen);
+    const Eigen::MatrixXd& truth = cluster.truth.seconds;
+    out.push_back({{"rank", by_chosen.rank},
+                   {"drawn_pairs", drawn.size()},
+                   {"chosen_pairs", chosen.size()},
+                   {"drawn_error", MedianError(by_drawn.seconds, truth, KnownOf(drawn))},
+                   {"chosen_error", MedianError(by_chosen.seconds, truth, KnownOf(chosen))},
+                   {"roofline_error", MedianError(cluster.roofline, truth, KnownOf(drawn))},
+                   {"drawn_makespan", cluster.MakespanBy(by_drawn.seconds)},
+                   {"chosen_makespan", cluster.MakespanBy(by_chosen.seconds)},
+                   {"roofline_makespan", cluster.MakespanBy(cluster.roofline)},
+                   {"full_makespan", cluster.MakespanBy(truth)}});
   }
   return out;
 }

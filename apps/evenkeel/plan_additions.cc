@@ -24,6 +24,12 @@ bool IsGguf(const std::string& path) {
   return file.read(magic, sizeof magic) && std::string_view(magic, sizeof magic) == "GGUF";
 }
 
+// A folder's model.gguf has the folder's name, as in a models folder.
+std::string NameOf(const std::string& path) {
+  const auto file = std::filesystem::absolute(path);
+  return (file.stem() == "model" ? file.parent_path().filename() : file.stem()).string();
+}
+
 // Layers are taken for alike; what the first needs beside is the table of embeddings, and the last as much again to make logits.
 Json TaskOf(const std::string& name, const GgufFacts& facts) {
   const int64_t cache =
@@ -53,7 +59,7 @@ Result<Json> AddedTasks(const std::string& path) {
   if (IsGguf(path)) {
     const auto facts = CheckGgufFile(path);
     if (!facts.ok()) return facts.status();
-    return Json::array({TaskOf(std::filesystem::path(path).stem().string(), *facts)});
+    return Json::array({TaskOf(NameOf(path), *facts)});
   }
   const auto text = loadgen::ReadFileMaybeGzip(path, kMostFileBytes);
   if (!text.ok()) return text.status();
