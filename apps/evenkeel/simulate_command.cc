@@ -45,7 +45,7 @@ struct SimulateOptions {
   ClusterFlags cluster;
   SimulateFlags mix;
   std::string policy = "auto";
-  double seconds = 30, warm_up = 2, factor = 1, overhead_us = 0;
+  double seconds = 30, warm_up = 2, factor = 1, overhead_us = 0, front_us = 0;
   std::optional<double> price;
   int cores = 2;
   uint64_t seed = 1;
@@ -65,6 +65,7 @@ sim::SimOptions OptionsOf(const SimulateOptions& o) {
   options.deadlines = o.deadlines;
   options.save_power = o.save_power;
   options.overhead = seconds(o.overhead_us * 1e-6);
+  options.front = seconds(o.front_us * 1e-6);
   return options;
 }
 
@@ -253,6 +254,9 @@ void RegisterSimulate(CLI::App& app) {
   verb->add_option("--batches", o->batches, "also write every batch to this file: CSV, as started");
   verb->add_option("--overhead-us", o->overhead_us,
                    "microseconds that a batch holds its cores for beyond its service time [0]")
+      ->check(CLI::Range(0.0, 1e6));
+  verb->add_option("--front-us", o->front_us,
+                   "microseconds that a client waits beside queue and batch [0]")
       ->check(CLI::Range(0.0, 1e6));
   verb->add_option("--html", o->html, "also write a page with plots to this file");
   verb->add_flag("--deadlines", o->deadlines, "every request has its objective as deadline");

@@ -403,8 +403,9 @@ void Simulation::Complete() {
     m.last_end = m.queue.empty() ? kNever : now_;
     for (const Time arrived : batch.arrivals) {
       if (!Measured(arrived)) continue;
-      m.out.latency.Add(now_ - arrived);
-      ++(now_ - arrived <= m.spec.objective ? m.out.within : m.out.late);
+      const Duration latency = now_ - arrived + options_.front;
+      m.out.latency.Add(latency);
+      ++(latency <= m.spec.objective ? m.out.within : m.out.late);
     }
     batch.arrivals.clear();
     spare_.push_back(std::move(batch.arrivals));

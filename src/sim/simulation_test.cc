@@ -191,6 +191,19 @@ TEST(SimulationTest, OverheadMakesBatchesOfAModelThatGainsNothingElse) {
   EXPECT_GT(mean_batch(50us), 2);
 }
 
+TEST(SimulationTest, WhatAClientWaitsBesideIsInItsLatencyAndChangesNoDecision) {
+  SimOptions options;
+  options.length = 6s;
+  const std::vector<SimModel> models{Model("poisson:2000", 100us, 100us, 20ms)};
+  const ModelOutcome plain = RunPolicy(models, "auto", options).models[0];
+  options.front = 5ms;
+  const ModelOutcome behind = RunPolicy(models, "auto", options).models[0];
+  EXPECT_EQ(plain.batches, behind.batches);
+  EXPECT_NEAR(behind.latency.QuantileSeconds(0.5) - plain.latency.QuantileSeconds(0.5), 0.005, 2e-4);
+  options.front = 20ms;
+  EXPECT_EQ(RunPolicy(models, "auto", options).models[0].within, 0);
+}
+
 TEST(SimulationTest, BatchingServesWhatOneByOneCannot) {
   const std::vector<SimModel> models{Model("poisson:12000", 140us, 13us, 20ms)};
   EXPECT_LT(RunPolicy(models, "none").models[0].Goodput(), 0.6);
