@@ -28,6 +28,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 NODES = {"desk": 0.9, "attic": 0.6, "shelf": 0.4, "stick": 0.2}
 MODELS = ["filetype", "digits", "smollm2"]
 DEPLOYED = {"filetype": ["desk", "attic", "shelf", "stick"], "smollm2": ["desk", "attic", "shelf"]}
+# A model of 70 thousand million weights of four bits each, with a cache for 4,096 tokens: no node holds it.
+GIANT = {"name": "llama-70b", "kind": "language replica", "gflop": 140, "gbytes": 40, "memory": "39GiB", "on": "both", "layers": 80, "first": "600MiB", "last": "600MiB",
+         "boundary": "32KiB"}
 GATEWAY, LOST = "stick", "attic"  # the smallest answers for all, and one of the larger is lost
 START_SECONDS = 120
 
@@ -119,6 +122,23 @@ def deploy(binary: pathlib.Path, node: Node, model: str, where: list[str]) -> st
     if done.returncode:
         raise HostError(f"evenkeel deploy {model}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout.rstrip()
+
+
+def plan(binary: pathlib.Path, node: Node, *more: str) -> str:
+    done = subprocess.run([str(binary), "plan", "--server", node.url, *more], capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout.rstrip() or done.stderr.strip()
+
+
+def plans(binary: pathlib.Path, node: Node, folder: pathlib.Path) -> None:
+    """What `evenkeel plan` says of the cluster as it is, and with a model that fits no node of it."""
+    say("\nevenkeel plan")
+    say(indented(plan(binary, node)))
+    more = folder / "giant.json"
+    more.write_text(json.dumps({"tasks": [GIANT]}))
+    text = plan(binary, node, "--add", str(more))
+    cut = text.find("Cut between its layers")
+    say("\nevenkeel plan --add giant.json            (a model of 70 thousand million weights, 39 GiB)")
+    say(indented(text[cut:text.find("\n\n", cut)] if cut >= 0 else text))
 
 
 def indented(text: str) -> str:
@@ -219,6 +239,7 @@ def main() -> int:
         story.started.wait(60)
         time.sleep(4)
         table(gateway.cluster())
+        plans(binary, gateway, gateway.host.folder)
         say(f"\nThe power of '{LOST}' fails (kill -9 of all that runs there).")
         cut = time.monotonic()
         nodes[LOST].host.kill()
