@@ -262,7 +262,6 @@ Result<Json> PlanDocument(const ClusterFile& file, bool method) {
   if (!method) {
     document["factors"] = {{"measured_pairs", costs.measured.size()},
                            {"rank", costs.completion.rank},
-                           {"shrinkage", costs.completion.shrinkage},
                            {"left_out_error", costs.completion.left_out_error}};
   }
   document["steps"] = Json::array();
