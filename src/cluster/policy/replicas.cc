@@ -320,7 +320,8 @@ Result<ReplicaPlan> Planner::Run() {
   int64_t trials = options_.plan.improve.most_trials;
   if (std::ranges::any_of(counts, [](int count) { return count > 1; })) trials /= 2;
   auto solved = Solve(counts, trials, &plan);
-  if (solved.status().code() == Code::kUnavailable) {
+  // What serves, with what is missing added, may fit where nothing was found anew.
+  if (solved.status().code() == Code::kUnavailable && (options_.method || !Kept(counts))) {
     counts = NoMoreThanNow(counts);
     plan.steps.clear();
     solved = Solve(counts, trials, &plan);
