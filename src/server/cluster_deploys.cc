@@ -87,7 +87,9 @@ void ClusterDeploys::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
-    for (const auto& [_, link] : links_) link->Stop();
+    for (const auto& [_, link] : links_) {
+      if (link) link->Stop();  // null: the node had been removed when it was asked
+    }
     for (auto& [_, waiting] : departing_) {
       for (auto& task : waiting) tasks_.push_back(std::move(task));
       waiting.clear();
@@ -436,13 +438,19 @@ Result<json> ClusterDeploys::TakeAway(const UndeployRequest& request) {
   const auto nodes = cluster_.look();
   std::vector<std::string> serving = ServedBy(nodes, request.model);
   size_t left = 0;
+  Status failed;
   for (const std::string& name : request.nodes) {
-    const Status done = TakeFrom(name, name == nodes[0].name, order);
-    if (!done.ok()) return done.Annotate(fmt::format("node '{}'", name));
+    const Status taken = TakeFrom(name, name == nodes[0].name, order);
+    if (!taken.ok()) {
+      failed = taken.Annotate(fmt::format("node '{}'", name));
+      break;
+    }
     left += std::erase(serving, name);
   }
+  // Also where a later node refused: those that are gone were not to stay.
   if (!request.by.plan && left > 0)
     cluster_.asked(request.model, static_cast<int>(serving.size()));
+  if (!failed.ok()) return failed;
   return json{{"model", request.model}, {"nodes", request.nodes}};
 }
 

@@ -210,8 +210,9 @@ void NodeModels::HideLeaving(NodeFigures* figures) {
     at->second.served = true;
     return true;
   });
+  // A model of which only the files are to go is served by nobody here who might stay for others.
   for (const auto& [model, leaving] : leaving_)
-    figures->leaving.push_back({model, leaving.certain});
+    figures->leaving.push_back({model, leaving.certain || !leaving.served});
 }
 
 void NodeModels::Undeploy(UndeployOrder order, std::function<void(Status)> done) {

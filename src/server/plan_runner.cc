@@ -110,7 +110,7 @@ void PlanRunner::CarryOut(const json& plan, uint64_t number) {
                                   : Result<std::vector<ApplyStep>>(cluster.status());
   if (!steps.ok())
     return events_.Note("a plan was not carried out", steps.status().message());
-  if (steps->empty()) return;
+  if (steps->empty() || !Wait(Duration(0))) return;
   // What is not stored may be older than what another node carries out.
   const auto stamp = StoreFirst(plan);
   if (!stamp.ok())

@@ -236,6 +236,7 @@ def test_a_plan_keeps_replicas_unless_fewer_were_asked_for(serve, cli):
     assert json.loads((nodes["c"].folder / "state" / "replicas.json").read_text())["models"][0]["replicas"] == 3
     for gateway in "abc":
         nodes.wait_for(gateway, "echo", *"abc")
+    nodes.wait(lambda: len(nodes["c"].json("GET", "/v2/evenkeel/cluster")["nodes"]) == 3, "all are measured again")
     assert planned()["replicas"][0]["why"] == "asked for" and planned()["replicas"][0]["replicas"] == 3
 
     # Who takes one away wants two, who asks for one gets one.

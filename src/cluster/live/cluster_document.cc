@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cluster/live/replica_wishes.h"
@@ -26,6 +27,16 @@ struct ModelWork {
   std::vector<std::pair<const NodeView*, const ModelFigures*>> on;
   std::vector<std::string> serving;  // nodes
 };
+
+// What would be free if its models went elsewhere. What serves there has its room there, though it may take more where more of it runs side by side: the plan counts the most.
+int64_t FreeWithoutModels(const NodeView& node, const std::map<std::string, ModelWork>& models) {
+  std::map<std::string_view, int64_t> held;  // by model: of all its versions
+  for (const ModelFigures& model : node.figures.models) held[model.name] += model.memory_bytes;
+  int64_t free = node.figures.free_memory_bytes;
+  for (const auto& [name, bytes] : held)
+    free += std::max(bytes, models.at(std::string(name)).memory_bytes);
+  return free;
+}
 
 double Median(std::vector<double> values) {
   std::ranges::sort(values);
@@ -57,17 +68,7 @@ Json ClusterDocument(std::span<const NodeView> nodes) {
   Json node_list = Json::array(), tasks = Json::array(), measured = Json::array();
   std::map<std::string, ModelWork> models;
   for (const NodeView* node : there) {
-    const ResourceVector& has = node->figures.resources;
-    Json one = {{"name", node->name},
-                {"cores", has.cores},
-                {"gflops", has.gflops},
-                {"memory_gb_s", has.memory_gb_s},
-                {"memory", Bytes(has.memory_bytes)},
-                // What the models hold would be free if they went elsewhere.
-                {"disk", Bytes(has.disk_bytes)}};
-    int64_t free = node->figures.free_memory_bytes;
     for (const ModelFigures& model : node->figures.models) {
-      free += model.memory_bytes;
       ModelWork& work = models[model.name];
       work.language = model.language;
       work.rate_rps += model.rate_rps;
@@ -77,7 +78,17 @@ Json ClusterDocument(std::span<const NodeView> nodes) {
         work.serving.push_back(node->name);
       if (model.row_s > 0) work.on.emplace_back(node, &model);
     }
-    one["free_memory"] = Bytes(std::min(free, has.memory_bytes));
+  }
+  for (const NodeView* node : there) {
+    const ResourceVector& has = node->figures.resources;
+    Json one = {
+        {"name", node->name},
+        {"cores", has.cores},
+        {"gflops", has.gflops},
+        {"memory_gb_s", has.memory_gb_s},
+        {"memory", Bytes(has.memory_bytes)},
+        {"disk", Bytes(has.disk_bytes)},
+        {"free_memory", Bytes(std::min(FreeWithoutModels(*node, models), has.memory_bytes))}};
     if (has.power_w) one["power_w"] = *has.power_w;
     node_list.push_back(std::move(one));
   }

@@ -69,6 +69,19 @@ TEST(ClusterDocumentTest, AModelStandsWithWhereItServesAndHowOftenItIsToStay) {
   EXPECT_EQ(file->graph.tasks[1].serving, (std::vector<std::string>{"b"}));
 }
 
+TEST(ClusterDocumentTest, WhatServesHasItsRoomAlsoWhereItTakesMoreElsewhere) {
+  std::vector<ReplicaTable::NodeView> nodes{Node("a", 2, 100), Node("b", 1, 20)};
+  nodes[0].figures.models.push_back(
+      {.name = "m", .version = "1", .row_s = 0.02, .memory_bytes = int64_t{400} << 20});
+  nodes[1].figures.models.push_back(
+      {.name = "m", .version = "1", .row_s = 0.02, .memory_bytes = int64_t{100} << 20});
+  nodes[1].figures.free_memory_bytes = int64_t{50} << 20;
+  const auto file = ParseClusterFile(ClusterDocument(nodes).dump());
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  EXPECT_EQ(file->graph.tasks.at(0).memory_bytes, int64_t{400} << 20);
+  EXPECT_EQ(file->nodes.at(1).free_memory_bytes, int64_t{450} << 20);
+}
+
 TEST(ClusterDocumentTest, AModelThatNobodyAsksForIsPlannedByItsMemory) {
   std::vector<ReplicaTable::NodeView> nodes{Node("a", 2, 100)};
   nodes[0].figures.models.push_back(

@@ -141,7 +141,6 @@ Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) c
   Allocation now;
   for (size_t i = 0; i < nodes.size(); ++i) {
     now.nodes.push_back(nodes[i]->name);
-    int64_t room = nodes[i]->figures.free_memory_bytes;
     for (const ModelFigures& model : nodes[i]->figures.models) {
       if (RateOf(model.name) < 1.01 * kLeastRate || costs_.WorkOf(model.name) <= 0) continue;
       Served& served = models[model.name];
@@ -150,10 +149,14 @@ Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) c
       served.memory = std::max(served.memory, model.memory_bytes);
       served.start_up_s = std::max(served.start_up_s, model.start_up_s);
       served.holders.push_back(static_cast<int>(i));
-      room += model.memory_bytes;
     }
-    now.problem.room.push_back(room);
+    now.problem.room.push_back(nodes[i]->figures.free_memory_bytes);
     now.problem.present_s.push_back(0);
+  }
+  // What serves somewhere has its room there, though it may take more on another node, which runs more of it side by side.
+  for (const auto& [_, served] : models) {
+    for (const int node : served.holders)
+      now.problem.room[static_cast<size_t>(node)] += served.memory;
   }
   const auto count = static_cast<Eigen::Index>(nodes.size());
   const auto tasks = static_cast<Eigen::Index>(models.size());

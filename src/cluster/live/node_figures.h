@@ -42,7 +42,7 @@ struct ReplicaWish {
 // A model that is to be unloaded, and is not among the others any more.
 struct LeavingModel {
   std::string model;
-  bool certain = false;  // nothing stops it now
+  bool certain = false;  // nothing stops it now, or it is not served there
 };
 
 struct NodeFigures {
@@ -66,7 +66,7 @@ struct NodeFigures {
   int moved_lately = 0;          // calls given on or moved in the last minute
   std::vector<ReplicaWish> wishes;    // all that it knows
   std::vector<LeavingModel> leaving;  // of its own
-  double link_bytes_s = 0;       // from here to who is told; 0: not measured
+  double link_bytes_s = 0;            // from here to who is told; 0: not measured
 };
 
 // The same for the same nodes in any order.

@@ -13,6 +13,8 @@ namespace {
 
 constexpr double kAlike = 0.01;  // of the level: plans that are as good
 constexpr double kSame = 1e-9;
+// Seconds of the level that nobody notices: models that are not called cost next to nothing, of which a hundredth is no reason to move one.
+constexpr double kNothing = 1e-6;
 constexpr int kSharingRounds = 300;
 // Of the trials of the plan with the least replicas, those of what is looked at beside it.
 constexpr int64_t kPartOfTrials = 8;
@@ -290,7 +292,7 @@ Candidate Planner::Best(const Counts& counts, std::vector<Candidate> all) const 
   }
   double least = kImpossible;
   for (const Candidate& one : all) least = std::min(least, one.score.makespan_s);
-  double bound = least * (1 + kAlike);
+  double bound = least + std::max(kAlike * least, kNothing);
   if (kept != all.end()) bound = std::min(bound, kept->score.makespan_s * (1 + kSame));
   Candidate* best = nullptr;
   for (Candidate& one : all) {
@@ -318,7 +320,8 @@ Result<ReplicaPlan> Planner::Run() {
   int64_t trials = options_.plan.improve.most_trials;
   if (std::ranges::any_of(counts, [](int count) { return count > 1; })) trials /= 2;
   auto solved = Solve(counts, trials, &plan);
-  if (solved.status().code() == Code::kUnavailable) {
+  // What serves, with what is missing added, may fit where nothing was found anew.
+  if (solved.status().code() == Code::kUnavailable && (options_.method || !Kept(counts))) {
     counts = NoMoreThanNow(counts);
     plan.steps.clear();
     solved = Solve(counts, trials, &plan);

@@ -192,6 +192,16 @@ TEST(ReplicasTest, WhatServesAsWellAsAnythingStaysWhereItIs) {
   EXPECT_NEAR(plan->score.makespan_s, 0.1, 0.001);
 }
 
+TEST(ReplicasTest, ModelsThatNobodyCallsStayWhereTheyAre) {
+  ReplicaProblem problem = Alike(3, 3);
+  problem.work.seconds.setConstant(1e-9);  // as cost_matrix.h has them
+  problem.present = {{0, 1}, {0, 1}, {0, 1}};
+  problem.least = {2, 2, 2};
+  const auto plan = MakeReplicaPlan(problem, Quick());
+  ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+  EXPECT_EQ(plan->places, problem.present);
+}
+
 TEST(ReplicasTest, WhoAsksForFewerGetsFewerAndTheFasterOnesStay) {
   ReplicaProblem problem = Alike(1, 3);
   problem.work.seconds << 0.3, 0.1, 0.2;
