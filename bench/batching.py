@@ -35,7 +35,7 @@ FIGURES = {**batching_simulated.FIGURES, **batching_single.FIGURES, **batching_m
 WEIGHTS = {"decision": 0.5, "optimum": 3, "filetype_sim": 0.5, "traces_sim": 3, "against_none": 2, "two_cores": 2, "power": 1,
            "filetype_live": 1.5, "sim_vs_live": 1.5, "from_zero": 1, "traces_live": 4, "mix_a": 9, "mix_b": 10, "mix_c": 10, "overload": 2.5,
            "peers": 10}
-MORE_WEIGHTS = {"traces_live": 7}  # from 50 minutes on, when it has more to do
+MORE_WEIGHTS = {"traces_live": 7}  # from 50 minutes on: what it has to do does not settle in less
 
 
 def unmeasured(name, reason):

@@ -56,11 +56,11 @@ def trace_probe(daemon, shape, seconds, folder):
 
 
 def traces_live(options):
-    """LSTM on cuts of two traces (four in 50 minutes), live: auto over the fixed settings that the simulator found best"""
+    """LSTM on cuts of two traces (four in 100 minutes), live: auto over the fixed settings that the simulator found best"""
     seconds = max(options.seconds * 2, 6)
     mix = live.single("lstm", TRACE_OBJECTIVE_MS)
     figures = []
-    shapes = LIVE_TRACES + (MORE_TRACES if options.minutes >= 50 else ())
+    shapes = LIVE_TRACES + (MORE_TRACES if options.minutes >= 100 else ())
     for number, shape in enumerate(shapes):
         reserve = left(options) * (1 - 1 / (len(shapes) - number))
         settings = tuned_for(options, "lstm", shape)[:2 if options.minutes >= 40 else 1]
