@@ -1,9 +1,9 @@
 """A GGUF model in openvino-genai, in a closed loop; started by llm_genai.py with the Python that has the package.
 
-usage: llm_genai_loop.py MODEL.gguf THREADS
+usage: llm_genai_loop.py MODEL.gguf THREADS KIND READER
 
-The first line of the output says what could be opened: {"version", "kinds": {name: {"reader", "says"}}, "failed": {name: reason}}. Then each line of the
-input, {"kind", "concurrency", "seconds", "warm_up_s", "seed"}, is answered by {"tokens_per_s"} or {"error"}. It ends with its input.
+KIND: batching or single, the pipeline; READER: LEGACY or FRONTEND, of GGUF files. The first line of the output is {"version", "says"}, or {"error"} if the model
+can't be opened so. Then each line of the input, {"concurrency", "seconds", "warm_up_s", "seed"}, is answered by {"tokens_per_s"} or {"error"}. It ends with its input.
 """
 
 import json
@@ -20,7 +20,7 @@ PROMPT_TOKENS = OUTPUT_TOKENS = 64
 FIRST_TOKEN, TOKENS = 1000, 40000  # of the vocabulary: plain ones
 CACHE_GB = 1                       # keys and values of all sequences
 SAID, SAID_TOKENS = "Once upon a time", 12
-READERS = ("LEGACY", "FRONTEND")   # of GGUF files; the first is the package's own choice
+DEFAULT_READER = "LEGACY"          # what the package takes unasked
 
 
 def tensor(ids):
@@ -124,45 +124,42 @@ def said(opened):
     return tokenizer.decode(opened.answer(ids, SAID_TOKENS))
 
 
-def open_all(path, threads):
-    """({name: opened}, what the first line says)"""
-    kinds, told, failed = {}, {}, {}
-    for name, kind in KINDS.items():
-        reasons = []
-        for reader in READERS:
-            # The cores are those that this process may use. A setting of its own where it is the default would ask older versions for what they don't know.
-            properties = {"INFERENCE_NUM_THREADS": threads, **({} if reader == READERS[0] else {"GGUF_READER": reader})}
-            try:
-                opened = kind(path, properties)
-                told[name] = {"reader": reader, "says": said(opened)}
-                kinds[name] = opened
-                break
-            except Exception as error:  # whatever it is, it can't be measured this way
-                reasons.append(f"{reader}: {' '.join(str(error).split())[:200]}")
-        else:
-            failed[name] = "; ".join(reasons)
-    return kinds, {"version": genai.get_version(), "kinds": told, "failed": failed}
+def opened_as(kind, path, threads, reader):
+    # The cores are those that this process may use. The default is not named: older versions don't know that it could be another.
+    properties = {"INFERENCE_NUM_THREADS": threads, **({} if reader == DEFAULT_READER else {"GGUF_READER": reader})}
+    return KINDS[kind](path, properties)
+
+
+def attempt(tell, action):
+    """Tells what the action gives, or why it failed. Whatever it is, whoever asked goes on."""
+    try:
+        tell(action())
+    except Exception as error:
+        tell({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 5 or sys.argv[3] not in KINDS:
         sys.exit(__doc__)
+    path, threads, kind, reader = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
     # What the libraries print is no answer.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    opened = []
 
     def tell(document):
         print(json.dumps(document), file=answers, flush=True)
 
-    kinds, first = open_all(sys.argv[1], int(sys.argv[2]))
-    tell(first)
+    def begin():
+        opened.append(opened_as(kind, path, threads, reader))
+        return {"version": genai.get_version(), "says": said(opened[0])}
+
+    def measured(asked):
+        return {"tokens_per_s": opened[0].tokens_per_s(asked["concurrency"], asked["seconds"], asked["warm_up_s"], random.Random(asked["seed"]))}
+
+    attempt(tell, begin)
     for line in sys.stdin:
-        asked = json.loads(line)
-        try:
-            rng = random.Random(asked["seed"])
-            tell({"tokens_per_s": kinds[asked["kind"]].tokens_per_s(asked["concurrency"], asked["seconds"], asked["warm_up_s"], rng)})
-        except Exception as error:  # said to whom asked, who goes on
-            tell({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
+        attempt(tell, lambda asked=json.loads(line): measured(asked))
 
 
 if __name__ == "__main__":

@@ -330,10 +330,9 @@ def test_a_library_that_is_not_there_costs_its_own_figures_only(monkeypatch, tmp
     assert all(figure["value"] is None and figure["pass"] is None and "could not be installed" in figure["detail"] for figure in rows)
 
 
-# What bench/llm_genai_loop.py uses of the library: a step takes 2 ms and gives each sequence a token, an answer by itself takes 1 ms a token.
+# What bench/llm_genai_loop.py uses of the library: a step takes 2 ms and gives each sequence a token; the other pipeline does not open.
 FAKE_LIBRARY = """
 import time
-opened = []
 class GenerationStatus: RUNNING, FINISHED, IGNORED = "running", "finished", "ignored"
 class GenerationConfig: pass
 class SchedulerConfig: pass
@@ -358,14 +357,14 @@ class ContinuousBatchingPipeline:
         return self.handles[-1]
     def has_non_finished_requests(self): return any(handle.left for handle in self.handles)
     def step(self):
-        print("noise of a library")
+        print("noise of a library", flush=True)
         time.sleep(0.002)
         for handle in self.handles:
             if handle.left:
                 handle.left -= 1
                 handle.ready.append(7)
 class LLMPipeline:
-    def __init__(self, path, device, **properties): raise RuntimeError("no such\nmodel")
+    def __init__(self, path, device, **properties): raise RuntimeError("no such\\nmodel")
 def get_version(): return "1.2.3"
 """
 
@@ -381,31 +380,45 @@ def fake_library(monkeypatch, tmp_path):
 
 
 def test_the_loop_counts_the_tokens_of_its_window(fake_library):
-    with llm_genai.Loop("model.gguf") as loop:
-        assert loop.version == "1.2.3" and loop.kinds == {"batching": {"reader": "FRONTEND", "says": " ".join(["7"] * 12)}}
-        assert "no such model" in loop.failed["single"] and loop.failed["single"].count("no such model") == 2
-        one, eight = (loop.tokens_per_s("batching", concurrency, 0.5, seed=1) for concurrency in (1, 8))
+    with llm_genai.Loop("model.gguf", "batching", "FRONTEND") as loop:
+        assert loop.version == "1.2.3" and loop.says == " ".join(["7"] * 12)
+        one, eight = (loop.tokens_per_s(concurrency, 0.5, seed=1) for concurrency in (1, 8))
         # A step of 2 ms gives each a token: eight times as many, whatever else the machine does.
         assert 20 < one < 500 and 4 * one < eight < 8 * 500
-        with pytest.raises(BenchError, match="KeyError"):
-            loop.tokens_per_s("single", 1, 0.1, seed=1)
-        assert loop.tokens_per_s("batching", 2, 0.2, seed=1) > 0, "it goes on after an error"
+        with pytest.raises(BenchError, match="batching: TypeError"):
+            loop.tokens_per_s("many", 0.1, seed=1)
+        assert loop.tokens_per_s(2, 0.2, seed=1) > 0, "it goes on after an error"
     assert loop.process.returncode is not None
     assert "noise of a library" in (fake_library / "openvino-genai.log").read_text()
 
 
-def test_a_loop_that_ends_or_hangs_is_said_to(fake_library, monkeypatch):
+def test_each_pipeline_is_tried_with_each_reader(fake_library):
+    with contextlib.ExitStack() as stack:
+        loops, failed = llm_genai.open_all(stack)
+        assert {kind: loop.reader for kind, loop in loops.items()} == {"batching": "FRONTEND"}
+        assert list(failed) == ["single"] and failed["single"].count("RuntimeError: no such model") == 2
+        figure = llm_genai.at(8, {}, {"batching": "LEGACY: no paged attention"}, types.SimpleNamespace(runs=1, seconds=1))
+        assert figure["value"] is None and figure["pass"] is None and "batching could not be opened: LEGACY: no paged attention" in figure["detail"]
+
+
+def test_the_better_pipeline_counts_and_both_are_named(monkeypatch):
+    monkeypatch.setattr(llm_genai, "Evenkeel", lambda model, sequences: contextlib.nullcontext())
+    monkeypatch.setattr(llm_genai, "load", lambda server, concurrency, seconds, seed: {"total": {"tokens": {"output_per_s": 150.0}}})
+    monkeypatch.setattr(llm_genai, "completion", lambda server, **fields: {"choices": [{"text": " there was"}]})
+    loops = {kind: types.SimpleNamespace(tokens_per_s=lambda concurrency, seconds, seed, rate=rate: rate, reader="LEGACY", version="1.2.3", says=f"by {kind}")
+             for kind, rate in (("single", 60.0), ("batching", 100.0))}
+    figure = llm_genai.at(1, loops, {}, types.SimpleNamespace(runs=2, seconds=1))
+    assert figure["value"] == 1.5 and "single 60/60" in figure["detail"] and "batching 100/100" in figure["detail"] and "'by batching'" in figure["detail"]
+    figure = llm_genai.at(1, {"single": loops["single"]}, {"batching": "LEGACY: no"}, types.SimpleNamespace(runs=1, seconds=1))
+    assert figure["value"] == 2.5 and "batching could not be opened: LEGACY: no" in figure["detail"]
+
+
+def test_a_library_that_ends_or_hangs_is_said_to(fake_library, monkeypatch):
     (fake_library / "openvino_genai.py").write_text("raise ImportError('libtbb.so.12: no such file')\n")
     with pytest.raises(BenchError, match="ended with 1"):
-        llm_genai.Loop("model.gguf").__enter__()
+        llm_genai.Loop("model.gguf", "single", "LEGACY").__enter__()
     assert "libtbb" in (fake_library / "openvino-genai.log").read_text()
     (fake_library / "openvino_genai.py").write_text("import time\ntime.sleep(60)\n")
     monkeypatch.setattr(llm_genai, "OPEN_S", 0.5)
     with pytest.raises(BenchError, match="ended with -9"):
-        llm_genai.Loop("model.gguf").__enter__()
-
-
-def test_a_model_that_it_does_not_open_is_a_figure_with_the_reason():
-    loop = types.SimpleNamespace(version="1.2.3", kinds={"single": {}}, failed={"batching": "LEGACY: no paged attention"})
-    figure = llm_genai.at(8, loop, types.SimpleNamespace(runs=1, seconds=1))
-    assert figure["value"] is None and figure["pass"] is None and "batching: LEGACY: no paged attention" in figure["detail"]
+        llm_genai.Loop("model.gguf", "single", "LEGACY").__enter__()
