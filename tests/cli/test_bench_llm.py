@@ -315,6 +315,15 @@ def test_vectors_are_compared_text_by_text():
         llm_embeddings.vectors(server, llm_embeddings.texts(llm_embeddings.random.Random(1), 8))
 
 
+def test_embeddings_give_a_ratio_with_a_target_and_one_without(monkeypatch):
+    monkeypatch.setattr(llm_embeddings, "Evenkeel", lambda *_, **__: vector_server())
+    monkeypatch.setattr(llm_embeddings, "llama_server", lambda step: vector_server())
+    batches, alone = measure("embeddings", types.SimpleNamespace(runs=2, seconds=0.05), bench_llm.FIGURES)
+    assert batches["value"] > 0 and batches["target"] == 1.0 and batches["pass"] == (batches["value"] >= 1.0)
+    assert "at 512 tokens a step" in batches["detail"] and "at 2048 tokens a step" in batches["detail"] and "cosine" in batches["detail"]
+    assert alone["value"] > 0 and alone["pass"] is None and " ms, llama-server " in alone["detail"]
+
+
 # openvino-genai
 
 
