@@ -12,7 +12,7 @@ METRICS_PORT ?= 8002
 FUZZ_SECONDS ?= 60
 export EVENKEEL_CACHE ?= $(HOME)/.cache/evenkeel
 
-.PHONY: help setup build models run cluster-demo cluster-faults test test-long lint format asan tsan fuzz coverage install clean
+.PHONY: help setup build models run cluster-demo cluster-faults openai-tour llm-bad-input test test-long lint format asan tsan fuzz coverage install clean
 
 help: ## list the targets
 	@echo "Targets (make NAME):"
@@ -36,6 +36,12 @@ cluster-demo: build models ## four unequal nodes on this machine: load, a node l
 
 cluster-faults: build models ## each fault that a cluster bears: what was injected, what was observed (root)
 	@"$$(tools/setup_venv.sh tools/requirements-tests.txt)/bin/python" -m pytest tests/cluster/test_cluster_faults.py -q -s --timeout 300
+
+openai-tour: build models ## the unmodified openai package, call by call, and an error of each class: what came
+	@"$$(tools/setup_venv.sh tools/requirements-tests.txt)/bin/python" tests/conformance/openai_tour.py
+
+llm-bad-input: build models ## what a language model is asked by the careless and the hostile: status and message of each, and what others noticed
+	@"$$(tools/setup_venv.sh tools/requirements-tests.txt)/bin/python" tests/conformance/llm_bad_input.py
 
 test: build models ## all that must pass before a commit: layers, format, unit and Python tests
 	@$(CHECK)

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Language models: every figure on speed and memory beside llama-server, which is built from the worker's source with its flags.
+"""Language models: every figure on speed and memory beside llama-server, which is built from the worker's source with its flags; one beside openvino-genai.
 
-  make bench-llm                                      all figures, in at most 30 minutes on two idle cores
+  make bench-llm                                      all figures, in about half an hour on two idle cores
   make bench-llm FIGURES=throughput,burnt             some of them
   bench/llm.py --only mixed --runs 1 --seconds 3      the same, shorter
   bench/llm.py --list                                 their names
 
 Prints a table and writes build/bench/llm.json: a list of {"name", "value", "unit", "op", "target", "pass", "detail"}; figures that were not
-measured this time keep their place with what they were. Needs `make build models`; the first time llama-server is built (minutes).
+measured this time keep their place with what they were; those without a target have none there (null), and "pass" is null. Needs `make build models`;
+the first time llama-server is built (minutes), and with `genai` that package is installed into the cache.
 """
 
 import argparse
@@ -18,7 +19,9 @@ import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import llm_embeddings  # noqa: E402
 import llm_footprint  # noqa: E402
+import llm_genai  # noqa: E402
 import llm_mixed  # noqa: E402
 import llm_sessions  # noqa: E402
 import llm_throughput  # noqa: E402
@@ -27,7 +30,7 @@ from serve import measure, row  # noqa: E402
 from serve_processes import BUILD  # noqa: E402
 from serve_versions import machine  # noqa: E402
 
-FIGURES = {**llm_throughput.FIGURES, **llm_mixed.FIGURES, **llm_sessions.FIGURES, **llm_footprint.FIGURES}
+FIGURES = {**llm_throughput.FIGURES, **llm_mixed.FIGURES, **llm_sessions.FIGURES, **llm_footprint.FIGURES, **llm_embeddings.FIGURES, **llm_genai.FIGURES}
 RESULT = BUILD / "bench" / "llm.json"
 
 
@@ -82,8 +85,8 @@ def main():
             figure["detail"] += f" [{where}]"
             results.append(figure)
         write(results)
-    failed = sum(not figure["pass"] for figure in results)
-    print(f"{len(results) - failed} of {len(results)} figures reach their targets; {RESULT}", file=sys.stderr)
+    aimed = [figure for figure in results if figure["target"] is not None]
+    print(f"{sum(figure['pass'] for figure in aimed)} of {len(aimed)} figures reach their targets; {RESULT}", file=sys.stderr)
     return 0
 
 

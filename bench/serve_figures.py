@@ -34,6 +34,19 @@ class Goal(typing.NamedTuple):
         return self.got(None, reason)
 
 
+class Reading(typing.NamedTuple):
+    """A figure without a target: it neither passes nor fails, and where it can't be measured that fails nothing."""
+
+    name: str
+    unit: str
+
+    def got(self, value, detail):
+        return {"name": self.name, "value": value, "unit": self.unit, "op": None, "target": None, "pass": None, "detail": detail}
+
+    def failed(self, reason):
+        return self.got(None, reason)
+
+
 def promises(*goals):
     """What a function of figures gives, so that each is in the table, as failed, when the function fails."""
     def mark(function):

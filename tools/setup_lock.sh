@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" --quiet --disable-pip-version-check install pip-tools==7.6.2
-if [ $# -eq 0 ]; then set -- models tests; fi
+if [ $# -eq 0 ]; then set -- models tests genai; fi
 for list in "$@"; do
   "$work/venv/bin/pip-compile" --quiet --upgrade --generate-hashes --strip-extras --no-header --no-annotate \
     --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \

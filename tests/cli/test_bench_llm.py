@@ -1,7 +1,9 @@
-"""`evenkeel bench --llm` against a server that says what a test wants, and what bench/llm.py makes of traces and models."""
+"""`evenkeel bench --llm` against a server that says what a test wants, and what bench/llm.py makes of traces, models and texts."""
 
 from __future__ import annotations
 
+import array
+import base64
 import contextlib
 import gzip
 import http.server
@@ -19,10 +21,13 @@ import pytest
 BENCH = pathlib.Path(__file__).resolve().parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
 import llm as bench_llm  # noqa: E402
+import llm_embeddings  # noqa: E402
+import llm_genai  # noqa: E402
 import llm_model  # noqa: E402
 import llm_sessions  # noqa: E402
 import llm_throughput  # noqa: E402
-from serve import measure  # noqa: E402
+from serve import measure, row  # noqa: E402
+from serve_figures import Goal, Reading  # noqa: E402
 from serve_processes import BenchError  # noqa: E402
 
 
@@ -238,3 +243,191 @@ def test_the_figures_are_listed_and_wrong_ones_refused():
     for flags in (("--only", "nothing"), ("--runs", "0"), ("--seconds", "-1")):
         wrong = subprocess.run([sys.executable, BENCH / "llm.py", *flags], capture_output=True, text=True, check=False)
         assert wrong.returncode == 2 and (flags[0] in wrong.stderr or flags[1] in wrong.stderr)
+
+
+def test_a_figure_without_a_target_neither_passes_nor_fails():
+    reading = Reading("speed", "x")
+    assert (reading.got(2, "fine")["pass"], reading.failed("no")["pass"], reading.got(2, "fine")["target"]) == (None, None, None)
+    lines = [row(figure) for figure in (reading.got(2, "fine"), reading.failed("not measured: no wheel"), Goal("speed", "x", ">=", 1).got(2, "fine"))]
+    assert [line.split()[1] for line in lines] == ["2", "none", "2"] and "no wheel" in lines[1]
+    assert not any(word in line for line in lines[:2] for word in ("pass", "FAIL", "None", "failed"))
+    assert lines[0].index("fine") == lines[2].index("fine")
+
+
+# Texts into vectors
+
+
+@contextlib.contextmanager
+def vector_server(vector=lambda text: [1.0, float(text[0])], lost=0):
+    """Answers /v1/embeddings with a vector for each text but the last `lost`; `seen` gets the texts of every request."""
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            texts = body["input"]
+            assert body["encoding_format"] == "base64" and self.path == "/v1/embeddings"
+            seen.append(texts)
+            found = [vector(text) if isinstance(text, list) else [1.0] for text in texts[: len(texts) - lost]]
+            data = [{"index": i, "embedding": base64.b64encode(array.array("f", one).tobytes()).decode()} for i, one in enumerate(found)]
+            text = json.dumps({"data": data[::-1]}).encode()  # the order is the index's
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_):
+            pass
+
+    with Quiet(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield types.SimpleNamespace(url=f"http://127.0.0.1:{server.server_address[1]}", name_of_model="m", seen=seen)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_tokens_of_texts_are_counted_over_the_time_that_they_took():
+    with vector_server() as server:
+        begin = time.monotonic()
+        rate = llm_embeddings.tokens_per_s(server, 0.3, seed=1)
+        took = time.monotonic() - begin
+        sent = sum(len(text) for texts in server.seen for text in texts)
+        assert sent == len(server.seen) * llm_embeddings.TEXTS * llm_embeddings.LENGTH > 0
+        assert sent / took <= rate <= sent / 0.3
+        assert len({tuple(text) for texts in server.seen for text in texts}) == len(server.seen) * llm_embeddings.TEXTS, "a text was sent twice"
+        server.seen.clear()
+        assert llm_embeddings.short_text_ms(server, seed=1) > 0
+        assert len({text for (text,) in server.seen}) == len(server.seen) == llm_embeddings.SHORT_TEXTS
+
+
+def test_vectors_are_compared_text_by_text():
+    with vector_server() as ours, vector_server() as theirs:
+        assert llm_embeddings.least_cosine(ours, theirs) == pytest.approx(1)
+        assert ours.seen == theirs.seen
+    with vector_server() as ours, vector_server(lambda text: [1.0, -float(text[0])]) as theirs, pytest.raises(BenchError, match="cosine"):
+        llm_embeddings.least_cosine(ours, theirs)
+    with vector_server(lost=1) as server, pytest.raises(BenchError, match="8 texts became 7 vectors"):
+        llm_embeddings.vectors(server, llm_embeddings.texts(llm_embeddings.random.Random(1), 8))
+
+
+def test_embeddings_give_a_ratio_with_a_target_and_one_without(monkeypatch):
+    monkeypatch.setattr(llm_embeddings, "Evenkeel", lambda *_, **__: vector_server())
+    monkeypatch.setattr(llm_embeddings, "llama_server", lambda step: vector_server())
+    batches, alone = measure("embeddings", types.SimpleNamespace(runs=2, seconds=0.05), bench_llm.FIGURES)
+    assert batches["value"] > 0 and batches["target"] == 1.0 and batches["pass"] == (batches["value"] >= 1.0)
+    assert "at 512 tokens a step" in batches["detail"] and "at 2048 tokens a step" in batches["detail"] and "cosine" in batches["detail"]
+    assert alone["value"] > 0 and alone["pass"] is None and " ms, llama-server " in alone["detail"]
+
+
+# openvino-genai
+
+
+def test_a_library_that_is_not_there_costs_its_own_figures_only(monkeypatch, tmp_path):
+    """By the script that installs it, with a list that no registry has."""
+    wrong = tmp_path / "requirements-none.txt"
+    wrong.write_text("this is no requirement ==\n")
+    monkeypatch.setattr(llm_genai, "REQUIREMENTS", wrong)
+    monkeypatch.setenv("EVENKEEL_CACHE", str(tmp_path / "cache"))
+    llm_genai.python.cache_clear()
+    rows = measure("genai", types.SimpleNamespace(runs=1, seconds=1), bench_llm.FIGURES)
+    assert [figure["name"] for figure in rows] == [reading.name for reading in llm_genai.READINGS.values()]
+    assert all(figure["value"] is None and figure["pass"] is None and "could not be installed" in figure["detail"] for figure in rows)
+
+
+# What bench/llm_genai_loop.py uses of the library: a step takes 2 ms and gives each sequence a token; the other pipeline does not open.
+FAKE_LIBRARY = """
+import time
+class GenerationStatus: RUNNING, FINISHED, IGNORED = "running", "finished", "ignored"
+class GenerationConfig: pass
+class SchedulerConfig: pass
+class Tokenizer:
+    def encode(self, text, add_special_tokens=True):
+        return type("Inputs", (), {"input_ids": [[1, 2, 3]]})
+    def decode(self, ids): return " ".join(map(str, ids))
+class Handle:
+    def __init__(self, left): self.left, self.ready = left, []
+    def can_read(self): return bool(self.ready)
+    def read(self): return {0: type("Output", (), {"generated_ids": [self.ready.pop(0)]})}
+    def get_status(self): return GenerationStatus.RUNNING if self.left else GenerationStatus.FINISHED
+class ContinuousBatchingPipeline:
+    def __init__(self, path, scheduler, device, properties):
+        assert scheduler.cache_size > 0 and device == "CPU" and properties["INFERENCE_NUM_THREADS"] == 2
+        if "GGUF_READER" not in properties: raise RuntimeError("not by this reader")
+        self.handles = []
+    def get_tokenizer(self): return Tokenizer()
+    def add_request(self, number, prompt, config):
+        assert config.ignore_eos
+        self.handles.append(Handle(config.max_new_tokens))
+        return self.handles[-1]
+    def has_non_finished_requests(self): return any(handle.left for handle in self.handles)
+    def step(self):
+        print("noise of a library", flush=True)
+        time.sleep(0.002)
+        for handle in self.handles:
+            if handle.left:
+                handle.left -= 1
+                handle.ready.append(7)
+class LLMPipeline:
+    def __init__(self, path, device, **properties): raise RuntimeError("no such\\nmodel")
+def get_version(): return "1.2.3"
+"""
+
+
+@pytest.fixture
+def fake_library(monkeypatch, tmp_path):
+    (tmp_path / "openvino_genai.py").write_text(FAKE_LIBRARY)
+    (tmp_path / "openvino.py").write_text("def Tensor(array): return array.tolist()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(llm_genai, "python", lambda: pathlib.Path(sys.executable))
+    monkeypatch.setattr(llm_genai, "LOGS", tmp_path)
+    return tmp_path
+
+
+def test_the_loop_counts_the_tokens_of_its_window(fake_library):
+    with llm_genai.Loop("model.gguf", "batching", "FRONTEND") as loop:
+        assert loop.version == "1.2.3" and loop.says == " ".join(["7"] * 12)
+        one, eight = (loop.tokens_per_s(concurrency, 0.5, seed=1) for concurrency in (1, 8))
+        # A step of 2 ms gives each a token: eight times as many, whatever else the machine does.
+        assert 20 < one < 500 and 4 * one < eight < 8 * 500
+        with pytest.raises(BenchError, match="batching: TypeError"):
+            loop.tokens_per_s("many", 0.1, seed=1)
+        assert loop.tokens_per_s(2, 0.2, seed=1) > 0, "it goes on after an error"
+    assert loop.process.returncode is not None
+    assert "noise of a library" in (fake_library / "openvino-genai.log").read_text()
+
+
+def test_each_pipeline_is_tried_with_each_reader(fake_library):
+    with contextlib.ExitStack() as stack:
+        loops, failed = llm_genai.open_all(stack)
+        assert {kind: loop.reader for kind, loop in loops.items()} == {"batching": "FRONTEND"}
+        assert list(failed) == ["single"] and failed["single"].count("RuntimeError: no such model") == 2
+        figure = llm_genai.at(8, {}, {"batching": "LEGACY: no paged attention"}, types.SimpleNamespace(runs=1, seconds=1))
+        assert figure["value"] is None and figure["pass"] is None and "batching could not be opened: LEGACY: no paged attention" in figure["detail"]
+
+
+def test_the_better_pipeline_counts_and_both_are_named(monkeypatch):
+    monkeypatch.setattr(llm_genai, "Evenkeel", lambda model, sequences: contextlib.nullcontext())
+    monkeypatch.setattr(llm_genai, "load", lambda server, concurrency, seconds, seed: {"total": {"tokens": {"output_per_s": 150.0}}})
+    monkeypatch.setattr(llm_genai, "completion", lambda server, **fields: {"choices": [{"text": " there was"}]})
+    loops = {kind: types.SimpleNamespace(tokens_per_s=lambda concurrency, seconds, seed, rate=rate: rate, reader="LEGACY", version="1.2.3", says=f"by {kind}")
+             for kind, rate in (("single", 60.0), ("batching", 100.0))}
+    figure = llm_genai.at(1, loops, {}, types.SimpleNamespace(runs=2, seconds=1))
+    assert figure["value"] == 1.5 and "single 60/60" in figure["detail"] and "batching 100/100" in figure["detail"] and "'by batching'" in figure["detail"]
+    figure = llm_genai.at(1, {"single": loops["single"]}, {"batching": "LEGACY: no"}, types.SimpleNamespace(runs=1, seconds=1))
+    assert figure["value"] == 2.5 and "batching could not be opened: LEGACY: no" in figure["detail"]
+
+
+def test_a_library_that_ends_or_hangs_is_said_to(fake_library, monkeypatch):
+    (fake_library / "openvino_genai.py").write_text("raise ImportError('libtbb.so.12: no such file')\n")
+    with pytest.raises(BenchError, match="ended with 1"):
+        llm_genai.Loop("model.gguf", "single", "LEGACY").__enter__()
+    assert "libtbb" in (fake_library / "openvino-genai.log").read_text()
+    (fake_library / "openvino_genai.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr(llm_genai, "OPEN_S", 0.5)
+    with pytest.raises(BenchError, match="ended with -9"):
+        llm_genai.Loop("model.gguf", "single", "LEGACY").__enter__()

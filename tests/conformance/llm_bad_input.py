@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What a language model's server is asked by the careless and the hostile: status and message of each, and what it did to others.
 
+  make llm-bad-input
   python tests/conformance/llm_bad_input.py            (needs make build models, and the packages of tools/requirements-tests.txt)
 
 Prints a line for each case (status, expected, message), then: streams that ran beside all of it and how many of them were not whole, restarts
