@@ -7,7 +7,7 @@
 namespace evenkeel {
 namespace {
 
-// What goes to the worker at once, and when more does: half of the channel stays free for sequences.
+// What goes to the worker at once, and when more does.
 constexpr int kPiecesAtOnce = 8;
 constexpr Duration kPause = std::chrono::milliseconds(2);
 

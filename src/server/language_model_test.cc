@@ -83,7 +83,7 @@ class TestCall final : public GenerationCall {
   std::vector<TokenLogprob> logprobs;
   std::vector<int32_t> tokens;
   int prompt_tokens = 0, deltas = 0;
-  int uneven = 0;         // deltas with more tokens than log probabilities, or fewer
+  int uneven = 0;  // deltas with more tokens than log probabilities, or fewer
   int asked_to_move = 0;
   Status status;
   GenerationUsage usage;
