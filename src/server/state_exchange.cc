@@ -93,6 +93,12 @@ void StateExchange::Prepare() {
 
 void StateExchange::Digested(const std::shared_ptr<LlmModel>& model,
                              const Result<ModelListing>& listing) {
+  if (listing.status().code() == Code::kOverloaded) {
+    // Asked again the next time.
+    const std::lock_guard lock(mutex_);
+    digests_.erase(model.get());
+    return;
+  }
   const std::string weights = listing.ok() ? WeightsDigest(*listing) : "";
   if (weights.empty() || !IsUnchanged(*model)) {
     LogInfo("model '{}': its answers move by their tokens: {}", model->options().name,
