@@ -3,6 +3,7 @@
 #include <google/protobuf/descriptor.h>
 #include <grpcpp/generic/generic_stub.h>
 
+#include <atomic>
 #include <future>
 #include <set>
 #include <thread>
@@ -419,6 +420,73 @@ TEST_F(GrpcAccessTest, AnInferenceEndsWithItsClientOrItsDeadline) {
   EXPECT_EQ(stub_->ModelInfer(&late, request, &response).error_code(),
             StatusCode::DEADLINE_EXCEEDED);
   EXPECT_TRUE(Eventually([&] { return model.cancels() == 2 && model.held() == 0; }));
+}
+
+TEST_F(GrpcAccessTest, AFoldedInferenceIsUnfoldedAndNotPastTheLimit) {
+  StartAgain({.max_message_bytes = 100'000});
+  for (const size_t size : {size_t{5'000}, size_t{50'000'000}}) {
+    grpc::ClientContext context;
+    AddKey(&context, keys_.infer);
+    context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+    inference::ModelInferRequest request = Echo({1, 2, 3, 4});
+    request.set_id(std::string(size, 'i'));
+    inference::ModelInferResponse response;
+    const grpc::Status status = stub_->ModelInfer(&context, request, &response);
+    if (size > 100'000) {
+      EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+      EXPECT_THAT(status.error_message(), HasSubstr("unfolds to more than 100000 bytes"));
+    } else {
+      ASSERT_TRUE(status.ok()) << status.error_message();
+      EXPECT_EQ(response.id(), request.id());
+    }
+  }
+}
+
+TEST_F(GrpcAccessTest, CancellationsRacingAnswersLeaveNothingBehind) {
+  FakeModel& model = service_.model("echo");
+  model.Hold(true);
+  std::atomic<bool> stop{false};
+  std::thread releaser([&] {
+    while (!stop) {
+      model.Release();
+      std::this_thread::yield();
+    }
+  });
+  std::vector<std::thread> clients;
+  for (int t = 0; t < 4; ++t) {
+    clients.emplace_back([&, t] {
+      for (int i = 0; i < 100; ++i) {
+        grpc::ClientContext context;
+        AddKey(&context, keys_.infer);
+        context.set_deadline(
+            std::chrono::system_clock::now() +
+            std::chrono::microseconds((i + t) % 7 == 0 ? 10'000'000 : 150 * (i % 10)));
+        inference::ModelInferResponse response;
+        const auto request = Echo({1, 2, 3, static_cast<float>(i)});
+        if (stub_->ModelInfer(&context, request, &response).ok()) {
+          EXPECT_EQ(response.raw_output_contents(0), request.raw_input_contents(0));
+        }
+      }
+    });
+  }
+  for (auto& client : clients) client.join();
+  EXPECT_TRUE(Eventually([&] { return model.held() == 0; }));
+  stop = true;
+  releaser.join();
+}
+
+TEST_F(GrpcAccessTest, ShutdownCancelsAnInferenceThatIsUnderWayAndReturns) {
+  FakeModel& model = service_.model("echo");
+  model.Hold(true);
+  std::future<StatusCode> call =
+      std::async(std::launch::async, [&] { return Infer("echo", keys_.infer); });
+  // One whose message is still to come.
+  const Silent silent(channel_, "/inference.GRPCInferenceService/ModelInfer", keys_.infer);
+  ASSERT_TRUE(Eventually([&] { return model.held() == 1; }));
+  server_->Shutdown(Duration::zero());
+  EXPECT_NE(call.get(), StatusCode::OK);
+  EXPECT_EQ(model.cancels(), 1);
+  EXPECT_EQ(model.held(), 0U);
 }
 
 }  // namespace

@@ -78,7 +78,10 @@ class UnaryCall final : public StreamHandler {
 // A call that is not opened: answered without a look at its messages. Freed in OnDone().
 class RefusedCall final : public StreamHandler {
  public:
-  RefusedCall(ByteStream& stream, const Status& status) { stream.Finish(ToGrpc(status)); }
+  RefusedCall(ByteStream& stream, const Status& status) {
+    AddRetryAdvice(stream.context(), status);
+    stream.Finish(ToGrpc(status));
+  }
   void OnRead(bool) override {}
   void OnWritten(bool) override {}
   void OnDone() override { delete this; }

@@ -16,15 +16,16 @@ void RingWriter::Copy(uint64_t at, const void* from, size_t size) {
   std::memcpy(data_.data(), static_cast<const std::byte*>(from) + first, size - first);
 }
 
-Status RingWriter::Write(uint32_t type, std::string_view payload) {
-  EK_CHECK(type != 0);
+Status RingWriter::Write(uint32_t type, std::string_view payload, size_t leave) {
+  EK_CHECK(type != 0 && leave < data_.size());
+  const size_t most = data_.size() - leave;
   const size_t bytes = FrameBytes(payload.size());
-  if (payload.size() > data_.size() || bytes > data_.size()) {
-    return TooLarge("a message of {} bytes, the channel holds {}", payload.size(), data_.size());
+  if (payload.size() > most || bytes > most) {
+    return TooLarge("a message of {} bytes, the channel holds {}", payload.size(), most);
   }
   const uint64_t used = written_ - control_->read.load(std::memory_order_acquire);
   if (used > data_.size()) return Internal("the channel's reader has lost its place");
-  if (bytes > data_.size() - used) return Overloaded("the channel is full");
+  if (bytes + leave > data_.size() - used) return Overloaded("the channel is full");
   const FrameHeader header{static_cast<uint32_t>(payload.size()), type};
   Copy(written_, &header, sizeof header);
   Copy(written_ + sizeof header, payload.data(), payload.size());

@@ -35,8 +35,10 @@ class RingWriter {
   // `data.size()`: a power of two, at least 64.
   RingWriter(RingControl* control, std::span<std::byte> data) : control_(control), data_(data) {}
 
-  // Errors: kOverloaded (no room now), kTooLarge (never will be), kInternal (the reader's position lies).
-  Status Write(uint32_t type, std::string_view payload);
+  // `leave`: bytes that have to be free yet behind the frame. Errors: kOverloaded (no room now), kTooLarge (never will be), kInternal (the
+  // reader's position lies).
+  Status Write(uint32_t type, std::string_view payload, size_t leave = 0);
+  size_t size() const { return data_.size(); }
 
  private:
   void Copy(uint64_t at, const void* from, size_t size);

@@ -46,6 +46,10 @@ class StreamChannel {
 
   // Errors: kOverloaded (no room now), kTooLarge, kInternal (the peer broke the rules).
   Status Send(uint32_t type, std::string_view payload) { return writer_->Write(type, payload); }
+  // The same of what must not be in the way of other frames: half of the ring stays free for those.
+  Status SendAside(uint32_t type, std::string_view payload) {
+    return writer_->Write(type, payload, writer_->size() / 2);
+  }
   void Wake();  // the other side
   // Resets frames_fd(). Call before Receive().
   void DrainWake();

@@ -93,6 +93,23 @@ TEST(StreamChannelTest, AFrameThatCanNeverFitIsTooLarge) {
   EXPECT_TRUE(pair.daemon->Send(1, std::string(4096 - sizeof(FrameHeader), 'x')).ok());
 }
 
+TEST(StreamChannelTest, WhatIsSentAsideLeavesHalfOfTheRingToOthers) {
+  Pair pair = MakePair();
+  const std::string payload(500, 'x');  // 512 bytes as a frame
+  int aside = 0;
+  while (pair.daemon->SendAside(7, payload).ok()) ++aside;
+  EXPECT_EQ(aside, 4);
+  EXPECT_EQ(pair.daemon->SendAside(7, payload).code(), Code::kOverloaded);
+  EXPECT_EQ(pair.daemon->SendAside(7, std::string(2048, 'x')).code(), Code::kTooLarge);
+  EXPECT_TRUE(pair.daemon->Send(8, std::string(1000, 'y')).ok());
+  uint32_t type = 0;
+  std::string got;
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(pair.worker->Receive(&type, &got).value());
+  EXPECT_FALSE(pair.daemon->SendAside(7, payload).ok()) << "others' frames count as well";
+  ASSERT_TRUE(pair.worker->Receive(&type, &got).value());
+  EXPECT_TRUE(pair.daemon->SendAside(7, payload).ok());
+}
+
 TEST(StreamChannelTest, WaitSaysThatTheOtherSideIsGone) {
   Pair pair = MakePair();
   EXPECT_TRUE(pair.worker->Wait(0));

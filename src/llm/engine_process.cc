@@ -42,6 +42,12 @@ Status EngineProcess::Send(uint32_t type, std::string_view payload) {
   return Status::Ok();
 }
 
+Status EngineProcess::SendAside(uint32_t type, std::string_view payload) {
+  EK_RETURN_IF_ERROR(channel_->SendAside(type, payload));
+  channel_->Wake();
+  return Status::Ok();
+}
+
 void EngineProcess::OnAnswer(Result<std::string> answer) {
   if (!answer.ok()) return events_.failed(answer.status());
   auto loaded = DecodeLlmLoaded(*answer);

@@ -48,6 +48,8 @@ class EngineProcess {
   pid_t pid() const { return process_->pid(); }
   // Errors: kOverloaded (no room now), kTooLarge. The process is woken.
   Status Send(uint32_t type, std::string_view payload);
+  // As StreamChannel::SendAside(); errors as Send().
+  Status SendAside(uint32_t type, std::string_view payload);
   WorkerUsage Usage() const { return process_->process().lock()->Usage(); }
   // As WorkerProcess::Reshape.
   Status Reshape(const WorkerShape& shape) { return process_->Reshape(shape); }

@@ -22,7 +22,7 @@ SequenceEngine::SequenceEngine(LlmContext& context, const LlmOptions& options, O
       owner_(owner),
       states_(context.loop, context.clock,
               [this](LlmFrame type, const std::string& payload) {
-                return process_->Send(static_cast<uint32_t>(type), payload);
+                return process_->SendAside(static_cast<uint32_t>(type), payload);
               }),
       slots_(options.slots),
       cells_(options.cells) {

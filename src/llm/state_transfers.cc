@@ -7,7 +7,7 @@
 namespace evenkeel {
 namespace {
 
-// What goes to the worker at once, and when more does: half of the channel stays free for sequences.
+// What goes to the worker at once, and when more does.
 constexpr int kPiecesAtOnce = 8;
 constexpr Duration kPause = std::chrono::milliseconds(2);
 
@@ -108,6 +108,7 @@ Status StateTransfers::OnEnd(std::string_view payload) {
 void StateTransfers::OnWorker(bool up) {
   up_ = up;
   if (up_) return;
+  arriving_ = {};
   alarm_->Set(kNever);
   for (Transfer& transfer : std::exchange(transfers_, {}))
     Tell(std::move(transfer.done), Unavailable("the worker ended"));
@@ -116,6 +117,7 @@ void StateTransfers::OnWorker(bool up) {
 void StateTransfers::Finish(Result<SequenceState> result) {
   Done done = std::move(transfers_.front().done);
   transfers_.pop_front();
+  arriving_ = {};  // half of one that was given up
   Tell(std::move(done), std::move(result));
   Go();
 }

@@ -29,7 +29,7 @@ class StateTransfers {
   static constexpr Duration kLimit = std::chrono::seconds(10);  // without a piece
   static constexpr size_t kMostWaiting = 16;
   using Done = std::function<void(Result<SequenceState>)>;
-  // To the worker, as EngineProcess::Send().
+  // To the worker, as EngineProcess::SendAside(): what is full for states has room for sequences.
   using Send = std::function<Status(LlmFrame type, const std::string& payload)>;
 
   StateTransfers(EventLoop& loop, const Clock& clock, Send send);

@@ -285,6 +285,10 @@ void ClusterNode::Stop() {
     ended_.wait_for(lock, kLook);
   }
   if (states_) states_->Stop();
+  // Nor is a state that one of those waited for fetched any more: the server waits for who told this node to.
+  for (const auto& node : nodes_) {
+    if (node->link) node->link->GiveUpAll();
+  }
   if (models_) models_->Stop();
   if (deploys_) deploys_->Stop();
   server_.reset();

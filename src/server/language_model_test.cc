@@ -50,6 +50,7 @@ class TestCall final : public GenerationCall {
     const std::lock_guard lock(mutex_);
     offer = asked;
     asked_ = true;
+    ++asked_to_move;
     changed_.notify_all();
   }
   void Done(const Status& ended, const GenerationUsage& used) override {
@@ -60,7 +61,6 @@ class TestCall final : public GenerationCall {
     done_ = true;
     changed_.notify_all();
   }
-  void MoveAsked() override { ++asked_to_move; }
   const Status& Wait() {
     std::unique_lock lock(mutex_);
     EXPECT_TRUE(changed_.wait_for(lock, seconds(60), [this] { return done_; }));
@@ -83,8 +83,8 @@ class TestCall final : public GenerationCall {
   std::vector<TokenLogprob> logprobs;
   std::vector<int32_t> tokens;
   int prompt_tokens = 0, deltas = 0;
-  int uneven = 0;         // deltas with more tokens than log probabilities, or fewer
-  int asked_to_move = 0;  // the loop's
+  int uneven = 0;  // deltas with more tokens than log probabilities, or fewer
+  int asked_to_move = 0;
   Status status;
   GenerationUsage usage;
 

@@ -52,6 +52,19 @@ std::shared_ptr<LlmModel> StateExchange::Find(std::string_view model) const {
   return at == models.end() ? nullptr : *at;
 }
 
+std::shared_ptr<LlmModel> StateExchange::Answering(std::string_view model,
+                                                   std::string_view binding) const {
+  if (auto serving = Find(model)) return serving;
+  std::vector<std::shared_ptr<LlmModel>> held;  // let go without the mutex
+  const std::lock_guard lock(mutex_);
+  for (const auto& [_, digest] : digests_) {
+    if (digest.binding.empty() || digest.binding != binding) continue;
+    const auto& one = held.emplace_back(digest.of.lock());
+    if (one != nullptr && one->options().name == model) return one;
+  }
+  return nullptr;
+}
+
 std::string StateExchange::BindingOf(const std::shared_ptr<LlmModel>& model) const {
   const std::lock_guard lock(mutex_);
   const auto at = digests_.find(model.get());
@@ -80,6 +93,12 @@ void StateExchange::Prepare() {
 
 void StateExchange::Digested(const std::shared_ptr<LlmModel>& model,
                              const Result<ModelListing>& listing) {
+  if (listing.status().code() == Code::kOverloaded) {
+    // Asked again the next time.
+    const std::lock_guard lock(mutex_);
+    digests_.erase(model.get());
+    return;
+  }
   const std::string weights = listing.ok() ? WeightsDigest(*listing) : "";
   if (weights.empty() || !IsUnchanged(*model)) {
     LogInfo("model '{}': its answers move by their tokens: {}", model->options().name,
@@ -94,7 +113,7 @@ void StateExchange::Digested(const std::shared_ptr<LlmModel>& model,
 
 void StateExchange::Read(const StateRequest& request,
                          std::function<void(Result<BoundState>)> done) {
-  const auto model = Find(request.model);
+  const auto model = Answering(request.model, request.binding);
   if (model == nullptr) return done(NotFound("model '{}' is not served here", request.model));
   const std::string binding = BindingOf(model);
   if (binding.empty() || binding != request.binding)

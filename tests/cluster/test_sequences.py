@@ -235,6 +235,27 @@ def test_a_moved_answer_takes_along_what_is_computed_of_it(serve, cli):
     assert "came from" in " ".join(event["what"] for event in nodes[other].json("GET", "/v2/evenkeel/models")["cluster"]["events"])
 
 
+def test_a_node_that_ends_gives_what_is_computed_of_its_answers(serve):
+    """Its model is being unloaded when another node asks for the state."""
+    nodes = Nodes(serve, {"a": {}, "b": {"smollm2": SMOLLM2}, "c": {"smollm2": SMOLLM2}})
+    nodes.wait_for("a", "smollm2", "b", "c")
+    measure(nodes)
+    ended = []
+
+    def on_piece(events: list[dict]) -> None:
+        if not ended and len(events) == 20:
+            ended.append(max("bc", key=lambda name: nodes.view("a")[name]["outstanding"]))
+            nodes[ended[0]].process.send_signal(signal.SIGTERM)
+
+    events, whole = stream(nodes["a"], "/v1/completions", {**completion(300), "prompt": f"Chapter 1. {STORY}"}, on_piece)
+    assert ended and whole
+    assert [choice["finish_reason"] for event in events for choice in event.get("choices", []) if choice.get("finish_reason")] == ["length"]
+    taken = states(nodes["c" if ended[0] == "b" else "b"])
+    assert taken["taken"] == 1 and taken["computed"] == taken["failed"] == 0, taken
+    assert nodes[ended[0]].process.wait(timeout=30) == 0
+    nodes[ended[0]].ended = True
+
+
 def test_an_answer_moves_by_its_tokens_where_its_state_does_not_fit(serve, cli):
     """c has another context: what is computed there is not believed to be what b would have computed."""
     small = {"smollm2/model.gguf": SMOLLM2 / "model.gguf", "smollm2/evenkeel.yaml": "language: {context: 1024}\n"}

@@ -102,6 +102,12 @@ TEST(FiguresForShowTest, NumbersThatAreNoneAreRefused) {
     message.add_leaving()->set_model(field == 3 ? std::string(129, 'm') : "m");
     EXPECT_EQ(ReadFigures(message).status().code(), Code::kInvalidArgument) << field;
   }
+  node::v1::Figures late;
+  late.set_node("a");
+  late.set_cores(1);
+  late.add_wishes()->set_model("m");
+  late.mutable_wishes(0)->set_unix_ms(int64_t{1} << 52);
+  EXPECT_TRUE(ReadFigures(late).value().wishes.empty()) << "the next word could not be told";
   for (const double wrong : {-1.0, std::numeric_limits<double>::infinity()}) {
     node::v1::Figures linked;
     linked.set_node("a");

@@ -225,6 +225,9 @@ std::string LlamaModel::Piece(int32_t token, bool special) const {
 
 std::string LlamaModel::StateKind() const {
   if (context_ == nullptr || !shares_beginnings_ || long_factors_) return "";
+  // A cell of theirs has more to it than kv_state.h knows.
+  const auto turned = llama_model_rope_type(model_);
+  if (turned == LLAMA_ROPE_TYPE_MROPE || turned == LLAMA_ROPE_TYPE_IMROPE) return "";
   // MakeContext() leaves keys and values in 16 bits.
   return fmt::format("llama.cpp {}, {}, keys and values f16, context {}", llama_version(),
                      MetaText(model_, "general.architecture"), context_tokens_);

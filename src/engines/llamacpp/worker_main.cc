@@ -181,13 +181,20 @@ bool Worker::LoadPiece(const StatePiece& piece) {
   return true;
 }
 
-// A few pieces a turn, half of the channel: tokens are not to wait behind them, nor to find it full.
+// A few pieces a turn, never more than half of the channel: tokens are not to wait behind them, nor to find it full.
 void Worker::SendStates() {
   constexpr int kPieces = 8;
   for (int i = 0; i < kPieces && !leaving_.empty(); ++i) {
     StateCutter& state = leaving_.front();
-    const std::string piece = Encode(state.Piece());
-    if (!channel_.Send(static_cast<uint32_t>(LlmFrame::kState), piece).ok()) return;
+    const StatePiece piece = state.Piece();
+    const Status sent = channel_.SendAside(static_cast<uint32_t>(LlmFrame::kState), Encode(piece));
+    if (sent.code() == Code::kOverloaded) return;
+    if (!sent.ok()) {
+      // The first piece has all tokens: of more than a channel holds there is no state to be had.
+      leaving_.pop_front();
+      Send(LlmFrame::kStateEnd, Encode(StateEnd{piece.id, sent}));
+      continue;
+    }
     state.Sent();
     if (state.done()) leaving_.pop_front();
   }

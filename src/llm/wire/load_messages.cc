@@ -14,7 +14,7 @@ using nlohmann::json;
 
 constexpr int kMostSlots = 256;
 constexpr int64_t kMostTokens = int64_t{1} << 30;
-constexpr int64_t kMostCellBytes = int64_t{1} << 40;
+constexpr int64_t kMostCellBytes = int64_t{1} << 32;  // times kMostTokens it is a number yet
 
 Result<json> Parse(std::string_view message, std::string_view op) {
   json parsed = json::parse(message, nullptr, /*allow_exceptions=*/false);
