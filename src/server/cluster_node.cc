@@ -496,7 +496,8 @@ void ClusterNode::Heard(int node, Result<NodeFigures> figures, Time asked) {
 void ClusterNode::Take(int node, NodeFigures figures, Time made, bool answered) {
   if (node > 0) {
     if (options_.membership.hear) options_.membership.hear(figures);
-    wishes_.Hear(figures.wishes);
+    // Without certificates anybody may call in another's name; who was called has at least its address.
+    if (trust_.credentials != nullptr || answered) wishes_.Hear(figures.wishes);
     DescribeUnknown(node, figures);
     // Whom a node of the cluster knows is of it: nobody has an address without a certificate.
     for (const NodeAddress& other : figures.nodes) {

@@ -167,7 +167,9 @@ Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) c
   for (const auto& [name, served] : models) {
     now.tasks.emplace_back(name);
     const auto kept = replicas.find(name);
-    now.least.push_back(kept == replicas.end() ? 1 : kept->second.least());
+    // Those beyond what was asked for came with the load: whether they may go is for people's plans, or it would be to and fro.
+    now.least.push_back(
+        kept == replicas.end() ? 1 : std::max(kept->second.least(), kept->second.serving));
     now.problem.memory.push_back(served.memory);
     now.holders.push_back(served.holders);
     const double rows = served.rate > 0 ? served.calls_rows / served.rate : 1;
