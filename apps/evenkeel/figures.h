@@ -8,7 +8,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "core/parse.h"  // HumanBytes
+#include "core/human_bytes.h"
 
 namespace evenkeel {
 

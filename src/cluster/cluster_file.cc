@@ -8,6 +8,7 @@
 
 #include "cluster/place.h"
 #include "core/format.h"
+#include "core/human_bytes.h"
 #include "core/json_fields.h"
 #include "core/parse.h"
 #include "core/strict_json.h"

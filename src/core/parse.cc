@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <iterator>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -172,13 +171,6 @@ Result<int64_t> ParseBytes(std::string_view text) {
 
 std::string FormatBytes(int64_t bytes) {
   return bytes == 0 ? "0B" : FormatScaled(kBinaryUnits, bytes);
-}
-
-std::string HumanBytes(double bytes) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  size_t unit = 0;
-  for (; bytes >= 1024 && unit + 1 < std::size(kUnits); ++unit) bytes /= 1024;
-  return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, kUnits[unit]);
 }
 
 bool IsUtf8(std::string_view text) {

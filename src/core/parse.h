@@ -32,8 +32,6 @@ std::string FormatDuration(Duration d);
 Result<int64_t> ParseBytes(std::string_view text);
 // The largest binary unit that needs no fraction: "256MiB", "1500B". REQUIRES: bytes >= 0.
 std::string FormatBytes(int64_t bytes);
-// As people read it, rounded: "12.4 MiB", "512 B".
-std::string HumanBytes(double bytes);
 
 // True when `text` is well-formed UTF-8: no overlong forms, surrogates or values past U+10FFFF.
 bool IsUtf8(std::string_view text);

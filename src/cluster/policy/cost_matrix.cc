@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "core/parse.h"
+#include "core/human_bytes.h"
 
 namespace evenkeel {
 namespace {

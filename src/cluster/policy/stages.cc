@@ -7,7 +7,7 @@
 #include <numeric>
 #include <string>
 
-#include "core/parse.h"
+#include "core/human_bytes.h"
 
 namespace evenkeel {
 namespace {
