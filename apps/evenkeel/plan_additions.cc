@@ -32,8 +32,7 @@ std::string NameOf(const std::string& path) {
 
 // Layers are taken for alike; what the first needs beside is the table of embeddings, and the last as much again to make logits.
 Json TaskOf(const std::string& name, const GgufFacts& facts) {
-  const int64_t cache =
-      facts.kv_bytes_per_token * std::min(facts.context_tokens, kPlannedContext);
+  const int64_t cache = facts.kv_bytes_per_token * std::min(facts.context_tokens, kPlannedContext);
   const double bytes_a_weight = facts.parameters > 0 ? static_cast<double>(facts.weight_bytes) /
                                                            static_cast<double>(facts.parameters)
                                                      : 0;

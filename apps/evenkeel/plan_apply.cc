@@ -118,10 +118,8 @@ Json Store(const Api& api, const Json& plan, const std::string& why) {
 
 void CarryOut(const Api& api, const ApplyStep& step, const Json& stamp, const std::string& why,
               Duration wait) {
-  Json request = {{"model", step.model},
-                  {"nodes", Json::array({step.node})},
-                  {"by_plan", true},
-                  {"why", why}};
+  Json request = {
+      {"model", step.model}, {"nodes", Json::array({step.node})}, {"by_plan", true}, {"why", why}};
   if (!stamp.is_null()) request["plan"] = stamp;
   if (step.load) {
     const Json deployment = DeployAndWatch(api, request, wait);

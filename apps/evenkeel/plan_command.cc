@@ -27,7 +27,8 @@ constexpr const char* kExamples =
     "  evenkeel plan                               the cluster of the server that is asked\n"
     "  evenkeel plan --apply                       carry it out, after asking\n"
     "  evenkeel plan cluster.json                  costs, sets, moves and the allocation\n"
-    "  evenkeel plan --add llama-70b.gguf          whether and how it would fit beside what is there\n"
+    "  evenkeel plan --add llama-70b.gguf          whether and how it would fit beside what is "
+    "there\n"
     "  evenkeel plan cluster.json --rules method   by the rules of CN119537032B\n"
     "  evenkeel plan cluster.json -o json          the same as one document";
 
@@ -122,11 +123,12 @@ void PrintCuts(const Json& plan) {
     std::printf("Cut between its layers: %s\n  %s\n", cut["task"].get<std::string>().c_str(),
                 cut["why"].get<std::string>().c_str());
     std::printf("%s", TableText(listing, false).c_str());
-    std::printf("  one step alone takes %s, %s of it a hop; with %zu batches in flight one is done "
-                "every %s\n  it is planned only: it can't be deployed until stages run\n\n",
-                HumanMilliseconds(cut["latency_s"].get<double>() * 1e3).c_str(),
-                HumanMilliseconds(cut["hop_s"].get<double>() * 1e3).c_str(), cut["stages"].size(),
-                HumanMilliseconds(cut["period_s"].get<double>() * 1e3).c_str());
+    std::printf(
+        "  one step alone takes %s, %s of it a hop; with %zu batches in flight one is done "
+        "every %s\n  it is planned only: it can't be deployed until stages run\n\n",
+        HumanMilliseconds(cut["latency_s"].get<double>() * 1e3).c_str(),
+        HumanMilliseconds(cut["hop_s"].get<double>() * 1e3).c_str(), cut["stages"].size(),
+        HumanMilliseconds(cut["period_s"].get<double>() * 1e3).c_str());
   }
 }
 

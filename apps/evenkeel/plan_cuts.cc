@@ -55,10 +55,9 @@ std::vector<StagePlace> PlacesFor(const Task& layer, const std::vector<NodeState
   const CostMatrix costs = Roofline({layer}, nodes);
   std::vector<StagePlace> list;
   for (const Place& place : PlacesOf(nodes)) {
-    const double load_s =
-        place.accelerator < 0 ? nodes[static_cast<size_t>(place.node)].load_s : 0;
-    list.push_back({RoomOf(place, nodes),
-                    costs.seconds(0, static_cast<Eigen::Index>(list.size())), load_s});
+    const double load_s = place.accelerator < 0 ? nodes[static_cast<size_t>(place.node)].load_s : 0;
+    list.push_back(
+        {RoomOf(place, nodes), costs.seconds(0, static_cast<Eigen::Index>(list.size())), load_s});
   }
   return list;
 }
@@ -153,15 +152,13 @@ Result<CutModels> CutWhatFitsNowhere(const ClusterFile& file) {
     const LayeredModel model = LayersOf(task);
     const double hop_s = file.link.round_trip_s / 2 +
                          static_cast<double>(task.boundary_bytes) / file.link.bytes_per_s;
-    const auto plan =
-        CutIntoStages(model, PlacesFor(OneLayer(task, model), out.rest.nodes), hop_s);
+    const auto plan = CutIntoStages(model, PlacesFor(OneLayer(task, model), out.rest.nodes), hop_s);
     if (!plan.ok())
       return Unavailable("task '{}' fits no node, nor cut over all: {}", task.name,
                          plan.status().message());
     for (const Stage& stage : plan->stages)
       Take(stage, places[static_cast<size_t>(stage.place)], &out.rest.nodes);
-    out.cuts.push_back(
-        Describe(task, *plan, hop_s, Why(whole.reasons[i], file.nodes), file.nodes));
+    out.cuts.push_back(Describe(task, *plan, hop_s, Why(whole.reasons[i], file.nodes), file.nodes));
   }
   return out;
 }

@@ -216,8 +216,7 @@ Result<ReplicaPlan> PlanOfModels(const ClusterFile& file, PlacementProblem work,
 // Why a model has as many replicas as it has.
 std::string WhyReplicas(const Task& task, size_t planned) {
   const auto least = static_cast<size_t>(std::max(1, task.replicas));
-  if (planned < least)
-    return fmt::format("{} were to be, and no more find room", least);
+  if (planned < least) return fmt::format("{} were to be, and no more find room", least);
   if (planned > least) return "its load";
   if (task.asked > 0) return "asked for";
   return task.serving.empty() ? "at least" : "as now";
@@ -271,11 +270,11 @@ Status AddPlan(const ClusterFile& file, bool method, Json* document) {
   if (!plan.ok()) return plan.status();
   (*document)["matrix"] = MatrixJson(file, costs, seconds);
   if (!method) {
-    (*document)["factors"] = {{"measured_pairs", costs.measured.size()},
-                              {"rank", costs.completion.rank},
-                              {"left_out_error", costs.completion.left_out_error},
-                              {"worth_measuring",
-                               WorthMeasuring(file, costs.completion, plan->places)}};
+    (*document)["factors"] = {
+        {"measured_pairs", costs.measured.size()},
+        {"rank", costs.completion.rank},
+        {"left_out_error", costs.completion.left_out_error},
+        {"worth_measuring", WorthMeasuring(file, costs.completion, plan->places)}};
   }
   for (const ReplicaStep& step : plan->steps) {
     (*document)["steps"].push_back({{"name", step.name},
@@ -315,14 +314,10 @@ void AddLoads(const ClusterFile& file, Json* document) {
 Result<Json> PlanDocument(const ClusterFile& file, bool method) {
   auto cut = CutWhatFitsNowhere(file);
   if (!cut.ok()) return cut.status();
-  Json document = {{"schema", "evenkeel.plan/v1"},
-                   {"rules", method ? "method" : "ours"},
-                   {"nodes", NodesJson(file)},
-                   {"matrix", Json::array()},
-                   {"steps", Json::array()},
-                   {"moves", Json::array()},
-                   {"placement", Json::object()},
-                   {"loads_s", Json::object()}};
+  Json document = {{"schema", "evenkeel.plan/v1"}, {"rules", method ? "method" : "ours"},
+                   {"nodes", NodesJson(file)},     {"matrix", Json::array()},
+                   {"steps", Json::array()},       {"moves", Json::array()},
+                   {"placement", Json::object()},  {"loads_s", Json::object()}};
   if (cut->rest.graph.tasks.empty())
     AddLoads(cut->rest, &document);
   else

@@ -89,10 +89,9 @@ Status CheckLayers(const Task& task, const std::string& place) {
 }
 
 Status AddTasks(const Json& json, const std::string& place, TaskGraph* graph, Groups* groups) {
-  JsonFields fields(
-      json, place,
-      {"name", "kind", "gflop", "gbytes", "memory", "overhead", "power_w", "count", "on",
-       "replicas", "asked", "serving", "layers", "first", "last", "boundary"});
+  JsonFields fields(json, place,
+                    {"name", "kind", "gflop", "gbytes", "memory", "overhead", "power_w", "count",
+                     "on", "replicas", "asked", "serving", "layers", "first", "last", "boundary"});
   Task task;
   task.name = fields.Text("name", "", true);
   const std::string kind = fields.Text("kind", "replica");

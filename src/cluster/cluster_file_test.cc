@@ -57,8 +57,8 @@ TEST(ClusterFileTest, CorrectionsAreReadAndWhatIsForPeopleIsPassedOver) {
 }
 
 TEST(ClusterFileTest, AModelMayHaveReplicas) {
-  const auto file = ParseClusterFile(
-      File(R"({"name":"t","replicas":2,"asked":2,"serving":["a","a/CUDA"],"on":"both"},{"name":"u"})"));
+  const auto file = ParseClusterFile(File(
+      R"({"name":"t","replicas":2,"asked":2,"serving":["a","a/CUDA"],"on":"both"},{"name":"u"})"));
   ASSERT_TRUE(file.ok()) << file.status().ToString();
   ASSERT_EQ(file->graph.tasks.size(), 2);
   EXPECT_EQ(file->graph.tasks[0].replicas, 2);
@@ -71,9 +71,9 @@ TEST(ClusterFileTest, AModelMayHaveReplicas) {
   ExpectRefused(File(R"({"name":"t","replicas":2,"serving":[1]})"), "tasks[0].serving");
   ExpectRefused(File(R"({"name":"t","replicas":2,"serving":["b"]})"),
                 "there is no node or accelerator 'b'");
-  ExpectRefused(File(R"({"name":"t","replicas":2},{"name":"u"})",
-                     R"(,"edges":[{"before":"t","after":"u"}])"),
-                "replicas and edges");
+  ExpectRefused(
+      File(R"({"name":"t","replicas":2},{"name":"u"})", R"(,"edges":[{"before":"t","after":"u"}])"),
+      "replicas and edges");
 }
 
 TEST(ClusterFileTest, WhatIsWrongIsNamedWithItsPlace) {

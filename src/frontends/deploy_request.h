@@ -21,8 +21,9 @@ struct PlanMark {
 
 // Where a request comes from: people, or a plan that is carried out.
 struct OrderedBy {
-  bool plan = false;             // what a plan does says nothing of how many replicas people want
-  std::optional<PlanMark> mark;  // of that plan, if it was stored: nodes that know a newer one refuse it
+  bool plan = false;  // what a plan does says nothing of how many replicas people want
+  std::optional<PlanMark>
+      mark;  // of that plan, if it was stored: nodes that know a newer one refuse it
 };
 
 struct DeployRequest {

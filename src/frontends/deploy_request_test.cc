@@ -58,8 +58,8 @@ TEST(DeployRequestTest, WhatAPlanOrdersCarriesItsStamp) {
   const auto unstored = ParseUndeployRequest(R"({"model": "m", "nodes": ["a"], "by_plan": true})");
   EXPECT_TRUE(unstored->by.plan);
   EXPECT_FALSE(unstored->by.mark);
-  const auto stored = ParseDeployRequest(
-      R"({"model": "m", "plan": {"history": 0, "term": 12, "revision": 15}})");
+  const auto stored =
+      ParseDeployRequest(R"({"model": "m", "plan": {"history": 0, "term": 12, "revision": 15}})");
   ASSERT_TRUE(stored.ok()) << stored.status().message();
   EXPECT_TRUE(stored->by.plan);
   EXPECT_EQ(stored->by.mark, (PlanMark{0, 12, 15}));

@@ -256,8 +256,8 @@ Result<json> ClusterDeploys::Begin(const DeployRequest& request) {
     // Those that serve it already stay, unless a number was said.
     std::set<std::string> then(chosen->nodes.begin(), chosen->nodes.end());
     for (const std::string& node : ServedBy(nodes, request.model)) then.insert(node);
-    cluster_.asked(request.model, request.replicas > 0 ? request.replicas
-                                                       : static_cast<int>(then.size()));
+    cluster_.asked(request.model,
+                   request.replicas > 0 ? request.replicas : static_cast<int>(then.size()));
   }
   const std::lock_guard lock(mutex_);
   deployment.id = ++last_id_;
@@ -448,8 +448,7 @@ Result<json> ClusterDeploys::TakeAway(const UndeployRequest& request) {
     left += std::erase(serving, name);
   }
   // Also where a later node refused: those that are gone were not to stay.
-  if (!request.by.plan && left > 0)
-    cluster_.asked(request.model, static_cast<int>(serving.size()));
+  if (!request.by.plan && left > 0) cluster_.asked(request.model, static_cast<int>(serving.size()));
   if (!failed.ok()) return failed;
   return json{{"model", request.model}, {"nodes", request.nodes}};
 }

@@ -119,10 +119,9 @@ void ClusterFeedback::Propose(const Feedback::Proposal& proposal,
   if (applies) what_then = "it is applied";
   if (!why_not.empty()) what_then = fmt::format("it is not carried out: {}", why_not);
   const Replan& plan = proposal.plan;
-  const std::string what =
-      proposal.restores
-          ? "replicas that were asked for are missing"
-          : fmt::format("a new plan would serve {:.3g} s sooner", plan.gain_s - plan.cost_s);
+  const std::string what = proposal.restores ? "replicas that were asked for are missing"
+                                             : fmt::format("a new plan would serve {:.3g} s sooner",
+                                                           plan.gain_s - plan.cost_s);
   events_.Note(
       fmt::format("{}: {}", what, what_then),
       fmt::format("{}; {} move{} ({}) cost {:.3g} s and take the busiest node from {:.3g} to "

@@ -146,9 +146,8 @@ void ClusterHost::WatchPlans() {
     });
   });
   node_->feedback().set_hindrance([this] { return WhyAway(); });
-  set_on_plan([this](const std::shared_ptr<const StoredPlan>& plan) {
-    node_->KnowPlan(plan->stamp);
-  });
+  set_on_plan(
+      [this](const std::shared_ptr<const StoredPlan>& plan) { node_->KnowPlan(plan->stamp); });
 }
 
 std::string ClusterHost::WhyAway() const {

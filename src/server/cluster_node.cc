@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <future>
 #include <random>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "cluster/link/infer_message.h"

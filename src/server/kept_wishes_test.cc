@@ -16,8 +16,8 @@ class KeptWishesTest : public testing::Test {
   KeptWishesTest() { std::filesystem::create_directories(folder_); }
   ~KeptWishesTest() override { std::filesystem::remove_all(folder_); }
 
-  const std::string folder_ = fmt::format("{}/evenkeel_kept_wishes_{}",
-                                          std::filesystem::temp_directory_path().string(), getpid());
+  const std::string folder_ = fmt::format(
+      "{}/evenkeel_kept_wishes_{}", std::filesystem::temp_directory_path().string(), getpid());
   const std::string path_ = folder_ + "/replicas.json";
 };
 

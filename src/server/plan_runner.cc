@@ -108,8 +108,7 @@ void PlanRunner::CarryOut(const json& plan, uint64_t number) {
   const auto cluster = ReadPlacement(plan.value("placement", json()), cluster_.look());
   const auto steps = cluster.ok() ? StepsToPlan(cluster->models, cluster->nodes)
                                   : Result<std::vector<ApplyStep>>(cluster.status());
-  if (!steps.ok())
-    return events_.Note("a plan was not carried out", steps.status().message());
+  if (!steps.ok()) return events_.Note("a plan was not carried out", steps.status().message());
   if (steps->empty() || !Wait(Duration(0))) return;
   // What is not stored may be older than what another node carries out.
   const auto stamp = StoreFirst(plan);

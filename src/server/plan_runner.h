@@ -18,6 +18,7 @@
 #include "cluster/live/replica_table.h"
 #include "cluster/models/apply_steps.h"
 #include "cluster/stored_plan.h"
+#include "core/clock.h"
 #include "frontends/deploy_request.h"
 #include "server/event_log.h"
 #include "server/task_thread.h"

@@ -95,8 +95,8 @@ class PlanRunnerTest : public testing::Test {
     };
     cluster.deploys = [this] {
       const std::lock_guard lock(mutex_);
-      json all = json::parse(
-          R"({"deploys": [{"id": 7, "nodes": [{"error": "it knows a newer plan"}]}]})");
+      json all =
+          json::parse(R"({"deploys": [{"id": 7, "nodes": [{"error": "it knows a newer plan"}]}]})");
       all["deploys"][0]["nodes"][0]["state"] = state_;
       return all;
     };

@@ -60,7 +60,8 @@ struct SimOptions {
   bool deadlines = false;  // each request has its objective as deadline
   bool save_power = false;
   Duration overhead{};  // that each batch holds its cores for beyond its service time
-  Duration front{};     // that a client waits beside queue and service: the request read, the answer written
+  Duration
+      front{};  // that a client waits beside queue and service: the request read, the answer written
   int64_t max_queue_rows = 10'000;
   int plot_bins = 0;          // points of a series; 0: none
   bool list_batches = false;  // in the report

@@ -199,7 +199,8 @@ TEST(SimulationTest, WhatAClientWaitsBesideIsInItsLatencyAndChangesNoDecision) {
   options.front = 5ms;
   const ModelOutcome behind = RunPolicy(models, "auto", options).models[0];
   EXPECT_EQ(plain.batches, behind.batches);
-  EXPECT_NEAR(behind.latency.QuantileSeconds(0.5) - plain.latency.QuantileSeconds(0.5), 0.005, 2e-4);
+  EXPECT_NEAR(behind.latency.QuantileSeconds(0.5) - plain.latency.QuantileSeconds(0.5), 0.005,
+              2e-4);
   options.front = 20ms;
   EXPECT_EQ(RunPolicy(models, "auto", options).models[0].within, 0);
 }

@@ -113,8 +113,8 @@ void Feedback::LookAtShape(std::span<const NodeView> nodes, double now_s) {
 }
 
 void Feedback::LookAtReplicas(std::span<const NodeView> nodes, double now_s) {
-  const bool asked = std::ranges::any_of(
-      nodes, [](const NodeView& node) { return !node.figures.wishes.empty(); });
+  const bool asked =
+      std::ranges::any_of(nodes, [](const NodeView& node) { return !node.figures.wishes.empty(); });
   const auto replicas = asked ? ReplicasNow(nodes) : decltype(ReplicasNow(nodes))();
   const auto missing = std::ranges::find_if(replicas, [](const auto& one) {
     return one.second.serving > 0 && one.second.asked > one.second.serving;
@@ -239,8 +239,12 @@ std::optional<Feedback::Proposal> Feedback::Look(std::span<const NodeView> nodes
   proposed_s_ = now_s;
   proposed_shape_ = next_shape_;
   proposed_gain_s_ = plan->gain_s;
-  Proposal proposal{*std::move(plan), std::move(now.tasks), std::move(now.nodes),
-                    std::exchange(reason_, {}), now_s, restores};
+  Proposal proposal{*std::move(plan),
+                    std::move(now.tasks),
+                    std::move(now.nodes),
+                    std::exchange(reason_, {}),
+                    now_s,
+                    restores};
   return proposal;
 }
 

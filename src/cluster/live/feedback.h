@@ -26,7 +26,7 @@ class Feedback {
  public:
   static constexpr double kPeriod = 1, kQuiet = 30, kAsking = 30, kSettle = 10, kGather = 2;
   static constexpr double kMore = 1.25;
-  static constexpr double kRestore = 300;  // a node that restarts is back by then
+  static constexpr double kRestore = 300;     // a node that restarts is back by then
   static constexpr double kLeastRate = 0.05;  // calls a second; fewer count as this
 
   struct Proposal {

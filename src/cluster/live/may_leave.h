@@ -16,7 +16,6 @@ namespace evenkeel {
 
 // `nodes`: the own one first, whose models are not looked at. `served`: the model is served here until now; if not, only its files are to go, and nobody else's figures say who has those:
 //   they may if no other node takes the model away meanwhile.
-Status MayLeave(std::string_view model, bool served,
-                std::span<const ReplicaTable::NodeView> nodes);
+Status MayLeave(std::string_view model, bool served, std::span<const ReplicaTable::NodeView> nodes);
 
 }  // namespace evenkeel

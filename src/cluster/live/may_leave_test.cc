@@ -99,9 +99,8 @@ TEST(MayLeaveTest, WheneverTheyAreAskedOneKeepsTheModel) {
         own.history.emplace_back(now, goes ? State::kGoing : State::kServes);
       }
     }
-    EXPECT_TRUE(std::ranges::any_of(nodes, [](const One& node) {
-      return node.history.back().second == State::kServes;
-    }));
+    EXPECT_TRUE(std::ranges::any_of(
+        nodes, [](const One& node) { return node.history.back().second == State::kServes; }));
   }
   EXPECT_GT(went, 1000) << "else nobody ever left";
   EXPECT_GT(stayed, 1000);

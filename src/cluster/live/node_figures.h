@@ -60,10 +60,10 @@ struct NodeFigures {
   std::vector<NodeAddress> nodes;  // those; told to who has another digest
   StoreHome store;                 // that the nodes run, as this one has it; kNone: it says nothing
   bool store_connected = false;
-  bool holds_authority = false;  // it certifies nodes
-  double busy_cores = 0;         // that work, mean of the last seconds
-  int moving = 0;                // answers that its gateway is moving to other nodes
-  int moved_lately = 0;          // calls given on or moved in the last minute
+  bool holds_authority = false;       // it certifies nodes
+  double busy_cores = 0;              // that work, mean of the last seconds
+  int moving = 0;                     // answers that its gateway is moving to other nodes
+  int moved_lately = 0;               // calls given on or moved in the last minute
   std::vector<ReplicaWish> wishes;    // all that it knows
   std::vector<LeavingModel> leaving;  // of its own
   double link_bytes_s = 0;            // from here to who is told; 0: not measured

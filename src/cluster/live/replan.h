@@ -20,10 +20,10 @@ namespace evenkeel {
 struct Allocation {
   std::vector<std::string> tasks, nodes;
   PlacementProblem problem;  // of a second's calls
-  Holders holders;          // by task: nodes that serve it now; none: it can be reached nowhere
-  std::vector<int> least;   // by task: nodes that are to serve it; empty: one each
-  Eigen::MatrixXd bring_s;  // tasks x nodes: until it serves there; not looked at where it does
-  Eigen::MatrixXd error;    // tasks x nodes: standard error of the seconds, relative; empty: none
+  Holders holders;           // by task: nodes that serve it now; none: it can be reached nowhere
+  std::vector<int> least;    // by task: nodes that are to serve it; empty: one each
+  Eigen::MatrixXd bring_s;   // tasks x nodes: until it serves there; not looked at where it does
+  Eigen::MatrixXd error;     // tasks x nodes: standard error of the seconds, relative; empty: none
 };
 
 struct ReplanOptions {

@@ -33,9 +33,8 @@ bool ReplicaWishes::Take(const ReplicaWish& wish) {
     return true;
   }
   if (wishes_.size() >= kMost) {
-    const auto oldest = std::ranges::min_element(wishes_, [](const auto& a, const auto& b) {
-      return Later(b.second, a.second);
-    });
+    const auto oldest = std::ranges::min_element(
+        wishes_, [](const auto& a, const auto& b) { return Later(b.second, a.second); });
     if (!Later(wish, oldest->second)) return false;
     wishes_.erase(oldest);
   }

@@ -36,7 +36,8 @@ std::string Obstacle(const Task& task, const Place& place, const std::vector<Nod
   if (place.accelerator < 0 && !task.may_use_processor) return "it needs an accelerator";
   if (place.accelerator >= 0 && !task.may_use_accelerator) return "it runs on processors only";
   const Capacity on = CapacityOf(place, nodes);
-  if (task.memory_bytes > on.memory) return HumanBytes(static_cast<double>(task.memory_bytes - on.memory)) + " short";
+  if (task.memory_bytes > on.memory)
+    return HumanBytes(static_cast<double>(task.memory_bytes - on.memory)) + " short";
   if (task.gflop > 0 && on.gflops <= 0) return "its GFLOP/s are not known";
   if (task.gbytes > 0 && on.gb_s <= 0) return "its memory bandwidth is not known";
   const NodeState& node = NodeOf(place, nodes);

@@ -87,7 +87,8 @@ class Search {
   Apart apart_;
   std::vector<int> order_;
   std::vector<double> least_left_;
-  std::vector<bool> alike_;  // by depth: a replica like the one before; one order of the two will do
+  std::vector<bool>
+      alike_;  // by depth: a replica like the one before; one order of the two will do
   int64_t visits_;
 };
 

@@ -35,7 +35,8 @@ TEST(FirstPairsTest, EveryNodeIsAsOftenAskedAndWithAllOthers) {
 TEST(FirstPairsTest, ImpossiblePairsAreNotAskedForAndATaskGetsWhatThereIs) {
   std::mt19937_64 random(3);
   for (int trial = 0; trial < 200; ++trial) {
-    const int tasks = 1 + static_cast<int>(random() % 20), nodes = 1 + static_cast<int>(random() % 9);
+    const int tasks = 1 + static_cast<int>(random() % 20),
+              nodes = 1 + static_cast<int>(random() % 9);
     Eigen::MatrixXd roofline(tasks, nodes);
     std::vector<int> possible(static_cast<size_t>(tasks), 0);
     for (int j = 0; j < tasks; ++j) {
@@ -105,8 +106,8 @@ TEST(NextPairsTest, ChosenPairsMakeABetterPlanThanDrawnOnes) {
       const Completion costs = Complete(roofline, chosen);
       Holders places;
       for (const int node : makespan(costs).first) places.push_back({node});
-      const auto next = NextPairs(costs, places,
-                                  std::min(6, static_cast<int>(kBudget - chosen.size())));
+      const auto next =
+          NextPairs(costs, places, std::min(6, static_cast<int>(kBudget - chosen.size())));
       if (next.empty()) break;
       for (const TaskOnNode& pair : next) measure(pair.task, pair.node, &chosen);
     }

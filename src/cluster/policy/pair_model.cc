@@ -101,8 +101,7 @@ void PairModel::Fit(Side* side, const Side& other) const {
       right.tail(rank_) -= covariance.col(0).tail(rank_) / noise_;
     }
     side->covariance[line] = precision.llt().solve(Square::Identity(rank_ + 1, rank_ + 1));
-    side->mean.row(static_cast<Eigen::Index>(line)) =
-        (side->covariance[line] * right).transpose();
+    side->mean.row(static_cast<Eigen::Index>(line)) = (side->covariance[line] * right).transpose();
   }
 }
 
@@ -113,7 +112,7 @@ void PairModel::Learn(Side* side, bool factors_too) const {
     const Vector mean = side->mean.row(static_cast<Eigen::Index>(line));
     const Vector variance = side->covariance[line].diagonal();
     effects += mean[0] * mean[0] + variance[0];
-    factors += mean.tail(rank_).squaredNorm() + variance.tail(rank_).sum();
+    for (int k = 1; k <= rank_; ++k) factors += mean[k] * mean[k] + variance[k];
     ++lines;
   }
   side->effect_variance = effects / lines;

@@ -58,8 +58,7 @@ Status CheckReplicas(const PlacementProblem& problem) {
     const int task = first[Index(model)];
     std::set<int> servers;
     for (int node = 0; node < problem.nodes(); ++node) {
-      if (problem.possible(task, node) &&
-          problem.memory[Index(task)] <= problem.room[Index(node)])
+      if (problem.possible(task, node) && problem.memory[Index(task)] <= problem.room[Index(node)])
         servers.insert(problem.host_of(node));
     }
     if (std::ssize(servers) < replicas[Index(model)])

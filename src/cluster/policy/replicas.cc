@@ -28,8 +28,7 @@ using Counts = std::vector<int>;  // replicas by model
 std::map<int, double> Servers(const PlacementProblem& problem, int model) {
   std::map<int, double> servers;
   for (int node = 0; node < problem.nodes(); ++node) {
-    if (!problem.possible(model, node) ||
-        problem.memory[Index(model)] > problem.room[Index(node)])
+    if (!problem.possible(model, node) || problem.memory[Index(model)] > problem.room[Index(node)])
       continue;
     const auto [at, fresh] = servers.emplace(problem.host_of(node), problem.seconds(model, node));
     if (!fresh) at->second = std::min(at->second, problem.seconds(model, node));
@@ -139,8 +138,7 @@ void Planner::SeePresent() {
   }
   const bool all = std::ranges::none_of(present_, [](const auto& on) { return on.empty(); });
   if (!present_.empty() && all)
-    present_shares_ =
-        ShareOut(work_, present_, AtTheirBest(work_, present_), kSharingRounds);
+    present_shares_ = ShareOut(work_, present_, AtTheirBest(work_, present_), kSharingRounds);
 }
 
 Counts Planner::LeastCounts() const {
@@ -222,8 +220,8 @@ std::optional<Holders> Planner::Kept(const Counts& counts) const {
       int best = -1;
       double soonest = kImpossible;
       for (int node = 0; node < work_.nodes(); ++node) {
-        if (!work_.possible(model, node) ||
-            work_.memory[Index(model)] > room[Index(node)] || !apart(node))
+        if (!work_.possible(model, node) || work_.memory[Index(model)] > room[Index(node)] ||
+            !apart(node))
           continue;
         const double then = levels[Index(node)] + work_.seconds(model, node) / counts[Index(model)];
         if (!(then < soonest)) continue;
@@ -262,9 +260,9 @@ std::vector<Candidate> Planner::FromPresent(const Counts& counts) const {
   if (!tasks.problem.replica_of.empty()) {
     ImproveOptions how = options_.plan.improve;
     how.most_trials /= kPartOfTrials;
-    all.push_back(Shared("as it serves, improved",
-                         PlacesOf(tasks, Improve(tasks.problem, PlacementOf(*kept), how),
-                                  work_.tasks())));
+    all.push_back(
+        Shared("as it serves, improved",
+               PlacesOf(tasks, Improve(tasks.problem, PlacementOf(*kept), how), work_.tasks())));
   }
   all.push_back(WeighedKept(*std::move(kept)));
   return all;

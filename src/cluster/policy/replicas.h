@@ -30,15 +30,18 @@ struct ReplicaProblem {
 };
 
 struct ReplicaOptions {
-  bool method = false;  // CN119537032B's rules: equal parts, none more than the least, whatever is now
-  bool only_add = false;     // what serves stays, and what is missing of the least is added: else nothing. Error kUnavailable: it finds no room
+  bool method =
+      false;  // CN119537032B's rules: equal parts, none more than the least, whatever is now
+  bool only_add =
+      false;  // what serves stays, and what is missing of the least is added: else nothing. Error kUnavailable: it finds no room
   double carry_s = 0.8;      // above it calls wait long, however they are routed
   double least_fall = 0.05;  // of the level
   PlanOptions plan;
 };
 
 struct ReplicaStep {
-  std::string name;  // a PlanStep's; "shared out", "as it serves", "as it serves, improved", "more replicas"
+  std::string
+      name;  // a PlanStep's; "shared out", "as it serves", "as it serves, improved", "more replicas"
   Holders places;
   PlacementScore score;
 };
@@ -46,8 +49,9 @@ struct ReplicaStep {
 struct ReplicaPlan {
   Holders places;  // by model, ascending
   SharedWork shares;
-  PlacementScore score;             // of the shares
-  std::optional<double> present_s;  // the busiest node's level now, at the best sharing; none: it is not known
+  PlacementScore score;  // of the shares
+  std::optional<double>
+      present_s;  // the busiest node's level now, at the best sharing; none: it is not known
   std::vector<ReplicaStep> steps;
   GameResult game;            // of tasks
   std::vector<int> model_of;  // by task of the game

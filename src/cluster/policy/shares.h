@@ -21,7 +21,7 @@ struct SharedWork {
   Eigen::MatrixXd of;          // tasks x nodes, rows sum to 1
   std::vector<double> levels;  // seconds of each node, present load included
 
-  int busiest() const;         // REQUIRES: there is a node
+  int busiest() const;  // REQUIRES: there is a node
   double makespan_s() const { return levels[static_cast<size_t>(busiest())]; }
   double TotalSeconds(const PlacementProblem& problem) const;
 };

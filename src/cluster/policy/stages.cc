@@ -7,6 +7,7 @@
 #include <numeric>
 #include <string>
 
+#include "core/format.h"
 #include "core/human_bytes.h"
 
 namespace evenkeel {
@@ -102,9 +103,8 @@ std::vector<int> Share(const Pipeline& pipeline, const std::vector<StagePlace>& 
   std::vector<int> shares = pipeline.most;
   std::vector<size_t> slowest(shares.size());
   std::iota(slowest.begin(), slowest.end(), size_t{0});
-  std::ranges::stable_sort(slowest, std::greater<>(), [&](size_t i) {
-    return places[Index(pipeline.places[i])].layer_s;
-  });
+  std::ranges::stable_sort(slowest, std::greater<>(),
+                           [&](size_t i) { return places[Index(pipeline.places[i])].layer_s; });
   int surplus = pipeline.layers - layers;
   for (const size_t i : slowest) {
     const int taken = std::min(surplus, shares[i] - 1);
@@ -148,10 +148,9 @@ Status DoesNotFit(const LayeredModel& model, const std::vector<StagePlace>& plac
   if (model.layer_bytes > most)
     return Unavailable("one of its {} layers takes {}, and no node has more than {} free",
                        model.layers, Human(model.layer_bytes), Human(most));
-  return Unavailable("cut into its {} layers it takes {}, and all nodes together have {} free",
-                     model.layers,
-                     Human(model.layers * model.layer_bytes + model.first_bytes + model.last_bytes),
-                     Human(free));
+  return Unavailable(
+      "cut into its {} layers it takes {}, and all nodes together have {} free", model.layers,
+      Human(model.layers * model.layer_bytes + model.first_bytes + model.last_bytes), Human(free));
 }
 
 }  // namespace

@@ -56,7 +56,9 @@ Best BruteForce(const LayeredModel& model, const std::vector<StagePlace>& places
 
 TEST(StagesTest, IsWhatLookingAtEverythingFinds) {
   std::mt19937_64 random(5);
-  const auto below = [&](int most) { return static_cast<int>(random() % static_cast<uint64_t>(most)); };
+  const auto below = [&](int most) {
+    return static_cast<int>(random() % static_cast<uint64_t>(most));
+  };
   int cut = 0, refused = 0;
   for (int trial = 0; trial < 400; ++trial) {
     LayeredModel model;
@@ -136,8 +138,10 @@ TEST(StagesTest, SaysWhatIsShort) {
   model.layers = 4;
   model.layer_bytes = int64_t{3} << 30;
   const auto lacks = CutIntoStages(model, {{int64_t{4} << 30, 1, 0}, {int64_t{4} << 30, 1, 0}}, 0);
-  EXPECT_NE(lacks.status().message().find("12.0 GiB"), std::string::npos) << lacks.status().message();
-  EXPECT_NE(lacks.status().message().find("8.0 GiB"), std::string::npos) << lacks.status().message();
+  EXPECT_NE(lacks.status().message().find("12.0 GiB"), std::string::npos)
+      << lacks.status().message();
+  EXPECT_NE(lacks.status().message().find("8.0 GiB"), std::string::npos)
+      << lacks.status().message();
   const auto layer = CutIntoStages(model, {{int64_t{1} << 30, 1, 0}, {int64_t{2} << 30, 1, 0}}, 0);
   EXPECT_NE(layer.status().message().find("one of its 4 layers takes 3.0 GiB"), std::string::npos)
       << layer.status().message();
