@@ -109,7 +109,7 @@ std::unique_ptr<Request> Dispatcher::MakeRequest(InferCall* call, int64_t rows) 
   return request;
 }
 
-Status Dispatcher::Admit(const Request& request, Time now) const {
+Status Dispatcher::Admit(Request& request, Time now) const {
   const BatchingConfig& limits = options_.batching;
   if (draining_) return Unavailable("model '{}' is being unloaded", options_.model);
   if (!unavailable_.ok()) return unavailable_;
@@ -136,15 +136,22 @@ Status Dispatcher::Admit(const Request& request, Time now) const {
   if (deadline <= now)
     return DeadlineExceeded("model '{}': the deadline had passed on arrival", options_.model);
   const policy::AdmissionView view = ViewFor(request, now);
-  const Duration answer = policy::PredictedAnswer(view);
+  const Duration predicted = policy::PredictedAnswer(view);
   const Duration limit = deadline == kNever ? 10 * Objective() : deadline - now;
-  if (answer > limit) {
+  request.accepted = now;
+  request.predicted = predicted;
+  request.limit = limit;
+  // Where nothing stands before it, it is worth a try.
+  const Duration lateness =
+      predicted > Duration::zero() ? prediction_error_.lateness(limit) : predicted;
+  if (predicted + lateness > limit) {
     return Overloaded(
         "model '{}': the answer is predicted in {:.0f} ms, the limit is {:.0f} ms; {} rows wait "
         "ahead, a batch of {} takes {:.1f} ms, times {:.1f} for what else runs, or {:.1f} ms in "
-        "turn",
-        options_.model, Milliseconds(answer), Milliseconds(limit), view.rows_ahead, view.size,
-        Milliseconds(view.batch_time), view.stretch, Milliseconds(view.turn));
+        "turn; answers came up to {:.1f} ms later lately",
+        options_.model, Milliseconds(predicted + lateness), Milliseconds(limit), view.rows_ahead,
+        view.size, Milliseconds(view.batch_time), view.stretch, Milliseconds(view.turn),
+        Milliseconds(lateness));
   }
   return Status::Ok();
 }

@@ -30,6 +30,7 @@
 #include "batching/model_stats.h"
 #include "batching/node_scheduler.h"
 #include "batching/policy/admission.h"
+#include "batching/policy/prediction_error.h"
 #include "batching/policy/window.h"
 #include "batching/queue.h"
 #include "core/event_loop.h"
@@ -145,7 +146,8 @@ class Dispatcher final : private NodeScheduler::Member {
 
   // Admission (dispatcher.cc).
   std::unique_ptr<Request> MakeRequest(InferCall* call, int64_t rows) const;
-  Status Admit(const Request& request, Time now) const;
+  // Notes what it predicts in the request.
+  Status Admit(Request& request, Time now) const;
   policy::AdmissionView ViewFor(const Request& request, Time now) const;
   Duration RemainingOf(const Instance& instance, Time now) const;
   double SharedStretch() const;
@@ -245,6 +247,7 @@ class Dispatcher final : private NodeScheduler::Member {
   std::function<void()> drained_;
   uint64_t next_batch_ = 1;
   Duration turn_{};               // that batches whose rows lay ready waited for a core, lately
+  policy::PredictionError prediction_error_;
   policy::ModelOutlook outlook_;  // of the window, at the last arrival
   Time armed_ = kNever;
   std::unique_ptr<Alarm> alarm_;

@@ -1,0 +1,33 @@
+// How much later answers come than was predicted when their requests were accepted: what PredictedAnswer (admission.h) can't know, several other models' turns in a row, cores that
+// front ends and clients take, is learnt from how it ended.
+//
+//   lateness: of the requests that ended lately, 19 of 20 took at most `predicted + lateness`.
+//
+// A stochastic quantile: an end that was later raises it by the limit / kSteps, one that was not lowers it by a nineteenth of that. A time and not a factor: what is waited
+//   for is others' batches, however little was predicted. At most half of a request's limit, so that some are always accepted and it can fall again.
+// Contract: pure. Thread-safety: thread-compatible. Source: A8 (shedding); the quantile as by Robbins and Monro.
+#pragma once
+
+#include <algorithm>
+
+#include "core/clock.h"
+
+namespace evenkeel::policy {
+
+class PredictionError {
+ public:
+  static constexpr int kSteps = 400, kOnTime = 19;
+
+  // `took`: from acceptance to the answer, or to when it was given up. `limit`: what it was accepted by, > 0.
+  void OnEnd(Duration predicted, Duration took, Duration limit) {
+    const Duration step = limit / kSteps;
+    lateness_ += took - predicted > lateness_ ? step : -step / kOnTime;
+    lateness_ = std::clamp(lateness_, Duration::zero(), limit / 2);
+  }
+  Duration lateness(Duration limit) const { return std::min(lateness_, limit / 2); }
+
+ private:
+  Duration lateness_{};
+};
+
+}  // namespace evenkeel::policy

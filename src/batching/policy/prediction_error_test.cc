@@ -1,0 +1,43 @@
+#include "batching/policy/prediction_error.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace evenkeel::policy {
+namespace {
+
+using std::chrono::milliseconds;
+constexpr Duration kLimit = milliseconds(20);
+
+TEST(PredictionErrorTest, NineteenOfTwentyTakeLessThanItSays) {
+  std::mt19937_64 random(1);
+  std::exponential_distribution<double> late(1 / 1.5e6);  // ns: 1.5 ms in the mean
+  PredictionError error;
+  int within = 0;
+  constexpr int kSeen = 20'000;
+  for (int i = 0; i < 2 * kSeen; ++i) {
+    const Duration took = milliseconds(5) + Duration(static_cast<int64_t>(late(random)));
+    if (i >= kSeen && took <= milliseconds(5) + error.lateness(kLimit)) ++within;
+    error.OnEnd(milliseconds(5), took, kLimit);
+  }
+  EXPECT_NEAR(static_cast<double>(within) / kSeen, 0.95, 0.01);
+}
+
+TEST(PredictionErrorTest, WhoIsAnsweredInTimeIsNotHeldUp) {
+  PredictionError error;
+  for (int i = 0; i < 1000; ++i) error.OnEnd(milliseconds(5), milliseconds(4), kLimit);
+  EXPECT_EQ(error.lateness(kLimit), Duration::zero());
+}
+
+TEST(PredictionErrorTest, IsAtMostHalfOfTheLimitAndFallsAgain) {
+  PredictionError error;
+  for (int i = 0; i < 1000; ++i) error.OnEnd(milliseconds(1), milliseconds(500), kLimit);
+  EXPECT_EQ(error.lateness(kLimit), kLimit / 2);
+  EXPECT_EQ(error.lateness(milliseconds(6)), milliseconds(3)) << "of a request with less time";
+  for (int i = 0; i < 2000; ++i) error.OnEnd(milliseconds(1), milliseconds(1), kLimit);
+  EXPECT_LT(error.lateness(kLimit), kLimit / 4);
+}
+
+}  // namespace
+}  // namespace evenkeel::policy
