@@ -246,7 +246,7 @@ class Dispatcher final : private NodeScheduler::Member {
   bool was_usable_ = false;  // some instance has been warm: the signature is final
   std::function<void()> drained_;
   uint64_t next_batch_ = 1;
-  Duration turn_{};               // that batches whose rows lay ready waited for a core, lately
+  Duration turn_{};  // that batches whose rows lay ready waited for a core, lately
   policy::PredictionError prediction_error_;
   policy::ModelOutlook outlook_;  // of the window, at the last arrival
   Time armed_ = kNever;

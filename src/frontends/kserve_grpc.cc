@@ -4,6 +4,8 @@
 #include <grpc/support/log.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -19,7 +21,6 @@
 #include "core/log.h"
 #include "frontends/grpc_queue.h"
 #include "frontends/grpc_stream_infer.h"
-#include "frontends/grpc_tls.h"
 #include "frontends/service.h"
 
 namespace evenkeel {
@@ -61,6 +62,17 @@ int ThreadsFor(const GrpcOptions& options) {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 8, 1, 4);
 }
 
+std::shared_ptr<grpc::ServerCredentials> CredentialsOf(const TlsPairFiles& files) {
+  constexpr unsigned int kLookEverySeconds = 2;
+  if (files.empty()) return grpc::InsecureServerCredentials();
+  grpc::experimental::TlsServerCredentialsOptions options(
+      std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+          files.key, files.certificate, kLookEverySeconds));
+  options.watch_identity_key_cert_pairs();
+  options.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  return grpc::experimental::TlsServerCredentials(options);
+}
+
 void SetProcessDefaults() {
   gpr_set_log_function(ForwardLog);
   // Debian builds abseil with its search for lock cycles switched on: a twentieth of a request's time.
@@ -80,7 +92,6 @@ struct KServeGrpc::Impl {
 
   OpenStreams streams;
   GrpcFront front;
-  std::unique_ptr<GrpcTlsPair> tls;  // null: there is none
   std::vector<std::unique_ptr<CallQueue>> queues;
   std::unique_ptr<grpc::Server> server;
   int port = 0;
@@ -95,9 +106,8 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
   auto impl = std::make_unique<Impl>(service, authorizer, options.max_message_bytes);
   impl->front.keyless_patience = options.keyless_patience;
   if (!options.tls.empty()) {
-    auto pair = GrpcTlsPair::Load(options.tls);
-    if (!pair.ok()) return pair.status().Annotate("TLS");
-    impl->tls = std::move(*pair);
+    if (const Result<TlsPair> pair = ReadTlsPair(options.tls); !pair.ok())
+      return pair.status().Annotate("TLS");
   }
   grpc::ServerBuilder builder;
   SetLimits(builder, options);
@@ -105,8 +115,7 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
       options.address.find(':') != std::string::npos && options.address.front() != '[';
   const std::string where = bare_ipv6 ? fmt::format("[{}]:{}", options.address, options.port)
                                       : fmt::format("{}:{}", options.address, options.port);
-  builder.AddListeningPort(
-      where, impl->tls ? impl->tls->Credentials() : grpc::InsecureServerCredentials(), &impl->port);
+  builder.AddListeningPort(where, CredentialsOf(options.tls), &impl->port);
   const bool keys = authorizer.required();
   if (!keys) builder.RegisterService(&impl->front.infer);
   builder.RegisterAsyncGenericService(&impl->front.generic);

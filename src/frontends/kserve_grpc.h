@@ -37,7 +37,7 @@ struct GrpcOptions {
   size_t memory_bytes = size_t{1} << 30;
   // How long the message of a call may take that shows no key, where others need one.
   std::chrono::milliseconds keyless_patience = std::chrono::seconds(5);
-  // Clients speak TLS, 1.2 or 1.3; empty: they do not. Looked at again every few seconds: a renewed pair needs no restart, and a broken one is not used (grpc_tls.h).
+  // Clients speak TLS, 1.2 or 1.3; empty: they do not. Looked at again every few seconds: a renewed pair needs no restart; with a broken one new connections are refused until it is mended.
   TlsPairFiles tls{};
 };
 

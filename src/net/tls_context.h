@@ -1,6 +1,6 @@
 // TLS settings of listeners and of clients, as OpenSSL contexts.
 //
-// Use for: the HTTP server's and client's TLS. Not for: gRPC, which is given the same files in its own way (frontends/grpc_tls), and nodes
+// Use for: the HTTP server's and client's TLS. Not for: gRPC, which reads the same files with its own means (frontends/kserve_grpc), and nodes
 //   among each other (cluster/link).
 // Contract: listeners speak TLS 1.2 with forward secrecy and authenticated ciphers only, and 1.3 where the client can; http/1.1 by ALPN; session
 //   tickets; no compression, no renegotiation, no early data. Clients speak the same versions and check certificate and name.

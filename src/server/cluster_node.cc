@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <future>
-#include <random>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <utility>
 
 #include "cluster/link/infer_message.h"

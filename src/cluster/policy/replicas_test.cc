@@ -91,7 +91,9 @@ TEST(ReplicasTest, EachModelIsOnServersOfItsOwnAndMemoryIsKeptTo) {
     const ReplicaProblem problem = Random(seed);
     const auto plan = MakeReplicaPlan(problem, Quick());
     if (!plan.ok()) {
-      ASSERT_EQ(plan.status().code(), Code::kUnavailable) << plan.status().ToString();
+      ASSERT_TRUE(plan.status().code() == Code::kUnavailable ||
+                  plan.status().code() == Code::kNotFound)
+          << plan.status().ToString();
       continue;
     }
     ++made;
@@ -230,7 +232,8 @@ TEST(ReplicasTest, WhereOnlyWhatIsMissingIsToBeAddedNothingElseMoves) {
     options.only_add = true;
     const auto plan = MakeReplicaPlan(problem, options);
     if (!plan.ok()) {
-      EXPECT_EQ(plan.status().code(), Code::kUnavailable);
+      EXPECT_TRUE(plan.status().code() == Code::kUnavailable ||
+                  plan.status().code() == Code::kNotFound);
       continue;
     }
     for (int model = 0; model < problem.work.tasks(); ++model) {

@@ -104,7 +104,8 @@ TEST(LoadMessagesTest, ArriveAsTheyWereSentAndRefusalsComeBackAsErrors) {
   EXPECT_EQ(read->pooling, std::nullopt);
   load.pooling = Pooling::kNone;
   EXPECT_EQ(DecodeLlmLoad(Encode(load))->pooling, Pooling::kNone);
-  LlmLoaded loaded{8192, 10000, 16, 49152, true, Pooling::kLast, 576, "llama", R"({"engine":"x"})", ""};
+  LlmLoaded loaded{8192, 10000, 16, 49152, true, Pooling::kLast, 576, "llama", R"({"engine":"x"})",
+                   ""};
   const auto back = DecodeLlmLoaded(Encode(loaded));
   ASSERT_TRUE(back.ok()) << back.status().ToString();
   EXPECT_EQ(back->cells, 10000);
