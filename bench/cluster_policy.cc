@@ -227,8 +227,8 @@ Json Prediction(int count) {
                    {"drawn_error", MedianError(by_drawn.seconds, truth, KnownOf(drawn))},
                    {"chosen_error", MedianError(by_chosen.seconds, truth, KnownOf(chosen))},
                    {"roofline_error", MedianError(cluster.roofline, truth, KnownOf(drawn))},
-                   {"drawn_makespan", cluster.MakespanBy(by_drawn.seconds)},
-                   {"chosen_makespan", cluster.MakespanBy(by_chosen.seconds)},
+                   {"drawn_makespan", cluster.MakespanBy(CarefulCosts(by_drawn))},
+                   {"chosen_makespan", cluster.MakespanBy(CarefulCosts(by_chosen))},
                    {"roofline_makespan", cluster.MakespanBy(cluster.roofline)},
                    {"full_makespan", cluster.MakespanBy(truth)}});
   }

@@ -76,7 +76,7 @@ void PrintMatrix(const Json& plan) {
     }
     listing.rows.push_back(std::move(cells));
   }
-  PrintSection(plan["rules"] == "ours" ? "Costs, seconds (*: measured, else predicted)"
+  PrintSection(plan["rules"] == "ours" ? "Costs, seconds (*: measured, else predicted, with a margin)"
                                        : "Costs, shares of what is available",
                listing);
   for (const Json& row : plan["matrix"]) {

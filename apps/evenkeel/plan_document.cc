@@ -262,7 +262,7 @@ Json WorthMeasuring(const ClusterFile& file, const Completion& costs, const Hold
 Status AddPlan(const ClusterFile& file, bool method, Json* document) {
   const Costs costs = CostsOf(file);
   const CostMatrix weighted = method ? WeightedDemand(file.graph.tasks, file.nodes) : CostMatrix{};
-  const Eigen::MatrixXd& seconds = method ? weighted.seconds : costs.completion.seconds;
+  const Eigen::MatrixXd seconds = method ? weighted.seconds : CarefulCosts(costs.completion);
   EK_RETURN_IF_ERROR(EachHasAPlace(file, costs.roofline));
   PlacementProblem problem = ProblemOf(file, seconds);
   const auto plan = HasReplicas(file) ? PlanOfModels(file, std::move(problem), method)

@@ -49,4 +49,8 @@ std::vector<TaskOnNode> NextPairs(const Completion& costs, const Holders& plan, 
   return pairs;
 }
 
+Eigen::MatrixXd CarefulCosts(const Completion& costs) {
+  return costs.seconds.array() * (kCare * costs.deviation.array()).exp();
+}
+
 }  // namespace evenkeel

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <random>
 #include <set>
@@ -70,6 +71,18 @@ TEST(NextPairsTest, WhatThePlanUsesAndNobodyMeasuredTheLeastCertainFirst) {
   EXPECT_EQ(pairs[2].task, 1);
   EXPECT_EQ(NextPairs(costs, {{0}, {1}, {1}, {0}}, 1).size(), 1);
   EXPECT_TRUE(NextPairs(costs, {{0}, {1}, {1}, {0}}, 0).empty());
+}
+
+TEST(CarefulCostsTest, WhatWasMeasuredStandsAndTheRestIsDearer) {
+  Completion costs;
+  costs.seconds = Eigen::MatrixXd::Constant(2, 2, 2.0);
+  costs.seconds(1, 1) = kImpossible;
+  costs.deviation = Eigen::MatrixXd::Zero(2, 2);
+  costs.deviation(0, 1) = 1;
+  const Eigen::MatrixXd careful = CarefulCosts(costs);
+  EXPECT_EQ(careful(0, 0), 2);
+  EXPECT_NEAR(careful(0, 1), 2 * std::exp(kCare), 1e-12);
+  EXPECT_EQ(careful(1, 1), kImpossible);
 }
 
 // A fifth of the pairs, in rounds, against as many that were drawn.
