@@ -41,13 +41,13 @@ LayeredModel LayersOf(const Task& task) {
   return model;
 }
 
-Task OneLayer(const Task& task, const LayeredModel& model) {
+Task OneLayer(const Task& task) {
   Task layer = task;
   layer.kind = TaskKind::kLayers;
   layer.gflop /= task.layers;
   layer.gbytes /= task.layers;
   layer.overhead_s /= task.layers;
-  layer.memory_bytes = model.layer_bytes;
+  layer.memory_bytes = 0;  // whether it fits is for the cut
   return layer;
 }
 
@@ -152,7 +152,7 @@ Result<CutModels> CutWhatFitsNowhere(const ClusterFile& file) {
     const LayeredModel model = LayersOf(task);
     const double hop_s = file.link.round_trip_s / 2 +
                          static_cast<double>(task.boundary_bytes) / file.link.bytes_per_s;
-    const auto plan = CutIntoStages(model, PlacesFor(OneLayer(task, model), out.rest.nodes), hop_s);
+    const auto plan = CutIntoStages(model, PlacesFor(OneLayer(task), out.rest.nodes), hop_s);
     if (!plan.ok())
       return Unavailable("task '{}' fits no node, nor cut over all: {}", task.name,
                          plan.status().message());

@@ -85,8 +85,12 @@ def test_what_fits_nowhere_is_said_with_what_each_node_lacks(plan):
 GIANT = {"name": "giant", "gflop": 140, "gbytes": 20, "memory": "21GiB", "on": "both", "layers": 20, "first": "512MiB", "last": "512MiB", "boundary": "32KiB"}
 
 
+# Work that leaves room for it.
+SMALL = {**CLUSTER, "tasks": CLUSTER["tasks"][:2], "measured": []}
+
+
 def test_what_fits_nowhere_whole_is_cut_between_its_layers(plan):
-    cluster = {**CLUSTER, "tasks": CLUSTER["tasks"] + [GIANT]}
+    cluster = {**SMALL, "tasks": SMALL["tasks"] + [GIANT]}
     result = plan(cluster, "-o", "json")
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
@@ -105,7 +109,7 @@ def test_what_fits_nowhere_whole_is_cut_between_its_layers(plan):
     assert cut["latency_s"] == pytest.approx(sum(stage["seconds"] for stage in stages) + cut["hop_s"])
     # The others are placed beside it, in what it leaves.
     placed = sorted(task for tasks in document["placement"].values() for task in tasks if not task.startswith("giant"))
-    assert placed == ["chat-1", "chat-2", "chat-3", "embed", "rank"]
+    assert placed == ["embed", "rank"]
     text = plan(cluster).stdout
     for words in ("Cut between its layers: giant", "the fewest stages that hold it", "with 2 batches in flight", "can't be deployed until stages run"):
         assert words in text, text
@@ -128,7 +132,7 @@ def test_what_is_too_large_even_cut_is_said(plan):
 def test_work_that_is_not_there_yet_is_planned_beside_the_rest(plan, tmp_path):
     tasks = tmp_path / "more.json"
     tasks.write_text(json.dumps({"tasks": [GIANT]}))
-    document = json.loads(plan(CLUSTER, "--add", str(tasks), "--add", str(MODELS / "smollm2" / "model.gguf"), "-o", "json").stdout)
+    document = json.loads(plan(SMALL, "--add", str(tasks), "--add", str(MODELS / "smollm2" / "model.gguf"), "-o", "json").stdout)
     assert document["cuts"][0]["task"] == "giant"
     model = next(row for row in document["matrix"] if row["task"] == "smollm2")
     costs = {cell["node"]: cell for cell in model["costs"]}
