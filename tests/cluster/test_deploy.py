@@ -21,6 +21,10 @@ SLOW = ECHO + "delay_us: {per_row: 15000}\n"
 ROW = [1.0, 2.0, 3.0, 4.0]
 
 
+def serves(daemon, model: str = "echo") -> bool:
+    return daemon.request("POST", f"/v2/models/{model}/infer", {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": ROW}]})[0] == 200
+
+
 def answers(daemon, model: str = "echo") -> bool:
     tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": ROW}
     return daemon.infer(model, [tensor])["outputs"][0]["data"] == ROW
@@ -175,6 +179,8 @@ def test_the_last_two_are_not_both_taken_by_who_is_asked_at_once(serve, cli):
     assert own_models(nodes[stays]) == {"echo": "READY"} and (nodes[stays].models / "echo.fake").exists()
     for gateway in "ab":
         nodes.wait(lambda gateway=gateway: "echo" in nodes.view(gateway)[stays]["models"], "it is told again")
+        # Who has just taken its own away learns of the other's a moment later.
+        nodes.wait(lambda gateway=gateway: serves(nodes[gateway]), "it is answered again")
         assert answers(nodes[gateway])
 
 
@@ -394,6 +400,7 @@ def test_an_applied_plan_is_stored_and_without_the_store_nothing_is_moved(tmp_pa
         return made.daemons[name].json("GET", "/v2/evenkeel/cluster/membership")
 
     made.wait(lambda: all(told(name)["store"]["connected"] and told(name)["leader"] for name in ("desk", "attic")), "somebody leads", 40)
+    made.wait(lambda: all(made.view(name)[other]["state"] == "alive" for name, other in (("desk", "attic"), ("attic", "desk"))), "they hear each other")
     plan = {"placement": {"desk": ["echo"], "attic": []}, "why": "a test"}
     stored = made.daemons["attic"].json("POST", "/v2/cluster/plan", plan)
     assert stored["stored"] and "revision" in stored["stamp"], stored
