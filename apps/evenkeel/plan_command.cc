@@ -76,8 +76,9 @@ void PrintMatrix(const Json& plan) {
     }
     listing.rows.push_back(std::move(cells));
   }
-  PrintSection(plan["rules"] == "ours" ? "Costs, seconds (*: measured, else predicted, with a margin)"
-                                       : "Costs, shares of what is available",
+  PrintSection(plan["rules"] == "ours"
+                   ? "Costs, seconds (*: measured, else predicted, with a margin)"
+                   : "Costs, shares of what is available",
                listing);
   for (const Json& row : plan["matrix"]) {
     for (const Json& cell : row["costs"]) {
