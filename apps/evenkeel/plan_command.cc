@@ -53,7 +53,9 @@ void PrintNodes(const Json& plan) {
                      {"GB/S", true}, {"FREE MEMORY", true}, {"LOAD", true}};
   for (const Json& node : plan["nodes"]) {
     listing.rows.push_back(
-        {node["name"], node["cores"].dump(), node["gflops"].dump(), node["memory_gb_s"].dump(),
+        {node["name"], fmt::format("{:.3g}", node["cores"].get<double>()),
+         fmt::format("{:.4g}", node["gflops"].get<double>()),
+         fmt::format("{:.4g}", node["memory_gb_s"].get<double>()),
          fmt::format("{:.1f} GiB", node["free_memory_bytes"].get<double>() / (1 << 30)),
          fmt::format("{:.3g} s", node["load_s"].get<double>())});
   }
