@@ -137,14 +137,14 @@ def at_rest(options, count=16):
             daemon.wait_ready()
         for daemon in (first, others[-1]):
             wait_until(lambda daemon=daemon: sum(view["state"] == "alive" for view in daemon.views().values()) == count, f"{daemon.host.name} knows all {count} nodes")
-        time.sleep(8)
+        time.sleep(75)  # the links are tried out in that time
 
         def look():
             # From the switch's side: what the host sends is what its cable receives.
             return [(own_seconds(d.host), moved_bytes(d.host, "rx_bytes"), moved_bytes(d.host, "tx_bytes")) for d in daemons]
 
         begin, before = time.monotonic(), look()
-        time.sleep(max(10, options.seconds))
+        time.sleep(max(30, options.seconds))
         wall, after = time.monotonic() - begin, look()
     cores = [100 * (b[0] - a[0]) / wall for a, b in zip(before, after)]
     out, into = ([(b[i] - a[i]) / wall / 1e3 for a, b in zip(before, after)] for i in (1, 2))
