@@ -566,13 +566,16 @@ TEST_F(LanguageModelTest, ChoicesShareThePromptAndDiffer) {
   EXPECT_GE(same, 3);
 }
 
+// It has to be answered by a call of the tool.
+constexpr const char* kToolChat =
+    R"({"messages":[{"role":"user","content":"What is the weather in Paris?"}],"tool_choice":"required",)"
+    R"("tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object",)"
+    R"("properties":{"city":{"type":"string","maxLength":20}},"required":["city"]}}}]})";
+
 TEST_F(LanguageModelTest, ToolCallsAreTakenApart) {
   ASSERT_TRUE(Load().ok());
   TestCall call;
-  call.request.chat =
-      R"({"messages":[{"role":"user","content":"What is the weather in Paris?"}],"tool_choice":"required",)"
-      R"("tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object",)"
-      R"("properties":{"city":{"type":"string","maxLength":20}},"required":["city"]}}}]})";
+  call.request.chat = kToolChat;
   call.request.sampling.temperature = 0;
   call.request.max_tokens = 200;
   model_->Generate(&call);
@@ -589,10 +592,7 @@ TEST_F(LanguageModelTest, ToolCallsAreTakenApart) {
 TEST_F(LanguageModelTest, WhatBelongsToATokenIsToldWithItAlsoWhereAnswersAreTakenApart) {
   ASSERT_TRUE(Load().ok());
   TestCall call;
-  call.request.chat =
-      R"({"messages":[{"role":"user","content":"What is the weather in Paris?"}],"tool_choice":"required",)"
-      R"("tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object",)"
-      R"("properties":{"city":{"type":"string","maxLength":20}},"required":["city"]}}}]})";
+  call.request.chat = kToolChat;
   call.request.sampling.temperature = 0;
   call.request.max_tokens = 100;
   call.request.top_logprobs = 1;
