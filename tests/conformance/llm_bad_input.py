@@ -225,9 +225,11 @@ def files():
 def load(daemon: Daemon, name: str, content: bytes) -> tuple[int, str]:
     folder = daemon.models / name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.gguf").write_bytes(content)
-    status, _, text = daemon.request("POST", f"/v2/repository/models/{name}/load")
-    shutil.rmtree(folder)
+    try:
+        (folder / "model.gguf").write_bytes(content)
+        status, _, text = daemon.request("POST", f"/v2/repository/models/{name}/load")
+    finally:
+        shutil.rmtree(folder)  # also where the disk had no room for all of it
     return status, text.decode(errors="replace")
 
 
