@@ -28,7 +28,9 @@ int LayersWithin(const LayeredModel& model, const StagePlace& place, int64_t ext
   if (model.layer_bytes > 0) layers = std::min(layers, (place.room - extra) / model.layer_bytes);
   if (place.layer_s > 0 && period_s < kInfinite) {
     const double time = (period_s - place.present_s - hop_s) / place.layer_s;
-    layers = std::min(layers, static_cast<int64_t>(std::floor(std::max(0.0, time) + 1e-9)));
+    // Before it is a whole number: next to nothing a layer gives more than fit into one.
+    const double most = std::min(std::max(0.0, time), static_cast<double>(layers));
+    layers = std::min(layers, static_cast<int64_t>(std::floor(most + 1e-9)));
   }
   return static_cast<int>(std::max<int64_t>(layers, 0));
 }

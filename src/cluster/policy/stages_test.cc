@@ -133,6 +133,17 @@ TEST(StagesTest, AFasterPlaceGetsMoreLayers) {
   for (const Stage& stage : plan->stages) EXPECT_EQ(stage.layers, stage.place == 0 ? 20 : 10);
 }
 
+TEST(StagesTest, LayersThatTakeNextToNoTimeAreCutLikeOthers) {
+  LayeredModel model;
+  model.layers = 4;
+  model.layer_bytes = 10;
+  const auto plan = CutIntoStages(model, {{25, 1e-30, 0}, {25, 10, 0}}, 0.001);
+  ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+  ASSERT_EQ(plan->stages.size(), 2);
+  for (const Stage& stage : plan->stages) EXPECT_EQ(stage.layers, 2);
+  EXPECT_NEAR(plan->period_s, 20, 0.01);
+}
+
 TEST(StagesTest, SaysWhatIsShort) {
   LayeredModel model;
   model.layers = 4;
