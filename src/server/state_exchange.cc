@@ -208,7 +208,8 @@ void StateExchange::Start(std::shared_ptr<Fetch> fetch) {
   const auto link = node_.link(fetch->order.from);
   if (!link || link->client == nullptr)
     return Ended(fetch, NotFound("node '{}' is gone", fetch->order.from));
-  const double patience_s = std::max(kLeastPatienceS, kPatience * fetch->expected_s);
+  const double patience_s =
+      std::clamp(kPatience * fetch->expected_s, kLeastPatienceS, kMostPatienceS);
   const auto timeout =
       std::chrono::duration_cast<Duration>(std::chrono::duration<double>(patience_s));
   link->client->ReadState({fetch->order.model, fetch->order.answer, fetch->binding}, timeout,

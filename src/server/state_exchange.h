@@ -32,9 +32,9 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
  public:
   static constexpr int kMostReads = 4, kMostTakes = 2;
   static constexpr size_t kMostWaiting = 32;
-  // Of a fetch: so many times what it is expected to take, but at least the second.
+  // Of a fetch: so many times what it is expected to take, but at least the second, and at most the third: who ordered it waits no longer, and its place is wanted.
   static constexpr double kPatience = 4;
-  static constexpr double kLeastPatienceS = 5;
+  static constexpr double kLeastPatienceS = 5, kMostPatienceS = 120;
 
   // The way to another node: round trip as this one has measured it, speed as the other one has, from there to here.
   struct Link {

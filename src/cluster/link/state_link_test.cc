@@ -136,6 +136,9 @@ TEST(StateMessageTest, RequestsAreChecked) {
   EXPECT_FALSE(order({"chat", "desk", 0, 1000, 20}).ok());
   EXPECT_FALSE(order({"chat", "desk", 7, -1, 20}).ok());
   EXPECT_FALSE(order({"chat", "desk", 7, 1000, -20}).ok());
+  constexpr auto kMost = static_cast<int64_t>(kMostStateTokens);
+  EXPECT_TRUE(order({"chat", "desk", 7, 1000, kMost}).ok());
+  EXPECT_FALSE(order({"chat", "desk", 7, 1000, kMost + 1}).ok());
 }
 
 TEST(StateMessageTest, AnOfferIsToldAndOneOfAVersionBeforeHasNoState) {

@@ -46,8 +46,9 @@ Result<StateOrder> ReadStateOrder(const node::v1::TakeStateRequest& message) {
     return InvalidArgument("{} is not a model's name", Excerpt(message.model()));
   EK_RETURN_IF_ERROR(pki::CheckNodeName(message.from()));
   if (message.answer() == 0) return InvalidArgument("a state is to be taken without its answer");
-  // What is more than can be sent is weighed as it was told, and refused when it comes.
-  if (message.bytes() < 0 || message.tokens() < 0)
+  // Of more bytes than can be sent it is weighed as it was told, and refused when it comes.
+  if (message.bytes() < 0 || message.tokens() < 0 ||
+      message.tokens() > static_cast<int64_t>(kMostStateTokens))
     return InvalidArgument("a state of {} bytes and {} tokens", message.bytes(), message.tokens());
   return StateOrder{message.model(), message.from(), message.answer(), message.bytes(),
                     message.tokens()};
