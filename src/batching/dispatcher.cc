@@ -140,7 +140,6 @@ Status Dispatcher::Admit(Request& request, Time now) const {
   const Duration limit = deadline == kNever ? 10 * Objective() : deadline - now;
   request.accepted = now;
   request.predicted = predicted;
-  request.limit = limit;
   // Where nothing stands before it, it is worth a try.
   const Duration lateness =
       predicted > Duration::zero() ? prediction_error_.lateness(limit) : predicted;

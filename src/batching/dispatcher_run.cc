@@ -405,7 +405,7 @@ void Dispatcher::Close(Request& request, Time now) {
   stats_.request_seconds.Observe(Seconds(total));
   // Whoever left, or met a broken worker, says nothing of when answers come.
   if (request.failure.ok() || request.failure.code() == Code::kDeadlineExceeded)
-    prediction_error_.OnEnd(request.predicted, now - request.accepted, request.limit);
+    prediction_error_.OnEnd(request.predicted, now - request.accepted, Objective());
   if (!request.failure.ok()) {
     (request.failure.code() == Code::kCancelled ? stats_.cancel : stats_.fail).Add(total);
     return;

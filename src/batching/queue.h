@@ -66,10 +66,8 @@ struct Request {
   Timings timings;
   std::vector<Part> parts;  // never resized once queued: lanes point into it
   Time taken_at{};
-  Time accepted{};  // when it was
-  Duration
-      predicted{};   // from then to its answer, as it seemed then; zero: nothing stood before it
-  Duration limit{};  // within which it was to be
+  Time accepted{};       // when it was
+  Duration predicted{};  // from then to its answer, as it seemed then; zero: nothing stood before
 };
 
 inline std::span<const std::byte> Part::input(size_t i) const {

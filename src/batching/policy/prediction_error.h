@@ -3,8 +3,9 @@
 //
 //   lateness: of the requests that ended lately, 19 of 20 took at most `predicted + lateness`.
 //
-// A stochastic quantile: an end that was later raises it by the limit / kSteps, one that was not lowers it by a nineteenth of that. A time and not a factor: what is waited
-//   for is others' batches, however little was predicted. At most half of a request's limit, so that some are always accepted and it can fall again.
+// A stochastic quantile: an end that was later raises it by the objective / kSteps, one that was not lowers it by a nineteenth of that. A time and not a factor: what is waited
+//   for is others' batches, however little was predicted. Its steps and its bound are the model's, not the request's: one call with much time, or with next to none, does not
+//   move what all others are judged by. At most half of the objective, and half of a request's own limit, so that some are always accepted and it can fall again.
 // Contract: pure. Thread-safety: thread-compatible. Source: A8 (shedding); the quantile as by Robbins and Monro.
 #pragma once
 
@@ -18,12 +19,13 @@ class PredictionError {
  public:
   static constexpr int kSteps = 400, kOnTime = 19;
 
-  // `took`: from acceptance to the answer, or to when it was given up. `limit`: what it was accepted by, > 0.
-  void OnEnd(Duration predicted, Duration took, Duration limit) {
-    const Duration step = limit / kSteps;
+  // `took`: from acceptance to the answer, or to when it was given up. `objective`: the model's, > 0.
+  void OnEnd(Duration predicted, Duration took, Duration objective) {
+    const Duration step = objective / kSteps;
     lateness_ += took - predicted > lateness_ ? step : -step / kOnTime;
-    lateness_ = std::clamp(lateness_, Duration::zero(), limit / 2);
+    lateness_ = std::clamp(lateness_, Duration::zero(), objective / 2);
   }
+  // What a request with so much time has to count on.
   Duration lateness(Duration limit) const { return std::min(lateness_, limit / 2); }
 
  private:

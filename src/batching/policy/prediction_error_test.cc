@@ -8,7 +8,7 @@ namespace evenkeel::policy {
 namespace {
 
 using std::chrono::milliseconds;
-constexpr Duration kLimit = milliseconds(20);
+constexpr Duration kObjective = milliseconds(20);
 
 TEST(PredictionErrorTest, NineteenOfTwentyTakeLessThanItSays) {
   std::mt19937_64 random(1);
@@ -18,25 +18,25 @@ TEST(PredictionErrorTest, NineteenOfTwentyTakeLessThanItSays) {
   constexpr int kSeen = 20'000;
   for (int i = 0; i < 2 * kSeen; ++i) {
     const Duration took = milliseconds(5) + Duration(static_cast<int64_t>(late(random)));
-    if (i >= kSeen && took <= milliseconds(5) + error.lateness(kLimit)) ++within;
-    error.OnEnd(milliseconds(5), took, kLimit);
+    if (i >= kSeen && took <= milliseconds(5) + error.lateness(kObjective)) ++within;
+    error.OnEnd(milliseconds(5), took, kObjective);
   }
   EXPECT_NEAR(static_cast<double>(within) / kSeen, 0.95, 0.01);
 }
 
 TEST(PredictionErrorTest, WhoIsAnsweredInTimeIsNotHeldUp) {
   PredictionError error;
-  for (int i = 0; i < 1000; ++i) error.OnEnd(milliseconds(5), milliseconds(4), kLimit);
-  EXPECT_EQ(error.lateness(kLimit), Duration::zero());
+  for (int i = 0; i < 1000; ++i) error.OnEnd(milliseconds(5), milliseconds(4), kObjective);
+  EXPECT_EQ(error.lateness(kObjective), Duration::zero());
 }
 
-TEST(PredictionErrorTest, IsAtMostHalfOfTheLimitAndFallsAgain) {
+TEST(PredictionErrorTest, IsAtMostHalfOfTheObjectiveAndOfTheLimitAndFallsAgain) {
   PredictionError error;
-  for (int i = 0; i < 1000; ++i) error.OnEnd(milliseconds(1), milliseconds(500), kLimit);
-  EXPECT_EQ(error.lateness(kLimit), kLimit / 2);
+  for (int i = 0; i < 1000; ++i) error.OnEnd(milliseconds(1), milliseconds(500), kObjective);
+  EXPECT_EQ(error.lateness(kObjective), kObjective / 2);
   EXPECT_EQ(error.lateness(milliseconds(6)), milliseconds(3)) << "of a request with less time";
-  for (int i = 0; i < 2000; ++i) error.OnEnd(milliseconds(1), milliseconds(1), kLimit);
-  EXPECT_LT(error.lateness(kLimit), kLimit / 4);
+  for (int i = 0; i < 2000; ++i) error.OnEnd(milliseconds(1), milliseconds(1), kObjective);
+  EXPECT_LT(error.lateness(kObjective), kObjective / 4);
 }
 
 }  // namespace
