@@ -54,15 +54,16 @@ std::shared_ptr<LlmModel> StateExchange::Find(std::string_view model) const {
 
 std::shared_ptr<LlmModel> StateExchange::Answering(std::string_view model,
                                                    std::string_view binding) const {
-  if (auto serving = Find(model)) return serving;
-  std::vector<std::shared_ptr<LlmModel>> held;  // let go without the mutex
-  const std::lock_guard lock(mutex_);
-  for (const auto& [_, digest] : digests_) {
-    if (digest.binding.empty() || digest.binding != binding) continue;
-    const auto& one = held.emplace_back(digest.of.lock());
-    if (one != nullptr && one->options().name == model) return one;
+  {
+    std::vector<std::shared_ptr<LlmModel>> held;  // let go without the mutex
+    const std::lock_guard lock(mutex_);
+    for (const auto& [_, digest] : digests_) {
+      if (digest.binding.empty() || digest.binding != binding) continue;
+      const auto& one = held.emplace_back(digest.of.lock());
+      if (one != nullptr && one->options().name == model) return one;
+    }
   }
-  return nullptr;
+  return Find(model);
 }
 
 std::string StateExchange::BindingOf(const std::shared_ptr<LlmModel>& model) const {

@@ -86,7 +86,7 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
   };
 
   std::shared_ptr<LlmModel> Find(std::string_view model) const;  // that serves
-  // The same, or one with that binding that is being unloaded: its answers move most of all.
+  // With that binding, also while it is being unloaded: its answers move most of all. Else the one that serves.
   std::shared_ptr<LlmModel> Answering(std::string_view model, std::string_view binding) const;
   // "sha256:DIGEST KIND"; empty: its states are not sent.
   std::string BindingOf(const std::shared_ptr<LlmModel>& model) const;

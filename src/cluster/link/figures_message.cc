@@ -138,8 +138,6 @@ Status ReadStore(const node::v1::Figures& message, NodeFigures* figures) {
   return CheckStoreHome(store).Annotate("figures of a node: store");
 }
 
-bool IsNameLike(const std::string& model) { return !model.empty() && model.size() <= 128; }
-
 // What people asked for, and what goes.
 Status ReadReplicas(const node::v1::Figures& message, NodeFigures* figures) {
   constexpr int kMostNamed = 1000;
@@ -149,7 +147,7 @@ Status ReadReplicas(const node::v1::Figures& message, NodeFigures* figures) {
     return InvalidArgument("figures of a node: replicas: expected at most {} models, got {} and {}",
                            kMostNamed, message.wishes_size(), message.leaving_size());
   for (const auto& one : message.wishes()) {
-    if (!IsNameLike(one.model()) || one.replicas() > kMostReplicas || one.unix_ms() < 0 ||
+    if (!IsModelName(one.model()) || one.replicas() > kMostReplicas || one.unix_ms() < 0 ||
         one.unix_ms() > kLatest)
       return InvalidArgument(
           "figures of a node: replicas: expected a name, at most {} and a time, got {} and {}",
@@ -159,7 +157,7 @@ Status ReadReplicas(const node::v1::Figures& message, NodeFigures* figures) {
     figures->wishes.push_back({one.model(), static_cast<int>(one.replicas()), one.unix_ms()});
   }
   for (const auto& one : message.leaving()) {
-    if (!IsNameLike(one.model()))
+    if (!IsModelName(one.model()))
       return InvalidArgument("figures of a node: a model that leaves: expected a name, got {}",
                              one.model().size());
     figures->leaving.push_back({one.model(), one.certain()});

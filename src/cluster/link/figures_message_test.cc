@@ -91,15 +91,15 @@ TEST(FiguresForShowTest, NumbersThatAreNoneAreRefused) {
       EXPECT_EQ(ReadFigures(message).status().code(), Code::kInvalidArgument) << field;
     }
   }
-  for (int field = 0; field < 4; ++field) {
+  for (int field = 0; field < 6; ++field) {
     node::v1::Figures message;
     message.set_node("a");
     message.set_cores(1);
     auto* wish = message.add_wishes();
-    wish->set_model(field == 0 ? "" : "m");
+    wish->set_model(field == 0 ? "" : field == 4 ? "../m" : "m");
     wish->set_replicas(field == 1 ? 1001 : 2);
     wish->set_unix_ms(field == 2 ? -1 : 5);
-    message.add_leaving()->set_model(field == 3 ? std::string(129, 'm') : "m");
+    message.add_leaving()->set_model(field == 3 ? std::string(129, 'm') : field == 5 ? "m\n" : "m");
     EXPECT_EQ(ReadFigures(message).status().code(), Code::kInvalidArgument) << field;
   }
   node::v1::Figures late;
