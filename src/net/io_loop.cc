@@ -317,6 +317,7 @@ void IoLoop::RunEvents() {
   while (event_next_ < event_count_) {
     const epoll_event& event = events_[static_cast<size_t>(event_next_++)];
     if (event.data.ptr != nullptr) {
+      ++events_handled_;
       static_cast<IoHandler*>(event.data.ptr)->OnIo(event.events);
     } else {
       // Edge-triggered: the counter needs no read. A post after this line writes again.
