@@ -67,6 +67,8 @@ struct Request {
   std::vector<Part> parts;  // never resized once queued: lanes point into it
   Time taken_at{};
   Time accepted{};  // when it was
+  // The call's deadline less what goes on the way in and out (policy/loop_lag.h): by then its batch is to be back.
+  Time answer_by = kNever;
   Duration
       predicted{};   // from then to its answer, as it seemed then; zero: nothing stood before it
   Duration limit{};  // within which it was to be
@@ -85,7 +87,7 @@ struct Lane {
   uint32_t used = 0;  // bit p-1: lists[p-1] is not empty
   int64_t waiting_rows = 0;
   std::string key;
-  std::multiset<Time> deadlines;  // of waiting parts that have one
+  std::multiset<Time> deadlines;  // Request::answer_by of waiting parts that have one
   std::list<Lane*>::iterator place;
 
   Part* head() const {
