@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <sstream>
 #include <utility>
 
 #include "core/check.h"
@@ -55,6 +56,22 @@ ThreadWaits WaitsForCores(pid_t pid) {
   return waits;
 }
 
+// Pages that a process had to have read from the disk, since its start.
+int64_t MajorFaults(pid_t pid) {
+  std::ifstream in(fmt::format("/proc/{}/stat", pid));
+  std::string text;
+  std::getline(in, text);
+  // The program's name, in brackets, may hold anything.
+  const size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos) return 0;
+  std::istringstream fields(text.substr(name_end + 1));
+  // State, parent, group, session, terminal, its group, flags, two kinds of minor faults.
+  std::string skipped;
+  for (int i = 0; i < 9; ++i) fields >> skipped;
+  int64_t faults = 0;
+  return fields >> faults ? faults : 0;
+}
+
 }  // namespace
 
 CellShape ToCellShape(const WorkerShape& shape) {
@@ -79,6 +96,7 @@ struct ContainerCells::Times {
   std::vector<double> batch, single;  // microseconds each
   double batch_us = 0, single_us = 0;
   Duration active{};
+  int64_t major_faults = 0;
 
   void Add(bool is_batch, double us) {
     (is_batch ? batch : single).push_back(us);
@@ -337,8 +355,10 @@ Status ContainerCells::Measure(int batch, Times* times) {
   while (!Enough(*times, batch)) {
     Times with = *times;
     StintEnd end;
+    const int64_t faults = MajorFaults(worker_->pid());
     EK_RETURN_IF_ERROR(InStint([&] { return RunStint(&rounds, &with); }, &end));
     if (!end.counts) continue;
+    with.major_faults += std::max<int64_t>(0, MajorFaults(worker_->pid()) - faults);
     with.TakeOff(end.waited_s * 1e6, *times);
     *times = std::move(with);
   }
@@ -404,6 +424,7 @@ Status ContainerCells::RunStint(Rounds* rounds, Times* times) {
 void ContainerCells::Fill(const Times& times, LoadRow* row) const {
   const auto runs = static_cast<double>(times.batch.size());
   row->runs = static_cast<int64_t>(times.batch.size());
+  row->major_faults = times.major_faults;
   row->batch_us = Sum(times.batch) / runs;
   row->p50_us = Percentile(times.batch, 0.5);
   row->p99_us = std::max(Percentile(times.batch, 0.99), row->batch_us);
