@@ -254,9 +254,12 @@ Duration IoLoop::UntilNextAlarm() {
 void IoLoop::Wait(Duration timeout) {
   const Time expected = timeout == Duration::zero() ? Time{} : ExpectedBy();
   const Time begin = expected == Time{} ? Time{} : SteadyClock::Instance().Now();
-  if (expected > begin &&
-      Look(begin, timeout < Duration::zero() ? expected : std::min(expected, begin + timeout))) {
-    return;
+  if (expected > begin) {
+    if (Look(begin, timeout < Duration::zero() ? expected : std::min(expected, begin + timeout)))
+      return;
+    // The look was a part of the time until the next alarm.
+    if (timeout > Duration::zero())
+      timeout = std::max(timeout - (SteadyClock::Instance().Now() - begin), Duration::zero());
   }
   timespec limit{};
   if (timeout > Duration::zero()) {
