@@ -135,9 +135,14 @@ Status Dispatcher::Admit(Request& request, Time now) const {
   const Time deadline = request.call->deadline;
   if (deadline <= now)
     return DeadlineExceeded("model '{}': the deadline had passed on arrival", options_.model);
+  const Duration whole = deadline == kNever ? 10 * Objective() : deadline - now;
+  const Duration lag =
+      options_.loop_lag == nullptr ? Duration::zero() : options_.loop_lag->Lag(now);
+  const Duration way = policy::TimeOnTheWay(lag, whole);
+  const Duration limit = whole - way;
+  request.answer_by = deadline == kNever ? kNever : deadline - way;
   const policy::AdmissionView view = ViewFor(request, now);
   const Duration predicted = policy::PredictedAnswer(view);
-  const Duration limit = deadline == kNever ? 10 * Objective() : deadline - now;
   request.accepted = now;
   request.predicted = predicted;
   // Where nothing stands before it, it is worth a try.
@@ -147,10 +152,10 @@ Status Dispatcher::Admit(Request& request, Time now) const {
     return Overloaded(
         "model '{}': the answer is predicted in {:.0f} ms, the limit is {:.0f} ms; {} rows wait "
         "ahead, a batch of {} takes {:.1f} ms, times {:.1f} for what else runs, or {:.1f} ms in "
-        "turn; answers came up to {:.1f} ms later lately",
+        "turn; answers came up to {:.1f} ms later lately, and {:.1f} ms more go on the way",
         options_.model, Milliseconds(predicted + lateness), Milliseconds(limit), view.rows_ahead,
         view.size, Milliseconds(view.batch_time), view.stretch, Milliseconds(view.turn),
-        Milliseconds(lateness));
+        Milliseconds(lateness), Milliseconds(way));
   }
   return Status::Ok();
 }
@@ -172,7 +177,7 @@ policy::AdmissionView Dispatcher::ViewFor(const Request& request, Time now) cons
     const int most = std::max(outlook_.most, outlook_.device_knee);
     if (most > 0) limit = std::min(limit, most);
   }
-  view.size = RowsWithin(*request.call, limit);
+  view.size = RowsWithin(request, limit);
   view.batch_time = MeanTime(view.size);
   return view;
 }
@@ -193,9 +198,10 @@ double Dispatcher::SharedStretch() const {
 }
 
 // Sizes are halved, since powers of two are measured first.
-int Dispatcher::RowsWithin(const InferCall& call, int most) const {
-  if (call.deadline == kNever) return most;
-  const Duration longest = policy::LongestBatch(call.deadline - call.arrived, SharedStretch());
+int Dispatcher::RowsWithin(const Request& request, int most) const {
+  if (request.answer_by == kNever) return most;
+  const Duration longest =
+      policy::LongestBatch(request.answer_by - request.call->arrived, SharedStretch());
   while (most > 1 && Estimate(most) > longest) most /= 2;
   return most;
 }

@@ -27,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include "batching/loop_lag_gauge.h"
 #include "batching/model_stats.h"
 #include "batching/node_scheduler.h"
 #include "batching/policy/admission.h"
@@ -56,6 +57,8 @@ struct DispatcherOptions {
       DeviceClass::kCpu;  // what the manifest allows; kAuto: instances of both classes
   // That the daemon and its workers may use, together: while one is free, the loop may look for the end of a short batch. 0: never.
   int cores = 0;
+  // How late this process gets to what is ready; outlives the dispatcher. Null: at once.
+  const LoopLagGauge* loop_lag = nullptr;
   // A worker's batch runs longer than it may. Called on the loop; the caller kills the worker and then calls Detach().
   std::function<void(int instance)> on_hang;
   // Every size that must be warm before the model counts as ready has been run (on the loop). The status says if warming failed.
@@ -146,12 +149,12 @@ class Dispatcher final : private NodeScheduler::Member {
 
   // Admission (dispatcher.cc).
   std::unique_ptr<Request> MakeRequest(InferCall* call, int64_t rows) const;
-  // Notes what it predicts in the request.
+  // Notes in the request what it predicts, and by when its batch is to be back.
   Status Admit(Request& request, Time now) const;
   policy::AdmissionView ViewFor(const Request& request, Time now) const;
   Duration RemainingOf(const Instance& instance, Time now) const;
   double SharedStretch() const;
-  int RowsWithin(const InferCall& call, int most) const;
+  int RowsWithin(const Request& request, int most) const;
   void Refuse(InferCall* call, const Status& status);
 
   // Planning, under the mutex (dispatcher_plan.cc).
@@ -159,6 +162,7 @@ class Dispatcher final : private NodeScheduler::Member {
   void DropDue(Time now, Actions* actions);
   void DropDueIn(Batch& batch, Time now, Actions* actions);
   Part* FirstDueRetry(Time now) const;
+  Status WaitedTooLong(const Request& request, Time now) const;
   bool StartRetry(Instance& instance, Time now, Actions* actions);
   bool StartFromLanes(Instance& instance, Time now, Actions* actions, Time* wake);
   bool StartLane(Instance& instance, Lane& lane, int64_t rows, CloseReason reason, Time now,

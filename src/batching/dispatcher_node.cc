@@ -80,7 +80,7 @@ void Dispatcher::PublishToNode(Time now) {
     for (const Lane* lane : queue_.lanes()) {
       if (snapshot.lanes.size() == kLanesPublished) break;
       policy::LaneView view = queue_.View(*lane);
-      view.max_rows = RowsWithin(*lane->head()->request->call, most_rows);
+      view.max_rows = RowsWithin(*lane->head()->request, most_rows);
       snapshot.lanes.push_back(view);
     }
   });

@@ -21,7 +21,7 @@ void Dispatcher::Plan(Time now, Actions* actions) {
   DropDue(now, actions);
   Time wake = queue_.earliest_deadline();
   for (const auto& batch : retries_) {
-    for (const Part* part : batch->parts) wake = std::min(wake, part->request->call->deadline);
+    for (const Part* part : batch->parts) wake = std::min(wake, part->request->answer_by);
   }
   // Idle instances first: a second batch lies ready behind a running one only when none is free.
   for (const bool idle : {true, false}) {
@@ -70,16 +70,11 @@ void Dispatcher::TellStarved(Actions* actions) {
 
 void Dispatcher::DropDue(Time now, Actions* actions) {
   while (queue_.earliest_deadline() <= now) {
-    FailRequest(queue_.first_due()->request,
-                DeadlineExceeded("model '{}': the deadline passed while the request waited",
-                                 options_.model),
-                actions);
+    Request* request = queue_.first_due()->request;
+    FailRequest(request, WaitedTooLong(*request, now), actions);
   }
   while (const Part* part = FirstDueRetry(now)) {
-    FailRequest(part->request,
-                DeadlineExceeded("model '{}': the deadline passed while the request waited",
-                                 options_.model),
-                actions);
+    FailRequest(part->request, WaitedTooLong(*part->request, now), actions);
   }
   for (const auto& instance : instances_) {
     for (const auto& batch : instance->inflight) DropDueIn(*batch, now, actions);
@@ -93,21 +88,27 @@ void Dispatcher::DropDueIn(Batch& batch, Time now, Actions* actions) {
   for (const Part* part : batch.parts) {
     Request* request = part->request;
     if (!request->failure.ok()) continue;
-    if (request->call->deadline > now) {
-      batch.due = std::min(batch.due, request->call->deadline);
+    if (request->answer_by > now) {
+      batch.due = std::min(batch.due, request->answer_by);
       continue;
     }
-    FailRequest(request,
-                DeadlineExceeded("model '{}': the deadline passed while the request waited",
-                                 options_.model),
-                actions);
+    FailRequest(request, WaitedTooLong(*request, now), actions);
   }
+}
+
+// Its batch would have to be back by now: before the deadline itself where answers are long on the way.
+Status Dispatcher::WaitedTooLong(const Request& request, Time now) const {
+  if (request.call->deadline <= now) {
+    return DeadlineExceeded("model '{}': the deadline passed while the request waited",
+                            options_.model);
+  }
+  return DeadlineExceeded("model '{}': the deadline can no longer be met", options_.model);
 }
 
 Part* Dispatcher::FirstDueRetry(Time now) const {
   for (const auto& batch : retries_) {
     for (Part* part : batch->parts) {
-      if (part->request->call->deadline <= now) return part;
+      if (part->request->answer_by <= now) return part;
     }
   }
   return nullptr;
@@ -150,7 +151,7 @@ bool Dispatcher::StartFromLanes(Instance& instance, Time now, Actions* actions, 
   for (Lane* lane : queue_.lanes()) {
     if (++considered > kLanesConsidered) break;
     policy::LaneView view = queue_.View(*lane);
-    view.max_rows = RowsWithin(*lane->head()->request->call, MaxRows(instance));
+    view.max_rows = RowsWithin(*lane->head()->request, MaxRows(instance));
     if (gated_) {
       const int full = RunRows(instance, FullSize(instance));
       view.max_rows = std::min(view.max_rows, full);
@@ -193,7 +194,7 @@ void Dispatcher::TakeParts(Lane& lane, int64_t rows, Time start, Actions* action
     const bool fits =
         batch->rows + part->rows <= rows && batch->bytes + part->bytes <= options_.input_capacity;
     if (!batch->parts.empty() && !fits) break;
-    const Time deadline = part->request->call->deadline;
+    const Time deadline = part->request->answer_by;
     if (deadline != kNever && start + soonest > deadline) {
       const int64_t before = queue_.waiting_rows();
       FailRequest(part->request,
@@ -227,7 +228,7 @@ void Dispatcher::Launch(Instance& instance, std::unique_ptr<Batch> batch, Time n
   }
   for (Part* part : batch->parts) {
     if (part->request->taken_at == Time{}) part->request->taken_at = now;
-    batch->due = std::min(batch->due, part->request->call->deadline);
+    batch->due = std::min(batch->due, part->request->answer_by);
   }
   batch->closed = now;
   batch->lay_ready = !instance.inflight.empty();

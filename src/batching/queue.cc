@@ -45,9 +45,9 @@ void RowQueue::Add(Request& request, bool batched) {
     waiting_rows_ += part.rows;
     rows_by_priority_[level] += part.rows;
     waiting_bytes_ += static_cast<int64_t>(part.bytes);
-    if (request.call->deadline != kNever) {
-      lane.deadlines.insert(request.call->deadline);
-      deadlines_.insert({request.call->deadline, &part});
+    if (request.answer_by != kNever) {
+      lane.deadlines.insert(request.answer_by);
+      deadlines_.insert({request.answer_by, &part});
     }
   }
 }
@@ -65,7 +65,7 @@ void RowQueue::Remove(Part& part) {
   waiting_rows_ -= part.rows;
   rows_by_priority_[level] -= part.rows;
   waiting_bytes_ -= static_cast<int64_t>(part.bytes);
-  const Time deadline = part.request->call->deadline;
+  const Time deadline = part.request->answer_by;
   if (deadline != kNever) {
     lane.deadlines.erase(lane.deadlines.find(deadline));
     deadlines_.erase({deadline, &part});

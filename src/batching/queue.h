@@ -68,6 +68,8 @@ struct Request {
   Time taken_at{};
   Time accepted{};       // when it was
   Duration predicted{};  // from then to its answer, as it seemed then; zero: nothing stood before
+  // The call's deadline less what goes on the way in and out (policy/loop_lag.h): by then its batch is to be back.
+  Time answer_by = kNever;
 };
 
 inline std::span<const std::byte> Part::input(size_t i) const {
@@ -83,7 +85,7 @@ struct Lane {
   uint32_t used = 0;  // bit p-1: lists[p-1] is not empty
   int64_t waiting_rows = 0;
   std::string key;
-  std::multiset<Time> deadlines;  // of waiting parts that have one
+  std::multiset<Time> deadlines;  // Request::answer_by of waiting parts that have one
   std::list<Lane*>::iterator place;
 
   Part* head() const {

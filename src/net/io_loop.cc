@@ -254,9 +254,12 @@ Duration IoLoop::UntilNextAlarm() {
 void IoLoop::Wait(Duration timeout) {
   const Time expected = timeout == Duration::zero() ? Time{} : ExpectedBy();
   const Time begin = expected == Time{} ? Time{} : SteadyClock::Instance().Now();
-  if (expected > begin &&
-      Look(begin, timeout < Duration::zero() ? expected : std::min(expected, begin + timeout))) {
-    return;
+  if (expected > begin) {
+    if (Look(begin, timeout < Duration::zero() ? expected : std::min(expected, begin + timeout)))
+      return;
+    // The look was a part of the time until the next alarm.
+    if (timeout > Duration::zero())
+      timeout = std::max(timeout - (SteadyClock::Instance().Now() - begin), Duration::zero());
   }
   timespec limit{};
   if (timeout > Duration::zero()) {
@@ -317,6 +320,7 @@ void IoLoop::RunEvents() {
   while (event_next_ < event_count_) {
     const epoll_event& event = events_[static_cast<size_t>(event_next_++)];
     if (event.data.ptr != nullptr) {
+      ++events_handled_;
       static_cast<IoHandler*>(event.data.ptr)->OnIo(event.events);
     } else {
       // Edge-triggered: the counter needs no read. A post after this line writes again.

@@ -73,6 +73,8 @@ class IoLoop final : public EventLoop {
   void AtTurnEnd(std::function<void()> hook);
   // The time this turn's events were read; saves a clock read a request. REQUIRES: loop's thread.
   Time turn_time() const { return turn_time_; }
+  // Events that were given to handlers since the start. REQUIRES: loop's thread, or before Start().
+  uint64_t events_handled() const { return events_handled_; }
 
  private:
   struct Watched;
@@ -109,6 +111,7 @@ class IoLoop final : public EventLoop {
   int event_count_ = 0;
   int event_next_ = 0;
   Time turn_time_{};
+  uint64_t events_handled_ = 0;
   SpinBudget spin_{true};
   std::vector<std::function<void()>> hooks_;
   std::vector<std::function<void()>> running_tasks_;

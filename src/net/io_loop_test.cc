@@ -188,5 +188,31 @@ TEST_F(IoLoopTest, AnExpectationThatIsNotMetDelaysNoAlarm) {
   ::close(fd);
 }
 
+// A loop looks once at least, so each has a loop of its own; one of ten is not held up by somebody else.
+TEST(IoLoopLookTest, ALookThatFindsNothingPutsNoAlarmOff) {
+  Duration least = std::chrono::hours(1);
+  for (int i = 0; i < 10; ++i) {
+    auto made = IoLoop::Create("look");
+    ASSERT_TRUE(made.ok());
+    const std::unique_ptr<IoLoop> loop = std::move(*made);
+    const int fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    loop->Watch(fd, [] {});
+    std::promise<Duration> late;
+    Time due{};
+    const auto alarm =
+        loop->MakeAlarm([&] { late.set_value(SteadyClock::Instance().Now() - due); });
+    loop->Post([&] {
+      due = SteadyClock::Instance().Now() + milliseconds(20);
+      alarm->Set(due);
+      loop->ExpectSoon(fd, due - milliseconds(2));
+    });
+    loop->Start();
+    least = std::min(least, late.get_future().get());
+    loop->Unwatch(fd);
+    ::close(fd);
+  }
+  EXPECT_LT(least, milliseconds(10)) << "18 ms of looking came on top";
+}
+
 }  // namespace
 }  // namespace evenkeel

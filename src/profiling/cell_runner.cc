@@ -5,12 +5,14 @@
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <sstream>
 #include <utility>
 
 #include "core/check.h"
 #include "core/format.h"
 #include "core/parse.h"
 #include "profiling/output_difference.h"
+#include "profiling/policy/own_time.h"
 #include "repository/signature.h"
 
 namespace evenkeel {
@@ -40,18 +42,34 @@ double Sum(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0);
 }
 
-// Time that a process's threads were runnable and had no core; 0 where the kernel does not tell.
-double WaitedForCores(pid_t pid) {
-  if (pid <= 0) return 0;
+// Of a process's threads; empty where the kernel does not tell.
+ThreadWaits WaitsForCores(pid_t pid) {
+  ThreadWaits waits;
+  if (pid <= 0) return waits;
   std::error_code error;
-  double ns = 0;
   for (const auto& task :
        std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), error)) {
     std::ifstream in(task.path() / "schedstat");
     double ran = 0, waited = 0;
-    if (in >> ran >> waited) ns += waited;
+    if (in >> ran >> waited) waits[task.path().filename().string()] = waited * 1e-9;
   }
-  return ns * 1e-9;
+  return waits;
+}
+
+// Pages that a process had to have read from the disk, since its start.
+int64_t MajorFaults(pid_t pid) {
+  std::ifstream in(fmt::format("/proc/{}/stat", pid));
+  std::string text;
+  std::getline(in, text);
+  // The program's name, in brackets, may hold anything.
+  const size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos) return 0;
+  std::istringstream fields(text.substr(name_end + 1));
+  // State, parent, group, session, terminal, its group, flags, two kinds of minor faults.
+  std::string skipped;
+  for (int i = 0; i < 9; ++i) fields >> skipped;
+  int64_t faults = 0;
+  return fields >> faults ? faults : 0;
 }
 
 }  // namespace
@@ -78,11 +96,27 @@ struct ContainerCells::Times {
   std::vector<double> batch, single;  // microseconds each
   double batch_us = 0, single_us = 0;
   Duration active{};
+  int64_t major_faults = 0;
 
   void Add(bool is_batch, double us) {
     (is_batch ? batch : single).push_back(us);
     (is_batch ? batch_us : single_us) += us;
   }
+  // Of the runs that came after `before`: they waited for a core for so long.
+  void TakeOff(double waited_us, const Times& before) {
+    const double by =
+        OwnShare(batch_us + single_us - before.batch_us - before.single_us, waited_us);
+    Scale(std::span(batch).subspan(before.batch.size()), by);
+    Scale(std::span(single).subspan(before.single.size()), by);
+    batch_us = before.batch_us + by * (batch_us - before.batch_us);
+    single_us = before.single_us + by * (single_us - before.single_us);
+  }
+};
+
+// How a stint ended: whether its runs count, and for how long they had no core.
+struct ContainerCells::StintEnd {
+  bool counts = true;
+  double waited_s = 0;
 };
 
 // Which run comes next: a batch, then its items one by one, and again.
@@ -143,22 +177,38 @@ CellWorkerOptions ContainerCells::OptionsFor(const std::optional<CellShape>& sha
 }
 
 template <typename Body>
-Status ContainerCells::InStint(Body body, bool* counts) {
+Status ContainerCells::InStint(Body body, StintEnd* end) {
   if (options_.gate == nullptr) return body();
   EK_RETURN_IF_ERROR(options_.gate->Begin());
   const Time begin = Now();
   const double core_s = CoreSeconds();
-  // What a quota holds back counts as waiting too, and is no disturbance.
-  const bool tells = worker_ && worker_shape_.milli_cores % 1000 == 0;
-  const pid_t pid = tells ? worker_->pid() : 0;
-  const double wait_s = WaitedForCores(pid);
+  const pid_t pid = worker_ ? worker_->pid() : 0;
+  const ThreadWaits waits = WaitsForCores(pid);
+  const std::optional<double> held_s = HeldByQuota();
   const Status status = body();
   Stint stint{Now() - begin, CoreSeconds() - core_s, 0};
-  if (tells && worker_ && worker_->pid() == pid)
-    stint.wait_s = std::max(0.0, WaitedForCores(pid) - wait_s);
-  const bool good = options_.gate->End(stint);
-  if (counts != nullptr) *counts = good;
+  Waited waited;
+  if (worker_ && worker_->pid() == pid && held_s) {
+    waited = WaitedSince(waits, WaitsForCores(pid));
+    // What a quota holds back counts as waiting too, and is no disturbance.
+    const double held = std::max(0.0, HeldByQuota().value_or(0) - *held_s);
+    waited.sum_s = std::max(0.0, waited.sum_s - held);
+    waited.longest_s = std::min(waited.longest_s, waited.sum_s);
+    stint.wait_s = waited.sum_s;
+  }
+  const bool counts = options_.gate->End(stint);
+  if (end != nullptr) {
+    end->counts = counts;
+    end->waited_s = ToWorkerShape(worker_shape_).threads() == 1 ? waited.sum_s : waited.longest_s;
+  }
   return status;
+}
+
+// Zero without a quota; empty where there is one and nobody tells.
+std::optional<double> ContainerCells::HeldByQuota() const {
+  if (!worker_) return std::nullopt;
+  if (worker_shape_.milli_cores % 1000 == 0) return 0.0;
+  return worker_->Usage().throttled_s;
 }
 
 // Of all workers so far.
@@ -304,9 +354,13 @@ Status ContainerCells::Measure(int batch, Times* times) {
   Rounds rounds(batch);
   while (!Enough(*times, batch)) {
     Times with = *times;
-    bool counts = true;
-    EK_RETURN_IF_ERROR(InStint([&] { return RunStint(&rounds, &with); }, &counts));
-    if (counts) *times = std::move(with);
+    StintEnd end;
+    const int64_t faults = MajorFaults(worker_->pid());
+    EK_RETURN_IF_ERROR(InStint([&] { return RunStint(&rounds, &with); }, &end));
+    if (!end.counts) continue;
+    with.major_faults += std::max<int64_t>(0, MajorFaults(worker_->pid()) - faults);
+    with.TakeOff(end.waited_s * 1e6, *times);
+    *times = std::move(with);
   }
   return Status::Ok();
 }
@@ -370,6 +424,7 @@ Status ContainerCells::RunStint(Rounds* rounds, Times* times) {
 void ContainerCells::Fill(const Times& times, LoadRow* row) const {
   const auto runs = static_cast<double>(times.batch.size());
   row->runs = static_cast<int64_t>(times.batch.size());
+  row->major_faults = times.major_faults;
   row->batch_us = Sum(times.batch) / runs;
   row->p50_us = Percentile(times.batch, 0.5);
   row->p99_us = std::max(Percentile(times.batch, 0.99), row->batch_us);

@@ -8,8 +8,9 @@
 //   A cell that takes longer than `most_time` ends after kFewestRuns runs.
 //   Warm-up runs before are not counted. A worker is kept from cell to cell of one shape and precision.
 // Beside serving (`gate`): the same in stints of kStint or one run, whichever is longer; between them nothing of the cell runs, and the
-//   gate says when the next may begin. The runs of a stint that it calls disturbed are not counted. Time spent waiting at the gate is
-//   no part of `least_time` or `most_time`.
+//   gate says when the next may begin. The runs of a stint that it calls disturbed are not counted, and from those of the others what the worker waited for
+//   a core is taken off (policy/own_time.h): serving goes first, and that is no part of T. Time spent waiting at the gate is no part of `least_time` or
+//   `most_time`.
 // On a rung that does not hold memory (none, process) a container that has more than its shape's memory after a cell counts as `oom`
 //   (memory of its own and shared buffers; files that are mapped could be given back), and fractions of a core cannot be measured.
 // Thread-safety: blocks; single-owner. Source: A4.
@@ -76,6 +77,7 @@ class ContainerCells final : public CellRunner {
 
  private:
   struct Times;
+  struct StintEnd;
   class Rounds;
   CellWorkerOptions OptionsFor(const std::optional<CellShape>& shape, Precision precision) const;
   void PutOnDevice(const CellShape& shape, EngineOptions* engine) const;
@@ -87,9 +89,10 @@ class ContainerCells final : public CellRunner {
   int RunRows(int rows) const;
   Status Once(int rows, bool blank);
   Result<std::vector<TensorView>> Place(uint32_t slot, size_t first, int rows);
-  // A stint of work around `body`, as the gate allows; `counts` (may be null): whether it does.
+  // A stint of work around `body`, as the gate allows; `end` may be null.
   template <typename Body>
-  Status InStint(Body body, bool* counts);
+  Status InStint(Body body, StintEnd* end);
+  std::optional<double> HeldByQuota() const;
   double CoreSeconds() const;
   void Retire(std::unique_ptr<CellWorker> worker);
   Status CompareOutputs();

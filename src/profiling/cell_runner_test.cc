@@ -91,7 +91,8 @@ TEST_F(CellRunnerTest, BesideServingItRunsInShortStints) {
   gate_ = &gate;
   const auto row = Run(4);
   ASSERT_TRUE(row.ok()) << row.status().ToString();
-  EXPECT_GE(row->batch_us, 1400);
+  // What the worker waits for a core between two runs is taken off these as well.
+  EXPECT_GE(row->batch_us, 1300);
   EXPECT_GE(row->batch_us * static_cast<double>(row->runs), 60'000);
   // Probe, start, warm-up, and at least 60 ms of batches and 4.4 ms of singles in stints of 20 ms.
   EXPECT_GE(gate.begins, 3 + 4);

@@ -39,6 +39,7 @@ Json RowJson(const LoadRow& row) {
     json["ratio"] = Rounded(row.ratio());
     json["items_per_s"] = Rounded(row.items_per_s());
     json["runs"] = row.runs;
+    if (row.major_faults > 0) json["major_faults"] = row.major_faults;
   }
   json["peak_memory_bytes"] = row.peak_memory_bytes;
   if (row.diff_max >= 0) {
@@ -56,26 +57,12 @@ std::string CsvText(const std::string& text) {
   return quoted + "\"";
 }
 
-constexpr const char* kCsvFields[] = {"shape",
-                                      "cores",
-                                      "memory_bytes",
-                                      "gpu_cores",
-                                      "gpu_memory_bytes",
-                                      "batch",
-                                      "precision",
-                                      "outcome",
-                                      "implied",
-                                      "batchtime_us",
-                                      "p50_us",
-                                      "p99_us",
-                                      "nobatchtime_us",
-                                      "ratio",
-                                      "items_per_s",
-                                      "runs",
-                                      "peak_memory_bytes",
-                                      "difference_max",
-                                      "difference_mean",
-                                      "detail"};
+constexpr const char* kCsvFields[] = {
+    "shape",  "cores",        "memory_bytes",      "gpu_cores",      "gpu_memory_bytes",
+    "batch",  "precision",    "outcome",           "implied",        "batchtime_us",
+    "p50_us", "p99_us",       "nobatchtime_us",    "ratio",          "items_per_s",
+    "runs",   "major_faults", "peak_memory_bytes", "difference_max", "difference_mean",
+    "detail"};
 
 // Range-checked reading of one row.
 class RowReader {
@@ -136,6 +123,7 @@ Result<LoadRow> RowFromJson(const Json& json) {
   row.p99_us = read.Number("p99_us", 0, 1e12, row.batch_us);
   row.no_batch_us = read.Number("nobatchtime_us", 0, 1e12, 0);
   row.runs = read.Integer("runs", 0, int64_t{1} << 40, 0);
+  row.major_faults = read.Integer("major_faults", 0, int64_t{1} << 40, 0);
   row.peak_memory_bytes = read.Integer("peak_memory_bytes", 0, kMaxMemory, 0);
   row.diff_max = read.Number("difference_max", 0, 1e300, -1);
   row.diff_mean = read.Number("difference_mean", 0, 1e300, -1);

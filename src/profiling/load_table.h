@@ -3,7 +3,7 @@
 // JSON (schema "evenkeel.load-tables/v1", which `evenkeel simulate --models` reads):
 //   {"schema", "models": [{"name", "digest", "machine", "setup", "inputs", "noise", "rows": [{"shape", "cores", "memory_bytes",
 //   "batch", "precision", "outcome", "implied", "batchtime_us", "p50_us", "p99_us", "nobatchtime_us", "ratio", "items_per_s",
-//   "peak_memory_bytes", "runs", "difference_max"?, "difference_mean"?, "detail"?, "gpu_cores"?, "gpu_memory_bytes"?}]}]}
+//   "peak_memory_bytes", "runs", "major_faults"?, "difference_max"?, "difference_mean"?, "detail"?, "gpu_cores"?, "gpu_memory_bytes"?}]}]}
 // CSV: one line a row, the same names, model, digest, machine and setup in front; text in quotes where it needs them.
 // Thread-safety: values; the functions are thread-safe. Source: A4.
 #pragma once

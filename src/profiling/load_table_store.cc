@@ -28,9 +28,12 @@ constexpr const char* kCreate =
     " p50_us REAL NOT NULL, p99_us REAL NOT NULL, nobatchtime_us REAL NOT NULL,"
     " peak_memory_bytes INTEGER NOT NULL, runs INTEGER NOT NULL, difference_max REAL NOT NULL,"
     " difference_mean REAL NOT NULL, detail TEXT NOT NULL, measured_s INTEGER NOT NULL,"
+    " major_faults INTEGER NOT NULL DEFAULT 0,"
     " PRIMARY KEY (model, digest, machine, setup, milli_cores, memory_bytes, gpu_cores,"
     " gpu_memory_bytes, batch, precision)) WITHOUT ROWID";
-// Came later, beside the rows of the same layout.
+// Came later, in rows and beside rows of the same layout.
+constexpr const char* kAddFaults =
+    "ALTER TABLE load_rows ADD COLUMN major_faults INTEGER NOT NULL DEFAULT 0";
 constexpr const char* kCreateChoices =
     "CREATE TABLE IF NOT EXISTS choices ("
     " model TEXT NOT NULL, digest TEXT NOT NULL, machine TEXT NOT NULL, setup TEXT NOT NULL,"
@@ -49,7 +52,8 @@ constexpr const char* kSelectChoice =
 constexpr const char* kSelect =
     "SELECT model, digest, machine, setup, milli_cores, memory_bytes, gpu_cores, gpu_memory_bytes,"
     " batch, precision, inputs, outcome, batchtime_us, p50_us, p99_us, nobatchtime_us,"
-    " peak_memory_bytes, runs, difference_max, difference_mean, detail FROM load_rows ";
+    " peak_memory_bytes, runs, difference_max, difference_mean, detail, major_faults"
+    " FROM load_rows ";
 
 // "1:1000:1200 2:1800:2000": rows, mean and p99 in nanoseconds.
 std::string TimesText(const std::vector<TimedSize>& times) {
@@ -130,6 +134,16 @@ Status LoadTableStore::Exec(const char* sql) const {
   return Unavailable("load tables: {}", ::sqlite3_errmsg(db_));
 }
 
+// Of an older program's file, which is not damaged.
+Status LoadTableStore::AddColumns() {
+  const auto has = [this](const char* query) { return Statement(db_, query).code == SQLITE_OK; };
+  constexpr const char* kFaults = "SELECT major_faults FROM load_rows LIMIT 1";
+  if (has(kFaults) || !has("SELECT measured_s FROM load_rows LIMIT 1")) return Status::Ok();
+  const Status added = Exec(kAddFaults);
+  // Somebody else may have done it meanwhile.
+  return has(kFaults) ? Status::Ok() : added;
+}
+
 Status LoadTableStore::Prepare(bool* damaged) {
   ::sqlite3_busy_timeout(db_, 5000);
   ::sqlite3_extended_result_codes(db_, 1);
@@ -152,6 +166,7 @@ Status LoadTableStore::Prepare(bool* damaged) {
   }
   EK_RETURN_IF_ERROR(Exec(kCreate));
   EK_RETURN_IF_ERROR(Exec(kCreateChoices));
+  EK_RETURN_IF_ERROR(AddColumns());
   EK_RETURN_IF_ERROR(Exec(kCreateLanguageTables));
   EK_RETURN_IF_ERROR(Exec(fmt::format("PRAGMA user_version = {}", kLayout).c_str()));
   // The table may be there with other columns.
@@ -214,14 +229,14 @@ LoadTableStore::~LoadTableStore() { ::sqlite3_close(db_); }
 Status LoadTableStore::Put(const TableKey& key, const std::string& inputs, const LoadRow& row) {
   Statement put(db_,
                 "INSERT OR REPLACE INTO load_rows VALUES "
-                "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+                "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
   const CellShape& shape = row.cell.shape;
   put << key.model << key.digest << key.machine << key.setup << int64_t{shape.milli_cores}
       << shape.memory_bytes << int64_t{shape.gpu_cores} << shape.gpu_memory_bytes
       << int64_t{row.cell.batch} << std::string(NameOf(row.cell.precision)) << inputs
       << std::string(NameOf(row.outcome)) << row.batch_us << row.p50_us << row.p99_us
       << row.no_batch_us << row.peak_memory_bytes << row.runs << row.diff_max << row.diff_mean
-      << row.detail << static_cast<int64_t>(std::time(nullptr));
+      << row.detail << static_cast<int64_t>(std::time(nullptr)) << row.major_faults;
   put.Step();
   return put.status();
 }
@@ -253,6 +268,7 @@ Result<std::vector<LoadTable>> LoadTableStore::Query(const std::string& where,
     row.diff_max = select.Real();
     row.diff_mean = select.Real();
     row.detail = select.Text();
+    row.major_faults = select.Integer();
     if (!beside.empty() && !InputsStand(inputs, beside)) continue;
     auto table = std::ranges::find(tables, key, &LoadTable::key);
     if (table == tables.end()) table = tables.insert(tables.end(), LoadTable{key, inputs, {}});

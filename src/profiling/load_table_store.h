@@ -69,6 +69,7 @@ class LoadTableStore {
   LoadTableStore(sqlite3* db, bool on_disk) : db_(db), on_disk_(on_disk) {}
   static Result<std::unique_ptr<LoadTableStore>> TryOpen(const std::string& path, bool* damaged);
   Status Prepare(bool* damaged);
+  Status AddColumns();
   Status Exec(const char* sql) const;
   Result<std::vector<LoadTable>> Query(const std::string& where,
                                        const std::vector<std::string>& values,

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -44,6 +45,7 @@ LoadRow Row(int batch, double us) {
   row.no_batch_us = us * 2;
   row.peak_memory_bytes = 12345;
   row.runs = 77;
+  row.major_faults = 5;
   return row;
 }
 
@@ -56,6 +58,7 @@ void ExpectSame(const LoadRow& a, const LoadRow& b) {
   EXPECT_NEAR(a.no_batch_us, b.no_batch_us, 1e-3);
   EXPECT_EQ(a.peak_memory_bytes, b.peak_memory_bytes);
   EXPECT_EQ(a.runs, b.runs);
+  EXPECT_EQ(a.major_faults, b.major_faults);
   EXPECT_EQ(a.diff_max, b.diff_max);
   EXPECT_EQ(a.diff_mean, b.diff_mean);
   EXPECT_EQ(a.detail, b.detail);
@@ -135,6 +138,44 @@ TEST_F(LoadTableStoreTest, DamageAnywhereIsAWarningAndAWorkingStore) {
     ExpectSame(table->rows.back(), row);
   }
   EXPECT_THAT(warnings_, testing::Not(IsEmpty()));
+}
+
+// As it was before rows had `major_faults`.
+TEST_F(LoadTableStoreTest, AnOlderProgramsRowsAreKept) {
+  fs::create_directories(folder_ / "state");
+  sqlite3* db = nullptr;
+  ASSERT_EQ(::sqlite3_open(path_.c_str(), &db), SQLITE_OK);
+  const int made = ::sqlite3_exec(
+      db,
+      "CREATE TABLE load_rows ("
+      " model TEXT NOT NULL, digest TEXT NOT NULL, machine TEXT NOT NULL, setup TEXT NOT NULL,"
+      " milli_cores INTEGER NOT NULL, memory_bytes INTEGER NOT NULL, gpu_cores INTEGER NOT NULL,"
+      " gpu_memory_bytes INTEGER NOT NULL, batch INTEGER NOT NULL, precision TEXT NOT NULL,"
+      " inputs TEXT NOT NULL, outcome TEXT NOT NULL, batchtime_us REAL NOT NULL,"
+      " p50_us REAL NOT NULL, p99_us REAL NOT NULL, nobatchtime_us REAL NOT NULL,"
+      " peak_memory_bytes INTEGER NOT NULL, runs INTEGER NOT NULL, difference_max REAL NOT NULL,"
+      " difference_mean REAL NOT NULL, detail TEXT NOT NULL, measured_s INTEGER NOT NULL,"
+      " PRIMARY KEY (model, digest, machine, setup, milli_cores, memory_bytes, gpu_cores,"
+      " gpu_memory_bytes, batch, precision)) WITHOUT ROWID;"
+      "INSERT INTO load_rows VALUES ('m', 'd', 'machine, \"x\"', 'oci CPU', 500, 268435456, 0, 0, "
+      "1,"
+      " 'f32', 'samples', 'ok', 100, 90, 150, 200, 12345, 77, -1, -1, '', 1);"
+      "PRAGMA user_version = 1",
+      nullptr, nullptr, nullptr);
+  ::sqlite3_close(db);
+  ASSERT_EQ(made, SQLITE_OK);
+  for (int again = 0; again < 2; ++again) {
+    auto store = Open();
+    const auto table = store->Get(key_);
+    ASSERT_TRUE(table.ok());
+    ASSERT_THAT(table->rows, SizeIs(1 + again));
+    LoadRow old = Row(1, 100);
+    old.major_faults = 0;
+    ExpectSame(table->rows[0], old);
+    ASSERT_TRUE(store->Put(key_, "samples", Row(2, 50)).ok());
+    EXPECT_THAT(store->Get(key_)->rows, SizeIs(2));
+  }
+  EXPECT_THAT(warnings_, IsEmpty());
 }
 
 TEST_F(LoadTableStoreTest, AnEmptyFileIsAnEmptyStore) {

@@ -319,6 +319,9 @@ void AddNode(const NodeMetrics& node, Families* families) {
       {"evenkeel_node_forecast_cores",
        "Cores that the forecast rates of all models keep busy; more than there are is overload",
        [](const auto& n) { return Shown(n.load.forecast_cores); }},
+      {"evenkeel_loop_lag_seconds",
+       "How late event loops got to what was ready: nine of ten looks of late",
+       [](const auto& n) { return Shown(Seconds(n.loop_lag)); }},
       {"evenkeel_node_memory_bytes", "Memory of this machine, or of the daemon's control group",
        [](const auto& n) {
          return n.memory.total_bytes > 0 ? Shown(static_cast<double>(n.memory.total_bytes))

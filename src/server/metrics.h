@@ -31,6 +31,7 @@ struct NodeMetrics {
   NodeScheduler::Load load;
   NodeMemory memory;
   double profile_core_s = 0;  // core time that measuring has taken
+  Duration loop_lag{};        // how late the loops get to what is ready, lately
 };
 
 // Text exposition format.

@@ -69,10 +69,12 @@ TEST(MetricsTest, ANodesLoadStandsBesideItsCapacity) {
   node.cores = 4;
   node.load = {.busy_cores = 3, .forecast_cores = 4.5};
   node.memory = {int64_t{8} << 20, int64_t{2} << 20};
+  node.loop_lag = 2500us;
   std::string text = Rendered({}, node);
   EXPECT_THAT(text, HasSubstr("evenkeel_node_cores 4\n"));
   EXPECT_THAT(text, HasSubstr("evenkeel_node_busy_cores 3\n"));
   EXPECT_THAT(text, HasSubstr("evenkeel_node_forecast_cores 4.5\n"));
+  EXPECT_THAT(text, HasSubstr("evenkeel_loop_lag_seconds 0.0025\n"));
   EXPECT_THAT(text, HasSubstr("evenkeel_node_memory_bytes 8388608\n"));
   EXPECT_THAT(text, HasSubstr("evenkeel_node_memory_free_bytes 2097152\n"));
   node.memory = {};

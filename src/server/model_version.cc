@@ -175,6 +175,7 @@ Status ModelVersion::MakeDispatcher(LoadedModel loaded) {
   options.node = context_.node;
   options.device = device_class_;
   options.cores = context_.cores;
+  options.loop_lag = context_.loop_lag;
   options.on_warm = [this](int id, const Status&) { SetOf(id).OnWarm(id); };
   options.on_hang = [this](int id) { SetOf(id).OnHang(id); };
   options.on_starved = [this, weak = weak_from_this()] {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "batching/dispatcher.h"
+#include "batching/loop_lag_gauge.h"
 #include "core/model_config.h"
 #include "frontends/service.h"
 #include "llm/llm_tables.h"
@@ -58,6 +59,7 @@ struct ServingContext {
   // Any model that can be called, by name and version, on whatever node; empty: there are no ensembles.
   std::function<Result<std::shared_ptr<ServedModel>>(std::string_view, std::string_view)>
       find_model = {};
+  const LoopLagGauge* loop_lag = nullptr;  // null: requests are taken to be read as they come
 };
 
 // Cores that the batches of all models share: the gate's. The daemon may have others.

@@ -21,6 +21,7 @@ Json RowJson(const LoadRow& row) {
     json["p99_ms"] = Milliseconds(row.p99_us);
     json["ratio"] = std::round(row.ratio() * 1e3) / 1e3;
     json["items_per_s"] = std::round(row.items_per_s());
+    if (row.major_faults > 0) json["major_faults"] = row.major_faults;
   } else if (!row.detail.empty()) {
     json["detail"] = row.detail;
   }

@@ -20,6 +20,7 @@
 #include "access/bind_rule.h"
 #include "access/key_store.h"
 #include "access/key_watch.h"
+#include "batching/loop_lag_gauge.h"
 #include "containers/node_cores.h"
 #include "containers/node_memory.h"
 #include "containers/runtime.h"
@@ -29,6 +30,7 @@
 #include "frontends/kserve_grpc.h"
 #include "net/http_server.h"
 #include "net/io_loop.h"
+#include "net/lag_probe.h"
 #include "net/tls_context.h"
 #include "profiling/machine.h"
 #include "profiling/model_profile.h"
@@ -132,6 +134,7 @@ class Server {
   std::unique_ptr<StateLock> lock_;
   std::unique_ptr<Authorizer> authorizer_;
   std::unique_ptr<KeyWatch> key_watch_;
+  LoopLagGauge loop_lag_;  // told by the loops
   std::vector<std::unique_ptr<IoLoop>> loops_;
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<Sampler> sampler_;
@@ -170,6 +173,7 @@ Status Server::StartLoops() {
   for (int i = 0; i < options_.io_threads; ++i) {
     auto loop = IoLoop::Create(fmt::format("ek-io-{}", i));
     if (!loop.ok()) return loop.status();
+    ProbeLag(**loop, [this](Time now, Duration late) { loop_lag_.Saw(now, late); });
     (*loop)->Start();
     loops_.push_back(std::move(*loop));
   }
@@ -275,6 +279,7 @@ Status Server::Start() {
                      node_.get(), keeper_.get(), options_.min_instances, options_.keep_alive});
   context_->accelerators = accelerators_.get();
   context_->hard_cores = options_.hard_cores;
+  context_->loop_lag = &loop_lag_;
   if (options_.profiling) context_->language_measure_after = options_.profile_after;
   context_->save_power = options_.save_power;
   context_->spare_memory = [this, headroom]() -> std::optional<int64_t> {

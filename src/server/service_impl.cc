@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "batching/loop_lag_gauge.h"
 #include "core/log.h"
 #include "repository/triton_config.h"
 #include "server/describe.h"
@@ -227,6 +228,7 @@ std::string ServiceImpl::MetricsText() const {
   node.cores = CoresOfBatches(context);
   if (context.node != nullptr) node.load = context.node->LoadNow();
   node.memory = memory_.Read();
+  if (context.loop_lag != nullptr) node.loop_lag = context.loop_lag->Lag(context.clock.Now());
   node.profile_core_s = profile_.core_seconds();
   return RenderMetrics(models, node, accelerators_.Uses()) +
          RenderLanguageMetrics(registry_.Languages());

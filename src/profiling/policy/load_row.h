@@ -50,6 +50,7 @@ struct LoadRow {
   double no_batch_us = 0;         // NoBatchtime: the same items one by one in the same container
   int64_t peak_memory_bytes = 0;  // of the container since its start; 0: not known
   int64_t runs = 0;               // of the batch, that the figures come from
+  int64_t major_faults = 0;       // pages that were read from the disk during these runs
   // bf16 against f32 on the same inputs, over all outputs' elements; below 0: not compared.
   double diff_max = -1, diff_mean = -1;
   std::string detail;  // why it is not ok; else empty

@@ -8,7 +8,7 @@
 //   - While a queue has formed (an item has waited for kQueueShare of its objective) none may begin, and a stint that ends with one is
 //     thrown away. So is one whose threads waited for a core for more than kWaitShare of its length: its times are not the
 //     model's. After kMostDisturbed of these in a row they count all the same, until one is undisturbed: a machine that is never
-//     quiet is measured as it is.
+//     quiet is measured, too. Whoever counts takes the waiting off the times (own_time.h).
 // Units: core-seconds, Time. Thread-safety: thread-compatible; no clock inside. Source: A4 (it runs by itself beside serving).
 #pragma once
 
@@ -41,7 +41,7 @@ struct SweepPaceOptions {
 class SweepPace {
  public:
   static constexpr double kQueueShare = 0.1;
-  static constexpr double kWaitShare = 0.15;
+  static constexpr double kWaitShare = 0.05;
   static constexpr int kMostDisturbed = 20;
   static constexpr Duration kLook = std::chrono::milliseconds(20);  // while a queue is there
 

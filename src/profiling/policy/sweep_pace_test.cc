@@ -80,6 +80,12 @@ TEST(SweepPaceTest, StintThatWaitedForCoresIsThrownAwayUntilThatIsTheRule) {
   EXPECT_FALSE(RunStint(pace, disturbed, {}, kStart + 63s));  // a quiet one: it can be had
 }
 
+TEST(SweepPaceTest, AFewPercentOfWaitingAreADisturbance) {
+  SweepPace pace({.cores = 1});
+  EXPECT_TRUE(RunStint(pace, {.wall = 20ms, .core_s = 0.019, .wait_s = 0.0009}, {}, kStart));
+  EXPECT_FALSE(RunStint(pace, {.wall = 20ms, .core_s = 0.018, .wait_s = 0.0011}, {}, kStart + 1s));
+}
+
 // Whatever stints there are, while the node serves they get at most their share, but for the last one.
 RC_GTEST_PROP(SweepPaceTest, NeverTakesMoreThanItsShare, ()) {
   const int cores = *rc::gen::inRange(1, 9);

@@ -22,6 +22,12 @@ bool Tight(const LoadRow& row) {
              SweepPlan::kTightShare * static_cast<double>(row.cell.shape.memory_bytes);
 }
 
+// Its times are not the model's, but those of its files in too little memory.
+bool WaitsForDisk(const LoadRow& row) {
+  return !row.cell.shape.gpu() && row.outcome == CellOutcome::kOk && row.major_faults > 0 &&
+         row.major_faults * SweepPlan::kFaultyRuns >= row.runs;
+}
+
 constexpr size_t kNoLevel = SIZE_MAX;
 
 }  // namespace
@@ -104,7 +110,9 @@ void SweepPlan::LookAbove(const Column& column, Precision precision, Walk* walk)
     std::vector<size_t> tight;
     for (size_t b = 0; b < grid_.batches.size(); ++b) {
       const LoadRow* row = Find(column.levels[level], grid_.batches[b], precision);
-      if (row != nullptr && row->outcome == CellOutcome::kOk && Tight(*row)) tight.push_back(b);
+      if (row == nullptr || row->outcome != CellOutcome::kOk) continue;
+      if (WaitsForDisk(*row) && need(level + 1, b) == nullptr) return;
+      if (Tight(*row)) tight.push_back(b);
     }
     if (tight.empty()) continue;
     const LoadRow* below = Find(column.levels[level], grid_.batches[tight.back()], precision);
@@ -177,6 +185,8 @@ std::optional<LoadRow> SweepPlan::Implied(const Column& column, size_t level, co
   for (size_t below = level + 1; below-- > 0;) {
     const LoadRow* measured = Find(column.levels[below], grid_.batches[batch], precision);
     if (measured == nullptr) continue;
+    // With more memory it may be another figure: that is still to be measured.
+    if (below < level && WaitsForDisk(*measured)) return std::nullopt;
     const Cell cell = row.cell;
     row = *measured;
     row.cell = cell;

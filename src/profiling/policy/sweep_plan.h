@@ -7,7 +7,9 @@
 // What implies what, on shapes that differ in memory alone (a "column"; the sizes ascend, the memory climbs like a staircase):
 //   - out of memory at (memory, size) implies the same at less memory, at larger sizes and at more cores;
 //   - a time measured at some memory stands for all larger memories, unless the container was close to its limit (peak at least
-//     kTightShare of it): then one size is run at the next memory too, and if that is faster by more than kTightGain all are;
+//     kTightShare of it): then one size is run at the next memory too, and if that is faster by more than kTightGain all are; and unless it
+//     holds waiting for the disk (a page read in one of kFaultyRuns runs or more: mapped weights that do not stay in this memory, or came for the first time):
+//     then that size is always run at the next memory;
 //   - a time-out at a size implies time-outs at larger sizes; an error implies itself at larger memories.
 //   Every curve is so measured where it is cheapest in memory, which is where the selectors look.
 // Thread-safety: thread-compatible. Source: A4 (pruning, marked; its choice is the full grid's).
@@ -25,6 +27,7 @@ namespace evenkeel {
 class SweepPlan {
  public:
   static constexpr double kTightShare = 0.9;
+  static constexpr int kFaultyRuns = 10;
   static constexpr double kTightGain = 0.2;  // as select_objective.h counts memory that pays
 
   struct Grid {

@@ -176,6 +176,49 @@ TEST(SweepPlanTest, ACloseFitThatIsSlowIsMeasuredWithMoreMemoryToo) {
   ExpectTrue(plan, container, "thrashing");
 }
 
+// Its pages may be charged to somebody else, so that its memory looks far from full; and only some sizes need be slow.
+TEST(SweepPlanTest, ATimeThatHoldsWaitingForTheDiskStandsForNoOtherMemory) {
+  const Container container = [](const Cell& cell) {
+    LoadRow row = Measured(cell, 100, 1);
+    row.runs = 20;
+    if (cell.shape.memory_bytes <= 512 * kMiB && cell.batch <= 16) {
+      row.major_faults = 300;
+      row.batch_us *= 6;
+    }
+    return row;
+  };
+  SweepPlan plan(DefaultGrid());
+  RunAll(&plan, container);
+  EXPECT_EQ(plan.Table().size(), plan.cells());
+  ExpectTrue(plan, container, "thrashing");
+}
+
+TEST(SweepPlanTest, UntilItIsMeasuredWithMoreMemoryNothingIsSaidOfThat) {
+  SweepPlan plan(DefaultGrid());
+  LoadRow row = Measured({{500, 256 * kMiB, 0, 0}, 1, Precision::kF32}, 100, 1);
+  row.runs = 20;
+  plan.Record(row);
+  ASSERT_EQ(plan.Table().size(), 7u) << "implied at the larger memories";
+  row.major_faults = 2;
+  plan.Record(row);
+  EXPECT_EQ(plan.Table().size(), 1u);
+}
+
+TEST(SweepPlanTest, APageOrTwoInManyRunsAreNoWaitingForTheDisk) {
+  const auto runs = [](int64_t faults) {
+    SweepPlan plan(DefaultGrid());
+    RunAll(&plan, [&](const Cell& cell) {
+      LoadRow row = Measured(cell, 100, 1);
+      row.runs = 100;
+      row.major_faults = faults;
+      return row;
+    });
+    return plan.measured();
+  };
+  EXPECT_EQ(runs(9), runs(0));
+  EXPECT_GT(runs(10), runs(0));
+}
+
 TEST(SweepPlanTest, ACloseFitThatIsNotSlowCostsOneMoreRunAColumn) {
   const auto runs = [](bool close) {
     SweepPlan plan(DefaultGrid());
