@@ -16,8 +16,14 @@ import subprocess
 import pytest
 
 from daemon import (
-    ECHO, STOP_SECONDS, Daemon, launch, place_models, run_cli, sanitizer_report, wait_for_announcement,
+    ECHO, STOP_SECONDS, Daemon, keep_copies_in, launch, place_models, run_cli, sanitizer_report, wait_for_announcement,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copies(tmp_path_factory):
+    """Where place_models() keeps the one copy of each large file."""
+    keep_copies_in(tmp_path_factory.mktemp("copies"))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ The binary: $EVENKEEL_BINARY, else evenkeel in $EVENKEEL_BUILD, else build/evenk
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -28,6 +29,7 @@ CACHE = BUILD / "CMakeCache.txt"
 SANITIZED = CACHE.exists() and re.search(r"^EVENKEEL_SANITIZE:STRING=.", CACHE.read_text(), re.M) is not None
 START_SECONDS = 60
 STOP_SECONDS = 40
+LINKED_BYTES = 1 << 20  # files of this size and more are copied once a run and linked from there
 ECHO = """\
 inputs: [{name: x, dtype: FP32, shape: [-1, 4]}]
 outputs: [{name: y, dtype: FP32, shape: [-1, 4], function: echo}]
@@ -123,13 +125,40 @@ def need(rungs: dict, rung: str) -> None:
         pytest.skip(f"the rung {rung} does not work here: {rungs[rung]['finding']}; {rungs[rung]['fix']}")
 
 
+_copies: pathlib.Path | None = None  # None: every copy is one
+
+
+def keep_copies_in(folder: pathlib.Path) -> None:
+    """Where copy_file() keeps the one copy of each large file from now on."""
+    global _copies
+    _copies = folder
+
+
+def copy_file(source: str | pathlib.Path, target: str | pathlib.Path) -> None:
+    """Like shutil.copy. Of a large file the target is a link to a copy that all tests of a run share, so that a hundred of them do not fill the disk: it may be
+    removed or replaced as any file, but not written into. The original is never the one that is linked."""
+    source, target = pathlib.Path(source).resolve(), pathlib.Path(target)
+    size = source.stat()
+    if _copies is None or size.st_size < LINKED_BYTES:
+        shutil.copy(source, target)
+        return
+    kept = _copies / hashlib.sha256(f"{source} {size.st_ino} {size.st_size} {size.st_mtime_ns}".encode()).hexdigest()
+    if not kept.exists():
+        shutil.copy(source, kept)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(kept, target)
+    except OSError:  # another file system
+        shutil.copy(source, target)
+
+
 def place_models(target: pathlib.Path, models: dict[str, str | bytes | pathlib.Path]) -> None:
     """Names relative to the models folder, with text, bytes, or a file or folder to copy."""
     for name, content in models.items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, pathlib.Path):
-            shutil.copytree(content, path) if content.is_dir() else shutil.copy(content, path)
+            shutil.copytree(content, path, copy_function=copy_file) if content.is_dir() else copy_file(content, path)
         elif isinstance(content, bytes):
             path.write_bytes(content)
         else:
