@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
 import subprocess
 
 import pytest
@@ -49,18 +50,20 @@ def serve(tmp_path):
     yield start
 
     problems = []
+    # All are told before one is waited for: a node of a cluster may take a second to leave it.
+    for daemon in daemons:
+        if not daemon.ended:
+            daemon.process.send_signal(signal.SIGTERM)  # nothing where it has ended by itself
     for daemon in daemons:
         if daemon.ended:
             continue
-        code = daemon.process.poll()
-        if code is None:
-            try:
-                code = daemon.stop()
-            except subprocess.TimeoutExpired:
-                daemon.process.kill()
-                daemon.process.wait()
-                problems.append(f"daemon {daemon.pid} did not end within {STOP_SECONDS} s of SIGTERM")
-                continue
+        try:
+            code = daemon.process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            daemon.process.kill()
+            daemon.process.wait()
+            problems.append(f"daemon {daemon.pid} did not end within {STOP_SECONDS} s of SIGTERM")
+            continue
         if code != daemon.expect_exit:
             problems.append(f"daemon {daemon.pid} ended with {code}, expected {daemon.expect_exit}")
     problems += filter(None, (sanitizer_report(daemon.log()) for daemon in daemons))
