@@ -165,10 +165,36 @@ def place_models(target: pathlib.Path, models: dict[str, str | bytes | pathlib.P
             path.write_text(content)
 
 
+_host_speed: bytes | None = None  # as the first node of a run has measured and kept it
+
+
+def host_speed_is_known() -> bool:
+    return _host_speed is not None
+
+
+def host_speed_file(folder: pathlib.Path) -> pathlib.Path:
+    return folder / "state" / "host_speed.json"
+
+
+def give_host_speed(folder: pathlib.Path, flags: list[str]) -> None:
+    """A node of a cluster that finds no speed of its host measures for 0.6 s; all nodes of a run are on this one. One that was measured elsewhere it would not
+    believe."""
+    is_node = "--cluster-name" in flags or (folder / "state" / "cluster" / "cluster.json").exists()
+    if is_node and _host_speed is not None and not host_speed_file(folder).exists():
+        host_speed_file(folder).write_bytes(_host_speed)
+
+
+def keep_host_speed(folder: pathlib.Path) -> None:
+    global _host_speed
+    if _host_speed is None and host_speed_file(folder).exists():
+        _host_speed = host_speed_file(folder).read_bytes()
+
+
 def launch(folder: pathlib.Path, log_path: pathlib.Path, flags: list[str], env: dict[str, str] | None = None) -> Daemon:
     """A daemon on free ports with models/, state/ and cache/ in `folder` (unless `flags` say otherwise); not awaited."""
     for name in ("models", "state", "cache"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    give_host_speed(folder, flags)
     defaults = {f"--{name}": str(folder / name) for name in ("models", "state", "cache")}
     defaults |= {f"--{name}-port": "0" for name in ("http", "grpc", "metrics")}
     # Measuring beside serving would disturb what tests look at; those of profiling ask for it.
@@ -196,6 +222,7 @@ def wait_for_announcement(daemon: Daemon) -> None:
         if http and grpc and metrics:
             daemon.http_url = http[1].rstrip("/")
             daemon.grpc_address, daemon.metrics_url = grpc[1], metrics[1]
+            keep_host_speed(daemon.folder)
             return
         if daemon.process.poll() is not None:
             break
