@@ -11,13 +11,20 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
 import subprocess
 
 import pytest
 
 from daemon import (
-    ECHO, STOP_SECONDS, Daemon, launch, place_models, run_cli, sanitizer_report, wait_for_announcement,
+    ECHO, STOP_SECONDS, Daemon, keep_copies_in, launch, place_models, run_cli, sanitizer_report, wait_for_announcement,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copies(tmp_path_factory):
+    """Where place_models() keeps the one copy of each large file."""
+    keep_copies_in(tmp_path_factory.mktemp("copies"))
 
 
 @pytest.fixture
@@ -43,18 +50,20 @@ def serve(tmp_path):
     yield start
 
     problems = []
+    # All are told before one is waited for: a node of a cluster may take a second to leave it.
+    for daemon in daemons:
+        if not daemon.ended:
+            daemon.process.send_signal(signal.SIGTERM)  # nothing where it has ended by itself
     for daemon in daemons:
         if daemon.ended:
             continue
-        code = daemon.process.poll()
-        if code is None:
-            try:
-                code = daemon.stop()
-            except subprocess.TimeoutExpired:
-                daemon.process.kill()
-                daemon.process.wait()
-                problems.append(f"daemon {daemon.pid} did not end within {STOP_SECONDS} s of SIGTERM")
-                continue
+        try:
+            code = daemon.process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            daemon.process.kill()
+            daemon.process.wait()
+            problems.append(f"daemon {daemon.pid} did not end within {STOP_SECONDS} s of SIGTERM")
+            continue
         if code != daemon.expect_exit:
             problems.append(f"daemon {daemon.pid} ended with {code}, expected {daemon.expect_exit}")
     problems += filter(None, (sanitizer_report(daemon.log()) for daemon in daemons))

@@ -6,6 +6,7 @@ The binary: $EVENKEEL_BINARY, else evenkeel in $EVENKEEL_BUILD, else build/evenk
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -28,6 +29,7 @@ CACHE = BUILD / "CMakeCache.txt"
 SANITIZED = CACHE.exists() and re.search(r"^EVENKEEL_SANITIZE:STRING=.", CACHE.read_text(), re.M) is not None
 START_SECONDS = 60
 STOP_SECONDS = 40
+LINKED_BYTES = 1 << 20  # files of this size and more are copied once a run and linked from there
 ECHO = """\
 inputs: [{name: x, dtype: FP32, shape: [-1, 4]}]
 outputs: [{name: y, dtype: FP32, shape: [-1, 4], function: echo}]
@@ -123,23 +125,76 @@ def need(rungs: dict, rung: str) -> None:
         pytest.skip(f"the rung {rung} does not work here: {rungs[rung]['finding']}; {rungs[rung]['fix']}")
 
 
+_copies: pathlib.Path | None = None  # None: every copy is one
+
+
+def keep_copies_in(folder: pathlib.Path) -> None:
+    """Where copy_file() keeps the one copy of each large file from now on."""
+    global _copies
+    _copies = folder
+
+
+def copy_file(source: str | pathlib.Path, target: str | pathlib.Path) -> None:
+    """Like shutil.copy. Of a large file the target is a link to a copy that all tests of a run share, so that a hundred of them do not fill the disk: it may be
+    removed or replaced as any file, but not written into. The original is never the one that is linked."""
+    source, target = pathlib.Path(source).resolve(), pathlib.Path(target)
+    size = source.stat()
+    if _copies is None or size.st_size < LINKED_BYTES:
+        shutil.copy(source, target)
+        return
+    kept = _copies / hashlib.sha256(f"{source} {size.st_ino} {size.st_size} {size.st_mtime_ns}".encode()).hexdigest()
+    if not kept.exists():
+        shutil.copy(source, kept)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(kept, target)
+    except OSError:  # another file system
+        shutil.copy(source, target)
+
+
 def place_models(target: pathlib.Path, models: dict[str, str | bytes | pathlib.Path]) -> None:
     """Names relative to the models folder, with text, bytes, or a file or folder to copy."""
     for name, content in models.items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, pathlib.Path):
-            shutil.copytree(content, path) if content.is_dir() else shutil.copy(content, path)
+            shutil.copytree(content, path, copy_function=copy_file) if content.is_dir() else copy_file(content, path)
         elif isinstance(content, bytes):
             path.write_bytes(content)
         else:
             path.write_text(content)
 
 
+_host_speed: bytes | None = None  # as the first node of a run has measured and kept it
+
+
+def host_speed_is_known() -> bool:
+    return _host_speed is not None
+
+
+def host_speed_file(folder: pathlib.Path) -> pathlib.Path:
+    return folder / "state" / "host_speed.json"
+
+
+def give_host_speed(folder: pathlib.Path, flags: list[str]) -> None:
+    """A node of a cluster that finds no speed of its host measures for 0.6 s; all nodes of a run are on this one. One that was measured elsewhere it would not
+    believe."""
+    is_node = "--cluster-name" in flags or (folder / "state" / "cluster" / "cluster.json").exists()
+    if is_node and _host_speed is not None and not host_speed_file(folder).exists():
+        host_speed_file(folder).write_bytes(_host_speed)
+
+
+def keep_host_speed(folder: pathlib.Path) -> None:
+    global _host_speed
+    if _host_speed is None and host_speed_file(folder).exists():
+        _host_speed = host_speed_file(folder).read_bytes()
+
+
 def launch(folder: pathlib.Path, log_path: pathlib.Path, flags: list[str], env: dict[str, str] | None = None) -> Daemon:
     """A daemon on free ports with models/, state/ and cache/ in `folder` (unless `flags` say otherwise); not awaited."""
     for name in ("models", "state", "cache"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    give_host_speed(folder, flags)
     defaults = {f"--{name}": str(folder / name) for name in ("models", "state", "cache")}
     defaults |= {f"--{name}-port": "0" for name in ("http", "grpc", "metrics")}
     # Measuring beside serving would disturb what tests look at; those of profiling ask for it.
@@ -167,6 +222,7 @@ def wait_for_announcement(daemon: Daemon) -> None:
         if http and grpc and metrics:
             daemon.http_url = http[1].rstrip("/")
             daemon.grpc_address, daemon.metrics_url = grpc[1], metrics[1]
+            keep_host_speed(daemon.folder)
             return
         if daemon.process.poll() is not None:
             break

@@ -23,6 +23,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CORES = os.cpu_count() or 1
 
 
+FIRST_HALF = ["tests/cluster", "tests/integration"]  # of what --halves runs beside each other; the rest of tests/ is the other
+
+
 @dataclasses.dataclass
 class Count:
     """How many checks of a step passed, failed and were skipped."""
@@ -138,18 +141,33 @@ def python_tests(options, marks):
     if not any((ROOT / "tests").rglob("test_*.py")):
         return Count()
     venv = run("tools/setup_venv.sh", "tools/requirements-tests.txt", stdout=subprocess.PIPE, text=True, check=True)
-    report = options.build / "pytest.xml"
-    report.unlink(missing_ok=True)
     environment = {
         **sanitizer_environment(),
         "EVENKEEL_BUILD": str(options.build),
         "EVENKEEL_MODELS": str(ROOT / "build" / "demo-models"),
     }
-    status = run(pathlib.Path(venv.stdout.strip()) / "bin" / "python", "-m", "pytest", "tests", "-m", marks, "--timeout",
-                 300, "-q", "-ra", "--junitxml", report, env=environment).returncode
-    if status == 5:  # pytest's way to say that no test has these marks
-        return Count()
-    return read_junit(report, status)
+    python = pathlib.Path(venv.stdout.strip()) / "bin" / "python"
+
+    def half(number, folders):
+        """What a process of pytest counts. The first one's output is shown as it comes, the others' when they have ended."""
+        report = options.build / ("pytest.xml" if number == 0 else f"pytest-{number}.xml")
+        report.unlink(missing_ok=True)
+        result = run(python, "-m", "pytest", *folders, "-m", marks, "--timeout", 300, "-q", "-ra", "--junitxml", report, env=environment,
+                     **({} if number == 0 else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}))
+        if result.returncode == 5:  # pytest's way to say that no test has these marks
+            return Count(), result.stdout
+        return read_junit(report, result.returncode), result.stdout
+
+    count = Count()
+    groups = [["tests"]]
+    if options.halves:
+        folders = {str(path.parent.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")}
+        groups = [FIRST_HALF, sorted(folders - set(FIRST_HALF))]
+    with ThreadPoolExecutor(len(groups)) as pool:
+        for one, output in pool.map(half, range(len(groups)), groups):
+            print(output or "", end="")
+            count += one
+    return count
 
 
 def check_python(options):
@@ -224,6 +242,8 @@ def main():
     parser.add_argument("--build", default="build", help="build folder (default: %(default)s)")
     parser.add_argument("--all", action="store_true", help="tidy: every file, not only the changed ones")
     parser.add_argument("--base", default="HEAD", help="tidy: what files are compared with (default: %(default)s)")
+    parser.add_argument("--halves", action="store_true",
+                        help="python: two processes at once, which share the machine: for machines with cores to spare, since some tests time what they see")
     parser.add_argument("--fuzz-seconds", type=int, default=60, help="for each target (default: %(default)s)")
     options = parser.parse_args()
     options.build = (ROOT / options.build).resolve()

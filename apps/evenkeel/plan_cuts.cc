@@ -10,6 +10,7 @@
 #include "cluster/place.h"
 #include "cluster/policy/cost_matrix.h"
 #include "cluster/policy/placement.h"
+#include "cluster/policy/stage_costs.h"
 #include "cluster/policy/stages.h"
 #include "core/format.h"
 
@@ -29,37 +30,6 @@ std::vector<size_t> TooLarge(const ClusterFile& file, const CostMatrix& whole) {
   std::ranges::stable_sort(tasks, std::greater<>(),
                            [&](size_t i) { return file.graph.tasks[i].memory_bytes; });
   return tasks;
-}
-
-LayeredModel LayersOf(const Task& task) {
-  LayeredModel model;
-  model.layers = task.layers;
-  model.first_bytes = task.first_bytes;
-  model.last_bytes = task.last_bytes;
-  const int64_t bytes = task.memory_bytes - task.first_bytes - task.last_bytes;
-  model.layer_bytes = (bytes + task.layers - 1) / task.layers;
-  return model;
-}
-
-Task OneLayer(const Task& task) {
-  Task layer = task;
-  layer.kind = TaskKind::kLayers;
-  layer.gflop /= task.layers;
-  layer.gbytes /= task.layers;
-  layer.overhead_s /= task.layers;
-  layer.memory_bytes = 0;  // whether it fits is for the cut
-  return layer;
-}
-
-std::vector<StagePlace> PlacesFor(const Task& layer, const std::vector<NodeState>& nodes) {
-  const CostMatrix costs = Roofline({layer}, nodes);
-  std::vector<StagePlace> list;
-  for (const Place& place : PlacesOf(nodes)) {
-    const double load_s = place.accelerator < 0 ? nodes[static_cast<size_t>(place.node)].load_s : 0;
-    list.push_back(
-        {RoomOf(place, nodes), costs.seconds(0, static_cast<Eigen::Index>(list.size())), load_s});
-  }
-  return list;
 }
 
 void Take(const Stage& stage, const Place& place, std::vector<NodeState>* nodes) {
@@ -149,10 +119,8 @@ Result<CutModels> CutWhatFitsNowhere(const ClusterFile& file) {
   const std::vector<Place> places = PlacesOf(file.nodes);
   for (const size_t i : tasks) {
     const Task& task = file.graph.tasks[i];
-    const LayeredModel model = LayersOf(task);
-    const double hop_s = file.link.round_trip_s / 2 +
-                         static_cast<double>(task.boundary_bytes) / file.link.bytes_per_s;
-    const auto plan = CutIntoStages(model, PlacesFor(OneLayer(task), out.rest.nodes), hop_s);
+    const double hop_s = HopSeconds(task, file.link);
+    const auto plan = CutIntoStages(LayersOf(task), StagePlacesFor(task, out.rest.nodes), hop_s);
     if (!plan.ok())
       return Unavailable("task '{}' fits no node, nor cut over all: {}", task.name,
                          plan.status().message());

@@ -9,7 +9,9 @@
 #include "figures.h"
 #include "loadgen/trace_file.h"
 #include "sim/cluster/cluster_report.h"
+#include "sim/cluster/pipeline_file.h"
 #include "sim/cluster/scenario_file.h"
+#include "simulate_pipeline.h"
 
 namespace evenkeel {
 namespace {
@@ -56,6 +58,7 @@ void SimulateClusterAndPrint(const ClusterFlags& flags) {
   };
   const auto text = read(flags.file);
   if (!text.ok()) Fail(kExitFailed, text.status().message());
+  if (sim::IsPipeline(*text)) return SimulatePipelineAndPrint(flags, *text, read);
   const auto scenario = sim::ParseScenario(*text, read);
   if (!scenario.ok()) Fail(kExitUsage, flags.file + ": " + scenario.status().message());
   std::vector<sim::ClusterRun> runs;

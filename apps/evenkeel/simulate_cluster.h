@@ -1,4 +1,4 @@
-// `evenkeel simulate --cluster FILE`: requests over unequal nodes, by each rule of routing that is asked for.
+// `evenkeel simulate --cluster FILE`: requests over unequal nodes, by each rule of routing that is asked for, or a model that is cut over them (simulate_pipeline.h).
 //
 // Thread-safety: main thread only.
 #pragma once

@@ -204,7 +204,8 @@ void RegisterSimulate(CLI::App& app) {
       ->allow_extra_args(false);
   verb->add_option(
       "--cluster", o->cluster.file,
-      "instead: requests over the unequal nodes of this scenario (docs/operations.md)");
+      "instead: requests over the unequal nodes of this scenario, or a model that is cut over "
+      "them (docs/operations.md)");
   verb->add_option("--rules", o->cluster.rules,
                    "of routing, with --cluster: utility,method,least-loaded,two-choices,weighted,"
                    "random [all]")

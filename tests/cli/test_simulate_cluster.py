@@ -1,4 +1,4 @@
-"""`evenkeel simulate --cluster`: unequal nodes in virtual time, by each rule of routing."""
+"""`evenkeel simulate --cluster`: unequal nodes in virtual time, by each rule of routing, and a model that is cut over nodes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SCENARIO = {
 
 @pytest.fixture
 def simulate(cli, tmp_path):
-    def run(scenario, *flags):
+    def run(scenario, *flags, seconds="40"):
         file = tmp_path / "scenario.json"
         file.write_text(json.dumps(scenario))
-        return cli("simulate", "--cluster", str(file), "--seconds", "40", *flags)
+        return cli("simulate", "--cluster", str(file), "--seconds", seconds, *flags)
 
     return run
 
@@ -62,3 +62,54 @@ def test_the_page_loads_nothing(simulate, tmp_path):
 def test_what_is_wrong_is_said(simulate, scenario, flags, words):
     result = simulate(scenario, *flags)
     assert result.returncode == 2 and words in result.stderr, result.stderr
+
+
+PIPELINE = {
+    "nodes": [{"name": name, "gflops": 10 * speed, "memory_gb_s": speed, "memory": "24GiB"} for name, speed in (("desk", 40), ("attic", 20), ("shelf", 15))],
+    "links": {"bandwidth": "125MB", "round_trip": "300us"},
+    "tasks": [{"name": "giant", "layers": 80, "gflop": 140, "gbytes": 36, "memory": "40GiB", "first": "1GiB", "last": "1GiB", "boundary": "32KiB"}],
+    "pipeline": {"arrivals": "constant:1", "prompt": 64, "answer": 1000, "in_flight": 4},
+}
+
+
+def test_a_model_that_is_cut_over_nodes_is_played(simulate, cli, tmp_path):
+    result = simulate(PIPELINE, "--warm-up", "60", "-o", "json", seconds="600")
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    (cut,) = document["cuts"]
+    # The plan's cut, and as many tokens as its slowest stage gives.
+    (tmp_path / "plan.json").write_text(json.dumps({key: PIPELINE[key] for key in ("nodes", "links", "tasks")}))
+    (planned,) = json.loads(cli("plan", str(tmp_path / "plan.json"), "-o", "json").stdout)["cuts"]
+    assert [(stage["node"], stage["first"], stage["last"]) for stage in cut["stages"]] == [
+        (stage["node"], stage["first"], stage["last"]) for stage in planned["stages"]]
+    slowest = max(stage["seconds"] for stage in cut["stages"])
+    assert 0.8 / slowest < document["tokens_per_s"] <= 1.01 / slowest
+    assert cut["period_s"] == pytest.approx(planned["period_s"]) and all(0 <= stage["idle"] < 1 for stage in cut["stages"])
+    text = simulate(PIPELINE).stdout
+    assert "IDLE" in text and "tokens/s" in text and "desk" in text
+
+
+def test_a_failure_has_the_model_cut_anew(simulate):
+    events = [{"at": "100s", "node": "attic", "what": "fail"}, {"at": "200s", "node": "desk", "what": "fail"}]
+    document = json.loads(simulate({**PIPELINE, "events": events}, "-o", "json", seconds="300").stdout)
+    first, second = document["cuts"]
+    assert first["until_s"] == 100 and {stage["node"] for stage in second["stages"]} == {"desk", "shelf"}
+    assert 101 <= second["from_s"] < 200 == second["until_s"]
+    assert document["down_s"] == pytest.approx(second["from_s"] - 100 + 100) and document["again_tokens"] > 0
+    assert "24.0 GiB free" in document["trouble"]
+    assert "down at the end" in simulate({**PIPELINE, "events": events}, seconds="300").stdout
+
+
+@pytest.mark.parametrize(
+    "change, flags, code, words",
+    [
+        ({"pipeline": {**PIPELINE["pipeline"], "answer": 0}}, [], 2, "pipeline.answer"),
+        ({"pipeline": {"prompt": 3}}, [], 2, "'arrivals' is missing"),
+        ({"nodes": PIPELINE["nodes"][:1]}, [], 1, "task 'giant' fits no node, nor cut over all"),
+        ({}, ["--rules", "utility"], 2, "--rules"),
+        ({}, ["--html", "page.html"], 2, "--html"),
+    ],
+)
+def test_what_is_wrong_with_a_pipeline_is_said(simulate, change, flags, code, words):
+    result = simulate({**PIPELINE, **change}, *flags)
+    assert result.returncode == code and words in result.stderr, result.stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 
+from daemon import host_speed_is_known, wait_for_announcement
+
 
 def free_ports(count: int) -> list[int]:
     """Ports that were free a moment ago, all different."""
@@ -22,12 +24,18 @@ class Nodes:
         self.serve, self.flags = serve, flags or []
         self.names = list(models)
         self.ports = dict(zip(self.names, free_ports(len(models))))
-        self.daemons = {name: self.start(name, models[name]) for name in self.names}
+        self.daemons = {}
+        for name in self.names:
+            # At once, but for the first of a run, which measures the host.
+            self.daemons[name] = self.start(name, models[name], ready=not host_speed_is_known())
+        for daemon in self.daemons.values():
+            if not daemon.http_url:
+                wait_for_announcement(daemon)
 
-    def start(self, name: str, models: dict, folder=None):
+    def start(self, name: str, models: dict, folder=None, ready: bool = True):
         peers = ",".join(f"{other}=127.0.0.1:{self.ports[other]}" for other in self.names if other != name)
         cluster = ["--cluster-name", name, "--cluster-port", str(self.ports[name]), "--cluster-peers", peers]
-        return self.serve(models=models, flags=[*cluster, *self.flags], folder=folder)
+        return self.serve(models=models, flags=[*cluster, *self.flags], folder=folder, ready=ready)
 
     def __getitem__(self, name: str):
         return self.daemons[name]

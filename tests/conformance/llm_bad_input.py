@@ -25,7 +25,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from daemon import STOP_SECONDS, Daemon, launch, wait_for_announcement  # noqa: E402
+from daemon import STOP_SECONDS, Daemon, launch, place_models, wait_for_announcement  # noqa: E402
 
 MODELS = pathlib.Path(os.environ.get("EVENKEEL_MODELS", pathlib.Path(__file__).resolve().parents[2] / "build" / "demo-models"))
 MODEL = "smollm2"
@@ -352,7 +352,7 @@ def message_of(text: bytes) -> str:
 
 def place(models: pathlib.Path) -> None:
     """The model, with a context that is soon full."""
-    shutil.copytree(MODELS / MODEL, models / MODEL, dirs_exist_ok=True)
+    place_models(models, {MODEL: MODELS / MODEL})
     (models / MODEL / "evenkeel.yaml").write_text("language: {context: 1024}\n")
 
 

@@ -206,23 +206,33 @@ def test_bad_manifests(bad_manifests, text, line, words):
         assert word.replace("digits", names[text]) in reason, reason
 
 
-@pytest.mark.parametrize(
-    "text, words",
-    [
-        ('name: "m"\nmax_batch_size: "many"\n', ["config.pbtxt:2", "max_batch_size"]),
-        ('name: "m"\nmax_batch_sise: 4\n', ["config.pbtxt:2", "max_batch_sise"]),
-        ('name: "m"\ninput [ { name: "x" dims: [ 4 \n', ["config.pbtxt"]),
-        ('name: "m"\nplatform: "tensorrt_plan"\n', ["tensorrt_plan"]),
-    ],
-)
-def test_bad_triton_configurations(tmp_path, engine_cache, text, words):
-    files = {"m/config.pbtxt": text, "m/1/model.onnx": small_model(), **folder_of("digits")}
-    with serving(tmp_path, files, engine_cache) as daemon:
-        entry = index_of(daemon)["m"]
-        assert entry["state"] == "UNAVAILABLE"
-        for word in words:
-            assert word in entry["reason"], entry["reason"]
-        check_good_digits(daemon)
+# Text of a config.pbtxt, and words of the message.
+TRITON_CONFIGURATIONS = [
+    ('name: "NAME"\nmax_batch_size: "many"\n', ["config.pbtxt:2", "max_batch_size"]),
+    ('name: "NAME"\nmax_batch_sise: 4\n', ["config.pbtxt:2", "max_batch_sise"]),
+    ('name: "NAME"\ninput [ { name: "x" dims: [ 4 \n', ["config.pbtxt"]),
+    ('name: "NAME"\nplatform: "tensorrt_plan"\n', ["tensorrt_plan"]),
+]
+
+
+@pytest.fixture(scope="module")
+def bad_triton_configurations(tmp_path_factory, engine_cache):
+    files, names = folder_of("digits"), {}
+    for i, (text, _) in enumerate(TRITON_CONFIGURATIONS):
+        names[text] = f"m{i}"
+        files |= {f"m{i}/config.pbtxt": text.replace("NAME", f"m{i}"), f"m{i}/1/model.onnx": small_model()}
+    with serving(tmp_path_factory.mktemp("configurations"), files, engine_cache) as daemon:
+        yield daemon, names
+
+
+@pytest.mark.parametrize("text, words", TRITON_CONFIGURATIONS)
+def test_bad_triton_configurations(bad_triton_configurations, text, words):
+    daemon, names = bad_triton_configurations
+    entry = index_of(daemon)[names[text]]
+    assert entry["state"] == "UNAVAILABLE"
+    for word in words:
+        assert word in entry["reason"], entry["reason"]
+    check_good_digits(daemon)
 
 
 # The disk

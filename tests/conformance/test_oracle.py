@@ -88,15 +88,26 @@ def test_one_by_one_together_and_oracle_agree(demo, model):
     check(np.concatenate(alone), expected, "nine requests of one row")
 
 
-@pytest.mark.parametrize("model", [m for m in MODELS if m != "ctr"])  # a copy of ctr's tables is 333 MB
-def test_rows_of_many_requests_in_one_batch(tmp_path, engine_cache, model):
-    batching = "{policy: fixed, max_batch: 16, max_delay: 300ms}"
+BATCHED = [m for m in MODELS if m != "ctr"]  # a copy of ctr's tables is 333 MB
+
+
+@pytest.fixture(scope="module")
+def batched(tmp_path_factory, engine_cache):
+    """A daemon whose models wait for sixteen rows."""
+    files = {}
+    for model in BATCHED:
+        files |= folder_of(model, batching="{policy: fixed, max_batch: 16, max_delay: 300ms}")
+    with serving(tmp_path_factory.mktemp("batched"), files, engine_cache) as daemon:
+        yield daemon
+
+
+@pytest.mark.parametrize("model", BATCHED)
+def test_rows_of_many_requests_in_one_batch(batched, model):
     inputs = draw(model, CONCURRENCY, seed=6)
     expected = oracle(model, inputs)
     work = [Work(model, row(inputs, i), expected[i : i + 1]) for i in range(CONCURRENCY)]
-    with serving(tmp_path, folder_of(model, batching=batching), engine_cache) as daemon:
-        run_all(daemon, work)
-        stats = statistics(daemon, model)
+    run_all(batched, work)
+    stats = statistics(batched, model)
     assert stats["inference_count"] == CONCURRENCY
     assert stats["execution_count"] <= CONCURRENCY // 2, stats["batch_stats"]
 

@@ -4,6 +4,8 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/format.h"
 #include "core/json_fields.h"
@@ -35,7 +37,8 @@ Status AddNodes(const Json& json, const std::string& place, ClusterScenario* sce
   return Status::Ok();
 }
 
-Status AddEvent(const Json& json, const std::string& place, ClusterScenario* scenario) {
+Status AddEvent(const Json& json, const std::string& place, const std::vector<std::string>& nodes,
+                std::vector<ClusterEvent>* events) {
   JsonFields fields(json, place, {"at", "node", "what", "factor"});
   ClusterEvent event;
   event.at_s = fields.Seconds("at", 0);
@@ -43,10 +46,9 @@ Status AddEvent(const Json& json, const std::string& place, ClusterScenario* sce
   const std::string what = fields.Text("what", "", true);
   event.factor = fields.Number("factor", 1, false, 1e-6);
   EK_RETURN_IF_ERROR(fields.status());
-  const auto at = std::ranges::find(scenario->nodes, node, &ClusterNode::name);
-  if (at == scenario->nodes.end())
-    return InvalidArgument("{}.node: there is no node '{}'", place, node);
-  event.node = static_cast<int>(at - scenario->nodes.begin());
+  const auto at = std::ranges::find(nodes, node);
+  if (at == nodes.end()) return InvalidArgument("{}.node: there is no node '{}'", place, node);
+  event.node = static_cast<int>(at - nodes.begin());
   if (what == "fail") {
     event.kind = ClusterEvent::Kind::kFail;
   } else if (what == "return") {
@@ -56,7 +58,7 @@ Status AddEvent(const Json& json, const std::string& place, ClusterScenario* sce
   } else {
     return InvalidArgument("{}.what: expected fail, return or slow, got '{}'", place, what);
   }
-  scenario->events.push_back(event);
+  events->push_back(event);
   return Status::Ok();
 }
 
@@ -68,6 +70,16 @@ Status ForEach(const Json* list, const char* name, const Add& add) {
 }
 
 }  // namespace
+
+Result<std::vector<ClusterEvent>> ParseEvents(const Json* list,
+                                              const std::vector<std::string>& nodes) {
+  std::vector<ClusterEvent> events;
+  EK_RETURN_IF_ERROR(ForEach(list, "events", [&](const Json& one, const std::string& place) {
+    return AddEvent(one, place, nodes, &events);
+  }));
+  std::ranges::stable_sort(events, {}, &ClusterEvent::at_s);
+  return events;
+}
 
 Result<ClusterScenario> ParseScenario(std::string_view text, const ReadFile& read) {
   const auto json = ParseStrictObject(text, kDeepest, "the scenario");
@@ -99,10 +111,11 @@ Result<ClusterScenario> ParseScenario(std::string_view text, const ReadFile& rea
     return AddNodes(one, place, &scenario);
   }));
   if (scenario.nodes.empty()) return InvalidArgument("nodes: expected at least one");
-  EK_RETURN_IF_ERROR(ForEach(events, "events", [&](const Json& one, const std::string& place) {
-    return AddEvent(one, place, &scenario);
-  }));
-  std::ranges::stable_sort(scenario.events, {}, &ClusterEvent::at_s);
+  std::vector<std::string> names;
+  for (const ClusterNode& node : scenario.nodes) names.push_back(node.name);
+  auto parsed = ParseEvents(events, names);
+  if (!parsed.ok()) return parsed.status();
+  scenario.events = std::move(*parsed);
   auto process = ParseArrivals(arrivals, read);
   if (!process.ok()) return process.status().Annotate("arrivals");
   scenario.arrivals = std::move(*process);

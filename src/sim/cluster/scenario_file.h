@@ -7,7 +7,10 @@
 // Errors: kInvalidArgument, with the place and what was expected; kTooLarge: over 1,000 nodes. Thread-safety: thread-safe.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/status.h"
 #include "sim/arrivals.h"
@@ -16,5 +19,9 @@
 namespace evenkeel::sim {
 
 Result<ClusterScenario> ParseScenario(std::string_view text, const ReadFile& read);
+
+// The members of "events", by time. `list` may be null: there are none. `nodes`: their names.
+Result<std::vector<ClusterEvent>> ParseEvents(const nlohmann::json* list,
+                                              const std::vector<std::string>& nodes);
 
 }  // namespace evenkeel::sim
