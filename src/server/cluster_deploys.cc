@@ -212,8 +212,15 @@ std::vector<NodeView> ClusterDeploys::LookAtAll() {
   }
 }
 
+Status ClusterDeploys::CheckPlan(const OrderedBy& by) {
+  const Status known = own_.AwaitPlan(StampOf(by));
+  if (known.code() == Code::kConflict) return Status::Ok();
+  return known.code() == Code::kUnavailable ? Conflict("{}", known.message()) : known;
+}
+
 Result<json> ClusterDeploys::Begin(const DeployRequest& request) {
   EK_RETURN_IF_ERROR(CheckNames(request.model, request.nodes, request.why));
+  EK_RETURN_IF_ERROR(CheckPlan(request.by));
   static_cast<void>(LookAtAll());
   const auto holders = Holders(request.model);
   if (!holders.ok()) return holders.status();
@@ -300,8 +307,8 @@ DeployProgress ClusterDeploys::Ask(const DeployOrder& order, Target* target) {
     if (now - target->heard <= kSilence) return target->progress;
     DeployProgress failed = target->progress;
     failed.state = DeployState::kFailed;
-    failed.error = fmt::format("it did not answer for {:.0f} s: {}", Seconds(kSilence),
-                               told.status().message());
+    failed.error = fmt::format("for {:.0f} s it did not answer, or take the order: {}",
+                               Seconds(kSilence), told.status().message());
     return failed;
   }
   target->heard = now;
@@ -362,6 +369,7 @@ Status ClusterDeploys::MayTakeAway(const UndeployRequest& request) {
 // On the thread of requests: what can be said at once. The nodes are waited for on another.
 void ClusterDeploys::BeginUndeploy(const UndeployRequest& request, const Done& done) {
   Status status = CheckNames(request.model, request.nodes, request.why);
+  if (status.ok()) status = CheckPlan(request.by);
   {
     const std::lock_guard lock(mutex_);
     if (stopped_) status = Unavailable("this node is stopping");

@@ -5,7 +5,8 @@
 //   is so is looked at here, and once more by the node (NodeModels), since other nodes may be asked to do the like.
 // Contract: requests are looked at one after the other on a thread of its own, which waits for no model to go: of one model a departure begins when the one before has ended, those of others go on side by
 //   side, kMostDepartures at most (then kOverloaded). `done` comes once: the chosen nodes, or why not; how it went on is Describe()'s. The last kMostKept are kept, in memory.
-//   What people ask, and not a plan, is told as the number of replicas that they want (Cluster::asked). A plan's requests carry its stamp to the nodes.
+//   What people ask, and not a plan, is told as the number of replicas that they want (Cluster::asked). A plan's requests carry its stamp to the nodes; a stamp of which this node does not
+//   hear by the store is refused (kConflict), with the newest that is known.
 // Errors of requests: kNotFound (no node has the model, no such node), kConflict (two contents of one name; the last that has it), kUnavailable (a node that does not answer, too little memory),
 //   kInvalidArgument, kOverloaded, and those of NodeModels.
 // Ownership: what it is made with outlives it. Thread-safety: thread-safe, but for Stop() and destruction. Source: issue S4, `deploy`.
@@ -87,6 +88,8 @@ class ClusterDeploys {
   Result<nlohmann::json> TakeAway(const UndeployRequest& request);  // waits for the nodes
   Status TakeFrom(const std::string& node, bool own, const UndeployOrder& order);
   void EndDeparture(const std::string& model);
+  // Waits for a plan that was stored a moment ago. Error kConflict: nothing is known of it here. What is older is for the nodes to refuse.
+  Status CheckPlan(const OrderedBy& by);
   // Of all nodes that answer. Errors: kNotFound, kConflict.
   Result<std::vector<Holder>> Holders(const std::string& model);
   void Poll();

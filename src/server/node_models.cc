@@ -78,14 +78,23 @@ void NodeModels::Note(const DeployOrder& order, Change change) {
 }
 
 void NodeModels::KnowPlan(const PlanStamp& stamp) {
-  const std::lock_guard lock(mutex_);
-  if (const auto newer = fence_.Offer(stamp); !newer.ok())
-    LogInfo("a plan is passed over: {}", newer.status().message());
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto newer = fence_.Offer(stamp); !newer.ok())
+      LogInfo("a plan is passed over: {}", newer.status().message());
+  }
+  wake_.notify_all();
 }
 
-Status NodeModels::CheckPlan(const std::optional<PlanStamp>& plan) {
-  if (!plan) return Status::Ok();
-  return fence_.Offer(*plan).status();
+Status NodeModels::CheckPlan(const std::optional<PlanStamp>& plan) const {
+  return plan ? fence_.Check(*plan) : Status::Ok();
+}
+
+Status NodeModels::AwaitPlan(const std::optional<PlanStamp>& plan) {
+  std::unique_lock lock(mutex_);
+  wake_.wait_for(lock, kPlanPatience,
+                 [&] { return stopped_.load() || CheckPlan(plan).code() != Code::kUnavailable; });
+  return CheckPlan(plan);
 }
 
 Status NodeModels::Deploy(const DeployOrder& order) {
@@ -215,27 +224,39 @@ void NodeModels::HideLeaving(NodeFigures* figures) {
     figures->leaving.push_back({model, leaving.certain || !leaving.served});
 }
 
+Status NodeModels::Admit(const UndeployOrder& order) {
+  const std::lock_guard lock(mutex_);
+  EK_RETURN_IF_ERROR(CheckPlan(order.plan));
+  const auto at = arrivals_.find(order.model);
+  if (at != arrivals_.end() && !IsFinal(at->second.progress.state))
+    return Conflict("model '{}' is on its way to this node", order.model);
+  if (!leaving_.try_emplace(order.model, Leaving{false, order.force}).second)
+    return Conflict("model '{}' is being taken from this node already", order.model);
+  return Status::Ok();
+}
+
 void NodeModels::Undeploy(UndeployOrder order, std::function<void(Status)> done) {
   if (stopped_.load()) return done(Stopping());
+  const Status admitted = Admit(order);
+  if (!admitted.ok() && admitted.code() != Code::kUnavailable) return done(admitted);
+  departures_.Post([this, order = std::move(order), done = std::move(done), admitted] {
+    if (admitted.ok()) return Depart(order, done);
+    // Nobody hears that the model leaves before the plan that wants it is known.
+    Status late = AwaitPlan(order.plan);
+    if (late.ok()) late = Admit(order);
+    late.ok() ? Depart(order, done) : done(late);
+  });
+}
+
+void NodeModels::Depart(const UndeployOrder& order, const std::function<void(Status)>& done) {
+  const Status taken = TakeAway(order);
   {
     const std::lock_guard lock(mutex_);
-    if (const Status plan = CheckPlan(order.plan); !plan.ok()) return done(plan);
-    const auto at = arrivals_.find(order.model);
-    if (at != arrivals_.end() && !IsFinal(at->second.progress.state))
-      return done(Conflict("model '{}' is on its way to this node", order.model));
-    if (!leaving_.try_emplace(order.model, Leaving{false, order.force}).second)
-      return done(Conflict("model '{}' is being taken from this node already", order.model));
+    leaving_.erase(order.model);
+    if (taken.ok()) arrivals_.erase(order.model);
   }
-  departures_.Post([this, order = std::move(order), done = std::move(done)] {
-    const Status taken = TakeAway(order);
-    {
-      const std::lock_guard lock(mutex_);
-      leaving_.erase(order.model);
-      if (taken.ok()) arrivals_.erase(order.model);
-    }
-    if (!stopped_.load()) cluster_.figures_changed();
-    done(taken);
-  });
+  if (!stopped_.load()) cluster_.figures_changed();
+  done(taken);
 }
 
 // From here on no other node counts on this one.

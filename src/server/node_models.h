@@ -3,7 +3,8 @@
 // How it goes: copies run one after the other on a thread of their own, paced by `copy_rate`; files are listed and read for others on two more. A model that is to go is left out of this node's
 //   figures first, for as long as every other node takes to hear of that, so that nobody sends it a call any more when it is unloaded. Then it is looked again, by what the others tell at that
 //   moment, whether one of them keeps it (cluster/live/may_leave.h).
-// Contract: as ModelHost. An order of a plan that is older than the newest this node knows is refused with kConflict; what people order has no stamp and is not. An order that was not carried out when the server ended is forgotten, its partial copy is not: whoever ordered asks again.
+// Contract: as ModelHost. An order that carries a plan's stamp is carried out only while that plan is the newest that this node knows by the store (KnowPlan): one that is older is refused with kConflict,
+//   one that is not known with kUnavailable, and neither moves the fence: what an order says is never learnt. Undeploy() waits kPlanPatience for a plan that is on its way here. What people order has no stamp. An order that was not carried out when the server ended is forgotten, its partial copy is not: whoever ordered asks again.
 // Ownership: registry, events and clock outlive it. Stop() before the registry goes.
 // Thread-safety: thread-safe, but for Stop() and destruction. Source: issue S4, models.
 #pragma once
@@ -40,6 +41,8 @@ class NodeModels final : public ModelHost {
  public:
   // Figures reach every node within it, and what they changed has been seen.
   static constexpr Duration kHeardEverywhere = std::chrono::milliseconds(2500);
+  // A plan that was stored is read by every node within it.
+  static constexpr Duration kPlanPatience = std::chrono::seconds(3);
   static constexpr int kMostWaiting = 64;  // lists and pieces that others asked for, each
 
   // On any thread.
@@ -63,8 +66,11 @@ class NodeModels final : public ModelHost {
 
   // What is about to be unloaded is taken out of the models, and told as leaving.
   void HideLeaving(NodeFigures* figures);
-  // A plan of that stamp holds: orders of older ones are refused from now on.
+  // A plan of that stamp is in the store, as this node itself has read: orders of older ones are refused from now on.
   void KnowPlan(const PlanStamp& stamp);
+  // Whether what comes from that plan may be done; nullopt: people asked. Blocks for up to kPlanPatience while the plan is not known here.
+  // Errors: as PlanFence::Check().
+  Status AwaitPlan(const std::optional<PlanStamp>& plan);
 
  private:
   struct Arrival {
@@ -81,7 +87,10 @@ class NodeModels final : public ModelHost {
   Status TakeAway(const UndeployOrder& order);
   Status BecomeCertain(const UndeployOrder& order);
   // REQUIRES: mutex_.
-  Status CheckPlan(const std::optional<PlanStamp>& plan);
+  Status CheckPlan(const std::optional<PlanStamp>& plan) const;
+  // Others are to hear that the model leaves; error kUnavailable only where its plan is not known.
+  Status Admit(const UndeployOrder& order);
+  void Depart(const UndeployOrder& order, const std::function<void(Status)>& done);
   bool Serves(const std::string& model) const;
   // `change(progress)` where that order is still the latest for its model.
   template <typename Change>
