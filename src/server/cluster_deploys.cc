@@ -148,7 +148,7 @@ void ClusterDeploys::Undeploy(UndeployRequest request, Done done) {
     done(Unavailable("this node is stopping"));
 }
 
-ModelLink* ClusterDeploys::LinkTo(const std::string& node) {
+ModelPeer* ClusterDeploys::LinkTo(const std::string& node) {
   const std::lock_guard lock(mutex_);
   if (stopped_) return nullptr;
   auto& link = links_[node];
@@ -168,7 +168,7 @@ Result<std::vector<ClusterDeploys::Holder>> ClusterDeploys::Holders(const std::s
       own_.ListModel(model, [promise](Result<ModelListing> listing) {
         promise->set_value(std::move(listing));
       });
-    } else if (ModelLink* link = LinkTo(name)) {
+    } else if (ModelPeer* link = LinkTo(name)) {
       asked.emplace_back(
           name, std::async(std::launch::async, [link, model] { return link->List(model); }));
     }
@@ -275,7 +275,7 @@ Result<json> ClusterDeploys::Begin(const DeployRequest& request) {
 
 // Tells the node. An error: it was not told, and may be later.
 Result<DeployProgress> ClusterDeploys::Order(const DeployOrder& order, bool own, Target* target) {
-  ModelLink* const link = own ? nullptr : LinkTo(target->node);
+  ModelPeer* const link = own ? nullptr : LinkTo(target->node);
   if (!own && link == nullptr) return NotFound("the cluster has no node '{}'", target->node);
   const Status told = own ? own_.Deploy(order) : link->Deploy(order);
   const bool silent = told.code() == Code::kDeadlineExceeded;
@@ -290,7 +290,7 @@ Result<DeployProgress> ClusterDeploys::Order(const DeployOrder& order, bool own,
 Result<DeployProgress> ClusterDeploys::Hear(const DeployOrder& order, bool own,
                                             const Target& target) {
   if (own) return own_.Progress(order.model, order.digest);
-  ModelLink* const link = LinkTo(target.node);
+  ModelPeer* const link = LinkTo(target.node);
   if (link == nullptr) return NotFound("the cluster has no node '{}'", target.node);
   return link->Progress(order.model, order.digest);
 }
@@ -431,7 +431,7 @@ Status ClusterDeploys::TakeFrom(const std::string& node, bool own, const Undeplo
     own_.Undeploy(order, [promise](const Status& status) { promise->set_value(status); });
     return promise->get_future().get();
   }
-  ModelLink* const link = LinkTo(node);
+  ModelPeer* const link = LinkTo(node);
   return link != nullptr ? link->Undeploy(order) : Unavailable("this node is stopping");
 }
 

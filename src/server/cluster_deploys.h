@@ -43,7 +43,7 @@ class ClusterDeploys {
   // What it knows of the cluster and does with it.
   struct Cluster {
     std::function<std::vector<ReplicaTable::NodeView>()> look;  // the own node first
-    std::function<std::unique_ptr<ModelLink>(const std::string& node)> link_to;
+    std::function<std::unique_ptr<ModelPeer>(const std::string& node)> link_to;
     // What people want; 0: nothing any more.
     std::function<void(const std::string& model, int replicas)> asked;
   };
@@ -96,7 +96,7 @@ class ClusterDeploys {
   Result<DeployProgress> Order(const DeployOrder& order, bool own, Target* target);
   Result<DeployProgress> Hear(const DeployOrder& order, bool own, const Target& target);
   DeployProgress Ask(const DeployOrder& order, Target* target);
-  ModelLink* LinkTo(const std::string& node);  // null: there is no such node
+  ModelPeer* LinkTo(const std::string& node);  // null: there is no such node
   static nlohmann::json JsonOf(const Deployment& deployment);
 
   const Cluster cluster_;
@@ -108,7 +108,7 @@ class ClusterDeploys {
   std::condition_variable wake_;
   std::deque<std::function<void()>> tasks_;
   std::deque<Deployment> deployments_;
-  std::map<std::string, std::unique_ptr<ModelLink>, std::less<>> links_;
+  std::map<std::string, std::unique_ptr<ModelPeer>, std::less<>> links_;
   uint64_t last_id_ = 0;
   bool stopped_ = false;
   // Models that are being taken away, with what waits for the end of that.

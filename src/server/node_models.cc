@@ -20,10 +20,10 @@ Status Stopping() { return Unavailable("this node is stopping"); }
 
 }  // namespace
 
-NodeModels::NodeModels(NodeModelsOptions options, ModelRegistry& registry, EventLog& events,
+NodeModels::NodeModels(NodeModelsOptions options, Models models, EventLog& events,
                        const Clock& clock, Cluster cluster)
     : options_(std::move(options)),
-      registry_(registry),
+      models_(std::move(models)),
       events_(events),
       clock_(clock),
       cluster_(std::move(cluster)),
@@ -38,7 +38,7 @@ void NodeModels::Stop() {
   stopped_.store(true);
   const std::lock_guard lock(mutex_);
   wake_.notify_all();
-  for (ModelLink* source : sources_) source->Stop();
+  for (ModelPeer* source : sources_) source->Stop();
 }
 
 bool NodeModels::Wait(Duration time) {
@@ -92,7 +92,7 @@ Status NodeModels::CheckPlan(const std::optional<PlanStamp>& plan) const {
 
 Status NodeModels::AwaitPlan(const std::optional<PlanStamp>& plan) {
   std::unique_lock lock(mutex_);
-  wake_.wait_for(lock, kPlanPatience,
+  wake_.wait_for(lock, options_.plan_patience,
                  [&] { return stopped_.load() || CheckPlan(plan).code() != Code::kUnavailable; });
   return CheckPlan(plan);
 }
@@ -141,7 +141,7 @@ void NodeModels::CarryOut(const DeployOrder& order) {
 
 Status NodeModels::Fetch(const DeployOrder& order) {
   Note(order, [](DeployProgress& progress) { progress.state = DeployState::kCopying; });
-  std::vector<std::unique_ptr<ModelLink>> links;
+  std::vector<std::unique_ptr<ModelPeer>> links;
   for (const std::string& holder : order.holders) {
     if (holder == options_.own) continue;
     if (auto link = cluster_.link_to(holder)) links.push_back(std::move(link));
@@ -192,16 +192,11 @@ Status NodeModels::Fetch(const DeployOrder& order) {
   return Status::Ok();
 }
 
-bool NodeModels::Serves(const std::string& model) const {
-  const auto index = registry_.Index(true);
-  return std::ranges::find(index, model, &RepositoryEntry::name) != index.end();
-}
-
 void NodeModels::Load(const DeployOrder& order) {
-  if (Serves(order.model))
+  if (models_.serves(order.model))
     return Note(order, [](DeployProgress& progress) { progress.state = DeployState::kServing; });
   Note(order, [](DeployProgress& progress) { progress.state = DeployState::kLoading; });
-  registry_.LoadAsync(order.model, "", [this, order](const Status& status) {
+  models_.load(order.model, [this, order](const Status& status) {
     if (status.ok()) events_.Note(fmt::format("model '{}' is served here", order.model), order.why);
     Note(order, [&](DeployProgress& progress) {
       progress.state = status.ok() ? DeployState::kServing : DeployState::kFailed;
@@ -275,17 +270,16 @@ Status NodeModels::BecomeCertain(const UndeployOrder& order) {
 }
 
 Status NodeModels::TakeAway(const UndeployOrder& order) {
-  const bool known = registry_.Known(order.model);
-  if (order.remove_files || (known && Serves(order.model))) {
+  const bool known = models_.known(order.model);
+  if (order.remove_files || (known && models_.serves(order.model))) {
     cluster_.figures_changed();
-    if (!Wait(kHeardEverywhere)) return Stopping();
+    if (!Wait(options_.heard_everywhere)) return Stopping();
     EK_RETURN_IF_ERROR(BecomeCertain(order));
   }
   if (known) {
     auto unloaded = std::make_shared<std::promise<Status>>();
     auto answer = unloaded->get_future();
-    registry_.UnloadAsync(order.model,
-                          [unloaded](const Status& status) { unloaded->set_value(status); });
+    models_.unload(order.model, [unloaded](const Status& status) { unloaded->set_value(status); });
     // In slices: a server that stops does not answer what waits for ever.
     while (answer.wait_for(std::chrono::milliseconds(100)) != std::future_status::ready) {
       if (stopped_.load()) return Stopping();
