@@ -435,6 +435,27 @@ Status ClusterDeploys::TakeFrom(const std::string& node, bool own, const Undeplo
   return link != nullptr ? link->Undeploy(order) : Unavailable("this node is stopping");
 }
 
+std::vector<Status> ClusterDeploys::TakeFromAll(std::span<const std::string> nodes,
+                                                const std::string& own,
+                                                const UndeployOrder& order) {
+  std::vector<std::future<Status>> answers;
+  std::vector<Status> taken;
+  Status failed;
+  for (const std::string& node : nodes) {
+    try {
+      answers.push_back(std::async(std::launch::async, [this, &node, &own, &order] {
+        return TakeFrom(node, node == own, order);
+      }));
+    } catch (const std::system_error& error) {
+      failed = Overloaded("there is no thread to ask it: {}", error.what());
+      break;
+    }
+  }
+  for (auto& answer : answers) taken.push_back(answer.get());
+  taken.resize(nodes.size(), failed);
+  return taken;
+}
+
 Result<json> ClusterDeploys::TakeAway(const UndeployRequest& request) {
   const UndeployOrder order{request.model, !request.keep_files,
                             request.why.empty() ? std::string(kAsked) : request.why,
@@ -447,15 +468,19 @@ Result<json> ClusterDeploys::TakeAway(const UndeployRequest& request) {
   std::vector<std::string> serving = ServedBy(nodes, request.model);
   size_t left = 0;
   Status failed;
-  for (const std::string& name : request.nodes) {
-    const Status taken = TakeFrom(name, name == nodes[0].name, order);
-    if (!taken.ok()) {
-      failed = taken.Annotate(fmt::format("node '{}'", name));
-      break;
+  const std::span<const std::string> all(request.nodes);
+  for (size_t begin = 0; begin < all.size() && failed.ok(); begin += kMostNodesAtOnce) {
+    const auto some = all.subspan(begin, std::min(kMostNodesAtOnce, all.size() - begin));
+    const auto taken = TakeFromAll(some, nodes[0].name, order);
+    for (size_t i = 0; i < some.size(); ++i) {
+      if (taken[i].ok()) {
+        left += std::erase(serving, some[i]);
+      } else if (failed.ok()) {
+        failed = taken[i].Annotate(fmt::format("node '{}'", some[i]));
+      }
     }
-    left += std::erase(serving, name);
   }
-  // Also where a later node refused: those that are gone were not to stay.
+  // Also where a node refused: those that are gone were not to stay.
   if (!request.by.plan && left > 0) cluster_.asked(request.model, static_cast<int>(serving.size()));
   if (!failed.ok()) return failed;
   return json{{"model", request.model}, {"nodes", request.nodes}};

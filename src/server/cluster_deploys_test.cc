@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -266,6 +267,40 @@ TEST_F(ClusterDeploysTest, DeparturesOfOneModelFollowEachOtherAndTheLastIsRefuse
   EXPECT_TRUE(done[1].result().ok());
   EXPECT_EQ(done[2].result().status().code(), Code::kConflict);
   EXPECT_TRUE(c_->Serves("chat"));
+}
+
+TEST_F(ClusterDeploysTest, SeveralNodesAreTakenFromAtOnce) {
+  Open();
+  for (TestNode* node : {a_, b_, c_}) node->Put("chat", kBytes);
+  // Each waits for the other: one after the other they would not come to an end in time.
+  std::mutex mutex;
+  std::condition_variable changed;
+  int here = 0;
+  bool met = true;
+  const auto meet = [&] {
+    std::unique_lock lock(mutex);
+    ++here;
+    changed.notify_all();
+    met = changed.wait_for(lock, 20s, [&] { return here == 2; }) && met;
+  };
+  b_->on_unload = c_->on_unload = meet;
+  const auto taken = Undeploy({"chat", {"b", "c"}});
+  EXPECT_TRUE(taken.ok()) << taken.status().ToString();
+  EXPECT_TRUE(met);
+  EXPECT_FALSE(b_->Serves("chat") || c_->Serves("chat"));
+  EXPECT_THAT(Asked(), ElementsAre(Pair("chat", 1)));
+}
+
+TEST_F(ClusterDeploysTest, WhereOneNodeRefusesTheOthersThatLeftCount) {
+  Open();
+  for (TestNode* node : {a_, b_, c_}) node->Put("chat", kBytes);
+  c_->models().Stop();
+  const auto taken = Undeploy({"chat", {"b", "c"}});
+  EXPECT_EQ(taken.status().code(), Code::kUnavailable);
+  EXPECT_THAT(taken.status().message(), HasSubstr("node 'c'"));
+  EXPECT_FALSE(b_->Serves("chat"));
+  EXPECT_TRUE(c_->Serves("chat"));
+  EXPECT_THAT(Asked(), ElementsAre(Pair("chat", 2)));
 }
 
 TEST_F(ClusterDeploysTest, WhatWaitsIsAnsweredOnceWhenTheNodeStops) {

@@ -232,18 +232,26 @@ Status NodeModels::Admit(const UndeployOrder& order) {
 
 void NodeModels::Undeploy(UndeployOrder order, std::function<void(Status)> done) {
   if (stopped_.load()) return done(Stopping());
+  if (departures_waiting_.fetch_add(1) >= kMostWaiting) {
+    departures_waiting_.fetch_sub(1);
+    return done(Overloaded("more than {} models are being taken from this node", kMostWaiting));
+  }
   const Status admitted = Admit(order);
-  if (!admitted.ok() && admitted.code() != Code::kUnavailable) return done(admitted);
+  if (!admitted.ok() && admitted.code() != Code::kUnavailable) {
+    departures_waiting_.fetch_sub(1);
+    return done(admitted);
+  }
   departures_.Post([this, order = std::move(order), done = std::move(done), admitted] {
-    if (admitted.ok()) return Depart(order, done);
     // Nobody hears that the model leaves before the plan that wants it is known.
-    Status late = AwaitPlan(order.plan);
-    if (late.ok()) late = Admit(order);
-    late.ok() ? Depart(order, done) : done(late);
+    Status may = admitted.ok() ? Status::Ok() : AwaitPlan(order.plan);
+    if (may.ok() && !admitted.ok()) may = Admit(order);
+    const Status ended = may.ok() ? Depart(order) : may;
+    departures_waiting_.fetch_sub(1);
+    done(ended);
   });
 }
 
-void NodeModels::Depart(const UndeployOrder& order, const std::function<void(Status)>& done) {
+Status NodeModels::Depart(const UndeployOrder& order) {
   const Status taken = TakeAway(order);
   {
     const std::lock_guard lock(mutex_);
@@ -251,7 +259,7 @@ void NodeModels::Depart(const UndeployOrder& order, const std::function<void(Sta
     if (taken.ok()) arrivals_.erase(order.model);
   }
   if (!stopped_.load()) cluster_.figures_changed();
-  done(taken);
+  return taken;
 }
 
 // From here on no other node counts on this one.

@@ -1,7 +1,7 @@
 // What this node does with its models in a cluster: gives their files to other nodes, fetches models from them and serves those, unloads and removes them when that is asked for.
 //
 // How it goes: copies run one after the other on a thread of their own, paced by `copy_rate`; files are listed and read for others on two more. A model that is to go is left out of this node's
-//   figures first, for as long as every other node takes to hear of that, so that nobody sends it a call any more when it is unloaded. Then it is looked again, by what the others tell at that
+//   figures first, kMostDepartures models side by side, for as long as every other node takes to hear of that, so that nobody sends it a call any more when it is unloaded. Then it is looked again, by what the others tell at that
 //   moment, whether one of them keeps it (cluster/live/may_leave.h).
 // Contract: as ModelHost. An order that carries a plan's stamp is carried out only while that plan is the newest that this node knows by the store (KnowPlan): one that is older is refused with kConflict,
 //   one that is not known with kUnavailable, and neither moves the fence: what an order says is never learnt. Undeploy() waits `plan_patience` for a plan that is on its way here. What people order has no stamp. An order that was not carried out when the server ended is forgotten, its partial copy is not: whoever ordered asks again.
@@ -26,6 +26,7 @@
 #include "cluster/plan_fence.h"
 #include "core/clock.h"
 #include "server/event_log.h"
+#include "server/task_pool.h"
 #include "server/task_thread.h"
 
 namespace evenkeel {
@@ -42,7 +43,8 @@ struct NodeModelsOptions {
 
 class NodeModels final : public ModelHost {
  public:
-  static constexpr int kMostWaiting = 64;  // lists and pieces that others asked for, each
+  static constexpr int kMostWaiting = 64;  // lists, pieces and departures that were asked for, each
+  static constexpr size_t kMostDepartures = 8;  // that run side by side
 
   // This server's models, as ModelRegistry has them. On any thread; each `done` once.
   struct Models {
@@ -96,7 +98,7 @@ class NodeModels final : public ModelHost {
   Status CheckPlan(const std::optional<PlanStamp>& plan) const;
   // Others are to hear that the model leaves; error kUnavailable only where its plan is not known.
   Status Admit(const UndeployOrder& order);
-  void Depart(const UndeployOrder& order, const std::function<void(Status)>& done);
+  Status Depart(const UndeployOrder& order);
   // `change(progress)` where that order is still the latest for its model.
   template <typename Change>
   void Note(const DeployOrder& order, Change change);
@@ -109,7 +111,7 @@ class NodeModels final : public ModelHost {
   const Cluster cluster_;
   ModelFiles files_;
   std::atomic<bool> stopped_{false};
-  std::atomic<int> lists_waiting_{0}, pieces_waiting_{0};
+  std::atomic<int> lists_waiting_{0}, pieces_waiting_{0}, departures_waiting_{0};
 
   mutable std::mutex mutex_;  // guards what follows; not held while anything is done
   std::condition_variable wake_;
@@ -119,7 +121,8 @@ class NodeModels final : public ModelHost {
   std::vector<ModelPeer*> sources_;  // of the copy that runs
 
   // Last: they end before what their tasks use.
-  TaskThread lists_, pieces_, copies_, departures_;
+  TaskThread lists_, pieces_, copies_;
+  TaskPool departures_{kMostDepartures};
 };
 
 }  // namespace evenkeel

@@ -4,8 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -268,6 +271,67 @@ TEST_F(NodeModelsTest, WhatLeavesIsNotDeployedMeanwhile) {
   EXPECT_TRUE(done.result().ok());
   EXPECT_TRUE(a.models().Deploy(order).ok());
   EXPECT_EQ(AwaitEnd(a, order).state, DeployState::kServing);
+}
+
+// Has whoever comes wait until so many are there at once.
+class Meeting {
+ public:
+  explicit Meeting(int wanted) : wanted_(wanted) {}
+  void Join() {
+    std::unique_lock lock(mutex_);
+    most_ = std::max(most_, ++here_);
+    met_ = met_ || here_ >= wanted_;
+    changed_.notify_all();
+    changed_.wait_for(lock, 20s, [this] { return met_; });
+    --here_;
+  }
+  bool met() const {
+    const std::lock_guard lock(mutex_);
+    return met_;
+  }
+  int most() const {
+    const std::lock_guard lock(mutex_);
+    return most_;
+  }
+
+ private:
+  const int wanted_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  int here_ = 0, most_ = 0;
+  bool met_ = false;
+};
+
+TEST_F(NodeModelsTest, SoManyModelsLeaveSideBySideAndNoMore) {
+  TestNode& a = nodes_.Add("a");
+  TestNode& b = nodes_.Add("b");
+  Meeting meeting(static_cast<int>(NodeModels::kMostDepartures));
+  a.on_unload = [&] { meeting.Join(); };
+  std::vector<Once<Status>> departures(3 * NodeModels::kMostDepartures);
+  for (size_t i = 0; i < departures.size(); ++i) {
+    UndeployOrder order = Away();
+    order.model = fmt::format("m{}", i);
+    a.Put(order.model, "bytes");
+    b.Put(order.model, "bytes");
+    a.models().Undeploy(order, departures[i].function());
+  }
+  for (const auto& departure : departures)
+    EXPECT_TRUE(departure.result().ok()) << departure.result().ToString();
+  EXPECT_TRUE(meeting.met());
+  EXPECT_LE(meeting.most(), static_cast<int>(NodeModels::kMostDepartures));
+}
+
+TEST_F(NodeModelsTest, DeparturesBeyondWhatMayWaitAreRefused) {
+  TestNode& a = nodes_.Add("a", {1h, 20ms});
+  std::vector<Once<Status>> departures(NodeModels::kMostWaiting);
+  for (size_t i = 0; i < departures.size(); ++i) {
+    UndeployOrder order = Away();
+    order.model = fmt::format("m{}", i);
+    a.models().Undeploy(order, departures[i].function());
+  }
+  EXPECT_EQ(Undeploy(a, Away()).code(), Code::kOverloaded);
+  a.models().Stop();
+  for (const auto& departure : departures) EXPECT_EQ(departure.result().code(), Code::kUnavailable);
 }
 
 TEST_F(NodeModelsTest, ANodeThatStopsAnswersEverythingOnce) {

@@ -123,6 +123,7 @@ class TestNode {
     }
     for (const auto& load : held) load();
   }
+  std::function<void()> on_unload;  // set before anything is unloaded
   std::atomic<int> loads{0}, unloads{0};
   std::atomic<int> calls{0};  // of other nodes, that are under way
 
@@ -257,6 +258,7 @@ inline void TestNode::Start(Waits waits) {
   };
   own.unload = [this](const std::string& model, const std::function<void(Status)>& done) {
     unloads.fetch_add(1);
+    if (on_unload) on_unload();
     {
       const std::lock_guard lock(mutex_);
       serving_.erase(model);
