@@ -68,6 +68,7 @@ ServeOptions OptionsOf(const Settings& settings) {
   options.log_level = settings.text("log_level");
   options.max_body_bytes = static_cast<size_t>(settings.bytes("max_body"));
   options.max_connections = static_cast<int>(settings.integer("max_connections"));
+  options.max_grpc_connections = static_cast<int>(settings.integer("max_grpc_connections"));
   options.request_timeout = settings.duration("request_timeout");
   options.idle_timeout = settings.duration("idle_timeout");
   options.drain_timeout = settings.duration("drain_timeout");

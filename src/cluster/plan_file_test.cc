@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
+#include <string>
 
 #include "cluster/plan_fence.h"
 #include "core/check.h"
@@ -86,6 +88,36 @@ TEST(PlanFenceTest, TakesPlansOnlyForward) {
        {PlanStamp{}, PlanStamp{{1, 3}, 0}, PlanStamp{{1, 3}, 2}, PlanStamp{{-1, 3}, 4}})
     EXPECT_EQ(fence.Offer(never).status().code(), Code::kInvalidArgument);
   EXPECT_EQ(fence.last(), (PlanStamp{{1, 3}, 4}));
+}
+
+// An order says which plan it comes from: that moves no fence, whatever it says.
+TEST(PlanFenceTest, WhatOrdersSayIsHeldAgainstTheLastPlanAndNeverBelieved) {
+  PlanFence fence({{1, 10}, 20});
+  constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
+  for (const PlanStamp invented : {PlanStamp{{1, 10}, 21}, PlanStamp{{1, 21}, 21},
+                                   PlanStamp{{2, 1}, 1}, PlanStamp{{kHuge, kHuge}, kHuge}}) {
+    const Status status = fence.Check(invented);
+    EXPECT_EQ(status.code(), Code::kUnavailable) << ToText(invented);
+    EXPECT_NE(status.message().find(ToText(invented)), std::string::npos) << status.message();
+    EXPECT_NE(status.message().find("history 1, term 10, revision 20"), std::string::npos)
+        << status.message();
+    EXPECT_EQ(fence.last(), (PlanStamp{{1, 10}, 20}));
+    EXPECT_TRUE(fence.Check({{1, 10}, 20}).ok()) << "the true plan's orders go on";
+  }
+  EXPECT_EQ(fence.Check({{1, 10}, 19}).code(), Code::kConflict);
+  EXPECT_EQ(fence.Check({{0, 500}, 600}).code(), Code::kConflict);
+  EXPECT_EQ(fence.Check({{1, 10}, 9}).code(), Code::kInvalidArgument);
+  // Once it was read from the store, and not before.
+  EXPECT_TRUE(*fence.Offer({{1, 10}, 21}));
+  EXPECT_TRUE(fence.Check({{1, 10}, 21}).ok());
+  EXPECT_EQ(fence.Check({{1, 10}, 20}).code(), Code::kConflict);
+}
+
+TEST(PlanFenceTest, WhereNoPlanWasStoredNoOrderComesFromOne) {
+  const PlanFence fence;
+  const Status status = fence.Check({{0, 10}, 20});
+  EXPECT_EQ(status.code(), Code::kUnavailable);
+  EXPECT_NE(status.message().find("of none"), std::string::npos) << status.message();
 }
 
 class PlanFileTest : public testing::Test {

@@ -113,6 +113,7 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
     Number(kBytes, "max_body", "64MiB", 1024, int64_t{16} << 30,
            "Largest request body, after decompression"),
     Number(kInteger, "max_connections", "4096", 1, 1'000'000, "HTTP connections open at once"),
+    Number(kInteger, "max_grpc_connections", "4096", 1, 1'000'000, "gRPC connections open at once"),
     Number(kDuration, "request_timeout", "30s", 100 * kMs, kHour,
            "Time for a whole HTTP request to arrive, head and body"),
     Number(kDuration, "idle_timeout", "120s", 100 * kMs, kHour,

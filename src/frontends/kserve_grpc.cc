@@ -19,6 +19,7 @@
 #include "access/authorizer.h"
 #include "core/format.h"
 #include "core/log.h"
+#include "frontends/connection_door.h"
 #include "frontends/grpc_queue.h"
 #include "frontends/grpc_stream_infer.h"
 #include "frontends/service.h"
@@ -73,10 +74,27 @@ std::shared_ptr<grpc::ServerCredentials> CredentialsOf(const TlsPairFiles& files
   return grpc::experimental::TlsServerCredentials(options);
 }
 
+using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
+
+// Has gRPC serve what the door lets in.
+void OpenDoor(ConnectionDoor& door, std::shared_ptr<Acceptor> acceptor) {
+  door.Open([acceptor = std::move(acceptor)](int fd) {
+    Acceptor::NewConnectionParameters connection;
+    connection.fd = fd;
+    acceptor->HandleNewConnection(&connection);
+  });
+}
+
 void SetProcessDefaults() {
   gpr_set_log_function(ForwardLog);
   // Debian builds abseil with its search for lock cycles switched on: a twentieth of a request's time.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+}
+
+Status CannotListen(const std::string& where) {
+  return Conflict(
+      "gRPC: cannot listen on {}: is the port in use, and the address one of this machine's?",
+      where);
 }
 
 // Calls that gRPC may match at once while the queue's thread is busy.
@@ -96,6 +114,7 @@ struct KServeGrpc::Impl {
   std::unique_ptr<grpc::Server> server;
   int port = 0;
   std::once_flag shutdown;
+  std::unique_ptr<ConnectionDoor> door;  // null: gRPC listens itself. Goes before the server
 };
 
 Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
@@ -115,7 +134,18 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
       options.address.find(':') != std::string::npos && options.address.front() != '[';
   const std::string where = bare_ipv6 ? fmt::format("[{}]:{}", options.address, options.port)
                                       : fmt::format("{}:{}", options.address, options.port);
-  builder.AddListeningPort(where, CredentialsOf(options.tls), &impl->port);
+  std::shared_ptr<Acceptor> acceptor;
+  if (IsNumericAddress(options.address)) {
+    auto door = ConnectionDoor::Listen(options.address, options.port, options.max_connections);
+    if (!door.ok()) return CannotListen(where);
+    impl->door = std::move(*door);
+    impl->port = impl->door->port();
+    acceptor = builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+        CredentialsOf(options.tls));
+  } else {
+    builder.AddListeningPort(where, CredentialsOf(options.tls), &impl->port);
+  }
   const bool keys = authorizer.required();
   if (!keys) builder.RegisterService(&impl->front.infer);
   builder.RegisterAsyncGenericService(&impl->front.generic);
@@ -124,9 +154,7 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr || impl->port == 0) {
     for (const auto& queue : impl->queues) queue->Abandon();
-    return Conflict(
-        "gRPC: cannot listen on {}: is the port in use, and the address one of this machine's?",
-        where);
+    return CannotListen(where);
   }
   for (const auto& queue : impl->queues) {
     for (int i = 0; !keys && i < kWaitingInferCalls; ++i) AcceptModelInfer(impl->front, *queue);
@@ -134,6 +162,7 @@ Result<std::unique_ptr<KServeGrpc>> KServeGrpc::Start(Service& service,
     for (int i = 0; i < others; ++i) ByteStream::Accept(impl->front, *queue);
     queue->Start();
   }
+  if (impl->door != nullptr) OpenDoor(*impl->door, std::move(acceptor));
   return std::unique_ptr<KServeGrpc>(new KServeGrpc(std::move(impl)));
 }
 
@@ -146,6 +175,7 @@ void KServeGrpc::Drain() { impl_->streams.Drain(); }
 void KServeGrpc::Shutdown(Duration grace) {
   Drain();
   std::call_once(impl_->shutdown, [&] {
+    impl_->door.reset();
     impl_->server->Shutdown(std::chrono::system_clock::now() +
                             std::chrono::duration_cast<std::chrono::system_clock::duration>(grace));
     for (const auto& queue : impl_->queues) queue->Stop();

@@ -23,7 +23,7 @@ class Authorizer;
 class Service;
 
 struct GrpcOptions {
-  // Name or IP address.
+  // Name or IP address; max_connections holds at numeric ones.
   std::string address = "127.0.0.1";
   // 0: any free one.
   int port = 8001;
@@ -31,6 +31,8 @@ struct GrpcOptions {
   size_t max_message_bytes = size_t{64} << 20;
   // Calls at once on one connection; more wait at the client.
   int max_streams = 1024;
+  // Connections at once, of all callers; past it new ones are closed.
+  int max_connections = 4096;
   // That read requests; 0: one for every eight cores, 1 to 4.
   int threads = 0;
   // For the buffers of all connections; past it gRPC reads less and drops idle ones.

@@ -26,6 +26,7 @@
 #include "llm/llm_tuner.h"
 #include "llm/prompt_service.h"
 #include "llm/sequence_engine.h"
+#include "llm/state_model.h"
 
 namespace evenkeel {
 
@@ -38,6 +39,7 @@ struct LlmFigures {
 };
 
 class LlmModel final : public LanguageModel,
+                       public StateModel,
                        public std::enable_shared_from_this<LlmModel>,
                        private SequenceEngine::Owner {
  public:
@@ -57,15 +59,13 @@ class LlmModel final : public LanguageModel,
   // would go to and fro. On the loop.
   int AskToMove(int most, Duration cool_down = kAskAgain);
 
-  // What is computed of the answer that a MoveOffer named, after the step that runs. On any thread; `done` once, on the loop. Errors: kNotFound (it ended,
-  // or has nothing computed now), and as SequenceEngine::SaveState().
-  void ReadState(uint64_t answer, StateTransfers::Done done);
-  // Has the worker keep another server's state of the same model for the answer that will come with its tokens. `state` is not trusted: whether it is of
-  // this very file is for the caller to know. On any thread; `done` once, on the loop. Errors: kConflict, kInvalidArgument, kOverloaded, and as
-  // SequenceEngine::LoadState().
-  void RestoreState(SequenceState state, std::function<void(Status)> done);
-  // What its states fit (core/sequence_state.h); empty: it has none that could be sent. On any thread.
-  std::string state_kind() const;
+  // StateModel; on any thread, `done` on the loop.
+  const std::string& model_name() const override { return options_.name; }
+  bool FileUnchanged() const override;
+  std::string state_kind() const override;
+  double prompt_token_s() const override;
+  void ReadState(uint64_t answer, StateTransfers::Done done) override;
+  void RestoreState(SequenceState state, std::function<void(Status)> done) override;
 
   LanguageModelInfo Info() const override;
   void Generate(GenerationCall* call) override;

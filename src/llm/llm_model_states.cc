@@ -1,4 +1,6 @@
 // What a language model has computed of an answer, given to another server, and taken from one (B8).
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <random>
 #include <utility>
@@ -17,6 +19,13 @@ uint64_t RandomName() {
 }
 
 }  // namespace
+
+bool LlmModel::FileUnchanged() const {
+  struct stat info {};
+  return ::stat(options_.path.c_str(), &info) == 0 && int64_t{info.st_mtime} == created_s_;
+}
+
+double LlmModel::prompt_token_s() const { return Look().tuning.choice.prompt_token_s; }
 
 std::string LlmModel::state_kind() const {
   const std::lock_guard lock(mutex_);

@@ -148,7 +148,7 @@ void ClusterDeploys::Undeploy(UndeployRequest request, Done done) {
     done(Unavailable("this node is stopping"));
 }
 
-ModelLink* ClusterDeploys::LinkTo(const std::string& node) {
+ModelPeer* ClusterDeploys::LinkTo(const std::string& node) {
   const std::lock_guard lock(mutex_);
   if (stopped_) return nullptr;
   auto& link = links_[node];
@@ -168,7 +168,7 @@ Result<std::vector<ClusterDeploys::Holder>> ClusterDeploys::Holders(const std::s
       own_.ListModel(model, [promise](Result<ModelListing> listing) {
         promise->set_value(std::move(listing));
       });
-    } else if (ModelLink* link = LinkTo(name)) {
+    } else if (ModelPeer* link = LinkTo(name)) {
       asked.emplace_back(
           name, std::async(std::launch::async, [link, model] { return link->List(model); }));
     }
@@ -212,8 +212,15 @@ std::vector<NodeView> ClusterDeploys::LookAtAll() {
   }
 }
 
+Status ClusterDeploys::CheckPlan(const OrderedBy& by) {
+  const Status known = own_.AwaitPlan(StampOf(by));
+  if (known.code() == Code::kConflict) return Status::Ok();
+  return known.code() == Code::kUnavailable ? Conflict("{}", known.message()) : known;
+}
+
 Result<json> ClusterDeploys::Begin(const DeployRequest& request) {
   EK_RETURN_IF_ERROR(CheckNames(request.model, request.nodes, request.why));
+  EK_RETURN_IF_ERROR(CheckPlan(request.by));
   static_cast<void>(LookAtAll());
   const auto holders = Holders(request.model);
   if (!holders.ok()) return holders.status();
@@ -268,7 +275,7 @@ Result<json> ClusterDeploys::Begin(const DeployRequest& request) {
 
 // Tells the node. An error: it was not told, and may be later.
 Result<DeployProgress> ClusterDeploys::Order(const DeployOrder& order, bool own, Target* target) {
-  ModelLink* const link = own ? nullptr : LinkTo(target->node);
+  ModelPeer* const link = own ? nullptr : LinkTo(target->node);
   if (!own && link == nullptr) return NotFound("the cluster has no node '{}'", target->node);
   const Status told = own ? own_.Deploy(order) : link->Deploy(order);
   const bool silent = told.code() == Code::kDeadlineExceeded;
@@ -283,7 +290,7 @@ Result<DeployProgress> ClusterDeploys::Order(const DeployOrder& order, bool own,
 Result<DeployProgress> ClusterDeploys::Hear(const DeployOrder& order, bool own,
                                             const Target& target) {
   if (own) return own_.Progress(order.model, order.digest);
-  ModelLink* const link = LinkTo(target.node);
+  ModelPeer* const link = LinkTo(target.node);
   if (link == nullptr) return NotFound("the cluster has no node '{}'", target.node);
   return link->Progress(order.model, order.digest);
 }
@@ -300,8 +307,8 @@ DeployProgress ClusterDeploys::Ask(const DeployOrder& order, Target* target) {
     if (now - target->heard <= kSilence) return target->progress;
     DeployProgress failed = target->progress;
     failed.state = DeployState::kFailed;
-    failed.error = fmt::format("it did not answer for {:.0f} s: {}", Seconds(kSilence),
-                               told.status().message());
+    failed.error = fmt::format("for {:.0f} s it did not answer, or take the order: {}",
+                               Seconds(kSilence), told.status().message());
     return failed;
   }
   target->heard = now;
@@ -362,6 +369,7 @@ Status ClusterDeploys::MayTakeAway(const UndeployRequest& request) {
 // On the thread of requests: what can be said at once. The nodes are waited for on another.
 void ClusterDeploys::BeginUndeploy(const UndeployRequest& request, const Done& done) {
   Status status = CheckNames(request.model, request.nodes, request.why);
+  if (status.ok()) status = CheckPlan(request.by);
   {
     const std::lock_guard lock(mutex_);
     if (stopped_) status = Unavailable("this node is stopping");
@@ -423,8 +431,29 @@ Status ClusterDeploys::TakeFrom(const std::string& node, bool own, const Undeplo
     own_.Undeploy(order, [promise](const Status& status) { promise->set_value(status); });
     return promise->get_future().get();
   }
-  ModelLink* const link = LinkTo(node);
+  ModelPeer* const link = LinkTo(node);
   return link != nullptr ? link->Undeploy(order) : Unavailable("this node is stopping");
+}
+
+std::vector<Status> ClusterDeploys::TakeFromAll(std::span<const std::string> nodes,
+                                                const std::string& own,
+                                                const UndeployOrder& order) {
+  std::vector<std::future<Status>> answers;
+  std::vector<Status> taken;
+  Status failed;
+  for (const std::string& node : nodes) {
+    try {
+      answers.push_back(std::async(std::launch::async, [this, &node, &own, &order] {
+        return TakeFrom(node, node == own, order);
+      }));
+    } catch (const std::system_error& error) {
+      failed = Overloaded("there is no thread to ask it: {}", error.what());
+      break;
+    }
+  }
+  for (auto& answer : answers) taken.push_back(answer.get());
+  taken.resize(nodes.size(), failed);
+  return taken;
 }
 
 Result<json> ClusterDeploys::TakeAway(const UndeployRequest& request) {
@@ -439,15 +468,19 @@ Result<json> ClusterDeploys::TakeAway(const UndeployRequest& request) {
   std::vector<std::string> serving = ServedBy(nodes, request.model);
   size_t left = 0;
   Status failed;
-  for (const std::string& name : request.nodes) {
-    const Status taken = TakeFrom(name, name == nodes[0].name, order);
-    if (!taken.ok()) {
-      failed = taken.Annotate(fmt::format("node '{}'", name));
-      break;
+  const std::span<const std::string> all(request.nodes);
+  for (size_t begin = 0; begin < all.size() && failed.ok(); begin += kMostNodesAtOnce) {
+    const auto some = all.subspan(begin, std::min(kMostNodesAtOnce, all.size() - begin));
+    const auto taken = TakeFromAll(some, nodes[0].name, order);
+    for (size_t i = 0; i < some.size(); ++i) {
+      if (taken[i].ok()) {
+        left += std::erase(serving, some[i]);
+      } else if (failed.ok()) {
+        failed = taken[i].Annotate(fmt::format("node '{}'", some[i]));
+      }
     }
-    left += std::erase(serving, name);
   }
-  // Also where a later node refused: those that are gone were not to stay.
+  // Also where a node refused: those that are gone were not to stay.
   if (!request.by.plan && left > 0) cluster_.asked(request.model, static_cast<int>(serving.size()));
   if (!failed.ok()) return failed;
   return json{{"model", request.model}, {"nodes", request.nodes}};

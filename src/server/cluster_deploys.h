@@ -4,8 +4,9 @@
 //   how far it is every kPoll, told again if it forgot (a restart), and given up once it was silent for kSilence. A model is taken from a node only while another one has it and serves it; whether that
 //   is so is looked at here, and once more by the node (NodeModels), since other nodes may be asked to do the like.
 // Contract: requests are looked at one after the other on a thread of its own, which waits for no model to go: of one model a departure begins when the one before has ended, those of others go on side by
-//   side, kMostDepartures at most (then kOverloaded). `done` comes once: the chosen nodes, or why not; how it went on is Describe()'s. The last kMostKept are kept, in memory.
-//   What people ask, and not a plan, is told as the number of replicas that they want (Cluster::asked). A plan's requests carry its stamp to the nodes.
+//   side, kMostDepartures at most (then kOverloaded), from kMostNodesAtOnce nodes at once; where one of those refuses, those after them are not asked. `done` comes once: the chosen nodes, or why not; how it went on is Describe()'s. The last kMostKept are kept, in memory.
+//   What people ask, and not a plan, is told as the number of replicas that they want (Cluster::asked). A plan's requests carry its stamp to the nodes; a stamp of which this node does not
+//   hear by the store is refused (kConflict), with the newest that is known.
 // Errors of requests: kNotFound (no node has the model, no such node), kConflict (two contents of one name; the last that has it), kUnavailable (a node that does not answer, too little memory),
 //   kInvalidArgument, kOverloaded, and those of NodeModels.
 // Ownership: what it is made with outlives it. Thread-safety: thread-safe, but for Stop() and destruction. Source: issue S4, `deploy`.
@@ -20,6 +21,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -38,11 +40,12 @@ class ClusterDeploys {
   static constexpr Duration kSettle = std::chrono::seconds(3);
   static constexpr size_t kMostKept = 50;
   static constexpr size_t kMostDepartures = 64;
+  static constexpr size_t kMostNodesAtOnce = 8;  // that one model is taken from side by side
 
   // What it knows of the cluster and does with it.
   struct Cluster {
     std::function<std::vector<ReplicaTable::NodeView>()> look;  // the own node first
-    std::function<std::unique_ptr<ModelLink>(const std::string& node)> link_to;
+    std::function<std::unique_ptr<ModelPeer>(const std::string& node)> link_to;
     // What people want; 0: nothing any more.
     std::function<void(const std::string& model, int replicas)> asked;
   };
@@ -86,14 +89,19 @@ class ClusterDeploys {
   Status MayTakeAway(const UndeployRequest& request);
   Result<nlohmann::json> TakeAway(const UndeployRequest& request);  // waits for the nodes
   Status TakeFrom(const std::string& node, bool own, const UndeployOrder& order);
+  // The same of several at once; each one's answer, in their order.
+  std::vector<Status> TakeFromAll(std::span<const std::string> nodes, const std::string& own,
+                                  const UndeployOrder& order);
   void EndDeparture(const std::string& model);
+  // Waits for a plan that was stored a moment ago. Error kConflict: nothing is known of it here. What is older is for the nodes to refuse.
+  Status CheckPlan(const OrderedBy& by);
   // Of all nodes that answer. Errors: kNotFound, kConflict.
   Result<std::vector<Holder>> Holders(const std::string& model);
   void Poll();
   Result<DeployProgress> Order(const DeployOrder& order, bool own, Target* target);
   Result<DeployProgress> Hear(const DeployOrder& order, bool own, const Target& target);
   DeployProgress Ask(const DeployOrder& order, Target* target);
-  ModelLink* LinkTo(const std::string& node);  // null: there is no such node
+  ModelPeer* LinkTo(const std::string& node);  // null: there is no such node
   static nlohmann::json JsonOf(const Deployment& deployment);
 
   const Cluster cluster_;
@@ -105,7 +113,7 @@ class ClusterDeploys {
   std::condition_variable wake_;
   std::deque<std::function<void()>> tasks_;
   std::deque<Deployment> deployments_;
-  std::map<std::string, std::unique_ptr<ModelLink>, std::less<>> links_;
+  std::map<std::string, std::unique_ptr<ModelPeer>, std::less<>> links_;
   uint64_t last_id_ = 0;
   bool stopped_ = false;
   // Models that are being taken away, with what waits for the end of that.

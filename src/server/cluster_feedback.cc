@@ -96,10 +96,10 @@ void ClusterFeedback::LookNow(double now_s, const std::vector<NodeView>& views) 
     passed_over_ = feedback_.passed_over();
     if (proposal) last_ = proposal;
   }
-  if (proposal) Propose(*proposal, views);
+  if (proposal && !Propose(*proposal, views) && proposal->restores) feedback_.NotTried();
 }
 
-void ClusterFeedback::Propose(const Feedback::Proposal& proposal,
+bool ClusterFeedback::Propose(const Feedback::Proposal& proposal,
                               const std::vector<NodeView>& views) {
   proposals_.fetch_add(1);
   Apply apply;
@@ -129,7 +129,18 @@ void ClusterFeedback::Propose(const Feedback::Proposal& proposal,
                   proposal.reason, plan.moves.size(), plan.moves.size() == 1 ? "" : "s",
                   MovesText(proposal), plan.cost_s, plan.present, plan.planned, plan.gain_s,
                   ReplanOptions().horizon_s));
+  // Once: from then on each try has an event of its own, and there are fewer and fewer.
+  if (why_not.empty() && proposal.restores && proposal.tries == 2) {
+    constexpr double kMinute = 60;
+    events_.Note(
+        "replicas that are missing were not brought, and are tried again less and less often",
+        fmt::format("{}; again in {:.0f} minutes, then after twice as long each time, {:.0f} "
+                    "minutes at most, until nodes, models or what was asked for change",
+                    proposal.reason, proposal.again_s / kMinute,
+                    Feedback::kMostRestoreWait / kMinute));
+  }
   if (applies) apply(PlanOf(proposal));
+  return why_not.empty();
 }
 
 std::shared_ptr<const ClusterFeedback::Learnt> ClusterFeedback::learnt() const {

@@ -60,7 +60,8 @@ class ClusterFeedback {
 
  private:
   void LookNow(double now_s, const std::vector<ReplicaTable::NodeView>& views);
-  void Propose(const Feedback::Proposal& proposal,
+  // False: something held it up.
+  bool Propose(const Feedback::Proposal& proposal,
                const std::vector<ReplicaTable::NodeView>& views);
 
   EventLog& events_;

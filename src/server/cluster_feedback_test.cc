@@ -130,6 +130,29 @@ TEST_F(ClusterFeedbackTest, APlanKeepsReplicasAndNamesThemOnEachNode) {
   EXPECT_EQ(with_m, 2) << plan_;
 }
 
+TEST_F(ClusterFeedbackTest, ThatMissingReplicasAreTriedLessOftenIsSaidOnce) {
+  ClusterFeedback feedback(events_, /*automatic=*/true);
+  int applied = 0;
+  feedback.set_apply([&](const json&) { ++applied; });
+  for (int i = 0; i < 6000; ++i) {
+    std::vector<ReplicaTable::NodeView> views{ViewOf("a", 2, 100), ViewOf("b", 2, 100)};
+    Serve(views[0], "m", 0.01, 50);
+    Serve(views[1], "n", 0.01, 50);
+    ++done_;
+    for (auto& view : views) view.figures.models.back().done = done_;
+    views[1].figures.wishes = {{"m", 2, 5}};
+    feedback.Look(now_ += std::chrono::seconds(1), views);
+    while (feedback.looking()) std::this_thread::yield();
+  }
+  feedback.Stop();
+  EXPECT_GE(applied, 3);
+  EXPECT_LE(applied, 5) << "after 10, 20 and 40 minutes, and not each ten";
+  int said = 0;
+  for (const auto& event : events_.Last())
+    said += event.what.find("less and less often") != std::string::npos ? 1 : 0;
+  EXPECT_EQ(said, 1);
+}
+
 TEST_F(ClusterFeedbackTest, AfterStopNothingIsLookedAt) {
   ClusterFeedback feedback(events_, false);
   feedback.Stop();

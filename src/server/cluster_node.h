@@ -24,6 +24,7 @@
 
 #include "cluster/link/link_client.h"
 #include "cluster/link/link_server.h"
+#include "cluster/link/model_link.h"
 #include "cluster/live/cluster_health.h"
 #include "cluster/live/replica_table.h"
 #include "containers/node_memory.h"

@@ -20,10 +20,10 @@ Status Stopping() { return Unavailable("this node is stopping"); }
 
 }  // namespace
 
-NodeModels::NodeModels(NodeModelsOptions options, ModelRegistry& registry, EventLog& events,
+NodeModels::NodeModels(NodeModelsOptions options, Models models, EventLog& events,
                        const Clock& clock, Cluster cluster)
     : options_(std::move(options)),
-      registry_(registry),
+      models_(std::move(models)),
       events_(events),
       clock_(clock),
       cluster_(std::move(cluster)),
@@ -38,7 +38,7 @@ void NodeModels::Stop() {
   stopped_.store(true);
   const std::lock_guard lock(mutex_);
   wake_.notify_all();
-  for (ModelLink* source : sources_) source->Stop();
+  for (ModelPeer* source : sources_) source->Stop();
 }
 
 bool NodeModels::Wait(Duration time) {
@@ -78,14 +78,23 @@ void NodeModels::Note(const DeployOrder& order, Change change) {
 }
 
 void NodeModels::KnowPlan(const PlanStamp& stamp) {
-  const std::lock_guard lock(mutex_);
-  if (const auto newer = fence_.Offer(stamp); !newer.ok())
-    LogInfo("a plan is passed over: {}", newer.status().message());
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto newer = fence_.Offer(stamp); !newer.ok())
+      LogInfo("a plan is passed over: {}", newer.status().message());
+  }
+  wake_.notify_all();
 }
 
-Status NodeModels::CheckPlan(const std::optional<PlanStamp>& plan) {
-  if (!plan) return Status::Ok();
-  return fence_.Offer(*plan).status();
+Status NodeModels::CheckPlan(const std::optional<PlanStamp>& plan) const {
+  return plan ? fence_.Check(*plan) : Status::Ok();
+}
+
+Status NodeModels::AwaitPlan(const std::optional<PlanStamp>& plan) {
+  std::unique_lock lock(mutex_);
+  wake_.wait_for(lock, options_.plan_patience,
+                 [&] { return stopped_.load() || CheckPlan(plan).code() != Code::kUnavailable; });
+  return CheckPlan(plan);
 }
 
 Status NodeModels::Deploy(const DeployOrder& order) {
@@ -132,7 +141,7 @@ void NodeModels::CarryOut(const DeployOrder& order) {
 
 Status NodeModels::Fetch(const DeployOrder& order) {
   Note(order, [](DeployProgress& progress) { progress.state = DeployState::kCopying; });
-  std::vector<std::unique_ptr<ModelLink>> links;
+  std::vector<std::unique_ptr<ModelPeer>> links;
   for (const std::string& holder : order.holders) {
     if (holder == options_.own) continue;
     if (auto link = cluster_.link_to(holder)) links.push_back(std::move(link));
@@ -183,16 +192,11 @@ Status NodeModels::Fetch(const DeployOrder& order) {
   return Status::Ok();
 }
 
-bool NodeModels::Serves(const std::string& model) const {
-  const auto index = registry_.Index(true);
-  return std::ranges::find(index, model, &RepositoryEntry::name) != index.end();
-}
-
 void NodeModels::Load(const DeployOrder& order) {
-  if (Serves(order.model))
+  if (models_.serves(order.model))
     return Note(order, [](DeployProgress& progress) { progress.state = DeployState::kServing; });
   Note(order, [](DeployProgress& progress) { progress.state = DeployState::kLoading; });
-  registry_.LoadAsync(order.model, "", [this, order](const Status& status) {
+  models_.load(order.model, [this, order](const Status& status) {
     if (status.ok()) events_.Note(fmt::format("model '{}' is served here", order.model), order.why);
     Note(order, [&](DeployProgress& progress) {
       progress.state = status.ok() ? DeployState::kServing : DeployState::kFailed;
@@ -215,27 +219,47 @@ void NodeModels::HideLeaving(NodeFigures* figures) {
     figures->leaving.push_back({model, leaving.certain || !leaving.served});
 }
 
+Status NodeModels::Admit(const UndeployOrder& order) {
+  const std::lock_guard lock(mutex_);
+  EK_RETURN_IF_ERROR(CheckPlan(order.plan));
+  const auto at = arrivals_.find(order.model);
+  if (at != arrivals_.end() && !IsFinal(at->second.progress.state))
+    return Conflict("model '{}' is on its way to this node", order.model);
+  if (!leaving_.try_emplace(order.model, Leaving{false, order.force}).second)
+    return Conflict("model '{}' is being taken from this node already", order.model);
+  return Status::Ok();
+}
+
 void NodeModels::Undeploy(UndeployOrder order, std::function<void(Status)> done) {
   if (stopped_.load()) return done(Stopping());
+  if (departures_waiting_.fetch_add(1) >= kMostWaiting) {
+    departures_waiting_.fetch_sub(1);
+    return done(Overloaded("more than {} models are being taken from this node", kMostWaiting));
+  }
+  const Status admitted = Admit(order);
+  if (!admitted.ok() && admitted.code() != Code::kUnavailable) {
+    departures_waiting_.fetch_sub(1);
+    return done(admitted);
+  }
+  departures_.Post([this, order = std::move(order), done = std::move(done), admitted] {
+    // Nobody hears that the model leaves before the plan that wants it is known.
+    Status may = admitted.ok() ? Status::Ok() : AwaitPlan(order.plan);
+    if (may.ok() && !admitted.ok()) may = Admit(order);
+    const Status ended = may.ok() ? Depart(order) : may;
+    departures_waiting_.fetch_sub(1);
+    done(ended);
+  });
+}
+
+Status NodeModels::Depart(const UndeployOrder& order) {
+  const Status taken = TakeAway(order);
   {
     const std::lock_guard lock(mutex_);
-    if (const Status plan = CheckPlan(order.plan); !plan.ok()) return done(plan);
-    const auto at = arrivals_.find(order.model);
-    if (at != arrivals_.end() && !IsFinal(at->second.progress.state))
-      return done(Conflict("model '{}' is on its way to this node", order.model));
-    if (!leaving_.try_emplace(order.model, Leaving{false, order.force}).second)
-      return done(Conflict("model '{}' is being taken from this node already", order.model));
+    leaving_.erase(order.model);
+    if (taken.ok()) arrivals_.erase(order.model);
   }
-  departures_.Post([this, order = std::move(order), done = std::move(done)] {
-    const Status taken = TakeAway(order);
-    {
-      const std::lock_guard lock(mutex_);
-      leaving_.erase(order.model);
-      if (taken.ok()) arrivals_.erase(order.model);
-    }
-    if (!stopped_.load()) cluster_.figures_changed();
-    done(taken);
-  });
+  if (!stopped_.load()) cluster_.figures_changed();
+  return taken;
 }
 
 // From here on no other node counts on this one.
@@ -254,17 +278,16 @@ Status NodeModels::BecomeCertain(const UndeployOrder& order) {
 }
 
 Status NodeModels::TakeAway(const UndeployOrder& order) {
-  const bool known = registry_.Known(order.model);
-  if (order.remove_files || (known && Serves(order.model))) {
+  const bool known = models_.known(order.model);
+  if (order.remove_files || (known && models_.serves(order.model))) {
     cluster_.figures_changed();
-    if (!Wait(kHeardEverywhere)) return Stopping();
+    if (!Wait(options_.heard_everywhere)) return Stopping();
     EK_RETURN_IF_ERROR(BecomeCertain(order));
   }
   if (known) {
     auto unloaded = std::make_shared<std::promise<Status>>();
     auto answer = unloaded->get_future();
-    registry_.UnloadAsync(order.model,
-                          [unloaded](const Status& status) { unloaded->set_value(status); });
+    models_.unload(order.model, [unloaded](const Status& status) { unloaded->set_value(status); });
     // In slices: a server that stops does not answer what waits for ever.
     while (answer.wait_for(std::chrono::milliseconds(100)) != std::future_status::ready) {
       if (stopped_.load()) return Stopping();

@@ -1,10 +1,11 @@
 // What this node does with its models in a cluster: gives their files to other nodes, fetches models from them and serves those, unloads and removes them when that is asked for.
 //
 // How it goes: copies run one after the other on a thread of their own, paced by `copy_rate`; files are listed and read for others on two more. A model that is to go is left out of this node's
-//   figures first, for as long as every other node takes to hear of that, so that nobody sends it a call any more when it is unloaded. Then it is looked again, by what the others tell at that
+//   figures first, kMostDepartures models side by side, for as long as every other node takes to hear of that, so that nobody sends it a call any more when it is unloaded. Then it is looked again, by what the others tell at that
 //   moment, whether one of them keeps it (cluster/live/may_leave.h).
-// Contract: as ModelHost. An order of a plan that is older than the newest this node knows is refused with kConflict; what people order has no stamp and is not. An order that was not carried out when the server ended is forgotten, its partial copy is not: whoever ordered asks again.
-// Ownership: registry, events and clock outlive it. Stop() before the registry goes.
+// Contract: as ModelHost. An order that carries a plan's stamp is carried out only while that plan is the newest that this node knows by the store (KnowPlan): one that is older is refused with kConflict,
+//   one that is not known with kUnavailable, and neither moves the fence: what an order says is never learnt. Undeploy() waits `plan_patience` for a plan that is on its way here. What people order has no stamp. An order that was not carried out when the server ended is forgotten, its partial copy is not: whoever ordered asks again.
+// Ownership: what the functions stand on, events and clock outlive it. Stop() before the registry goes.
 // Thread-safety: thread-safe, but for Stop() and destruction. Source: issue S4, models.
 #pragma once
 
@@ -19,13 +20,13 @@
 #include <vector>
 
 #include "cluster/link/model_host.h"
-#include "cluster/link/model_link.h"
 #include "cluster/live/node_figures.h"
 #include "cluster/live/replica_table.h"
+#include "cluster/models/model_peer.h"
 #include "cluster/plan_fence.h"
 #include "core/clock.h"
 #include "server/event_log.h"
-#include "server/model_registry.h"
+#include "server/task_pool.h"
 #include "server/task_thread.h"
 
 namespace evenkeel {
@@ -34,25 +35,35 @@ struct NodeModelsOptions {
   std::string own;            // this node's name
   std::string models, state;  // folders
   int64_t copy_rate_bytes_s = int64_t{64} << 20;
+  // Figures reach every node within it, and what they changed has been seen.
+  Duration heard_everywhere = std::chrono::milliseconds(2500);
+  // A plan that was stored is read by every node within it.
+  Duration plan_patience = std::chrono::seconds(3);
 };
 
 class NodeModels final : public ModelHost {
  public:
-  // Figures reach every node within it, and what they changed has been seen.
-  static constexpr Duration kHeardEverywhere = std::chrono::milliseconds(2500);
-  static constexpr int kMostWaiting = 64;  // lists and pieces that others asked for, each
+  static constexpr int kMostWaiting = 64;  // lists, pieces and departures that were asked for, each
+  static constexpr size_t kMostDepartures = 8;  // that run side by side
 
+  // This server's models, as ModelRegistry has them. On any thread; each `done` once.
+  struct Models {
+    using Has = std::function<bool(const std::string& model)>;
+    using Do = std::function<void(const std::string& model, std::function<void(Status)> done)>;
+    Has known, serves;
+    Do load, unload;
+  };
   // On any thread.
   struct Cluster {
     std::function<std::vector<ReplicaTable::NodeView>()> look;  // the own node first
-    std::function<std::unique_ptr<ModelLink>(const std::string& node)>
+    std::function<std::unique_ptr<ModelPeer>(const std::string& node)>
         link_to;                            // null: there is no such node
     std::function<void()> figures_changed;  // others are to hear of it now
   };
-  NodeModels(NodeModelsOptions options, ModelRegistry& registry, EventLog& events,
-             const Clock& clock, Cluster cluster);
+  NodeModels(NodeModelsOptions options, Models models, EventLog& events, const Clock& clock,
+             Cluster cluster);
   ~NodeModels() override;
-  // Ends what is under way; every `done` has come when it returns, but for those that wait for the registry.
+  // Ends what is under way; every `done` comes without a wait, those of models that are being loaded when they are.
   void Stop();
 
   void ListModel(std::string model, std::function<void(Result<ModelListing>)> done) override;
@@ -63,8 +74,11 @@ class NodeModels final : public ModelHost {
 
   // What is about to be unloaded is taken out of the models, and told as leaving.
   void HideLeaving(NodeFigures* figures);
-  // A plan of that stamp holds: orders of older ones are refused from now on.
+  // A plan of that stamp is in the store, as this node itself has read: orders of older ones are refused from now on.
   void KnowPlan(const PlanStamp& stamp);
+  // Whether what comes from that plan may be done; nullopt: people asked. Blocks for up to `plan_patience` while the plan is not known here.
+  // Errors: as PlanFence::Check().
+  Status AwaitPlan(const std::optional<PlanStamp>& plan);
 
  private:
   struct Arrival {
@@ -81,31 +95,34 @@ class NodeModels final : public ModelHost {
   Status TakeAway(const UndeployOrder& order);
   Status BecomeCertain(const UndeployOrder& order);
   // REQUIRES: mutex_.
-  Status CheckPlan(const std::optional<PlanStamp>& plan);
-  bool Serves(const std::string& model) const;
+  Status CheckPlan(const std::optional<PlanStamp>& plan) const;
+  // Others are to hear that the model leaves; error kUnavailable only where its plan is not known.
+  Status Admit(const UndeployOrder& order);
+  Status Depart(const UndeployOrder& order);
   // `change(progress)` where that order is still the latest for its model.
   template <typename Change>
   void Note(const DeployOrder& order, Change change);
   bool Wait(Duration time);  // false: stopped
 
   const NodeModelsOptions options_;
-  ModelRegistry& registry_;
+  const Models models_;
   EventLog& events_;
   const Clock& clock_;
   const Cluster cluster_;
   ModelFiles files_;
   std::atomic<bool> stopped_{false};
-  std::atomic<int> lists_waiting_{0}, pieces_waiting_{0};
+  std::atomic<int> lists_waiting_{0}, pieces_waiting_{0}, departures_waiting_{0};
 
   mutable std::mutex mutex_;  // guards what follows; not held while anything is done
   std::condition_variable wake_;
   std::map<std::string, Arrival, std::less<>> arrivals_;  // by model; the latest order
   std::map<std::string, Leaving, std::less<>> leaving_;
   PlanFence fence_;
-  std::vector<ModelLink*> sources_;  // of the copy that runs
+  std::vector<ModelPeer*> sources_;  // of the copy that runs
 
   // Last: they end before what their tasks use.
-  TaskThread lists_, pieces_, copies_, departures_;
+  TaskThread lists_, pieces_, copies_;
+  TaskPool departures_{kMostDepartures};
 };
 
 }  // namespace evenkeel

@@ -60,6 +60,7 @@ struct ServeOptions {
 
   size_t max_body_bytes = size_t{64} << 20;  // of one request, after decompression; 1 KiB to 16 GiB
   int max_connections = 4096;                // HTTP connections open at once; 1 to 1,000,000
+  int max_grpc_connections = 4096;           // the same of gRPC
   Duration request_timeout = std::chrono::seconds(
       30);  // HTTP: first byte of a request to its last (408 after it); 100 ms to 1 h
   Duration idle_timeout = std::chrono::seconds(120);  // of a kept-alive connection; 100 ms to 1 h

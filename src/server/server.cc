@@ -214,6 +214,7 @@ Status Server::Listen() {
   grpc_options.address = options_.grpc.address;
   grpc_options.port = options_.grpc.port;
   grpc_options.max_message_bytes = options_.max_body_bytes;
+  grpc_options.max_connections = options_.max_grpc_connections;
   grpc_options.tls = TlsFilesOf(options_);
   auto grpc = KServeGrpc::Start(*service_, *authorizer_, grpc_options);
   if (!grpc.ok()) return grpc.status().Annotate("gRPC");

@@ -1,7 +1,5 @@
 #include "server/state_exchange.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -13,13 +11,6 @@
 
 namespace evenkeel {
 namespace {
-
-// The file is the one that was there when the model was loaded, by its time of change.
-bool IsUnchanged(const LlmModel& model) {
-  struct stat info {};
-  return ::stat(model.options().path.c_str(), &info) == 0 &&
-         int64_t{info.st_mtime} == model.Info().created_s;
-}
 
 // Of the weights alone: settings that lie beside them differ from node to node. Equal for a file that stands alone and one in a folder. Empty: there are none.
 std::string WeightsDigest(const ModelListing& listing) {
@@ -45,37 +36,37 @@ void StateExchange::Stop() {
   for (const auto& fetch : waiting) fetch->done(Stopping());
 }
 
-std::shared_ptr<LlmModel> StateExchange::Find(std::string_view model) const {
-  const auto models = registry_.Languages();
+std::shared_ptr<StateModel> StateExchange::Find(std::string_view model) const {
+  const auto models = node_.models();
   const auto at =
-      std::ranges::find_if(models, [&](const auto& one) { return one->options().name == model; });
+      std::ranges::find_if(models, [&](const auto& one) { return one->model_name() == model; });
   return at == models.end() ? nullptr : *at;
 }
 
-std::shared_ptr<LlmModel> StateExchange::Answering(std::string_view model,
-                                                   std::string_view binding) const {
+std::shared_ptr<StateModel> StateExchange::Answering(std::string_view model,
+                                                     std::string_view binding) const {
   {
-    std::vector<std::shared_ptr<LlmModel>> held;  // let go without the mutex
+    std::vector<std::shared_ptr<StateModel>> held;  // let go without the mutex
     const std::lock_guard lock(mutex_);
     for (const auto& [_, digest] : digests_) {
       if (digest.binding.empty() || digest.binding != binding) continue;
       const auto& one = held.emplace_back(digest.of.lock());
-      if (one != nullptr && one->options().name == model) return one;
+      if (one != nullptr && one->model_name() == model) return one;
     }
   }
   return Find(model);
 }
 
-std::string StateExchange::BindingOf(const std::shared_ptr<LlmModel>& model) const {
+std::string StateExchange::BindingOf(const std::shared_ptr<StateModel>& model) const {
   const std::lock_guard lock(mutex_);
   const auto at = digests_.find(model.get());
   return at != digests_.end() && at->second.of.lock() == model ? at->second.binding : "";
 }
 
 void StateExchange::Prepare() {
-  auto models = registry_.Languages();
+  auto models = node_.models();
   std::erase_if(models, [this](const auto& model) {
-    return model->state_kind().empty() || !node_.elsewhere(model->options().name);
+    return model->state_kind().empty() || !node_.elsewhere(model->model_name());
   });
   {
     const std::lock_guard lock(mutex_);
@@ -85,14 +76,14 @@ void StateExchange::Prepare() {
     for (const auto& model : models) digests_[model.get()].of = model;
   }
   for (const auto& model : models) {
-    node_.list(model->options().name, [self = shared_from_this(), of = std::weak_ptr(model)](
-                                          const Result<ModelListing>& listing) {
+    node_.list(model->model_name(), [self = shared_from_this(), of = std::weak_ptr(model)](
+                                        const Result<ModelListing>& listing) {
       if (const auto digested = of.lock()) self->Digested(digested, listing);
     });
   }
 }
 
-void StateExchange::Digested(const std::shared_ptr<LlmModel>& model,
+void StateExchange::Digested(const std::shared_ptr<StateModel>& model,
                              const Result<ModelListing>& listing) {
   if (listing.status().code() == Code::kOverloaded) {
     // Asked again the next time.
@@ -101,8 +92,8 @@ void StateExchange::Digested(const std::shared_ptr<LlmModel>& model,
     return;
   }
   const std::string weights = listing.ok() ? WeightsDigest(*listing) : "";
-  if (weights.empty() || !IsUnchanged(*model)) {
-    LogInfo("model '{}': its answers move by their tokens: {}", model->options().name,
+  if (weights.empty() || !model->FileUnchanged()) {
+    LogInfo("model '{}': its answers move by their tokens: {}", model->model_name(),
             !listing.ok() ? listing.status().message()
                           : "its file has changed since it was loaded, or is none of the folder's");
     return;
@@ -153,14 +144,13 @@ Result<StateTaken> StateExchange::Weigh(Fetch* fetch) {
   if (fetch->binding.empty())
     return Unsupported("model '{}': it is not known yet what its states are of", order.model);
   const auto link = node_.link(order.from);
-  if (!link || link->client == nullptr)
-    return NotFound("node '{}', which is to send a state, is not known here", order.from);
+  if (!link) return NotFound("node '{}', which is to send a state, is not known here", order.from);
   StateMove move;
   move.bytes = order.bytes;
   move.tokens = order.tokens;
   move.round_trip_s = link->round_trip_s;
   move.bytes_per_s = link->bytes_per_s;
-  move.prompt_token_s = fetch->model->Look().tuning.choice.prompt_token_s;
+  move.prompt_token_s = fetch->model->prompt_token_s();
   const StateMoveChoice choice = ChooseStateMove(move);
   fetch->expected_s = choice.state_s;
   fetch->computing_s = choice.tokens_s;
@@ -207,17 +197,16 @@ void StateExchange::Take(const StateOrder& order, Taken done) {
 
 void StateExchange::Start(std::shared_ptr<Fetch> fetch) {
   const auto link = node_.link(fetch->order.from);
-  if (!link || link->client == nullptr)
-    return Ended(fetch, NotFound("node '{}' is gone", fetch->order.from));
+  if (!link) return Ended(fetch, NotFound("node '{}' is gone", fetch->order.from));
   const double patience_s =
       std::clamp(kPatience * fetch->expected_s, kLeastPatienceS, kMostPatienceS);
   const auto timeout =
       std::chrono::duration_cast<Duration>(std::chrono::duration<double>(patience_s));
-  link->client->ReadState({fetch->order.model, fetch->order.answer, fetch->binding}, timeout,
-                          [self = shared_from_this(), fetch](Result<SequenceState> state) {
-                            if (!state.ok()) return self->Ended(fetch, state.status());
-                            self->Restore(fetch, std::move(*state));
-                          });
+  link->read({fetch->order.model, fetch->order.answer, fetch->binding}, timeout,
+             [self = shared_from_this(), fetch](Result<SequenceState> state) {
+               if (!state.ok()) return self->Ended(fetch, state.status());
+               self->Restore(fetch, std::move(*state));
+             });
 }
 
 void StateExchange::Restore(const std::shared_ptr<Fetch>& fetch, SequenceState state) {

@@ -4,7 +4,7 @@
 //   it was loaded, none of the model's states are sent. Take() weighs (cluster/policy/state_move.h) by the link from the one that has the state, as that one has
 //   measured it, and this node's own speed with prompts, fetches, and hands the state to the model's worker. Whatever fails: the answer is computed from its tokens by who asked.
 // Contract: every `done` comes once, on any thread, also inside. At most kMostReads are given at once, and kMostTakes fetched; kMostWaiting more takes wait.
-// Ownership: registry, events, and what the functions stand on outlive it, or Stop().
+// Ownership: events, and what the functions stand on outlive it, or Stop().
 // Thread-safety: thread-safe. Source: B8, issue S4.
 #pragma once
 
@@ -17,14 +17,15 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "cluster/link/link_client.h"
 #include "cluster/link/state_message.h"
 #include "cluster/models/model_listing.h"
+#include "core/clock.h"
+#include "core/sequence_state.h"
 #include "core/status.h"
-#include "llm/llm_model.h"
+#include "llm/state_model.h"
 #include "server/event_log.h"
-#include "server/model_registry.h"
 
 namespace evenkeel {
 
@@ -38,10 +39,15 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
 
   // The way to another node: round trip as this one has measured it, speed as the other one has, from there to here.
   struct Link {
-    LinkClient* client = nullptr;
     double round_trip_s = 0, bytes_per_s = 0;
+    // As LinkClient::ReadState().
+    std::function<void(const StateRequest& request, Duration timeout,
+                       std::function<void(Result<SequenceState>)> done)>
+        read;
   };
   struct Node {
+    // This server's language models that serve.
+    std::function<std::vector<std::shared_ptr<StateModel>>()> models;
     // nullopt: no other node is called so.
     std::function<std::optional<Link>(std::string_view node)> link;
     // The files of a model of the models folder; `done` once, on any thread.
@@ -50,8 +56,7 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
     std::function<bool(std::string_view model)> elsewhere;
   };
 
-  StateExchange(ModelRegistry& registry, EventLog& events, Node node)
-      : registry_(registry), events_(events), node_(std::move(node)) {}
+  StateExchange(EventLog& events, Node node) : events_(events), node_(std::move(node)) {}
   // Nothing is begun any more; what waits is refused.
   void Stop();
 
@@ -74,36 +79,35 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
  private:
   using Taken = std::function<void(Result<StateTaken>)>;
   struct Digest {
-    std::weak_ptr<LlmModel> of;
+    std::weak_ptr<StateModel> of;
     std::string binding;  // empty: not known yet, or there is none
   };
   struct Fetch {
     StateOrder order;
-    std::shared_ptr<LlmModel> model;
+    std::shared_ptr<StateModel> model;
     std::string binding;
     double expected_s = 0, computing_s = 0;
     Taken done;
   };
 
-  std::shared_ptr<LlmModel> Find(std::string_view model) const;  // that serves
+  std::shared_ptr<StateModel> Find(std::string_view model) const;  // that serves
   // With that binding, also while it is being unloaded: its answers move most of all. Else the one that serves.
-  std::shared_ptr<LlmModel> Answering(std::string_view model, std::string_view binding) const;
+  std::shared_ptr<StateModel> Answering(std::string_view model, std::string_view binding) const;
   // "sha256:DIGEST KIND"; empty: its states are not sent.
-  std::string BindingOf(const std::shared_ptr<LlmModel>& model) const;
-  void Digested(const std::shared_ptr<LlmModel>& model, const Result<ModelListing>& listing);
+  std::string BindingOf(const std::shared_ptr<StateModel>& model) const;
+  void Digested(const std::shared_ptr<StateModel>& model, const Result<ModelListing>& listing);
   Result<StateTaken> Weigh(Fetch* fetch);
   void Start(std::shared_ptr<Fetch> fetch);
   void Restore(const std::shared_ptr<Fetch>& fetch, SequenceState state);
   void Ended(const std::shared_ptr<Fetch>& fetch, Result<StateTaken> result);
   bool stopped() const;
 
-  ModelRegistry& registry_;
   EventLog& events_;
   const Node node_;
 
   mutable std::mutex mutex_;  // guards what follows; not held while anything is called
   bool stopped_ = false;
-  std::map<const LlmModel*, Digest> digests_;
+  std::map<const StateModel*, Digest> digests_;
   int reads_ = 0, takes_ = 0;
   std::deque<std::shared_ptr<Fetch>> waiting_;
   Counts counts_;

@@ -418,6 +418,11 @@ def test_an_applied_plan_is_stored_and_without_the_store_nothing_is_moved(tmp_pa
     made.wait(lambda: by_node(deployment(made.daemons["desk"]))["attic"]["state"] == "failed", "it is refused")
     assert "is older than the last one" in by_node(deployment(made.daemons["desk"]))["attic"]["error"]
     assert own_models(made.daemons["attic"]) == {}
+    # A stamp that nobody stored is refused, and shuts out nothing: the true plan's order is carried out after it.
+    huge = {"history": 2**52, "term": 2**52, "revision": 2**52}
+    for path, more in (("deploy", {}), ("undeploy", {"force": True})):
+        status, _, body = made.daemons["desk"].request("POST", f"/v2/cluster/{path}", {"model": "echo", "nodes": ["attic"], "plan": huge, **more})
+        assert status == 409 and str(2**52).encode() in body and str(new["revision"]).encode() in body, body
     made.daemons["desk"].json("POST", "/v2/cluster/deploy", {"model": "echo", "nodes": ["attic"], "plan": new})
     made.wait(lambda: by_node(deployment(made.daemons["desk"]))["attic"]["state"] == "serving", "it is carried out")
     made.wait(lambda: "echo" in made.view("desk")["attic"]["models"] and "echo" in made.view("attic")["desk"]["models"], "both know both")

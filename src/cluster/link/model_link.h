@@ -1,7 +1,7 @@
 // This node's way to another one's models: their files, and what that node is to do with them. A source of copies.
 //
 // It has a connection of its own, so that the bytes of a copy are not in the way of figures and calls.
-// Contract: calls block until they are answered, their time limit passed, or Stop() was called, by which they fail from then on.
+// Contract: as ModelPeer.
 // Errors: the other node's own, and kUnavailable (no link), kDeadlineExceeded, kCancelled (stopped), kInvalidArgument (no node of ours answered).
 // Thread-safety: thread-safe, but for destruction.
 #pragma once
@@ -12,13 +12,12 @@
 #include <string>
 
 #include "cluster/link/link_client.h"
-#include "cluster/models/deploy_order.h"
-#include "cluster/models/model_copy.h"
+#include "cluster/models/model_peer.h"
 #include "core/status.h"
 
 namespace evenkeel {
 
-class ModelLink final : public ModelSource {
+class ModelLink final : public ModelPeer {
  public:
   explicit ModelLink(const LinkClientOptions& options);
   ~ModelLink() override;
@@ -28,12 +27,10 @@ class ModelLink final : public ModelSource {
   const std::string& node() const override { return node_; }
   Result<ModelListing> List(const std::string& model) override;
   Result<std::string> Read(const FilePiece& piece) override;
-  Status Deploy(const DeployOrder& order);
-  Result<DeployProgress> Progress(const std::string& model, const std::string& digest);
-  Status Undeploy(const UndeployOrder& order);
-
-  // Ends what is under way.
-  void Stop();
+  Status Deploy(const DeployOrder& order) override;
+  Result<DeployProgress> Progress(const std::string& model, const std::string& digest) override;
+  Status Undeploy(const UndeployOrder& order) override;
+  void Stop() override;
 
  private:
   struct Impl;

@@ -29,21 +29,22 @@ struct Served {
   std::vector<int> holders;
 };
 
+uint64_t Mixed(uint64_t one, uint64_t other) {
+  uint64_t x = one + 0x9e3779b97f4a7c15 * (other + 1);  // splitmix64
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
 // Who is there and serves what; the same in any order.
 uint64_t ShapeOf(std::span<const NodeView> nodes) {
   const std::hash<std::string_view> hash;
-  const auto mixed = [](uint64_t one, uint64_t other) {
-    uint64_t x = one + 0x9e3779b97f4a7c15 * (other + 1);  // splitmix64
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-    return x ^ (x >> 31);
-  };
   uint64_t shape = 0;
   for (const NodeView& node : nodes) {
     if (!Counts(node)) continue;
     const uint64_t name = hash(node.name);
-    shape += mixed(name, 0);
-    for (const ModelFigures& model : node.figures.models) shape += mixed(name, hash(model.name));
+    shape += Mixed(name, 0);
+    for (const ModelFigures& model : node.figures.models) shape += Mixed(name, hash(model.name));
   }
   return shape;
 }
@@ -116,12 +117,20 @@ void Feedback::LookAtReplicas(std::span<const NodeView> nodes, double now_s) {
   const bool asked =
       std::ranges::any_of(nodes, [](const NodeView& node) { return !node.figures.wishes.empty(); });
   const auto replicas = asked ? ReplicasNow(nodes) : decltype(ReplicasNow(nodes))();
-  const auto missing = std::ranges::find_if(replicas, [](const auto& one) {
+  const auto is_missing = [](const auto& one) {
     return one.second.serving > 0 && one.second.asked > one.second.serving;
-  });
+  };
+  const auto missing = std::ranges::find_if(replicas, is_missing);
   if (missing == replicas.end()) {
     missing_since_s_.reset();
+    tries_ = 0;
     return;
+  }
+  missing_ = 0;
+  for (const auto& one : replicas) {
+    if (is_missing(one))
+      missing_ +=
+          Mixed(std::hash<std::string_view>()(one.first), static_cast<uint64_t>(one.second.asked));
   }
   if (!missing_since_s_) missing_since_s_ = now_s;
   if (now_s - *missing_since_s_ < kRestore) return;
@@ -130,6 +139,12 @@ void Feedback::LookAtReplicas(std::span<const NodeView> nodes, double now_s) {
   Ask(fmt::format("model '{}' has {} of {} replicas that were asked for", missing->first,
                   missing->second.serving, missing->second.asked),
       now_s);
+}
+
+double Feedback::RestoreWait(int tries) const {
+  constexpr int kDoublings = 30;
+  return std::min(kMostRestoreWait,
+                  std::ldexp(options_.horizon_s, std::clamp(tries - 1, 0, kDoublings)));
 }
 
 Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) const {
@@ -228,6 +243,14 @@ std::optional<Feedback::Proposal> Feedback::Look(std::span<const NodeView> nodes
         options_.horizon_s, plan->cost_s);
     return std::nullopt;
   }
+  const uint64_t trial = Mixed(next_shape_, missing_);
+  if (restores && tries_ > 0 && tried_ == trial && now_s - tried_s_ < RestoreWait(tries_)) {
+    passed_over_ = fmt::format(
+        "replicas that are missing were to be brought {} times, and are not there: again {:.0f} s "
+        "after the last time",
+        tries_, RestoreWait(tries_));
+    return std::nullopt;
+  }
   const bool stands =
       proposed_s_ && now_s - *proposed_s_ < options_.horizon_s && proposed_shape_ == next_shape_;
   if (stands && (restores || plan->gain_s < kMore * proposed_gain_s_)) {
@@ -244,7 +267,16 @@ std::optional<Feedback::Proposal> Feedback::Look(std::span<const NodeView> nodes
                     std::move(now.nodes),
                     std::exchange(reason_, {}),
                     now_s,
-                    restores};
+                    restores,
+                    0,
+                    0};
+  if (restores) {
+    tries_ = tried_ == trial ? tries_ + 1 : 1;
+    tried_ = trial;
+    tried_s_ = now_s;
+    proposal.tries = tries_;
+    proposal.again_s = RestoreWait(tries_);
+  }
   return proposal;
 }
 

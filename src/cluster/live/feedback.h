@@ -3,6 +3,8 @@
 // A plan is asked for when a cost, or how often a model is called, has changed beyond its noise (cost_drift.h), and when nodes or models have come or gone and kSettle has passed
 //   since. From kGather to kAsking after that each look weighs the best plan against the present (replan.h): not all figures change at once.
 // Where fewer replicas of a model serve than people asked for, and that for kRestore, those that are missing are proposed whatever the gain, if they find room.
+//   Where that comes to nothing it is proposed again after the horizon, then after twice as long each time, kMostRestoreWait at most; from the start where what is missing, who is there or what
+//   serves where has changed.
 // Contract: nothing is proposed within kQuiet of the proposal before, and while that stands (within its horizon, by the same nodes and models) nothing that gains less than
 //   kMore times as much. Models that nobody calls stay where they are.
 // Deterministic. Units: seconds. Thread-safety: single-owner. Source: B9.
@@ -26,7 +28,8 @@ class Feedback {
  public:
   static constexpr double kPeriod = 1, kQuiet = 30, kAsking = 30, kSettle = 10, kGather = 2;
   static constexpr double kMore = 1.25;
-  static constexpr double kRestore = 300;     // a node that restarts is back by then
+  static constexpr double kRestore = 300;  // a node that restarts is back by then
+  static constexpr double kMostRestoreWait = 4 * 3600;
   static constexpr double kLeastRate = 0.05;  // calls a second; fewer count as this
 
   struct Proposal {
@@ -35,12 +38,19 @@ class Feedback {
     std::string reason;                     // what asked for it
     double at_s = 0;
     bool restores = false;  // it brings what was asked for, and is not worth it otherwise
+    int tries = 0;          // of a restoration: how often the same was proposed, this time included
+    double again_s = 0;     // and after how long it is again, if it comes to nothing
   };
 
   explicit Feedback(ReplanOptions options = {}) : options_(options) {}
 
   // `nodes`: all that are known, suspect ones too.
   std::optional<Proposal> Look(std::span<const ReplicaTable::NodeView> nodes, double now_s);
+
+  // The last proposal, a restoration, was held up by something that says nothing of it: it is no try.
+  void NotTried() { tries_ = tries_ > 0 ? tries_ - 1 : 0; }
+  // Seconds from the try of that number, the first is 1, to the next.
+  double RestoreWait(int tries) const;
 
   const MeasuredCosts& costs() const { return costs_; }
   // Calls of a model a second, of all nodes; 0: not known.
@@ -67,6 +77,10 @@ class Feedback {
   double asking_since_s_ = 0, asking_until_s_ = 0;
   std::optional<double> missing_since_s_;  // replicas that were asked for
   bool restoring_ = false;                 // they are what asks
+  uint64_t missing_ = 0;                   // which
+  int tries_ = 0;                          // to restore the same
+  uint64_t tried_ = 0;  // what was: the nodes, what serves there, what is missing
+  double tried_s_ = 0;
   std::optional<double> proposed_s_;
   uint64_t proposed_shape_ = 0;  // of the last proposal
   double proposed_gain_s_ = 0;

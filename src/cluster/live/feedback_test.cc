@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <random>
+#include <vector>
 
 #include "cluster/live/figures_test_kit.h"
 
@@ -154,6 +157,50 @@ TEST(FeedbackTest, AReplicaThatWasAskedForAndIsMissingForLongIsProposed) {
   // Whoever takes that back is heard.
   cluster.nodes[2].figures.wishes = {{"m0", 1, 6}};
   for (int i = 0; i < 700; ++i) ASSERT_FALSE(cluster.Look().has_value());
+}
+
+TEST(FeedbackTest, AReplicaThatCannotBeBroughtIsTriedLessAndLessOften) {
+  Cluster cluster(12, 0.1);
+  cluster.nodes[1].figures.wishes = {{"m0", 2, 5}};
+  std::vector<double> at;
+  const auto look_for = [&](double seconds) {
+    for (const double end = cluster.now_s + seconds; cluster.now_s < end;) {
+      const auto proposal = cluster.Look();
+      if (!proposal) continue;
+      ASSERT_TRUE(proposal->restores);
+      at.push_back(proposal->at_s);
+      EXPECT_EQ(proposal->tries, static_cast<int>(at.size()));
+      EXPECT_EQ(proposal->again_s, cluster.feedback.RestoreWait(proposal->tries));
+    }
+  };
+  look_for(50'000);
+  const double waits[] = {600, 1200, 2400, 4800, 9600, 14'400};
+  ASSERT_GE(at.size(), std::size(waits) + 1);
+  for (size_t i = 0; i + 1 < at.size(); ++i) {
+    const double wait = waits[std::min(i, std::size(waits) - 1)];
+    EXPECT_GE(at[i + 1] - at[i], wait) << i;
+    // It is looked at every kRestore.
+    EXPECT_LE(at[i + 1] - at[i], wait + Feedback::kRestore + Feedback::kAsking) << i;
+  }
+  // Something else is missing now: from the start.
+  cluster.nodes[1].figures.wishes = {{"m0", 3, 6}};
+  at.clear();
+  look_for(2 * 600 + 3 * Feedback::kRestore);
+  EXPECT_GE(at.size(), 1U);
+}
+
+TEST(FeedbackTest, WhatWasHeldUpBySomethingElseIsNoTry) {
+  Cluster cluster(13, 0.1);
+  cluster.nodes[1].figures.wishes = {{"m0", 2, 5}};
+  int proposals = 0;
+  for (int i = 0; i < 6000; ++i) {
+    const auto proposal = cluster.Look();
+    if (!proposal) continue;
+    ++proposals;
+    EXPECT_EQ(proposal->tries, 1);
+    cluster.feedback.NotTried();
+  }
+  EXPECT_GE(proposals, 6) << "each horizon, and not after twice as long each time";
 }
 
 TEST(FeedbackTest, ANodeAloneHasNothingToPropose) {

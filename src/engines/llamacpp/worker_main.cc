@@ -6,6 +6,7 @@
 #include <ctime>
 #include <deque>
 #include <string>
+#include <utility>
 
 #include "core/clock.h"
 #include "core/format.h"
@@ -14,6 +15,7 @@
 #include "engines/llamacpp/text_loop.h"
 #include "ipc/stream_channel.h"
 #include "ipc/worker_end.h"
+#include "llm/policy/state_time.h"
 #include "llm/wire/load_messages.h"
 #include "llm/wire/messages.h"
 #include "llm/wire/state_messages.h"
@@ -28,6 +30,9 @@ constexpr int kExitClosed = 0;
 constexpr int kExitUsage = 2;
 constexpr int kExitProtocol = 3;
 constexpr int kExitNoContext = 4;
+
+// Of a tenth of a millisecond and more: within them the daemon's next pieces come, or none do.
+constexpr int kLooksForAPiece = 40;
 
 class Worker final : public StepSink, public TextSink {
  public:
@@ -55,6 +60,8 @@ class Worker final : public StepSink, public TextSink {
   void SaveState(const StateWanted& wanted);
   bool LoadPiece(const StatePiece& piece);
   void SendStates();
+  bool AwaitPieces();
+  void Pause();
   void Send(LlmFrame type, const std::string& payload);
   void Steer(const LlmSteer& steer);
   bool Reshape();
@@ -76,6 +83,7 @@ class Worker final : public StepSink, public TextSink {
   LlmSteer steer_;
   std::deque<StateCutter> leaving_;  // states on their way to the daemon
   StateAssembly arriving_;
+  bool piece_came_ = false;  // and more of the state are to follow
   bool closed_ = false;
 };
 
@@ -175,19 +183,48 @@ void Worker::SaveState(const StateWanted& wanted) {
 bool Worker::LoadPiece(const StatePiece& piece) {
   const auto whole = arriving_.Add(piece);
   if (!whole.ok()) return false;
+  piece_came_ = !*whole;
   if (!*whole) return true;
   const Status loaded = loop_->LoadState(arriving_.Take());
   Send(LlmFrame::kStateEnd, Encode(StateEnd{piece.id, loaded}));
   return true;
 }
 
-// A few pieces a turn, never more than half of the channel: tokens are not to wait behind them, nor to find it full.
+// The daemon takes what is there meanwhile, or puts more there.
+void Worker::Pause() {
+  const timespec pause{0, 100'000};
+  ::nanosleep(&pause, nullptr);
+}
+
+// Where a state is on its way here: the rest of it, as far as it comes before StateTime() has passed. False: the daemon broke the rules.
+bool Worker::AwaitPieces() {
+  const Clock& clock = SteadyClock::Instance();
+  const Time until = clock.Now() + StateTime(answers_);
+  while (std::exchange(piece_came_, false) && busy() && clock.Now() < until) {
+    // The daemon sends more each two milliseconds: one look in between is not the end of it.
+    for (int i = 0; i < kLooksForAPiece && !piece_came_ && clock.Now() < until; ++i) {
+      Pause();
+      if (!HandleFrames()) return false;
+    }
+  }
+  return true;
+}
+
+// A few pieces a turn, and more where the daemon takes them before StateTime() has passed; never more than half of the channel: tokens are not to wait behind them, nor to find it full.
 void Worker::SendStates() {
   constexpr int kPieces = 8;
-  for (int i = 0; i < kPieces && !leaving_.empty(); ++i) {
+  const Clock& clock = SteadyClock::Instance();
+  const Time until = clock.Now() + StateTime(answers_);
+  for (int i = 0; !leaving_.empty() && (i < kPieces || clock.Now() < until); ++i) {
     StateCutter& state = leaving_.front();
     const StatePiece piece = state.Piece();
-    const Status sent = channel_.SendAside(static_cast<uint32_t>(LlmFrame::kState), Encode(piece));
+    const std::string payload = Encode(piece);
+    Status sent = channel_.SendAside(static_cast<uint32_t>(LlmFrame::kState), payload);
+    while (sent.code() == Code::kOverloaded && clock.Now() < until) {
+      channel_.Wake();
+      Pause();
+      sent = channel_.SendAside(static_cast<uint32_t>(LlmFrame::kState), payload);
+    }
     if (sent.code() == Code::kOverloaded) return;
     if (!sent.ok()) {
       // The first piece has all tokens: of more than a channel holds there is no state to be had.
@@ -271,7 +308,7 @@ int Worker::Serve() {
     const int idle_ms = leaving_.empty() ? -1 : 1;
     if (!channel_.Wait(busy() ? 0 : idle_ms)) return kExitClosed;
     if (!HandleControl()) return kExitClosed;
-    if (!HandleFrames()) return kExitProtocol;
+    if (!HandleFrames() || !AwaitPieces()) return kExitProtocol;
     if (loop_ != nullptr && loop_->idle() && !Reshape()) return kExitNoContext;
     if (busy()) Step();
     SendStates();
