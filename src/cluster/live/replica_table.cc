@@ -1,6 +1,7 @@
 #include "cluster/live/replica_table.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 namespace evenkeel {
@@ -53,9 +54,10 @@ void ReplicaTable::OnFigures(int node, NodeFigures figures, double made_s, doubl
 }
 
 void ReplicaTable::OnRoundTrip(int node, double seconds) {
-  double& known = nodes_[static_cast<size_t>(node)].round_trip_s;
-  constexpr double kNew = 0.2;  // of the moving average; a first one counts whole
-  known = known == 0 ? seconds : known + kNew * (seconds - known);
+  Node& one = nodes_[static_cast<size_t>(node)];
+  one.round_trips[one.tried++ % kRoundTrips] = seconds;
+  const auto last = std::span(one.round_trips).first(std::min(one.tried, kRoundTrips));
+  one.round_trip_s = *std::ranges::min_element(last);
 }
 
 void ReplicaTable::OnBandwidth(int node, double bytes_per_s) {
