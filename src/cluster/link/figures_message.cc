@@ -60,6 +60,7 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
     one->set_done(model.done);
     one->set_start_up_s(model.start_up_s);
     one->set_waiting(static_cast<uint32_t>(model.waiting));
+    one->set_late_row_s(model.late_row_s);
   }
   message->set_busy_cores(figures.busy_cores);
   message->set_moving(static_cast<uint32_t>(figures.moving));
@@ -244,6 +245,8 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
     model.start_up_s = one.start_up_s();
     EK_RETURN_IF_ERROR(CheckNumber("time until an instance is up", model.start_up_s));
     model.waiting = Counted(one.waiting());
+    model.late_row_s = one.late_row_s();
+    EK_RETURN_IF_ERROR(CheckNumber("work of a row lately", model.late_row_s));
     figures.models.push_back(std::move(model));
   }
   return figures;

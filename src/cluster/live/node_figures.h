@@ -16,9 +16,9 @@ namespace evenkeel {
 struct ModelFigures {
   std::string name, version;
   bool language = false;
-  double row_s = 0;    // work of a row in batches as they run now; language: of an answer's token
-  double alone_s = 0;  // from start to answer of a row that finds the node idle; 0: not known
-  uint64_t signature = 0;     // digest of what it takes and gives; equal ones answer alike
+  double row_s = 0;  // work of a row in the batches aimed at; language: of a token, all slots taken
+  double alone_s = 0;      // from start to answer of a row that finds the node idle; 0: not known
+  uint64_t signature = 0;  // digest of what it takes and gives; equal ones answer alike
   double prompt_token_s = 0;  // language: work of a prompt's token
   int slots = 0;              // language: sequences side by side
   int open = 0;               // language: sequences that run or wait
@@ -29,7 +29,12 @@ struct ModelFigures {
   uint64_t done = 0;      // rows or tokens computed since it was loaded; 0: none, or not told
   double start_up_s = 0;  // until an instance is up, as measured; 0: not known
   int waiting = 0;        // rows or sequences
+  // As `row_s`, in the batches or steps that ran lately, however full they were: what routing goes by. Plans go by `row_s`, which load doesn't change. 0: not told.
+  double late_row_s = 0;
 };
+
+// Seconds of a core that a call takes there. 0: not known.
+double WorkOf(const ModelFigures& model, double rows, double prompt_tokens = 0);
 
 // What people asked for, see replica_wishes.h.
 struct ReplicaWish {

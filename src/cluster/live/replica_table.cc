@@ -7,6 +7,9 @@
 namespace evenkeel {
 namespace {
 
+constexpr double kUnmeasuredRow =
+    0.01;  // s; where nobody has measured any, it only counts that it is the same everywhere
+
 // The figures of the newest version that is meant.
 const ModelFigures* Find(const NodeFigures& figures, std::string_view model,
                          std::string_view version, uint64_t signature) {
@@ -89,8 +92,9 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
                                           double now_s) {
   std::vector<ReplicaView> views(nodes_.size());
   std::vector<double> works(nodes_.size(), 0);
-  std::vector<size_t> doubtful;
+  std::vector<size_t> doubtful, unmeasured;
   double fastest = 1e-9;  // rows a second
+  double dearest = 0;     // work of a row, of those that are known
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];
     ReplicaView& view = views[i];
@@ -101,8 +105,8 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
       view.suspect = true;
       continue;
     }
-    const double work = model->row_s * static_cast<double>(wanted.rows) +
-                        model->prompt_token_s * static_cast<double>(wanted.prompt_tokens);
+    const double work =
+        WorkOf(*model, static_cast<double>(wanted.rows), static_cast<double>(wanted.prompt_tokens));
     works[i] = work;
     view.capacity = node.figures->cores;
     view.load_s = node.figures->backlog_s;
@@ -110,10 +114,18 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
     view.outstanding_s = node.outstanding_s;
     view.service_s = std::max(model->alone_s, work / node.figures->cores);
     view.forward_s = i == 0 ? 0 : node.round_trip_s;
-    view.weight = model->row_s > 0 ? node.figures->cores / model->row_s : 0;
+    const double row_s = WorkOf(*model, 1);
+    dearest = std::max(dearest, row_s);
+    if (work <= 0) unmeasured.push_back(i);
+    view.weight = row_s > 0 ? node.figures->cores / row_s : 0;
     fastest = std::max(fastest, view.weight);
     view.suspect = node.doubt;
     if (node.doubt) doubtful.push_back(i);
+  }
+  // As if nothing took any time there it would get all that comes until it tells of the first: it is taken for the slowest one.
+  for (const size_t i : unmeasured) {
+    works[i] = (dearest > 0 ? dearest : kUnmeasuredRow) * static_cast<double>(wanted.rows);
+    views[i].service_s = std::max(views[i].service_s, works[i] / views[i].capacity);
   }
   // Turns by what was measured; of each model alike, for all of them share the turns.
   for (ReplicaView& view : views) view.weight /= fastest;

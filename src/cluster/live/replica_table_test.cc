@@ -198,6 +198,45 @@ TEST_F(ReplicaTableTest, UnequalNodesKeepEqualLevels) {
   EXPECT_LT(worst, 0.03);  // three rows on the slowest
 }
 
+TEST(WorkOfTest, IsByWhatRanLatelyWhereThatIsTold) {
+  ModelFigures model;
+  EXPECT_EQ(WorkOf(model, 3, 10), 0);
+  model.row_s = 0.01;
+  model.prompt_token_s = 0.002;
+  EXPECT_DOUBLE_EQ(WorkOf(model, 3, 10), 0.05);
+  model.late_row_s = 0.04;  // all of it takes four times as long
+  EXPECT_DOUBLE_EQ(WorkOf(model, 3, 10), 0.2);
+  model.row_s = model.prompt_token_s = 0;
+  EXPECT_DOUBLE_EQ(WorkOf(model, 3, 10), 0.12);
+}
+
+TEST_F(ReplicaTableTest, WhatARowTakesLatelyIsWhatCounts) {
+  NodeFigures slow = Figures("b", 1);
+  slow.models[0].late_row_s = 0.04;
+  table_.OnFigures(0, Figures("a", 1), 10, 10);
+  table_.OnFigures(1, slow, 10, 10);
+  std::map<int, int> sent;
+  for (int i = 0; i < 100; ++i) ++sent[table_.Choose(kOne, {}, 10).node];
+  EXPECT_NEAR(sent[0], 80, 1);
+  EXPECT_NEAR(sent[1], 20, 1);
+}
+
+TEST_F(ReplicaTableTest, ANodeThatHasMeasuredNothingIsTakenForTheSlowestOne) {
+  table_.OnFigures(0, Figures("a", 1, 1, 0, 0), 10, 10);
+  table_.OnFigures(1, Figures("b", 1, 1, 0, 0), 10, 10);
+  std::map<int, int> sent;
+  for (int i = 0; i < 10; ++i) ++sent[table_.Choose(kOne, {}, 10).node];
+  EXPECT_EQ(sent[0], 5);
+  EXPECT_EQ(sent[1], 5);
+  // By now the first has computed something, and the others have not.
+  table_.OnFigures(0, Figures("a", 2, 1, 0, 0.02), 11, 11);
+  table_.OnFigures(2, Figures("c", 1, 1, 0, 0), 11, 11);
+  const auto choice = table_.Choose(kOne, {true, true, false}, 11);
+  EXPECT_EQ(choice.node, 2);
+  const auto beside = table_.Choose(kOne, {false, true, false}, 11);
+  EXPECT_DOUBLE_EQ(beside.work_s, 0.02);
+}
+
 TEST_F(ReplicaTableTest, ABusyNodeIsNotTakenForAFarOne) {
   const auto trip = [this] { return table_.Look(10)[1].round_trip_s; };
   table_.OnRoundTrip(1, 0.05);

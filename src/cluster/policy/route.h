@@ -63,9 +63,8 @@ std::vector<RouteRule> RouteRules();
 class Router {
  public:
   static constexpr size_t kFewReplicas = 8;
-  static constexpr double kHalf = 0.5;  // of its own service, where nobody else sends:
-  static constexpr double kOwnWork =
-      1.5;  // at most so many times its own is expected; figures are late
+  static constexpr double kHalf = 0.5;     // of its own service, where nobody else sends:
+  static constexpr double kOwnWork = 1.5;  // at most so many times its own is expected
 
   // What a request's own service counts for, of 1.
   static double OwnPart(std::span<const ReplicaView> replicas);
