@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cluster/link/infer_message.h"
+#include "cluster/live/tell_pace.h"
 #include "core/format.h"
 #include "core/log.h"
 #include "core/parse.h"
@@ -54,6 +55,7 @@ ClusterNode::ClusterNode(const ClusterOptions& options, ModelRegistry& registry,
       table_(options.route, RandomNumber(), {}),
       known_(std::make_shared<KnownModels>()) {
   nodes_.reserve(kMostNodes);
+  free_memory_bytes_ = memory_.Read().free_bytes.value_or(0);
   AddNode({options.name, options.own_address}, /*own=*/true);
   for (const NodeAddress& peer : options.peers) AddNode(peer, /*own=*/false);
 }
@@ -319,7 +321,7 @@ NodeFigures ClusterNode::Figures() {
   figures.software = EVENKEEL_VERSION;
   figures.draining = draining_.load();
   figures.resources = resources_;
-  figures.free_memory_bytes = memory_.Read().free_bytes.value_or(0);
+  figures.free_memory_bytes = FreeMemory();
   figures.busy_cores = busy_cores_.load();
   figures.moving = std::max(0, moving_.load());
   figures.moved_lately = balance_.moved().lately;
@@ -330,6 +332,18 @@ NodeFigures ClusterNode::Figures() {
   const std::lock_guard lock(mutex_);
   figures.sequence = ++sequence_;
   return figures;
+}
+
+int64_t ClusterNode::FreeMemory() {
+  const Time now = clock_.Now();
+  {
+    const std::lock_guard lock(mutex_);
+    if (now < memory_at_) return free_memory_bytes_;
+    memory_at_ = now + kMemoryEvery;
+  }
+  const int64_t free_bytes = memory_.Read().free_bytes.value_or(0);
+  const std::lock_guard lock(mutex_);
+  return free_memory_bytes_ = free_bytes;
 }
 
 NodeFigures ClusterNode::FiguresFor(const NodeFigures& theirs) {
@@ -410,7 +424,7 @@ void ClusterNode::Tick() {
   for (const int node : silent) link(node).GiveUpAll();
   for (ClusterHealth::Change& change : changes)
     events_.Note(std::move(change.what), std::move(change.why));
-  TellAll();
+  TellAll(/*news=*/false);
   // Not under the mutex: the calls are routed anew inside.
   if (balance_.Due(now) && !frozen) balance_.Balance(now, Look());
   if (feedback_.Due(now) && !frozen) feedback_.Look(now, Look());
@@ -419,18 +433,47 @@ void ClusterNode::Tick() {
   {
     const std::lock_guard lock(mutex_);
     busy = now < busy_until_;
+    resting_ = !busy;
   }
   if (!busy) states_->Prepare();
   if (tick_) tick_->Set(now + (busy ? kActive : kRest));
 }
 
-void ClusterNode::TellAll() {
+bool ClusterNode::WorkAnywhere(const std::vector<ReplicaTable::NodeView>& views) {
+  return std::ranges::any_of(views, [](const ReplicaTable::NodeView& view) {
+    if (view.gone) return false;
+    // What a lost node had to do last is nobody's work.
+    return view.outstanding > 0 ||
+           (!view.suspect && (view.figures.backlog_s > 0 || view.figures.moving > 0));
+  });
+}
+
+// `news`: all are to hear of it; else who is due.
+void ClusterNode::TellAll(bool news) {
+  const auto views = Look();
+  bool work = WorkAnywhere(views);
+  {
+    const std::lock_guard lock(mutex_);
+    work = work || clock_.Now() < busy_until_;
+  }
   NodeFigures own = Figures();
   for (size_t i = 1; i < size(); ++i) {
+    const bool connected = link(static_cast<int>(i)).connected();
     {
       const std::lock_guard lock(mutex_);
       Node& node = *nodes_[i];
-      if (node.telling || node.gone.load()) continue;
+      if (node.gone.load()) continue;
+      // A node that came a moment ago has no view yet.
+      TellPace::Peer peer{.connected = connected, .news = node.news || news};
+      if (i < views.size()) {
+        peer.known = views[i].known;
+        peer.suspect = views[i].suspect;
+        peer.silent_s = views[i].silent_s;
+      }
+      if (!TellPace::Due(peer, work, Seconds(kRest))) continue;
+      // Whoever is being told now hears of what is new the next time.
+      node.news = node.telling && peer.news;
+      if (node.telling) continue;
       node.telling = true;
       own.nodes = node.nodes_digest == own.nodes_digest ? std::vector<NodeAddress>() : Nodes();
     }
@@ -632,6 +675,12 @@ ReplicaTable::Choice ClusterNode::Choose(const ReplicaTable::Wanted& wanted,
   calls_.fetch_add(1, std::memory_order_relaxed);
   const std::lock_guard lock(mutex_);
   if (stopped_.load()) return {};
+  if (std::exchange(resting_, false)) {
+    // What others tell is up to kRestS old: they are asked now, and not at the end of the rest.
+    loop_.Post([this] {
+      if (!stopped_.load() && tick_) tick_->Set(clock_.Now());
+    });
+  }
   if (std::ranges::count(not_these, true) == 0)
     retries_ = std::min(kRetryReserve, retries_ + kRetryShare);
   return table_.Choose(wanted, not_these, Now());
