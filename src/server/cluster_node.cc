@@ -349,7 +349,11 @@ int64_t ClusterNode::FreeMemory() {
 NodeFigures ClusterNode::FiguresFor(const NodeFigures& theirs) {
   NodeFigures figures = Figures();
   if (theirs.nodes_digest != figures.nodes_digest) figures.nodes = Nodes();
-  if (const int node = IndexOf(theirs.node); node > 0) figures.link_bytes_s = MeasuredLink(node);
+  if (const int node = IndexOf(theirs.node); node > 0) {
+    figures.link_bytes_s = MeasuredLink(node);
+    const std::lock_guard lock(mutex_);
+    nodes_[static_cast<size_t>(node)]->told.Mark(&figures);
+  }
   return figures;
 }
 
@@ -476,6 +480,7 @@ void ClusterNode::TellAll(bool news) {
       if (node.telling) continue;
       node.telling = true;
       own.nodes = node.nodes_digest == own.nodes_digest ? std::vector<NodeAddress>() : Nodes();
+      node.told.Mark(&own);
     }
     const Time asked = clock_.Now();
     const int node = static_cast<int>(i);
@@ -549,7 +554,9 @@ void ClusterNode::Take(int node, NodeFigures figures, Time made, bool answered) 
     }
   }
   const std::lock_guard lock(mutex_);
-  nodes_[static_cast<size_t>(node)]->nodes_digest = figures.nodes_digest;
+  Node& one = *nodes_[static_cast<size_t>(node)];
+  one.nodes_digest = figures.nodes_digest;
+  if (node > 0) one.told.Complete(&figures);
   figures.nodes.clear();
   table_.OnFigures(node, std::move(figures), Seconds(made.time_since_epoch()), Now(), answered);
 }

@@ -154,9 +154,10 @@ class ClusterNode final : private NodeHost {
     bool news = false;     // something has changed since it was told
     Time probe_at{};
     uint64_t nodes_digest = 0;  // as it told last
-    Time give_up_at{};          // not before that once more what runs there
-    uint64_t incarnation = 0;   // of who answers at its address; 0: nobody has yet
-    int strangers = 0;          // times that another told figures in its name
+    ToldBefore told;
+    Time give_up_at{};         // not before that once more what runs there
+    uint64_t incarnation = 0;  // of who answers at its address; 0: nobody has yet
+    int strangers = 0;         // times that another told figures in its name
   };
 
   ClusterNode(const ClusterOptions& options, ModelRegistry& registry, EventLoop& loop,

@@ -72,6 +72,24 @@ struct NodeFigures {
   std::vector<ReplicaWish> wishes;    // all that it knows
   std::vector<LeavingModel> leaving;  // of its own
   double link_bytes_s = 0;            // from here to who is told; 0: not measured
+  // Incarnation of who is told whose software and resources this node has; 0: none. Where the other has this node's, they are not told: `as_before`.
+  uint64_t knows = 0;
+  bool as_before = false;
+};
+
+// What a node remembers of another's figures, so that neither tells the other again what does not change within an incarnation.
+class ToldBefore {
+ public:
+  // Figures that came, into which goes what was left out of them. Where that was never told it stays empty until it is.
+  void Complete(NodeFigures* figures);
+  // Figures that are about to go there, of this node, whose incarnation they have: says what is known of the other, and whether it has this node's.
+  void Mark(NodeFigures* own) const;
+
+ private:
+  uint64_t of_ = 0;  // incarnation that the next two are of; 0: none was told
+  std::string software_;
+  ResourceVector resources_;
+  uint64_t has_ = 0;  // the other's word: which incarnation of this node's it knows
 };
 
 // The same for the same nodes in any order.
