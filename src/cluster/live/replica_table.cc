@@ -7,8 +7,8 @@
 namespace evenkeel {
 namespace {
 
-constexpr double kUnmeasuredRow =
-    0.01;  // s; where nobody has measured any, it only counts that it is the same everywhere
+// Seconds of a row where no node has measured any: what counts is that it is the same everywhere.
+constexpr double kUnmeasuredRow = 0.01;
 
 // The figures of the newest version that is meant.
 const ModelFigures* Find(const NodeFigures& figures, std::string_view model,

@@ -3,7 +3,7 @@
 // Use for: one a gateway. Not for: speaking to nodes (cluster/link), the call itself.
 // How it goes: every node's figures come with their age; what was sent there since is added, what it has worked off since is taken off (Backlog). A node
 //   is suspect, and gets no new work, from a failure of its link on until it answers with figures that were made after it; when its figures are older than
-//   kStale; and while it drains. The own node (index 0) is never suspect but while it drains.
+//   kStale; and while it drains. One that has measured nothing of a model is taken for the slowest of those that have. The own node (index 0) is never suspect but while it drains.
 // Contract: Choose() names only nodes that serve the model in a version of that number (any, if "") and signature, and -1 where there is none left. What was chosen is booked
 //   until Ended(). Deterministic by seed. Units: seconds on the caller's clock, which never goes back.
 // Thread-safety: single-owner. Source: B6, with route.h's rules.
