@@ -133,10 +133,11 @@ class Dispatcher final : private NodeScheduler::Member {
   // What it has to do and how fast it does it, for whoever compares nodes. Seconds of one core; zeros while nothing was measured.
   struct Work {
     int64_t waiting_rows = 0;
-    double backlog_s = 0;  // those rows, and what is left of the batches that run
-    double row_s = 0;      // of a row in the batches that are aimed at
-    double alone_s = 0;    // time of a batch of one row, not core time
-    uint64_t rows = 0;     // answered since it was made
+    double backlog_s = 0;   // those rows, and what is left of the batches that run
+    double row_s = 0;       // of a row in the batches that are aimed at
+    double late_row_s = 0;  // in those that ran lately; 0: none did, or a device takes part
+    double alone_s = 0;     // time of a batch of one row, not core time
+    uint64_t rows = 0;      // answered since it was made
   };
   Work WorkNow(Time now) const;
   // Gives the latest movable calls that wait back to who sent them, until they have so many rows; how many they had.

@@ -57,7 +57,11 @@ Dispatcher::Work Dispatcher::WorkNow(Time now) const {
   work.alone_s = Seconds(time(1));
   work.rows = stats_.rows;
   work.waiting_rows = queue_.waiting_rows();
-  work.backlog_s = Seconds(running) + static_cast<double>(work.waiting_rows) * work.row_s;
+  // Few rows at a time, or padding, cost more than full batches.
+  if (stats_.device_times.entries().empty())
+    work.late_row_s = stats_.late.seconds_per_unit() * threads;
+  work.backlog_s = Seconds(running) + static_cast<double>(work.waiting_rows) *
+                                          (work.late_row_s > 0 ? work.late_row_s : work.row_s);
   return work;
 }
 

@@ -10,6 +10,7 @@
 
 #include "batching/batch_times.h"
 #include "batching/policy/close_reason.h"
+#include "batching/policy/late_cost.h"
 #include "core/clock.h"
 #include "core/histogram.h"
 #include "core/model_config.h"
@@ -50,6 +51,7 @@ struct ModelStats {
   Histogram request_seconds{kLatencyBounds}, queue_seconds{kLatencyBounds},
       batch_wait_seconds{kLatencyBounds}, compute_seconds{kLatencyBounds}, batch_rows{kBatchBounds};
   BatchTimes times, device_times;  // on the processor, on an accelerator
+  policy::LateCost late;           // of a row of requests, on the processor
   std::deque<BatchRecord> recent;  // newest last, at most kRecent
   static constexpr size_t kRecent = 100;
   Time last_inference{};  // zero: never

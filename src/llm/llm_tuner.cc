@@ -190,6 +190,7 @@ void LlmTuner::OnSteered(const LlmSteered& steered) {
 void LlmTuner::OnStep(const StepReport& step) {
   if (step.threads < 1 || ended_) return;
   table_.Observe({step.threads, step.answers, step.depth, step.prompt_tokens}, step.took);
+  NoteLateCost(step);
   ++steps_;
   if (step.answers > 0 && measure_threads_ == 0) Blend(&depth_, step.depth);
   Blend(&step_s_, Seconds(step.took));
@@ -201,6 +202,16 @@ void LlmTuner::OnStep(const StepReport& step) {
     table_from_ = "live steps";
   }
   if (context_.node != nullptr) context_.node->Run();
+}
+
+void LlmTuner::NoteLateCost(const StepReport& step) {
+  if (step.answers == 0 && step.prompt_tokens == 0) return;  // of texts
+  // What a prompt's token takes beside an answer's, by the table: both change alike with the host.
+  const double answer_s = choice_.step_s / std::max(1, choice_.slots);
+  const double beside = answer_s > 0 ? choice_.prompt_token_s / answer_s : 0;
+  late_.Record(step.answers + beside * step.prompt_tokens, step.took);
+  const std::lock_guard lock(mutex_);
+  view_.late_token_s = late_.seconds_per_unit();
 }
 
 void LlmTuner::OnCall(int choices) {

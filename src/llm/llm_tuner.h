@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "batching/node_scheduler.h"
+#include "batching/policy/late_cost.h"
 #include "llm/llm_context.h"
 #include "llm/llm_table_json.h"
 #include "llm/llm_traffic.h"
@@ -83,7 +84,8 @@ class LlmTuner final : private NodeScheduler::StandingMember {
     int64_t cells = 0;
     double first_token_late = 0, inter_token_late = 0;  // over the objectives, last seen; 0: none
     double drift_ratio = 1;
-    std::string container;  // what the worker has, "2c/512MiB"; empty: no limit
+    double late_token_s = 0;  // of an answer's token in the steps that ran lately; 0: none did
+    std::string container;    // what the worker has, "2c/512MiB"; empty: no limit
   };
   View Look() const;  // on any thread
 
@@ -92,6 +94,7 @@ class LlmTuner final : private NodeScheduler::StandingMember {
   void Leave();
   void Publish();
   void PublishCores();
+  void NoteLateCost(const StepReport& step);
   void Tick();
   void TickAt(Time at);
   void Choose();
@@ -124,6 +127,7 @@ class LlmTuner final : private NodeScheduler::StandingMember {
   policy::LlmLoadTable table_;
   policy::LlmChoice choice_;
   policy::PromptShare prompt_share_;
+  policy::LateCost late_;  // in answers' tokens
   LlmTraffic traffic_;
   LlmTableKey key_;
   LlmChosenShape chosen_;

@@ -17,9 +17,8 @@ std::vector<double> WorkThere(const std::vector<ReplicaTable::NodeView>& views,
   std::vector<double> there;
   for (const auto& view : views) {
     const auto at = std::ranges::find(view.figures.models, model, &ModelFigures::name);
-    const bool serves = at != view.figures.models.end() && at->row_s > 0;
-    there.push_back(serves ? tokens * at->row_s + prompt_tokens * at->prompt_token_s
-                           : std::numeric_limits<double>::infinity());
+    const double work = at != view.figures.models.end() ? WorkOf(*at, tokens, prompt_tokens) : 0;
+    there.push_back(work > 0 ? work : std::numeric_limits<double>::infinity());
   }
   return there;
 }
@@ -35,14 +34,14 @@ void AddLanguage(const LlmModel& model, const std::vector<ReplicaTable::NodeView
   const ModelFigures own = FiguresOf(model, &unused);
   Rebalancer::Queue waits{.model = own.name,
                           .rows = view.open - running,
-                          .row_s = tokens * own.row_s + forecast.prompt_tokens * own.prompt_token_s,
+                          .row_s = WorkOf(own, tokens, forecast.prompt_tokens),
                           .there_s = WorkThere(views, own.name, tokens, forecast.prompt_tokens)};
   // Half of an answer is left, on the average; its prompt and the other half are computed again.
   Rebalancer::Queue runs{.model = own.name,
                          .rows = running,
-                         .row_s = tokens / 2 * own.row_s,
+                         .row_s = WorkOf(own, tokens / 2),
                          .kind = MovableKind::kSequence,
-                         .move_s = (forecast.prompt_tokens + tokens / 2) * own.prompt_token_s,
+                         .move_s = WorkOf(own, 0, forecast.prompt_tokens + tokens / 2),
                          .there_s = WorkThere(views, own.name, tokens / 2, 0)};
   queues->push_back(std::move(waits));
   queues->push_back(std::move(runs));
@@ -63,7 +62,7 @@ std::vector<Rebalancer::Move> ClusterBalance::Plan(Time now,
     const Dispatcher::Work work = model->WorkNow(now);
     queues.push_back({.model = model->name(),
                       .rows = work.waiting_rows,
-                      .row_s = work.row_s,
+                      .row_s = work.late_row_s > 0 ? work.late_row_s : work.row_s,
                       .there_s = WorkThere(views, model->name(), 1, 0)});
   }
   for (const auto& model : languages) AddLanguage(*model, views, &queues);

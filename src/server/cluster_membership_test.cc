@@ -26,6 +26,7 @@ class World {
    public:
     explicit Members(World& world) : world_(world) {}
     void List(Listed done) override {
+      ++world_.lists;
       world_.loop.Post([this, done = std::move(done)] {
         if (!world_.up) return done(Status(Code::kUnavailable, "no agreement"));
         done(world_.members);
@@ -111,6 +112,7 @@ class World {
   std::vector<StoreMember> members;
   uint64_t last_id = 0;
   bool up = true;  // the members answer
+  int lists = 0;   // asked for
   std::set<std::string> running;
   std::map<std::string, EtcdProcessOptions> started;
 };
@@ -309,6 +311,23 @@ TEST_F(ClusterMembershipTest, TheThirdNodeMakesThreeMembersAndTheyAreKept) {
   for (Node* node : {one.get(), two.get(), three.get()}) node->Start();
   Pass(1s);
   EXPECT_EQ(world_.running.size(), 3U);
+}
+
+// All nodes without a member ask the same one, which would send more lists than all else.
+TEST_F(ClusterMembershipTest, OnceThereAreThreeMembersTheOthersAskForThemSeldom) {
+  auto one = Make(1), two = Make(2), three = Make(3);
+  Pass(30s);
+  ASSERT_EQ(world_.running.size(), 3U);
+  const auto lists_a_minute = [this] {
+    const int before = world_.lists;
+    Pass(60s);
+    return world_.lists - before;
+  };
+  const int members = lists_a_minute();
+  EXPECT_GE(members, 45);
+  auto four = Make(4), five = Make(5);
+  Pass(30s);
+  EXPECT_LE(lists_a_minute() - members, 20);  // not 40
 }
 
 TEST_F(ClusterMembershipTest, AMemberThatIsReplacedEndsAndItsDataAreSetAside) {

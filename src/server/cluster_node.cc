@@ -46,6 +46,7 @@ ClusterNode::ClusterNode(const ClusterOptions& options, ModelRegistry& registry,
       table_(options.route, RandomNumber(), {}),
       known_(std::make_shared<KnownModels>()) {
   nodes_.reserve(kMostNodes);
+  free_memory_bytes_ = memory_.Read().free_bytes.value_or(0);
   AddNode({options.name, options.own_address}, /*own=*/true);
   for (const NodeAddress& peer : options.peers) AddNode(peer, /*own=*/false);
 }

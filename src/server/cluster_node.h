@@ -1,6 +1,7 @@
 // This server as a node of a cluster: what it tells the others, what they told, and which node a call goes to.
 //
-// How it goes: every kActive (kRest where no call came lately) it tells each other node its figures and hears theirs. Models that only others have are
+// How it goes: every kActive (kRest where no call came lately) it tells each other node its figures and hears theirs, where nothing is about anywhere every other time
+//   (cluster/live/tell_pace.h). The first call after a rest begins a tick. Models that only others have are
 //   described by one of them. A node that stays silent is suspect (ReplicaTable), and what is under way there is given up, to be tried elsewhere.
 // How fast links are is tried out with kProbeBytes, once when a node is first heard of and every kProbeEvery after.
 // Retries take from a budget: kRetryShare of the calls, kRetryReserve at once at most.
@@ -46,6 +47,7 @@ class ClusterNode final : private NodeHost {
  public:
   static constexpr Duration kActive = std::chrono::milliseconds(200);
   static constexpr Duration kRest = std::chrono::seconds(1);
+  static constexpr Duration kMemoryEvery = std::chrono::seconds(1);  // it is read from files
   static constexpr size_t kProbeBytes = size_t{256} << 10;
   static constexpr Duration kProbeEvery = std::chrono::minutes(10);
   static constexpr double kRetryShare = 0.1, kRetryReserve = 100;
@@ -150,17 +152,20 @@ class ClusterNode final : private NodeHost {
     // Guarded by mutex_:
     bool was_suspect = true;
     bool telling = false;  // an answer is awaited
+    bool news = false;     // something has changed since it was told
     Time probe_at{};
     uint64_t nodes_digest = 0;  // as it told last
-    Time give_up_at{};          // not before that once more what runs there
-    uint64_t incarnation = 0;   // of who answers at its address; 0: nobody has yet
-    int strangers = 0;          // times that another told figures in its name
+    ToldBefore told;
+    Time give_up_at{};         // not before that once more what runs there
+    uint64_t incarnation = 0;  // of who answers at its address; 0: nobody has yet
+    int strangers = 0;         // times that another told figures in its name
   };
 
   ClusterNode(const ClusterOptions& options, ModelRegistry& registry, EventLoop& loop,
               const Clock& clock, Trust trust);
   void AddNode(const NodeAddress& address, bool own);
   NodeFigures Figures();
+  int64_t FreeMemory();
   // NodeHost
   bool IsOfCluster(std::string_view node) const override { return IndexOf(node) >= 0; }
   NodeFigures FiguresFor(const NodeFigures& theirs) override;
@@ -192,7 +197,8 @@ class ClusterNode final : private NodeHost {
   bool IsStranger(int node, const NodeFigures& theirs);
   void Tick();
   void LookAtCores();
-  void TellAll();
+  void TellAll(bool news = true);
+  static bool WorkAnywhere(const std::vector<ReplicaTable::NodeView>& views);
   void FiguresChanged();  // others are to hear of it now; on any thread
   void ProbeLinks(Time now);
   void Heard(int node, Result<NodeFigures> figures, Time asked);
@@ -240,6 +246,9 @@ class ClusterNode final : private NodeHost {
   std::condition_variable ended_;  // a call ended, once it is stopped
   uint64_t sequence_ = 0;
   uint64_t calls_seen_ = 0;
+  bool resting_ = false;  // the next tick is kRest away
+  Time memory_at_{};      // when it is read again
+  int64_t free_memory_bytes_ = 0;
   Time busy_until_{};
   double retries_ = kRetryReserve;
   uint64_t retries_taken_ = 0, retries_refused_ = 0;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cluster/live/tell_pace.h"
 #include "core/format.h"
 #include "core/log.h"
 #include "server/cluster_node.h"
@@ -31,7 +32,7 @@ NodeFigures ClusterNode::Figures() {
   figures.software = EVENKEEL_VERSION;
   figures.draining = draining_.load();
   figures.resources = resources_;
-  figures.free_memory_bytes = memory_.Read().free_bytes.value_or(0);
+  figures.free_memory_bytes = FreeMemory();
   figures.busy_cores = busy_cores_.load();
   figures.moving = std::max(0, moving_.load());
   figures.moved_lately = balance_.moved().lately;
@@ -44,10 +45,26 @@ NodeFigures ClusterNode::Figures() {
   return figures;
 }
 
+int64_t ClusterNode::FreeMemory() {
+  const Time now = clock_.Now();
+  {
+    const std::lock_guard lock(mutex_);
+    if (now < memory_at_) return free_memory_bytes_;
+    memory_at_ = now + kMemoryEvery;
+  }
+  const int64_t free_bytes = memory_.Read().free_bytes.value_or(0);
+  const std::lock_guard lock(mutex_);
+  return free_memory_bytes_ = free_bytes;
+}
+
 NodeFigures ClusterNode::FiguresFor(const NodeFigures& theirs) {
   NodeFigures figures = Figures();
   if (theirs.nodes_digest != figures.nodes_digest) figures.nodes = Nodes();
-  if (const int node = IndexOf(theirs.node); node > 0) figures.link_bytes_s = MeasuredLink(node);
+  if (const int node = IndexOf(theirs.node); node > 0) {
+    figures.link_bytes_s = MeasuredLink(node);
+    const std::lock_guard lock(mutex_);
+    nodes_[static_cast<size_t>(node)]->told.Mark(&figures);
+  }
   return figures;
 }
 
@@ -122,7 +139,7 @@ void ClusterNode::Tick() {
   for (const int node : silent) link(node).GiveUpAll();
   for (ClusterHealth::Change& change : changes)
     events_.Note(std::move(change.what), std::move(change.why));
-  TellAll();
+  TellAll(/*news=*/false);
   // Not under the mutex: the calls are routed anew inside.
   if (balance_.Due(now) && !frozen) balance_.Balance(now, Look());
   if (feedback_.Due(now) && !frozen) feedback_.Look(now, Look());
@@ -131,20 +148,50 @@ void ClusterNode::Tick() {
   {
     const std::lock_guard lock(mutex_);
     busy = now < busy_until_;
+    resting_ = !busy;
   }
   if (!busy) states_->Prepare();
   if (tick_) tick_->Set(now + (busy ? kActive : kRest));
 }
 
-void ClusterNode::TellAll() {
+bool ClusterNode::WorkAnywhere(const std::vector<ReplicaTable::NodeView>& views) {
+  return std::ranges::any_of(views, [](const ReplicaTable::NodeView& view) {
+    if (view.gone) return false;
+    // What a lost node had to do last is nobody's work.
+    return view.outstanding > 0 ||
+           (!view.suspect && (view.figures.backlog_s > 0 || view.figures.moving > 0));
+  });
+}
+
+// `news`: all are to hear of it; else who is due.
+void ClusterNode::TellAll(bool news) {
+  const auto views = Look();
+  bool work = WorkAnywhere(views);
+  {
+    const std::lock_guard lock(mutex_);
+    work = work || clock_.Now() < busy_until_;
+  }
   NodeFigures own = Figures();
   for (size_t i = 1; i < size(); ++i) {
+    const bool connected = link(static_cast<int>(i)).connected();
     {
       const std::lock_guard lock(mutex_);
       Node& node = *nodes_[i];
-      if (node.telling || node.gone.load()) continue;
+      if (node.gone.load()) continue;
+      // A node that came a moment ago has no view yet.
+      TellPace::Peer peer{.connected = connected, .news = node.news || news};
+      if (i < views.size()) {
+        peer.known = views[i].known;
+        peer.suspect = views[i].suspect;
+        peer.silent_s = views[i].silent_s;
+      }
+      if (!TellPace::Due(peer, work, Seconds(kRest))) continue;
+      // Whoever is being told now hears of what is new the next time.
+      node.news = node.telling && peer.news;
+      if (node.telling) continue;
       node.telling = true;
       own.nodes = node.nodes_digest == own.nodes_digest ? std::vector<NodeAddress>() : Nodes();
+      node.told.Mark(&own);
     }
     const Time asked = clock_.Now();
     const int node = static_cast<int>(i);
@@ -218,7 +265,9 @@ void ClusterNode::Take(int node, NodeFigures figures, Time made, bool answered) 
     }
   }
   const std::lock_guard lock(mutex_);
-  nodes_[static_cast<size_t>(node)]->nodes_digest = figures.nodes_digest;
+  Node& one = *nodes_[static_cast<size_t>(node)];
+  one.nodes_digest = figures.nodes_digest;
+  if (node > 0) one.told.Complete(&figures);
   figures.nodes.clear();
   table_.OnFigures(node, std::move(figures), Seconds(made.time_since_epoch()), Now(), answered);
 }

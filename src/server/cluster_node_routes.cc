@@ -139,6 +139,12 @@ ReplicaTable::Choice ClusterNode::Choose(const ReplicaTable::Wanted& wanted,
   calls_.fetch_add(1, std::memory_order_relaxed);
   const std::lock_guard lock(mutex_);
   if (stopped_.load()) return {};
+  if (std::exchange(resting_, false)) {
+    // What others tell is up to kRestS old: they are asked now, and not at the end of the rest.
+    loop_.Post([this] {
+      if (!stopped_.load() && tick_) tick_->Set(clock_.Now());
+    });
+  }
   if (std::ranges::count(not_these, true) == 0)
     retries_ = std::min(kRetryReserve, retries_ + kRetryShare);
   return table_.Choose(wanted, not_these, Now());

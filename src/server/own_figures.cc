@@ -12,6 +12,7 @@ ModelFigures FiguresOf(const ModelVersion& model, const Dispatcher::Work& work, 
   figures.name = model.name();
   figures.version = model.version();
   figures.row_s = work.row_s;
+  figures.late_row_s = work.late_row_s;
   figures.alone_s = work.alone_s;
   figures.signature = DigestOf(model.signature());
   figures.rate_rps = model.RowsPerSecond(now);
@@ -57,6 +58,7 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
   figures.row_s = choice.step_s * threads / std::max(1, choice.slots);
   figures.alone_s = choice.step_s;
   figures.prompt_token_s = choice.prompt_token_s * threads;
+  figures.late_row_s = view.tuning.late_token_s * threads;
   const double tokens =
       view.tuning.forecast.answer_tokens > 0 ? view.tuning.forecast.answer_tokens : kAnswerTokens;
   // Those that run are half through, on the average.
@@ -68,8 +70,8 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
   if (figures.row_s > 0)
     figures.call_rows +=
         view.tuning.forecast.prompt_tokens * figures.prompt_token_s / figures.row_s;
-  *backlog_s += (running / 2 + waiting) * tokens * figures.row_s +
-                waiting * view.tuning.forecast.prompt_tokens * figures.prompt_token_s;
+  *backlog_s += WorkOf(figures, (running / 2 + waiting) * tokens,
+                       waiting * view.tuning.forecast.prompt_tokens);
   return figures;
 }
 

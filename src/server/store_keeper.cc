@@ -14,7 +14,9 @@ namespace {
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 
-constexpr Duration kListEvery = 3s;  // while nothing changes
+// While nothing changes: who leads, runs a member or may be to run one; and the others, all of whom ask the same member.
+constexpr Duration kListEvery = 3s;
+constexpr Duration kListSeldom = 10s;
 constexpr Duration kListSoon = 1s;
 constexpr Duration kStartAgain = 30s;
 constexpr Duration kEndPatience = 3s;
@@ -208,7 +210,10 @@ void StoreKeeper::OnList(Result<std::vector<StoreMember>> members) {
   FollowMembers();
   LookAtOwn();
   const bool learner = std::ranges::find(members_, true, &StoreMember::learner) != members_.end();
-  if (!learner && missing_ == 0) list_at_ = clock_.Now() + kListEvery;
+  if (!learner && missing_ == 0) {
+    const bool concerned = leading_ || store_.member || members_.size() < options_.growth.members;
+    list_at_ = clock_.Now() + (concerned ? kListEvery : kListSeldom);
+  }
   if (leading_ && !changing_) Grow();
 }
 

@@ -45,7 +45,8 @@ struct EtcdProcessOptions {
       tls;  // for clients and peers, both of which must show a certificate of the CA
   int64_t quota_bytes = int64_t{256} << 20;           // of the data; 16 MiB to 8 GiB
   Duration compact_after = std::chrono::minutes(10);  // older changes are forgotten; whole minutes
-  Duration heartbeat = std::chrono::milliseconds(100);
+  // Each is a message to every other member and one back: at rest most of what the store's leader sends.
+  Duration heartbeat = std::chrono::milliseconds(200);
   Duration election = std::chrono::milliseconds(1000);  // at least 5 heartbeats
 };
 

@@ -41,7 +41,6 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
   message->set_sequence(figures.sequence);
   message->set_cores(figures.cores);
   message->set_backlog_s(figures.backlog_s);
-  message->set_software(figures.software);
   message->set_draining(figures.draining);
   for (const ModelFigures& model : figures.models) {
     auto* one = message->add_models();
@@ -60,6 +59,7 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
     one->set_done(model.done);
     one->set_start_up_s(model.start_up_s);
     one->set_waiting(static_cast<uint32_t>(model.waiting));
+    one->set_late_row_s(model.late_row_s);
   }
   message->set_busy_cores(figures.busy_cores);
   message->set_moving(static_cast<uint32_t>(figures.moving));
@@ -91,11 +91,15 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
     one->set_address(node.address);
   }
   auto* resources = message->mutable_resources();
+  resources->set_free_memory_bytes(figures.free_memory_bytes);
+  message->set_knows(figures.knows);
+  message->set_as_before(figures.as_before);
+  if (figures.as_before) return;
+  message->set_software(figures.software);
   resources->set_cores(figures.resources.cores);
   resources->set_gflops(figures.resources.gflops);
   resources->set_memory_gb_s(figures.resources.memory_gb_s);
   resources->set_memory_bytes(figures.resources.memory_bytes);
-  resources->set_free_memory_bytes(figures.free_memory_bytes);
   resources->set_disk_bytes(figures.resources.disk_bytes);
   resources->set_power_w(figures.resources.power_w.value_or(0));
   resources->set_fingerprint(figures.resources.fingerprint);
@@ -180,6 +184,8 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
   EK_RETURN_IF_ERROR(CheckNumber("backlog", figures.backlog_s));
   figures.software = message.software().substr(0, 64);
   figures.draining = message.draining();
+  figures.knows = message.knows();
+  figures.as_before = message.as_before();
   figures.busy_cores = message.busy_cores();
   EK_RETURN_IF_ERROR(CheckNumber("cores that work", figures.busy_cores));
   // Memory is not faster: more was not measured.
@@ -242,6 +248,8 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
     model.start_up_s = one.start_up_s();
     EK_RETURN_IF_ERROR(CheckNumber("time until an instance is up", model.start_up_s));
     model.waiting = Counted(one.waiting());
+    model.late_row_s = one.late_row_s();
+    EK_RETURN_IF_ERROR(CheckNumber("work of a row lately", model.late_row_s));
     figures.models.push_back(std::move(model));
   }
   return figures;

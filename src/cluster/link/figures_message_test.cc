@@ -24,6 +24,7 @@ TEST(FiguresForShowTest, WhatIsMeasuredAndMovedIsTold) {
   model.done = uint64_t{1} << 40;
   model.start_up_s = 3.25;
   model.waiting = 7;
+  model.late_row_s = 0.125;
   figures.wishes = {{"m", 3, 1'700'000'000'000}};
   figures.leaving = {{"n", true}, {"o", false}};
   node::v1::Figures message;
@@ -39,11 +40,85 @@ TEST(FiguresForShowTest, WhatIsMeasuredAndMovedIsTold) {
   EXPECT_EQ(read->models[0].done, uint64_t{1} << 40);
   EXPECT_EQ(read->models[0].start_up_s, 3.25);
   EXPECT_EQ(read->models[0].waiting, 7);
+  EXPECT_EQ(read->models[0].late_row_s, 0.125);
   EXPECT_EQ(read->wishes, figures.wishes);
   ASSERT_EQ(read->leaving.size(), 2);
   EXPECT_EQ(read->leaving[0].model, "n");
   EXPECT_TRUE(read->leaving[0].certain);
   EXPECT_FALSE(read->leaving[1].certain);
+}
+
+NodeFigures Measured(uint64_t incarnation) {
+  NodeFigures figures;
+  figures.node = "a";
+  figures.incarnation = incarnation;
+  figures.software = "1.2.3";
+  figures.resources.gflops = 40;
+  figures.resources.fingerprint = "AMD EPYC, 2 cores, 24 GiB, avx2 (3f2a91c0)";
+  figures.free_memory_bytes = 1000;
+  return figures;
+}
+
+// Two nodes that tell each other in turn: a tells, b hears it and answers, and a hears that.
+class TwoNodes {
+ public:
+  struct Exchange {
+    size_t bytes = 0;   // that a told
+    NodeFigures heard;  // by b
+  };
+  Exchange Tell(NodeFigures a) {
+    node::v1::Figures message;
+    at_a_.Mark(&a);
+    WriteFigures(a, &message);
+    Exchange exchange{message.ByteSizeLong(), Over(message)};
+    at_b_.Complete(&exchange.heard);
+    NodeFigures b;
+    b.node = "b";
+    b.incarnation = 9;
+    at_b_.Mark(&b);
+    node::v1::Figures answer;
+    WriteFigures(b, &answer);
+    NodeFigures heard = Over(answer);
+    at_a_.Complete(&heard);
+    return exchange;
+  }
+  void RestartB() { at_b_ = ToldBefore(); }
+
+ private:
+  static NodeFigures Over(const node::v1::Figures& message) {
+    const auto read = ReadFigures(message);
+    EXPECT_TRUE(read.ok()) << read.status().ToString();
+    return read.ok() ? *read : NodeFigures();
+  }
+  ToldBefore at_a_, at_b_;
+};
+
+TEST(ToldBeforeTest, WhatDoesNotChangeIsToldOnce) {
+  TwoNodes nodes;
+  const auto first = nodes.Tell(Measured(5));
+  NodeFigures later = Measured(5);
+  later.free_memory_bytes = 7;
+  const auto second = nodes.Tell(later);
+  EXPECT_LT(second.bytes + 25, first.bytes);
+  EXPECT_EQ(second.heard.software, "1.2.3");
+  EXPECT_EQ(second.heard.resources.gflops, 40);
+  EXPECT_EQ(second.heard.resources.fingerprint, "AMD EPYC, 2 cores, 24 GiB, avx2 (3f2a91c0)");
+  EXPECT_EQ(second.heard.free_memory_bytes, 7);
+  EXPECT_EQ(second.heard.cores, 1);
+}
+
+TEST(ToldBeforeTest, AfterARestartOfEitherItIsToldAnew) {
+  TwoNodes nodes;
+  nodes.Tell(Measured(5));
+  NodeFigures restarted = Measured(6);
+  restarted.software = "1.2.4";
+  EXPECT_EQ(nodes.Tell(restarted).heard.software, "1.2.4");
+  EXPECT_EQ(nodes.Tell(restarted).heard.software, "1.2.4");
+  nodes.RestartB();
+  // a has not heard of it: b has nothing to put in, and says so.
+  EXPECT_EQ(nodes.Tell(restarted).heard.software, "");
+  EXPECT_EQ(nodes.Tell(restarted).heard.software, "1.2.4");
+  EXPECT_EQ(nodes.Tell(restarted).heard.resources.gflops, 40);
 }
 
 TEST(FiguresForShowTest, ANodeOfAVersionBeforeTellsRowsOfOne) {

@@ -87,11 +87,12 @@ struct LinkClient::Impl {
     // Names and proxies have no say in where the nodes of a cluster are.
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     if (options.credentials != nullptr) link::NodeCredentials::ExpectNode(options.node, &arguments);
-    stub = node::v1::Node::NewStub(grpc::CreateCustomChannel(
-        options.address,
-        options.credentials != nullptr ? options.credentials->Client()
-                                       : grpc::InsecureChannelCredentials(),
-        arguments));
+    channel = grpc::CreateCustomChannel(options.address,
+                                        options.credentials != nullptr
+                                            ? options.credentials->Client()
+                                            : grpc::InsecureChannelCredentials(),
+                                        arguments);
+    stub = node::v1::Node::NewStub(channel);
   }
 
   void Add(const std::shared_ptr<LinkCall>& call) {
@@ -104,6 +105,7 @@ struct LinkClient::Impl {
     if (open.empty()) empty.notify_all();
   }
 
+  std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<node::v1::Node::Stub> stub;
   std::mutex mutex;  // guards what follows
   std::condition_variable empty;
@@ -189,6 +191,10 @@ void LinkClient::Tell(const NodeFigures& own, Duration timeout,
         told(status.ok() ? ReadFigures(call->response) : Result<NodeFigures>(FromGrpc(status)));
         impl->Remove(call.get());
       });
+}
+
+bool LinkClient::connected() const {
+  return impl_->channel->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY;
 }
 
 void LinkClient::SetState(std::string_view state, Duration timeout,

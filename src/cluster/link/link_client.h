@@ -52,6 +52,8 @@ class LinkClient {
   // Errors of the callbacks' results: kUnavailable (no link), kDeadlineExceeded, kInvalidArgument (no node of ours answered).
   void Tell(const NodeFigures& own, Duration timeout,
             std::function<void(Result<NodeFigures>)> told);
+  // Whether the link stands, as far as this end knows: false once the other end's process is gone, and before the first call. Sends nothing.
+  bool connected() const;
   // As NodeHost::SetOwnState(), there.
   void SetState(std::string_view state, Duration timeout, std::function<void(Status)> done);
   // As NodeHost::PublishPlan() and Renew(), there.

@@ -218,6 +218,20 @@ TEST_F(LinkTest, ACallRunsThereAndItsAnswerComesBack) {
   EXPECT_EQ(end.end.timings.batch_rows, 4);
 }
 
+TEST_F(LinkTest, WhetherItStandsIsKnownWithoutAsking) {
+  Begin();
+  EXPECT_FALSE(client_->connected());
+  End end;
+  Infer(end);
+  end.Await();
+  EXPECT_TRUE(client_->connected());
+  server_.reset();
+  End lost;
+  Infer(lost);
+  lost.Await();
+  EXPECT_FALSE(client_->connected());
+}
+
 TEST_F(LinkTest, AnErrorOfTheModelIsNotAFailureOfTheLink) {
   Begin();
   End end;

@@ -5,6 +5,32 @@
 
 namespace evenkeel {
 
+double WorkOf(const ModelFigures& model, double rows, double prompt_tokens) {
+  const double work = model.row_s * rows + model.prompt_token_s * prompt_tokens;
+  if (model.late_row_s <= 0) return work;
+  // Where full batches were never measured, prompts are in what rows took.
+  return model.row_s > 0 ? work * (model.late_row_s / model.row_s) : model.late_row_s * rows;
+}
+
+void ToldBefore::Complete(NodeFigures* figures) {
+  has_ = figures->knows;
+  if (!figures->as_before) {
+    of_ = figures->incarnation;
+    software_ = figures->software;
+    resources_ = figures->resources;
+  } else if (of_ == figures->incarnation) {
+    figures->software = software_;
+    figures->resources = resources_;
+  } else {
+    of_ = 0;
+  }
+}
+
+void ToldBefore::Mark(NodeFigures* own) const {
+  own->knows = of_;
+  own->as_before = own->incarnation != 0 && has_ == own->incarnation;
+}
+
 uint64_t DigestOf(std::vector<NodeAddress> nodes) {
   std::ranges::sort(nodes, {}, &NodeAddress::name);
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: it keeps no secret

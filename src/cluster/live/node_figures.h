@@ -16,9 +16,9 @@ namespace evenkeel {
 struct ModelFigures {
   std::string name, version;
   bool language = false;
-  double row_s = 0;    // work of a row in batches as they run now; language: of an answer's token
-  double alone_s = 0;  // from start to answer of a row that finds the node idle; 0: not known
-  uint64_t signature = 0;     // digest of what it takes and gives; equal ones answer alike
+  double row_s = 0;  // work of a row in the batches aimed at; language: of a token, all slots taken
+  double alone_s = 0;      // from start to answer of a row that finds the node idle; 0: not known
+  uint64_t signature = 0;  // digest of what it takes and gives; equal ones answer alike
   double prompt_token_s = 0;  // language: work of a prompt's token
   int slots = 0;              // language: sequences side by side
   int open = 0;               // language: sequences that run or wait
@@ -29,7 +29,12 @@ struct ModelFigures {
   uint64_t done = 0;      // rows or tokens computed since it was loaded; 0: none, or not told
   double start_up_s = 0;  // until an instance is up, as measured; 0: not known
   int waiting = 0;        // rows or sequences
+  // As `row_s`, in the batches or steps that ran lately, however full they were: what routing goes by. Plans go by `row_s`, which load doesn't change. 0: not told.
+  double late_row_s = 0;
 };
+
+// Seconds of a core that a call takes there. 0: not known.
+double WorkOf(const ModelFigures& model, double rows, double prompt_tokens = 0);
 
 // What people asked for, see replica_wishes.h.
 struct ReplicaWish {
@@ -67,6 +72,24 @@ struct NodeFigures {
   std::vector<ReplicaWish> wishes;    // all that it knows
   std::vector<LeavingModel> leaving;  // of its own
   double link_bytes_s = 0;            // from here to who is told; 0: not measured
+  // Incarnation of who is told whose software and resources this node has; 0: none. Where the other has this node's, they are not told: `as_before`.
+  uint64_t knows = 0;
+  bool as_before = false;
+};
+
+// What a node remembers of another's figures, so that neither tells the other again what does not change within an incarnation.
+class ToldBefore {
+ public:
+  // Figures that came, into which goes what was left out of them. Where that was never told it stays empty until it is.
+  void Complete(NodeFigures* figures);
+  // Figures that are about to go there, of this node, whose incarnation they have: says what is known of the other, and whether it has this node's.
+  void Mark(NodeFigures* own) const;
+
+ private:
+  uint64_t of_ = 0;  // incarnation that the next two are of; 0: none was told
+  std::string software_;
+  ResourceVector resources_;
+  uint64_t has_ = 0;  // the other's word: which incarnation of this node's it knows
 };
 
 // The same for the same nodes in any order.

@@ -1,10 +1,14 @@
 #include "cluster/live/replica_table.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 namespace evenkeel {
 namespace {
+
+// Seconds of a row where no node has measured any: what counts is that it is the same everywhere.
+constexpr double kUnmeasuredRow = 0.01;
 
 // The figures of the newest version that is meant.
 const ModelFigures* Find(const NodeFigures& figures, std::string_view model,
@@ -53,9 +57,10 @@ void ReplicaTable::OnFigures(int node, NodeFigures figures, double made_s, doubl
 }
 
 void ReplicaTable::OnRoundTrip(int node, double seconds) {
-  double& known = nodes_[static_cast<size_t>(node)].round_trip_s;
-  constexpr double kNew = 0.2;  // of the moving average; a first one counts whole
-  known = known == 0 ? seconds : known + kNew * (seconds - known);
+  Node& one = nodes_[static_cast<size_t>(node)];
+  one.round_trips[one.tried++ % kRoundTrips] = seconds;
+  const auto last = std::span(one.round_trips).first(std::min(one.tried, kRoundTrips));
+  one.round_trip_s = *std::ranges::min_element(last);
 }
 
 void ReplicaTable::OnBandwidth(int node, double bytes_per_s) {
@@ -87,8 +92,9 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
                                           double now_s) {
   std::vector<ReplicaView> views(nodes_.size());
   std::vector<double> works(nodes_.size(), 0);
-  std::vector<size_t> doubtful;
+  std::vector<size_t> doubtful, unmeasured;
   double fastest = 1e-9;  // rows a second
+  double dearest = 0;     // work of a row, of those that are known
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];
     ReplicaView& view = views[i];
@@ -99,8 +105,8 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
       view.suspect = true;
       continue;
     }
-    const double work = model->row_s * static_cast<double>(wanted.rows) +
-                        model->prompt_token_s * static_cast<double>(wanted.prompt_tokens);
+    const double work =
+        WorkOf(*model, static_cast<double>(wanted.rows), static_cast<double>(wanted.prompt_tokens));
     works[i] = work;
     view.capacity = node.figures->cores;
     view.load_s = node.figures->backlog_s;
@@ -108,10 +114,18 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
     view.outstanding_s = node.outstanding_s;
     view.service_s = std::max(model->alone_s, work / node.figures->cores);
     view.forward_s = i == 0 ? 0 : node.round_trip_s;
-    view.weight = model->row_s > 0 ? node.figures->cores / model->row_s : 0;
+    const double row_s = WorkOf(*model, 1);
+    dearest = std::max(dearest, row_s);
+    if (work <= 0) unmeasured.push_back(i);
+    view.weight = row_s > 0 ? node.figures->cores / row_s : 0;
     fastest = std::max(fastest, view.weight);
     view.suspect = node.doubt;
     if (node.doubt) doubtful.push_back(i);
+  }
+  // As if nothing took any time there it would get all that comes until it tells of the first: it is taken for the slowest one.
+  for (const size_t i : unmeasured) {
+    works[i] = (dearest > 0 ? dearest : kUnmeasuredRow) * static_cast<double>(wanted.rows);
+    views[i].service_s = std::max(views[i].service_s, works[i] / views[i].capacity);
   }
   // Turns by what was measured; of each model alike, for all of them share the turns.
   for (ReplicaView& view : views) view.weight /= fastest;

@@ -3,12 +3,14 @@
 // Use for: one a gateway. Not for: speaking to nodes (cluster/link), the call itself.
 // How it goes: every node's figures come with their age; what was sent there since is added, what it has worked off since is taken off (Backlog). A node
 //   is suspect, and gets no new work, from a failure of its link on until it answers with figures that were made after it; when its figures are older than
-//   kStale; and while it drains. The own node (index 0) is never suspect but while it drains.
+//   kStale; and while it drains. One that has measured nothing of a model is taken for the slowest of those that have. The own node (index 0) is never suspect but while it drains.
 // Contract: Choose() names only nodes that serve the model in a version of that number (any, if "") and signature, and -1 where there is none left. What was chosen is booked
 //   until Ended(). Deterministic by seed. Units: seconds on the caller's clock, which never goes back.
 // Thread-safety: single-owner. Source: B6, with route.h's rules.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -23,6 +25,7 @@ namespace evenkeel {
 class ReplicaTable {
  public:
   static constexpr double kStale = 3.0;
+  static constexpr size_t kRoundTrips = 8;
 
   // `nodes`: their names, the own one first.
   ReplicaTable(RouteRule rule, uint64_t seed, std::vector<std::string> nodes);
@@ -32,7 +35,8 @@ class ReplicaTable {
   // Figures that were made at `made_s`. Those of an earlier incarnation's, or older ones than are known, say nothing. `answered`: they came
   // as an answer, so that there is a way to the node; what it tells by itself shows only the way back.
   void OnFigures(int node, NodeFigures figures, double made_s, double now_s, bool answered = true);
-  void OnRoundTrip(int node, double seconds);  // of a small message
+  // Of a small message. The least of the last kRoundTrips counts: what a busy node takes longer to answer is in its backlog already.
+  void OnRoundTrip(int node, double seconds);
   void OnBandwidth(int node, double bytes_per_s);
   double bandwidth(int node) const { return nodes_[static_cast<size_t>(node)].bytes_per_s; }
   void OnLinkFailure(int node, double now_s);
@@ -84,6 +88,8 @@ class ReplicaTable {
     double failed_s = -1;   // the latest failure of its link; < 0: none
     bool doubt = false, gone = false;
     double round_trip_s = 0, bytes_per_s = 0;
+    std::array<double, kRoundTrips> round_trips{};  // the last ones, in turn
+    size_t tried = 0;                               // of those, since the start
     double outstanding_s = 0;
     int outstanding = 0;
     uint64_t sent = 0;

@@ -2,8 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <functional>
 #include <map>
+#include <queue>
 #include <random>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace evenkeel {
 namespace {
@@ -189,6 +196,114 @@ TEST_F(ReplicaTableTest, UnequalNodesKeepEqualLevels) {
     worst = std::max(worst, high - low);
   }
   EXPECT_LT(worst, 0.03);  // three rows on the slowest
+}
+
+TEST(WorkOfTest, IsByWhatRanLatelyWhereThatIsTold) {
+  ModelFigures model;
+  EXPECT_EQ(WorkOf(model, 3, 10), 0);
+  model.row_s = 0.01;
+  model.prompt_token_s = 0.002;
+  EXPECT_DOUBLE_EQ(WorkOf(model, 3, 10), 0.05);
+  model.late_row_s = 0.04;  // all of it takes four times as long
+  EXPECT_DOUBLE_EQ(WorkOf(model, 3, 10), 0.2);
+  model.row_s = model.prompt_token_s = 0;
+  EXPECT_DOUBLE_EQ(WorkOf(model, 3, 10), 0.12);
+}
+
+TEST_F(ReplicaTableTest, WhatARowTakesLatelyIsWhatCounts) {
+  NodeFigures slow = Figures("b", 1);
+  slow.models[0].late_row_s = 0.04;
+  table_.OnFigures(0, Figures("a", 1), 10, 10);
+  table_.OnFigures(1, slow, 10, 10);
+  std::map<int, int> sent;
+  for (int i = 0; i < 100; ++i) ++sent[table_.Choose(kOne, {}, 10).node];
+  EXPECT_NEAR(sent[0], 80, 1);
+  EXPECT_NEAR(sent[1], 20, 1);
+}
+
+TEST_F(ReplicaTableTest, ANodeThatHasMeasuredNothingIsTakenForTheSlowestOne) {
+  table_.OnFigures(0, Figures("a", 1, 1, 0, 0), 10, 10);
+  table_.OnFigures(1, Figures("b", 1, 1, 0, 0), 10, 10);
+  std::map<int, int> sent;
+  for (int i = 0; i < 10; ++i) ++sent[table_.Choose(kOne, {}, 10).node];
+  EXPECT_EQ(sent[0], 5);
+  EXPECT_EQ(sent[1], 5);
+  // By now the first has computed something, and the others have not.
+  table_.OnFigures(0, Figures("a", 2, 1, 0, 0.02), 11, 11);
+  table_.OnFigures(2, Figures("c", 1, 1, 0, 0), 11, 11);
+  const auto choice = table_.Choose(kOne, {true, true, false}, 11);
+  EXPECT_EQ(choice.node, 2);
+  const auto beside = table_.Choose(kOne, {false, true, false}, 11);
+  EXPECT_DOUBLE_EQ(beside.work_s, 0.02);
+}
+
+TEST_F(ReplicaTableTest, ABusyNodeIsNotTakenForAFarOne) {
+  const auto trip = [this] { return table_.Look(10)[1].round_trip_s; };
+  table_.OnRoundTrip(1, 0.05);
+  EXPECT_DOUBLE_EQ(trip(), 0.05);
+  table_.OnRoundTrip(1, 0.001);
+  for (size_t i = 1; i < ReplicaTable::kRoundTrips; ++i) {
+    table_.OnRoundTrip(1, 0.06);
+    EXPECT_DOUBLE_EQ(trip(), 0.001) << i;
+  }
+  // A way that has become longer is believed then.
+  table_.OnRoundTrip(1, 0.06);
+  EXPECT_DOUBLE_EQ(trip(), 0.06);
+}
+
+// 99th percentile of the latency of calls through one gateway, at 70 % of what its three unequal nodes can do. A message to a node that works waits for its turn there.
+double LatencyAt70Percent(RouteRule rule, uint64_t seed) {
+  constexpr int kCalls = 40'000;
+  constexpr std::array<double, 3> kRow = {0.005, 0.010, 0.020};
+  constexpr std::array<const char*, 3> kName = {"a", "b", "c"};
+  constexpr double kWay = 0.0005, kTurn = 0.1, kTell = 0.2;
+  ReplicaTable table(rule, seed, {"a", "b", "c"});
+  std::mt19937_64 random(seed);
+  std::exponential_distribution<double> gap(0.7 * 350);
+  std::uniform_real_distribution<double> part(0, 1);
+  using End = std::pair<double, int>;  // when, and which of `choices`
+  std::priority_queue<End, std::vector<End>, std::greater<>> ends;
+  std::vector<ReplicaTable::Choice> choices;
+  std::array<double, 3> idle_at = {10, 10, 10};
+  std::vector<double> latencies;
+  uint64_t sequence = 0;
+  double now = 10, told = 0;
+  for (int call = 0; call < kCalls; ++call) {
+    now += gap(random);
+    for (; !ends.empty() && ends.top().first <= now; ends.pop())
+      table.Ended(choices[static_cast<size_t>(ends.top().second)]);
+    if (now - told > kTell) {
+      told = now;
+      ++sequence;
+      for (int n = 0; n < 3; ++n) {
+        const auto at = static_cast<size_t>(n);
+        const double left = std::max(0.0, idle_at[at] - now);
+        const double trip = 2 * kWay + (left > 0 ? kTurn * part(random) : 0);
+        if (n > 0) table.OnRoundTrip(n, trip);
+        table.OnFigures(n, Figures(kName[at], sequence, 1, left, kRow[at]),
+                        n > 0 ? std::max(now - trip, 10.0) : now, now);
+      }
+    }
+    const auto choice = table.Choose(kOne, {}, now);
+    if (choice.node < 0) return 1e9;
+    const auto at = static_cast<size_t>(choice.node);
+    const double way = choice.node > 0 ? kWay : 0;
+    idle_at[at] = std::max(idle_at[at], now + way) + kRow[at] * (0.8 + 0.4 * part(random));
+    latencies.push_back(idle_at[at] + way - now);
+    ends.emplace(idle_at[at] + way, static_cast<int>(choices.size()));
+    choices.push_back(choice);
+  }
+  std::ranges::sort(latencies);
+  return latencies[latencies.size() * 99 / 100];
+}
+
+TEST(ReplicaTableLatencyTest, AtSeventyPercentLoadTheUtilityKeepsUpWithLeastLoaded) {
+  double ours = 0, theirs = 0;
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    ours += LatencyAt70Percent(RouteRule::kUtility, seed);
+    theirs += LatencyAt70Percent(RouteRule::kLeastLoaded, seed);
+  }
+  EXPECT_LE(ours, theirs);
 }
 
 }  // namespace

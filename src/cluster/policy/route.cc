@@ -23,9 +23,9 @@ double Level(const ReplicaView& replica, double /*scale*/) {
   return replica.outstanding_s / replica.capacity;
 }
 
-double Expected(const ReplicaView& replica, double /*scale*/) {
+double Expected(const ReplicaView& replica, double own_part) {
   const double backlog = std::max(replica.backlog_s, replica.outstanding_s);
-  return replica.forward_s + backlog / replica.capacity + replica.service_s;
+  return replica.forward_s + backlog / replica.capacity + own_part * replica.service_s;
 }
 
 double ByMethod(const ReplicaView& replica, double mean_service) {
@@ -158,10 +158,21 @@ int Router::OfTwo(std::span<const ReplicaView> replicas) {
              : a;
 }
 
+double Router::OwnPart(std::span<const ReplicaView> replicas) {
+  double expected = 0, own = 0;
+  for (const ReplicaView& one : replicas) {
+    if (one.suspect) continue;
+    expected += one.backlog_s;
+    own += one.outstanding_s;
+  }
+  return expected <= kOwnWork * own ? kHalf : 1;
+}
+
 int Router::Choose(std::span<const ReplicaView> replicas) {
   switch (rule_) {
     case RouteRule::kUtility:
-      return replicas.size() <= kFewReplicas ? Least(replicas, Expected, 1) : OfTwo(replicas);
+      return replicas.size() <= kFewReplicas ? Least(replicas, Expected, OwnPart(replicas))
+                                             : OfTwo(replicas);
     case RouteRule::kLeastLoaded: return Least(replicas, Level, 1);
     case RouteRule::kMethod: {
       double sum = 0;

@@ -2,6 +2,8 @@
 //
 // `utility`: the replica that is expected to answer first:  forward + backlog / C + service,  with the backlog that is expected now (Backlog): figures are old, the node has
 //   worked since, and all gateways have sent there. What this gateway itself has under way there is the least that it can be. Equal ones take turns.
+//   Where about all that is expected anywhere is this gateway's own work (OwnPart), a request's own service counts by half: its time on a slow node is its own loss alone,
+//   but the time that it takes on a fast one is lost to this gateway's next requests too. Whoever is one of many gateways can't reserve room by that.
 //   Among more than kFewReplicas it looks at two, drawn by capacity: many gateways with the same old figures would all run to the same best node, and to the next one together
 //   (Mitzenmacher, How Useful Is Old Information?, 2000).
 // `method`: the highest u = -(c / mean c + L / C), L with the request counted in, figures as they came.
@@ -61,6 +63,11 @@ std::vector<RouteRule> RouteRules();
 class Router {
  public:
   static constexpr size_t kFewReplicas = 8;
+  static constexpr double kHalf = 0.5;     // of its own service, where nobody else sends:
+  static constexpr double kOwnWork = 1.5;  // at most so many times its own is expected
+
+  // What a request's own service counts for, of 1.
+  static double OwnPart(std::span<const ReplicaView> replicas);
 
   Router(RouteRule rule, uint64_t seed) : rule_(rule), random_(seed) {}
   int Choose(std::span<const ReplicaView> replicas);

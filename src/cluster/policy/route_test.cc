@@ -28,6 +28,24 @@ TEST(RouteTest, TheFirstToAnswerIsChosen) {
   EXPECT_EQ(router.Choose(sent), 1);
 }
 
+// Two of its own on the fast node, of 10 ms each; the slow one is idle and takes 35 ms. A request of its own would be answered there later, and the next ones sooner.
+TEST(RouteTest, WhoSendsAllTheWorkLeavesRoomOnTheFastNode) {
+  std::vector<ReplicaView> nodes(2);
+  nodes[0].backlog_s = nodes[0].outstanding_s = 0.020;
+  nodes[0].service_s = 0.010;
+  nodes[1].service_s = 0.035;
+  EXPECT_DOUBLE_EQ(Router::OwnPart(nodes), Router::kHalf);
+  EXPECT_EQ(Router(RouteRule::kUtility, 1).Choose(nodes), 1);
+  // The same work, but it is others': each request goes where it is answered first.
+  nodes[0].outstanding_s = 0.010;
+  EXPECT_DOUBLE_EQ(Router::OwnPart(nodes), 1);
+  EXPECT_EQ(Router(RouteRule::kUtility, 1).Choose(nodes), 0);
+  // Suspects' work is nobody's.
+  nodes[0].outstanding_s = 0.020;
+  nodes.push_back({.backlog_s = 5, .suspect = true});
+  EXPECT_DOUBLE_EQ(Router::OwnPart(nodes), Router::kHalf);
+}
+
 TEST(BacklogTest, IsWorkedOffAndGrowsByWhatAllSend) {
   Backlog backlog(2);
   backlog.OnFigures(10, 0, 1, 3);
