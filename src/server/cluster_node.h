@@ -159,6 +159,7 @@ class ClusterNode final : private NodeHost {
     Time give_up_at{};         // not before that once more what runs there
     uint64_t incarnation = 0;  // of who answers at its address; 0: nobody has yet
     int strangers = 0;         // times that another told figures in its name
+    bool misnamed = false;     // it calls itself by another name, and that was said
   };
 
   ClusterNode(const ClusterOptions& options, ModelRegistry& registry, EventLoop& loop,

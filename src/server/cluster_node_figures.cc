@@ -239,13 +239,16 @@ void ClusterNode::Heard(int node, Result<NodeFigures> figures, Time asked) {
     }
     table_.OnRoundTrip(node, Seconds(now - asked));
   }
-  if (figures->node != NameOf(node)) {
-    LogWarning("node '{}' calls itself '{}': it is passed over", NameOf(node), figures->node);
-    return;
-  }
+  const bool misnamed = figures->node != NameOf(node);
   {
     const std::lock_guard lock(mutex_);
     Node& one = *nodes_[static_cast<size_t>(node)];
+    const bool said = std::exchange(one.misnamed, misnamed);
+    if (misnamed) {
+      if (!said)
+        LogWarning("node '{}' calls itself '{}': it is passed over", NameOf(node), figures->node);
+      return;
+    }
     if (std::exchange(one.incarnation, figures->incarnation) != figures->incarnation)
       one.strangers = 0;
   }
