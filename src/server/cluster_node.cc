@@ -8,6 +8,7 @@
 #include "cluster/link/infer_message.h"
 #include "core/format.h"
 #include "core/parse.h"
+#include "server/own_figures.h"
 
 namespace evenkeel {
 namespace {

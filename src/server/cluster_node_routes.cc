@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/parse.h"
 #include "server/cluster_node.h"
+#include "server/own_figures.h"
 
 namespace evenkeel {
 namespace {
