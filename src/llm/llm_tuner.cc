@@ -206,6 +206,8 @@ void LlmTuner::OnStep(const StepReport& step) {
 
 void LlmTuner::NoteLateCost(const StepReport& step) {
   if (step.answers == 0 && step.prompt_tokens == 0) return;  // of texts
+  // The house's sequences: one cell of the table each, few threads and answers at a time, and all that would be known of a node at rest.
+  if (measure_threads_ > 0) return;
   // What a prompt's token takes beside an answer's, by the table: both change alike with the host.
   const double answer_s = choice_.step_s / std::max(1, choice_.slots);
   const double beside = answer_s > 0 ? choice_.prompt_token_s / answer_s : 0;
