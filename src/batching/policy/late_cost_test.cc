@@ -23,7 +23,7 @@ TEST(LateCostTest, IsTimeOverUnitsWhateverTheBatches) {
   EXPECT_NEAR(cost.seconds_per_unit(), 0.006, 0.0001);
 }
 
-// The sums by their definition, from all that ever ran.
+// The sums by their definition, from all that ever ran and did something.
 TEST(LateCostTest, IsWhatTheSlowReferenceSays) {
   LateCost cost;
   std::vector<std::pair<double, double>> ran;  // units, seconds
@@ -31,7 +31,7 @@ TEST(LateCostTest, IsWhatTheSlowReferenceSays) {
     const int ms = 5 + i * 37 % 90;
     const double units = i % 7 == 0 ? 0 : 1 + i % 13;
     cost.Record(units, ms * 1ms);
-    ran.emplace_back(units, ms * 1e-3);
+    if (units > 0) ran.emplace_back(units, ms * 1e-3);
     double seconds = 0, sum = 0, later = 0;
     for (auto at = ran.rbegin(); at != ran.rend(); later += at++->second) {
       const double weight = std::exp(-later / Seconds(LateCost::kMemory));
@@ -55,6 +55,14 @@ TEST(LateCostTest, FollowsALastingChangeWithinSeconds) {
     ASSERT_LT(ran, 10s);
   }
   EXPECT_LE(Seconds(ran), 2.5 * Seconds(LateCost::kMemory));
+}
+
+// Prompts that are read for minutes, and nobody knows yet what one of their tokens is beside an answer's.
+TEST(LateCostTest, WhatDidNothingSaysNothingHoweverLongItRan) {
+  LateCost cost;
+  cost.Record(8, 40ms);
+  for (int i = 0; i < 1000; ++i) cost.Record(0, 500ms);
+  EXPECT_DOUBLE_EQ(cost.seconds_per_unit(), 0.005);
 }
 
 TEST(LateCostTest, OneStallMovesItForAMoment) {

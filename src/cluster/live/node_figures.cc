@@ -8,7 +8,7 @@ namespace evenkeel {
 double WorkOf(const ModelFigures& model, double rows, double prompt_tokens) {
   const double work = model.row_s * rows + model.prompt_token_s * prompt_tokens;
   if (model.late_row_s <= 0) return work;
-  // Where full batches were never measured, prompts are in what rows took.
+  // Where full batches were never measured, what is known of prompts is in what rows took.
   return model.row_s > 0 ? work * (model.late_row_s / model.row_s) : model.late_row_s * rows;
 }
 
