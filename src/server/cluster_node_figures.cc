@@ -63,7 +63,7 @@ NodeFigures ClusterNode::FiguresFor(const NodeFigures& theirs) {
   if (const int node = IndexOf(theirs.node); node > 0) {
     figures.link_bytes_s = MeasuredLink(node);
     const std::lock_guard lock(mutex_);
-    nodes_[static_cast<size_t>(node)]->told.Mark(&figures);
+    nodes_[static_cast<size_t>(node)]->told.MarkAnswer(theirs, &figures);
   }
   return figures;
 }

@@ -121,6 +121,27 @@ TEST(ToldBeforeTest, AfterARestartOfEitherItIsToldAnew) {
   EXPECT_EQ(nodes.Tell(restarted).heard.resources.gflops, 40);
 }
 
+// It tells before it was asked, and is passed over until it answers at the address: what was known of the server before it says nothing of what it knows.
+TEST(ToldBeforeTest, ANodeThatStartedAnewIsAnsweredWholeBeforeItsFiguresAreTaken) {
+  ToldBefore at_b;
+  NodeFigures before;
+  before.incarnation = 5;
+  before.knows = 9;
+  NodeFigures anew;
+  anew.incarnation = 6;
+  at_b.Complete(&before);
+  NodeFigures answer = Measured(9);
+  at_b.MarkAnswer(before, &answer);
+  EXPECT_TRUE(answer.as_before);
+  EXPECT_EQ(answer.knows, 5U);
+  at_b.MarkAnswer(anew, &answer);
+  EXPECT_FALSE(answer.as_before);
+  // Before anything was taken, those who know are not told again either.
+  ToldBefore().MarkAnswer(before, &answer);
+  EXPECT_TRUE(answer.as_before);
+  EXPECT_EQ(answer.knows, 0U);
+}
+
 TEST(FiguresForShowTest, ANodeOfAVersionBeforeTellsRowsOfOne) {
   node::v1::Figures message;
   message.set_node("a");

@@ -31,6 +31,11 @@ void ToldBefore::Mark(NodeFigures* own) const {
   own->as_before = own->incarnation != 0 && has_ == own->incarnation;
 }
 
+void ToldBefore::MarkAnswer(const NodeFigures& theirs, NodeFigures* own) const {
+  own->knows = of_;
+  own->as_before = own->incarnation != 0 && theirs.knows == own->incarnation;
+}
+
 uint64_t DigestOf(std::vector<NodeAddress> nodes) {
   std::ranges::sort(nodes, {}, &NodeAddress::name);
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: it keeps no secret

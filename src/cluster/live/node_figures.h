@@ -84,6 +84,8 @@ class ToldBefore {
   void Complete(NodeFigures* figures);
   // Figures that are about to go there, of this node, whose incarnation they have: says what is known of the other, and whether it has this node's.
   void Mark(NodeFigures* own) const;
+  // The same of an answer to `theirs`, who say themselves what they know: a node that started anew is answered whole, also before its figures are taken for the other's.
+  void MarkAnswer(const NodeFigures& theirs, NodeFigures* own) const;
 
  private:
   uint64_t of_ = 0;  // incarnation that the next two are of; 0: none was told
