@@ -140,9 +140,10 @@ def test_what_is_wrong_with_a_pipeline_is_said(simulate, change, flags, code, wo
         (json.dumps(PIPELINE).encode()[:-5], "malformed JSON"),
         (b'{"pipeline": {"arrivals": "\xff"}}', "malformed JSON"),
         (b'{"pipeline": {}, "pipeline": {}}', "a key stands twice"),
+        (b'{"nodes": [{"accelerators": [{}]}], "pipeline": {}, "pipeline": {}}', "a key stands twice"),
         (b'{"pipeline": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested deeper"),
     ],
-    ids=["empty", "no object", "cut", "no text", "key twice", "deep"],
+    ids=["empty", "no object", "cut", "no text", "key twice", "key twice beside accelerators", "deep"],
 )
 def test_what_is_no_scenario_at_all_is_refused(cli, tmp_path, text, words):
     file = tmp_path / "scenario.json"
