@@ -17,7 +17,7 @@ import subprocess
 import pytest
 
 from daemon import (
-    ECHO, STOP_SECONDS, Daemon, keep_copies_in, launch, place_models, run_cli, sanitizer_report, wait_for_announcement,
+    ECHO, STOP_SECONDS, Daemon, damaged_copies, keep_copies_in, launch, place_models, run_cli, sanitizer_report, wait_for_announcement,
 )
 
 
@@ -25,6 +25,8 @@ from daemon import (
 def copies(tmp_path_factory):
     """Where place_models() keeps the one copy of each large file."""
     keep_copies_in(tmp_path_factory.mktemp("copies"))
+    yield
+    assert not damaged_copies()
 
 
 @pytest.fixture

@@ -126,6 +126,7 @@ def need(rungs: dict, rung: str) -> None:
 
 
 _copies: pathlib.Path | None = None  # None: every copy is one
+_made: dict[pathlib.Path, tuple[pathlib.Path, int, int]] = {}  # by copy: of what, its size and when it was written
 
 
 def keep_copies_in(folder: pathlib.Path) -> None:
@@ -134,18 +135,25 @@ def keep_copies_in(folder: pathlib.Path) -> None:
     _copies = folder
 
 
+def damaged_copies() -> list[str]:
+    """Files whose one copy somebody has written into since it was made: every test that came after had the wrong model."""
+    return [f"a test has written into the copy of {source} that all tests share"
+            for copy, (source, *facts) in _made.items() if facts != [copy.stat().st_size, copy.stat().st_mtime_ns]]
+
+
 def copy_file(source: str | pathlib.Path, target: str | pathlib.Path) -> None:
     """Like shutil.copy. Of a large file the target is a link to a copy that all tests of a run share, so that a hundred of them do not fill the disk: it may be
     removed or replaced as any file, but not written into. The original is never the one that is linked."""
     source, target = pathlib.Path(source).resolve(), pathlib.Path(target)
     size = source.stat()
+    target.unlink(missing_ok=True)  # what is there may be such a link, and is replaced, not written into
     if _copies is None or size.st_size < LINKED_BYTES:
         shutil.copy(source, target)
         return
     kept = _copies / hashlib.sha256(f"{source} {size.st_ino} {size.st_size} {size.st_mtime_ns}".encode()).hexdigest()
     if not kept.exists():
         shutil.copy(source, kept)
-    target.unlink(missing_ok=True)
+        _made[kept] = (source, kept.stat().st_size, kept.stat().st_mtime_ns)
     try:
         os.link(kept, target)
     except OSError:  # another file system
@@ -159,10 +167,9 @@ def place_models(target: pathlib.Path, models: dict[str, str | bytes | pathlib.P
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, pathlib.Path):
             shutil.copytree(content, path, copy_function=copy_file) if content.is_dir() else copy_file(content, path)
-        elif isinstance(content, bytes):
-            path.write_bytes(content)
-        else:
-            path.write_text(content)
+            continue
+        path.unlink(missing_ok=True)  # as in copy_file()
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 _host_speed: bytes | None = None  # as the first node of a run has measured and kept it

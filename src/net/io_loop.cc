@@ -255,8 +255,7 @@ void IoLoop::Wait(Duration timeout) {
   const Time expected = timeout == Duration::zero() ? Time{} : ExpectedBy();
   const Time begin = expected == Time{} ? Time{} : SteadyClock::Instance().Now();
   if (expected > begin) {
-    if (Look(begin, timeout < Duration::zero() ? expected : std::min(expected, begin + timeout)))
-      return;
+    if (Look(begin, expected, timeout < Duration::zero() ? kNever : begin + timeout)) return;
     // The look was a part of the time until the next alarm.
     if (timeout > Duration::zero())
       timeout = std::max(timeout - (SteadyClock::Instance().Now() - begin), Duration::zero());
@@ -281,8 +280,8 @@ Time IoLoop::ExpectedBy() {
   return latest;
 }
 
-// Looks for events until `until`, where that has been paying. True: there are some.
-bool IoLoop::Look(Time begin, Time until) {
+// Looks for events until they are expected at the latest, or an alarm is due, where that has been paying. True: there are some.
+bool IoLoop::Look(Time begin, Time expected, Time alarm) {
   if (spin_.Next(begin) == Duration::zero()) return false;
   const long preemptions = Preemptions();
   const timespec none{};
@@ -290,7 +289,7 @@ bool IoLoop::Look(Time begin, Time until) {
   do {
     Poll(&none);
     now = SteadyClock::Instance().Now();
-  } while (event_count_ == 0 && now < until);
+  } while (event_count_ == 0 && now < std::min(expected, alarm));
   const bool found = event_count_ > 0;
   if (Preemptions() != preemptions) {
     spin_.Disturbed(now);
@@ -299,7 +298,8 @@ bool IoLoop::Look(Time begin, Time until) {
   }
   if (found) {
     spin_.Came(now - begin);
-  } else {
+  } else if (now >= expected) {
+    // One that an alarm ended does not say that looking is in vain, and goes on after it.
     spin_.Missed();
   }
   return found;

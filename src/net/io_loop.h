@@ -86,7 +86,7 @@ class IoLoop final : public EventLoop {
   void RunEvents();
   void Wait(Duration timeout);
   Time ExpectedBy();
-  bool Look(Time begin, Time until);
+  bool Look(Time begin, Time expected, Time alarm);
   void Poll(const timespec* limit);
   void Arrived(int fd);
   Duration UntilNextAlarm();

@@ -46,12 +46,13 @@ double Sum(const std::vector<double>& values) {
 ThreadWaits WaitsForCores(pid_t pid) {
   ThreadWaits waits;
   if (pid <= 0) return waits;
+  // Without exceptions: the process may end while its threads are listed.
   std::error_code error;
-  for (const auto& task :
-       std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), error)) {
-    std::ifstream in(task.path() / "schedstat");
+  std::filesystem::directory_iterator task(fmt::format("/proc/{}/task", pid), error);
+  for (; !error && task != std::filesystem::directory_iterator(); task.increment(error)) {
+    std::ifstream in(task->path() / "schedstat");
     double ran = 0, waited = 0;
-    if (in >> ran >> waited) waits[task.path().filename().string()] = waited * 1e-9;
+    if (in >> ran >> waited) waits[task->path().filename().string()] = waited * 1e-9;
   }
   return waits;
 }

@@ -27,7 +27,7 @@ Result<double> Number(std::string_view text, double low) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value) ||
       value < low || value > 1e12)
-    return InvalidArgument("expected a number of at least {}, got '{}'", low, text.substr(0, 64));
+    return InvalidArgument("expected a number of at least {}, got {}", low, Excerpt(text));
   return value;
 }
 
@@ -60,8 +60,8 @@ Result<ArrivalSpec> ParseArrivalSpec(std::string_view text) {
   ArrivalSpec spec;
   if (text.find(':') != std::string_view::npos) spec.kind = Cut(&text, ':');
   if (std::ranges::find(kKinds, spec.kind) == std::end(kKinds)) {
-    return InvalidArgument("expected KIND:... with a kind of {}, got '{}'", fmt::join(kKinds, ", "),
-                           spec.kind.empty() ? text.substr(0, 64) : spec.kind);
+    return InvalidArgument("expected KIND:... with a kind of {}, got {}", fmt::join(kKinds, ", "),
+                           Excerpt(spec.kind.empty() ? text : std::string_view(spec.kind)));
   }
   spec.argument = Cut(&text, ',');
   if (spec.argument.empty()) return InvalidArgument("{}: expected something after ':'", spec.kind);

@@ -163,6 +163,9 @@ TEST(ArrivalsTest, BadTracesAndSpecsAreClearErrors) {
       {"sometimes:5", "poisson"},
       {"poisson", "KIND:"},
       {"poisson:", "expected something"},
+      // What is cut within a character is no UTF-8, and no text of an error.
+      {std::string(63, 'a') + "\xc3\xa9", "a\\xc3...'"},
+      {"poisson:" + std::string(63, '9') + "\xc3\xa9", "9\\xc3...'"},
   };
   for (const auto& [spec, expected] : cases) {
     const auto process = ParseArrivals(spec, Read);

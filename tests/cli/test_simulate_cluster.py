@@ -105,6 +105,23 @@ def test_a_failure_has_the_model_cut_anew(simulate):
     [
         ({"pipeline": {**PIPELINE["pipeline"], "answer": 0}}, [], 2, "pipeline.answer"),
         ({"pipeline": {"prompt": 3}}, [], 2, "'arrivals' is missing"),
+        ({"pipeline": 5}, [], 2, "pipeline: expected an object"),
+        ({"pipeline": {**PIPELINE["pipeline"], "promt": 3}}, [], 2, "did you mean 'prompt'?"),
+        ({"pipeline": {**PIPELINE["pipeline"], "prompt": 1.5}}, [], 2, "pipeline.prompt: expected a whole number"),
+        ({"pipeline": {**PIPELINE["pipeline"], "answer": 10**9}}, [], 2, "pipeline.answer: expected a whole number"),
+        ({"pipeline": {**PIPELINE["pipeline"], "detect": "soon"}}, [], 2, "pipeline.detect: expected a time"),
+        ({"pipeline": {**PIPELINE["pipeline"], "load": "0B"}}, [], 2, "pipeline.load: expected more than 0"),
+        ({"pipeline": {**PIPELINE["pipeline"], "arrivals": "poisson:many"}}, [], 2, "pipeline.arrivals"),
+        ({"pipeline": {**PIPELINE["pipeline"], "arrivals": "trace:/nothing/here.csv"}}, [], 2, "pipeline.arrivals"),
+        ({"pipeline": {**PIPELINE["pipeline"], "model": "dwarf"}}, [], 2, "there is no task 'dwarf'"),
+        ({"tasks": [PIPELINE["tasks"][0], {**PIPELINE["tasks"][0], "name": "other"}]}, [], 2, "'giant' and 'other' have layers"),
+        ({"tasks": [{"name": "chat"}]}, [], 2, "expected one with layers"),
+        ({"events": {}}, [], 2, "events: expected a list"),
+        ({"events": [{"node": "cellar", "what": "fail"}]}, [], 2, "events[0].node: there is no node 'cellar'"),
+        ({"events": [{"node": "desk", "what": "explode"}]}, [], 2, "events[0].what: expected fail, return or slow"),
+        ({"arrivals": "poisson:1"}, [], 2, "unknown key 'arrivals'"),
+        ({"nodes": 2 * PIPELINE["nodes"]}, [], 2, "node 'desk' is there twice"),
+        ({"links": {"bandwidth": "0B"}}, [], 2, "links.bandwidth: expected more than 0"),
         ({"nodes": PIPELINE["nodes"][:1]}, [], 1, "task 'giant' fits no node, nor cut over all"),
         ({}, ["--rules", "utility"], 2, "--rules"),
         ({}, ["--html", "page.html"], 2, "--html"),
@@ -113,3 +130,28 @@ def test_a_failure_has_the_model_cut_anew(simulate):
 def test_what_is_wrong_with_a_pipeline_is_said(simulate, change, flags, code, words):
     result = simulate({**PIPELINE, **change}, *flags)
     assert result.returncode == code and words in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (b"", "malformed JSON"),
+        (b"[]", "expected a JSON object"),
+        (json.dumps(PIPELINE).encode()[:-5], "malformed JSON"),
+        (b'{"pipeline": {"arrivals": "\xff"}}', "malformed JSON"),
+        (b'{"pipeline": {}, "pipeline": {}}', "a key stands twice"),
+        (b'{"nodes": [{"accelerators": [{}]}], "pipeline": {}, "pipeline": {}}', "a key stands twice"),
+        (b'{"pipeline": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested deeper"),
+    ],
+    ids=["empty", "no object", "cut", "no text", "key twice", "key twice beside accelerators", "deep"],
+)
+def test_what_is_no_scenario_at_all_is_refused(cli, tmp_path, text, words):
+    file = tmp_path / "scenario.json"
+    file.write_bytes(text)
+    result = cli("simulate", "--cluster", str(file))
+    assert result.returncode == 2 and words in result.stderr, result.stderr
+
+
+def test_a_file_that_is_not_there_is_named(cli, tmp_path):
+    result = cli("simulate", "--cluster", str(tmp_path / "nothing.json"))
+    assert result.returncode == 1 and "nothing.json" in result.stderr, result.stderr

@@ -11,7 +11,7 @@ LayeredModel LayersOf(const Task& task) {
   model.first_bytes = task.first_bytes;
   model.last_bytes = task.last_bytes;
   const int64_t bytes = task.memory_bytes - task.first_bytes - task.last_bytes;
-  model.layer_bytes = (bytes + task.layers - 1) / task.layers;
+  model.layer_bytes = bytes / task.layers + (bytes % task.layers > 0 ? 1 : 0);
   return model;
 }
 

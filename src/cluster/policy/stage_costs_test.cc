@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 namespace evenkeel {
 namespace {
@@ -40,6 +41,12 @@ TEST(StageCostsTest, LayersShareWhatNoEndNeedsAlone) {
   EXPECT_EQ(model.first_bytes, 20);
   EXPECT_EQ(model.last_bytes, 7);
   EXPECT_EQ(model.layer_bytes, 101);  // 100.3, and none is left out
+  Task task = Giant();
+  task.memory_bytes = 27 + 1000;
+  EXPECT_EQ(LayersOf(task).layer_bytes, 100);
+  task.memory_bytes = std::numeric_limits<int64_t>::max();
+  task.first_bytes = task.last_bytes = 0;
+  EXPECT_EQ(LayersOf(task).layer_bytes, task.memory_bytes / 10 + 1);
 }
 
 TEST(StageCostsTest, AStepOfManyTokensIsHeldUpByComputingAndOfOneByMemory) {

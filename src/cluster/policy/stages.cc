@@ -141,18 +141,22 @@ StagePlan PlanOf(const LayeredModel& model, const std::vector<StagePlace>& place
 }
 
 Status DoesNotFit(const LayeredModel& model, const std::vector<StagePlace>& places) {
-  int64_t free = 0, most = 0;
+  // A sum of whole numbers might be too large for one.
+  double free = 0;
+  int64_t most = 0;
   for (const StagePlace& place : places) {
     if (!(place.layer_s < kInfinite)) continue;
-    free += place.room;
+    free += static_cast<double>(place.room);
     most = std::max(most, place.room);
   }
   if (model.layer_bytes > most)
     return Unavailable("one of its {} layers takes {}, and no node has more than {} free",
                        model.layers, Human(model.layer_bytes), Human(most));
-  return Unavailable(
-      "cut into its {} layers it takes {}, and all nodes together have {} free", model.layers,
-      Human(model.layers * model.layer_bytes + model.first_bytes + model.last_bytes), Human(free));
+  const double takes = model.layers * static_cast<double>(model.layer_bytes) +
+                       static_cast<double>(model.first_bytes) +
+                       static_cast<double>(model.last_bytes);
+  return Unavailable("cut into its {} layers it takes {}, and all nodes together have {} free",
+                     model.layers, HumanBytes(takes), HumanBytes(free));
 }
 
 }  // namespace

@@ -158,5 +158,20 @@ TEST(StagesTest, SaysWhatIsShort) {
       << layer.status().message();
 }
 
+TEST(StagesTest, WhatIsShortIsSaidOfHoweverLargeSizes) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  LayeredModel model;
+  model.layers = 10;
+  model.layer_bytes = kMost / 4;
+  const std::vector<StagePlace> places(3, StagePlace{kMost / 2, 1, 0});
+  const auto plan = CutIntoStages(model, places, 0);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.status().code(), Code::kUnavailable);
+  EXPECT_NE(plan.status().message().find(
+                "takes 20971520.0 TiB, and all nodes together have 12582912.0 TiB"),
+            std::string::npos)
+      << plan.status().message();
+}
+
 }  // namespace
 }  // namespace evenkeel
