@@ -11,6 +11,7 @@
 
 #include "cluster/place.h"
 #include "core/check.h"
+#include "core/format.h"
 #include "core/parse.h"
 #include "sim/cluster/pipeline_file.h"
 #include "sim/cluster/pipeline_simulation.h"
