@@ -43,8 +43,8 @@ openai-tour: build models ## the unmodified openai package, call by call, and an
 llm-bad-input: build models ## what a language model is asked by the careless and the hostile: status and message of each, and what others noticed
 	@"$$(tools/setup_venv.sh tools/requirements-tests.txt)/bin/python" tests/conformance/llm_bad_input.py
 
-test: build models ## all that must pass before a commit: layers, format, unit and Python tests; HALVES=1: two halves of the latter at once
-	@$(CHECK) $(if $(HALVES),--halves)
+test: build models ## all that must pass before a commit: layers, format, unit and Python tests
+	@$(CHECK)
 
 test-long: test asan tsan fuzz ## also sanitizers, fuzzing, soaks, and clang-tidy of every file
 	@$(CHECK) --only python-long,tidy --all

@@ -23,7 +23,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CORES = os.cpu_count() or 1
 
 
-FIRST_HALF = ["tests/cluster", "tests/integration"]  # of what --halves runs beside each other; the rest of tests/ is the other
+# Python tests that run at once, by whole files: most of them wait for processes most of the time. More would disturb those that time what they see.
+AT_ONCE = min(2, CORES)
 
 
 @dataclasses.dataclass
@@ -137,7 +138,7 @@ def check_unit(options):
     return read_junit(report, status)
 
 
-def python_tests(options, marks):
+def python_tests(options, marks, at_once):
     if not any((ROOT / "tests").rglob("test_*.py")):
         return Count()
     venv = run("tools/setup_venv.sh", "tools/requirements-tests.txt", stdout=subprocess.PIPE, text=True, check=True)
@@ -146,36 +147,22 @@ def python_tests(options, marks):
         "EVENKEEL_BUILD": str(options.build),
         "EVENKEEL_MODELS": str(ROOT / "build" / "demo-models"),
     }
-    python = pathlib.Path(venv.stdout.strip()) / "bin" / "python"
-
-    def half(number, folders):
-        """What a process of pytest counts. The first one's output is shown as it comes, the others' when they have ended."""
-        report = options.build / ("pytest.xml" if number == 0 else f"pytest-{number}.xml")
-        report.unlink(missing_ok=True)
-        result = run(python, "-m", "pytest", *folders, "-m", marks, "--timeout", 300, "-q", "-ra", "--junitxml", report, env=environment,
-                     **({} if number == 0 else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}))
-        if result.returncode == 5:  # pytest's way to say that no test has these marks
-            return Count(), result.stdout
-        return read_junit(report, result.returncode), result.stdout
-
-    count = Count()
-    groups = [["tests"]]
-    if options.halves:
-        folders = {str(path.parent.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")}
-        groups = [FIRST_HALF, sorted(folders - set(FIRST_HALF))]
-    with ThreadPoolExecutor(len(groups)) as pool:
-        for one, output in pool.map(half, range(len(groups)), groups):
-            print(output or "", end="")
-            count += one
-    return count
+    report = options.build / "pytest.xml"
+    report.unlink(missing_ok=True)
+    together = ["-n", AT_ONCE, "--dist", "loadfile"] if at_once and AT_ONCE > 1 else []
+    status = run(pathlib.Path(venv.stdout.strip()) / "bin" / "python", "-m", "pytest", "tests", "-m", marks, "--timeout", 300, "-q", "-ra",
+                 *together, "--junitxml", report, env=environment).returncode
+    if status == 5:  # pytest's way to say that no test has these marks
+        return Count()
+    return read_junit(report, status)
 
 
 def check_python(options):
-    return python_tests(options, "not long")
+    return python_tests(options, "not long", at_once=True)
 
 
 def check_python_long(options):
-    return python_tests(options, "long")
+    return python_tests(options, "long", at_once=False)
 
 
 def check_tidy(options):
@@ -242,8 +229,6 @@ def main():
     parser.add_argument("--build", default="build", help="build folder (default: %(default)s)")
     parser.add_argument("--all", action="store_true", help="tidy: every file, not only the changed ones")
     parser.add_argument("--base", default="HEAD", help="tidy: what files are compared with (default: %(default)s)")
-    parser.add_argument("--halves", action="store_true",
-                        help="python: two processes at once, which share the machine: for machines with cores to spare, since some tests time what they see")
     parser.add_argument("--fuzz-seconds", type=int, default=60, help="for each target (default: %(default)s)")
     options = parser.parse_args()
     options.build = (ROOT / options.build).resolve()
