@@ -109,7 +109,7 @@ std::unique_ptr<Request> Dispatcher::MakeRequest(InferCall* call, int64_t rows) 
   return request;
 }
 
-Status Dispatcher::Admit(Request& request, Time now) const {
+Status Dispatcher::Admit(Request& request, Time now) {
   const BatchingConfig& limits = options_.batching;
   if (draining_) return Unavailable("model '{}' is being unloaded", options_.model);
   if (!unavailable_.ok()) return unavailable_;
@@ -149,6 +149,7 @@ Status Dispatcher::Admit(Request& request, Time now) const {
   const Duration lateness =
       predicted > Duration::zero() ? prediction_error_.lateness(limit) : predicted;
   if (predicted + lateness > limit) {
+    if (predicted <= limit) prediction_error_.OnRefusal(Objective());
     return Overloaded(
         "model '{}': the answer is predicted in {:.0f} ms, the limit is {:.0f} ms; {} rows wait "
         "ahead, a batch of {} takes {:.1f} ms, times {:.1f} for what else runs, or {:.1f} ms in "

@@ -151,7 +151,7 @@ class Dispatcher final : private NodeScheduler::Member {
   // Admission (dispatcher.cc).
   std::unique_ptr<Request> MakeRequest(InferCall* call, int64_t rows) const;
   // Notes in the request what it predicts, and by when its batch is to be back.
-  Status Admit(Request& request, Time now) const;
+  Status Admit(Request& request, Time now);
   policy::AdmissionView ViewFor(const Request& request, Time now) const;
   Duration RemainingOf(const Instance& instance, Time now) const;
   double SharedStretch() const;

@@ -403,8 +403,9 @@ void Dispatcher::Close(Request& request, Time now) {
   const Duration total = now - request.call->arrived;
   ++stats_.requests[static_cast<size_t>(request.failure.code())];
   stats_.request_seconds.Observe(Seconds(total));
-  // Whoever left, or met a broken worker, says nothing of when answers come.
-  if (request.failure.ok() || request.failure.code() == Code::kDeadlineExceeded)
+  // Whoever left, or met a broken worker, says nothing of when answers come; nor does one of whom nothing was predicted say how wrong predictions are.
+  if (request.predicted > Duration::zero() &&
+      (request.failure.ok() || request.failure.code() == Code::kDeadlineExceeded))
     prediction_error_.OnEnd(request.predicted, now - request.accepted, Objective());
   if (!request.failure.ok()) {
     (request.failure.code() == Code::kCancelled ? stats_.cancel : stats_.fail).Add(total);

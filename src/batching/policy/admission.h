@@ -7,8 +7,9 @@
 //   that the model can count on (core_shares.h), at least 1; and `turn`, how long batches were seen to wait for a core. The second is a
 //   time, not a factor: it is the others' batches that are waited for, however small the own ones are.
 // LongestBatch: of rows that are to be answered within `limit`: a quarter of it, so that a row has time for the batch before its own, for the
-//   whole of its own, and for what is not foreseen; limit / (1.4 (1 + stretch)) where that is less, so that PredictedAnswer accepts what one
-//   batch holds at any stretch. A quarter at any stretch starved models that can count on less than a third of a core.
+//   whole of its own, and for what is not foreseen; limit / (1.1 (1 + stretch)) where that is less, so that PredictedAnswer accepts what one
+//   batch holds at any stretch. A quarter at any stretch starved models that can count on less than a third of a core; more caution
+//   than PredictedAnswer's own made batches of a cheap model so small that twice the core time a row was spent just when there was too much to do.
 // Contract: pure, never falls as ahead, rows, running, stretch or turn rise. Units: rows, Duration. Thread-safety: thread-safe.
 // Source: A8 (shedding). Used by batching/dispatcher.cc and sim/simulation.cc alike.
 #pragma once
@@ -31,13 +32,14 @@ struct AdmissionView {
   Duration turn{};
 };
 
+constexpr double kCaution = 1.1;
+
 inline Duration LongestBatch(Duration limit, double stretch) {
-  const double part = std::max(4.0, 1.4 * (1 + stretch));
+  const double part = std::max(4.0, kCaution * (1 + stretch));
   return Duration(static_cast<int64_t>(static_cast<double>(limit.count()) / part));
 }
 
 inline Duration PredictedAnswer(const AdmissionView& view) {
-  constexpr double kCaution = 1.1;
   if (view.instances <= 0 || (view.rows_ahead == 0 && view.running == Duration::zero())) return {};
   const int64_t batches = (view.rows_ahead + view.rows + view.size - 1) / view.size;
   const auto one = static_cast<double>(view.batch_time.count());

@@ -39,5 +39,32 @@ TEST(PredictionErrorTest, IsAtMostHalfOfTheObjectiveAndOfTheLimitAndFallsAgain) 
   EXPECT_LT(error.lateness(kObjective), kObjective / 4);
 }
 
+// Of 1,000 requests a second all are refused but a few, which find an empty house.
+TEST(PredictionErrorTest, WhoRefusesNearlyAllIsSoonCuredOfIt) {
+  PredictionError error;
+  for (int i = 0; i < 1000; ++i) error.OnEnd(milliseconds(1), milliseconds(500), kObjective);
+  ASSERT_EQ(error.lateness(kObjective), kObjective / 2);
+  for (int i = 0; i < 10'000; ++i) error.OnRefusal(kObjective);
+  EXPECT_LT(error.lateness(kObjective), kObjective / 4);
+  for (int i = 0; i < 100'000; ++i) error.OnRefusal(kObjective);
+  EXPECT_EQ(error.lateness(kObjective), Duration::zero());
+}
+
+// Where one of two is refused for it, not many more of those accepted are later than it says.
+TEST(PredictionErrorTest, RefusalsHardlyMoveWhatIsLearntFromEnds) {
+  std::mt19937_64 random(2);
+  std::exponential_distribution<double> late(1 / 1.5e6);
+  PredictionError error;
+  int within = 0;
+  constexpr int kSeen = 20'000;
+  for (int i = 0; i < 2 * kSeen; ++i) {
+    const Duration took = milliseconds(5) + Duration(static_cast<int64_t>(late(random)));
+    if (i >= kSeen && took <= milliseconds(5) + error.lateness(kObjective)) ++within;
+    error.OnEnd(milliseconds(5), took, kObjective);
+    error.OnRefusal(kObjective);
+  }
+  EXPECT_GT(static_cast<double>(within) / kSeen, 0.92);
+}
+
 }  // namespace
 }  // namespace evenkeel::policy
