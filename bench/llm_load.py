@@ -13,13 +13,15 @@ from llm_servers import SHARED
 
 TRACES = ROOT / "bench" / "traces"
 WORK = BUILD / "bench" / "llm"
+# llama-server promises to keep a connection and closes it after a streamed answer: a request that was on its way by then is lost. Both are asked like this.
+ONE_CALL = ("--header", "Connection: close")
 
 
 class Load:
     """A run of the generator that goes on beside others; the answer of report() is checked: a failed request makes it no measurement."""
 
     def __init__(self, server, *flags, seconds):
-        self.command = [str(part) for part in (EVENKEEL, "bench", server.name_of_model, "--llm", "--url", server.url, "-d", f"{seconds:g}s",
+        self.command = [str(part) for part in (EVENKEEL, "bench", server.name_of_model, "--llm", "--url", server.url, *ONE_CALL, "-d", f"{seconds:g}s",
                                                *flags, "-o", "json")]
         self.limit_s = seconds + 180
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
