@@ -409,8 +409,17 @@ def test_an_applied_plan_is_stored_and_without_the_store_nothing_is_moved(tmp_pa
     status, _, body = made.daemons["attic"].request("POST", "/v2/cluster/plan", {"placement": []})
     assert status == 400 and b"placement" in body, body
 
-    # What an older plan orders is refused by nodes that know the newer one; people's orders need no stamp.
-    old, new = stored["plan"], made.daemons["desk"].json("POST", "/v2/cluster/plan", plan)["plan"]
+    # What an older plan orders is refused by nodes that know the newer one; people's orders need no stamp. A link that found nobody while the other node started
+    # tries again after half a second, and says so until then.
+    plans = []
+
+    def replanned() -> bool:
+        plans.append(made.daemons["desk"].request("POST", "/v2/cluster/plan", plan))
+        assert plans[-1][0] in (200, 503), plans[-1]
+        return plans[-1][0] == 200
+
+    made.wait(replanned, "desk reaches the leader")
+    old, new = stored["plan"], json.loads(plans[-1][2])["plan"]
     assert new["revision"] > old["revision"], (old, new)
     for name in ("desk", "attic"):
         made.wait(lambda name=name: told(name)["plan"]["revision"] == new["revision"], f"{name} has the newer plan")
