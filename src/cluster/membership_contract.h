@@ -480,9 +480,11 @@ TYPED_TEST_P(MembershipContract, AStoreThatIsKilledAndStartedIsTheSameAgain) {
   })) << this->a_->View()->trouble;
   EXPECT_TRUE(this->a_->HasPlan("kept"));
   EXPECT_EQ(this->a_->View()->history, 0);
-  TestNode& leader = this->a_->Leads() ? *this->a_ : *this->b_;
-  const auto stamp = leader.Publish("next");
-  ASSERT_TRUE(stamp.ok()) << stamp.status().ToString();
+  // They may not have noticed yet that it was away.
+  ASSERT_TRUE(this->Eventually([this] {
+    TestNode& leader = this->a_->Leads() ? *this->a_ : *this->b_;
+    return leader.Publish("next").ok();
+  })) << this->a_->View()->trouble;
   EXPECT_TRUE(
       this->Eventually([this] { return this->a_->HasPlan("next") && this->b_->HasPlan("next"); }));
 }
