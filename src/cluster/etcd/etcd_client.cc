@@ -12,6 +12,7 @@
 #include <set>
 #include <utility>
 
+#include "cluster/callback_threads.h"
 #include "core/check.h"
 #include "core/format.h"
 #include "core/parse.h"
@@ -89,24 +90,6 @@ struct Connection {
   std::unique_ptr<pb::Cluster::Stub> cluster;
   std::unique_ptr<pb::Maintenance::Stub> maintenance;
 };
-
-// gRPC 1.51 ends the threads of its callbacks with the last channel that used them, and may abort if another one begins meanwhile (a completion queue is let go
-// of twice). So one channel that leads nowhere has used them, and stays for the process's life.
-void KeepCallbackThreads() {
-  struct Kept {
-    Connection nowhere{"nowhere", nullptr};
-    grpc::ClientContext context;
-    pb::RangeRequest request;
-    pb::RangeResponse response;
-  };
-  static Kept* const kept = [] {
-    auto* const one = new Kept;
-    one->nowhere.kv->async()->Range(&one->context, &one->request, &one->response,
-                                    [](const grpc::Status&) {});
-    return one;
-  }();
-  static_cast<void>(kept);
-}
 
 // What gRPC's threads share with the client: calls under way, and the loop, which outlives them because the client waits.
 class UnderWay {

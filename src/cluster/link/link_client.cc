@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "cluster/callback_threads.h"
 #include "cluster/link/figures_message.h"
 #include "cluster/link/generation_message.h"
 #include "cluster/link/infer_message.h"
@@ -39,26 +40,6 @@ Status FromGrpc(const grpc::Status& status) {
     case grpc::StatusCode::RESOURCE_EXHAUSTED: return TooLarge("{}", status.error_message());
     default: return Unavailable("the other node: {}", status.error_message());
   }
-}
-
-// gRPC 1.51 ends the threads of its callbacks with the last channel that used them, and may abort if that is let go of on one of them or if another one begins meanwhile (a
-// completion queue is let go of twice): seen in 1 of 15 ends of a link that had just found nobody. So one channel that leads nowhere has used them, and stays for the process's
-// life. (cluster/etcd/etcd_client.cc does the same for nodes that only have a store.)
-void KeepCallbackThreads() {
-  struct Kept {
-    std::unique_ptr<node::v1::Node::Stub> stub =
-        node::v1::Node::NewStub(grpc::CreateChannel("nowhere", nullptr));  // fails at once
-    grpc::ClientContext context;
-    node::v1::ProbeRequest request;
-    node::v1::ProbeResponse response;
-  };
-  static Kept* const kept = [] {
-    auto* const one = new Kept;
-    one->stub->async()->Probe(&one->context, &one->request, &one->response,
-                              [](const grpc::Status&) {});
-    return one;
-  }();
-  static_cast<void>(kept);
 }
 
 }  // namespace
