@@ -13,13 +13,13 @@ import unittest
 SCRIPT = pathlib.Path(__file__).with_name("patch_llamacpp.py")
 
 
-def changes():
-    """The script's list, without running it."""
+def changes(which=("NEEDED", "OURS")):
+    """The script's lists, without running it."""
     tree = ast.parse(SCRIPT.read_text(encoding="utf-8"))
     wanted = [node for node in tree.body if isinstance(node, ast.Assign)]
     names = {}
     exec(compile(ast.Module(wanted, []), str(SCRIPT), "exec"), names)  # constants only
-    return names["CHANGES"]
+    return [change for name in which for change in names[name]]
 
 
 def make_source(folder, found):
@@ -30,8 +30,8 @@ def make_source(folder, found):
             out.write(old)
 
 
-def patch(folder):
-    return subprocess.run([sys.executable, SCRIPT, folder], capture_output=True, text=True, check=False)
+def patch(folder, *flags):
+    return subprocess.run([sys.executable, SCRIPT, *flags, folder], capture_output=True, text=True, check=False)
 
 
 class PatchLlamacppTest(unittest.TestCase):
@@ -42,6 +42,18 @@ class PatchLlamacppTest(unittest.TestCase):
             self.assertEqual(result.returncode, 0, result.stderr)
             for path, _, new in changes():
                 self.assertIn(new, (pathlib.Path(name) / path).read_text(encoding="utf-8"))
+            self.assertIn("CellAttention", (pathlib.Path(name) / "ggml/src/ggml-cpu/cell_attention.h").read_text(encoding="utf-8"))
+
+    def test_what_is_not_needed_can_be_left_out(self):
+        with tempfile.TemporaryDirectory() as name:
+            make_source(pathlib.Path(name), changes())
+            result = patch(name, "--needed-only")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            for path, _, new in changes(["NEEDED"]):
+                self.assertIn(new, (pathlib.Path(name) / path).read_text(encoding="utf-8"))
+            for path, old, _ in changes(["OURS"]):
+                self.assertIn(old, (pathlib.Path(name) / path).read_text(encoding="utf-8"))
+            self.assertFalse((pathlib.Path(name) / "ggml/src/ggml-cpu/cell_attention.h").exists())
 
     def test_a_place_that_is_missing_or_there_twice_is_an_error(self):
         first = changes()[0]

@@ -6,8 +6,8 @@
 #
 # The source comes from a source distribution taken by hash and is changed by tools/patch_llamacpp.py. Only the libraries that
 # the worker links are built, for this machine's processor: about ten minutes of one core. The folder is keyed by what decides its
-# content (sources, scripts, compiler, processor), so each machine builds once for all clones. The programs of --server are built
-# from the same source with its own defaults for threads (OpenMP).
+# content (sources, scripts, compiler, processor), so each machine builds once for all clones. The programs of --server are
+# llama.cpp as it is: the same source with the one change without which nothing runs, and its own defaults for threads (OpenMP).
 set -euo pipefail
 server=
 case "${1:-}" in
@@ -24,7 +24,11 @@ cc=${LLAMACPP_CC:-gcc} cxx=${LLAMACPP_CXX:-g++}
 
 # Comments and blank lines do not count: rewording one must not cost a build.
 code() { sed 's/^[[:space:]]*#.*//;s/[[:space:]]#.*//;/^[[:space:]]*$/d' "$1"; }
-source_key=$({ code "$requirements"; code "$here/patch_llamacpp.py"; } | sha256sum | cut -c1-8)
+attention=$here/../src/engines/llamacpp/cell_attention.h # patch_llamacpp.py puts it in
+patch=()
+if [ -n "$server" ]; then patch=(--needed-only); fi
+source_key=$({ echo "${patch[@]}"; code "$requirements"; code "$here/patch_llamacpp.py"; if [ -z "$server" ]; then cat "$attention"; fi; } |
+  sha256sum | cut -c1-8)
 # What -march=native means here is what the code will need: two machines of one kind share a build.
 build_key=$({ echo "$source_key"; code "$0"; "$cxx" --version | head -1; "$cxx" -march=native -Q --help=target; } |
   sha256sum | cut -c1-8)
@@ -56,7 +60,7 @@ if [ ! -d "$source" ]; then
   tar -xzf "$work"/sdist/*.tar.gz -C "$work/source" --strip-components=3 --wildcards '*/vendor/llama.cpp' \
     --exclude='*/vendor/llama.cpp/models' --exclude='*/vendor/llama.cpp/docs' --exclude='*/vendor/llama.cpp/media' \
     --exclude='*/vendor/llama.cpp/.git'
-  python3 "$here/patch_llamacpp.py" "$work/source"
+  python3 "$here/patch_llamacpp.py" "${patch[@]}" "$work/source"
   chmod -R a-w,a+rX "$work/source"
   chmod u+w "$work/source" # a folder that is not writable cannot be renamed by its owner
   mv -T "$work/source" "$source" 2>/dev/null || [ -d "$source" ] # else another key's build was first
