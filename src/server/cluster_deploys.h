@@ -1,27 +1,22 @@
 // Has models served by nodes of the cluster, for who asked this node: chooses the nodes, tells each, and follows how far they are.
 //
 // How it goes: all nodes that answer are asked what content they have under the name; two contents are refused. Each chosen node copies and loads on its own account (NodeModels); it is asked
-//   how far it is every kPoll, told again if it forgot (a restart), and given up once it was silent for kSilence. A model is taken from a node only while another one has it and serves it; whether that
-//   is so is looked at here, and once more by the node (NodeModels), since other nodes may be asked to do the like.
-// Contract: requests are looked at one after the other on a thread of its own, which waits for no model to go: of one model a departure begins when the one before has ended, those of others go on side by
-//   side, kMostDepartures at most (then kOverloaded), from kMostNodesAtOnce nodes at once; where one of those refuses, those after them are not asked. `done` comes once: the chosen nodes, or why not; how it went on is Describe()'s. The last kMostKept are kept, in memory.
+//   how far it is every kPoll, told again if it forgot (a restart), and given up once it was silent for kSilence. How models are taken from nodes: ClusterDepartures.
+// Contract: requests are looked at one after the other on a thread of its own, which waits for no model to go. `done` comes once: the chosen nodes, or why not; how it went on is Describe()'s. The
+//   last kMostKept are kept, in memory.
 //   What people ask, and not a plan, is told as the number of replicas that they want (Cluster::asked). A plan's requests carry its stamp to the nodes; a stamp of which this node does not
 //   hear by the store is refused (kConflict), with the newest that is known.
-// Errors of requests: kNotFound (no node has the model, no such node), kConflict (two contents of one name; the last that has it), kUnavailable (a node that does not answer, too little memory),
-//   kInvalidArgument, kOverloaded, and those of NodeModels.
+// Errors of requests: kNotFound (no node has the model, no such node), kConflict (two contents of one name; an unknown plan), kUnavailable (a node that does not answer, too little memory),
+//   kInvalidArgument, and those of ClusterDepartures and NodeModels.
 // Ownership: what it is made with outlives it. Thread-safety: thread-safe, but for Stop() and destruction. Source: issue S4, `deploy`.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <functional>
-#include <future>
-#include <list>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
-#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -29,6 +24,8 @@
 #include "cluster/live/replica_table.h"
 #include "cluster/models/deploy_targets.h"
 #include "frontends/deploy_request.h"
+#include "server/cluster_departures.h"
+#include "server/model_nodes.h"
 #include "server/node_models.h"
 
 namespace evenkeel {
@@ -39,8 +36,6 @@ class ClusterDeploys {
   static constexpr Duration kSilence = std::chrono::seconds(60);
   static constexpr Duration kSettle = std::chrono::seconds(3);
   static constexpr size_t kMostKept = 50;
-  static constexpr size_t kMostDepartures = 64;
-  static constexpr size_t kMostNodesAtOnce = 8;  // that one model is taken from side by side
 
   // What it knows of the cluster and does with it.
   struct Cluster {
@@ -76,49 +71,32 @@ class ClusterDeploys {
     std::vector<std::pair<std::string, std::string>> left_out;  // nodes, and why
     bool open() const;
   };
-  struct Holder {
-    std::string node;
-    ModelListing listing;
-  };
   void Run();
   // Once all nodes answer, or after kSettle: one that was slow for a moment is not left out.
   std::vector<ReplicaTable::NodeView> LookAtAll();
   bool Post(std::function<void()> task);  // false: stopped
   Result<nlohmann::json> Begin(const DeployRequest& request);
-  void BeginUndeploy(const UndeployRequest& request, const Done& done);
-  Status MayTakeAway(const UndeployRequest& request);
-  Result<nlohmann::json> TakeAway(const UndeployRequest& request);  // waits for the nodes
-  Status TakeFrom(const std::string& node, bool own, const UndeployOrder& order);
-  // The same of several at once; each one's answer, in their order.
-  std::vector<Status> TakeFromAll(std::span<const std::string> nodes, const std::string& own,
-                                  const UndeployOrder& order);
-  void EndDeparture(const std::string& model);
   // Waits for a plan that was stored a moment ago. Error kConflict: nothing is known of it here. What is older is for the nodes to refuse.
   Status CheckPlan(const OrderedBy& by);
-  // Of all nodes that answer. Errors: kNotFound, kConflict.
-  Result<std::vector<Holder>> Holders(const std::string& model);
   void Poll();
   Result<DeployProgress> Order(const DeployOrder& order, bool own, Target* target);
   Result<DeployProgress> Hear(const DeployOrder& order, bool own, const Target& target);
   DeployProgress Ask(const DeployOrder& order, Target* target);
-  ModelPeer* LinkTo(const std::string& node);  // null: there is no such node
   static nlohmann::json JsonOf(const Deployment& deployment);
 
-  const Cluster cluster_;
   NodeModels& own_;
   EventLog& events_;
   const Clock& clock_;
+  const std::function<void(const std::string& model, int replicas)> asked_;
+  ModelNodes nodes_;
+  ClusterDepartures departures_;
 
   mutable std::mutex mutex_;  // guards what follows; not held while nodes are asked
   std::condition_variable wake_;
   std::deque<std::function<void()>> tasks_;
   std::deque<Deployment> deployments_;
-  std::map<std::string, std::unique_ptr<ModelPeer>, std::less<>> links_;
   uint64_t last_id_ = 0;
   bool stopped_ = false;
-  // Models that are being taken away, with what waits for the end of that.
-  std::map<std::string, std::deque<std::function<void()>>, std::less<>> departing_;
-  std::list<std::future<void>> departures_;  // that run, or have ended since the last look
 
   std::thread thread_;  // last
 };
