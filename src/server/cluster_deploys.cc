@@ -64,26 +64,38 @@ void ClusterDeploys::Stop() {
 }
 
 void ClusterDeploys::Run() {
+  Time polled{};
   std::unique_lock lock(mutex_);
   for (;;) {
     const auto ready = [this] { return stopped_ || !tasks_.empty(); };
     // Nothing is asked of anybody while no deployment is under way.
-    if (std::ranges::any_of(deployments_, &Deployment::open)) {
+    if (!parked_.empty()) {
+      wake_.wait_for(lock, kLook, ready);
+    } else if (std::ranges::any_of(deployments_, &Deployment::open)) {
       wake_.wait_for(lock, kPoll, ready);
     } else {
       wake_.wait(lock, ready);
     }
-    if (stopped_ && tasks_.empty()) return;
+    if (stopped_ && tasks_.empty()) break;
     std::function<void()> task;
     if (!tasks_.empty()) {
       task = std::move(tasks_.front());
       tasks_.pop_front();
     }
     lock.unlock();
-    task ? task() : Poll();
-    task = nullptr;
+    if (task) {
+      task();
+      task = nullptr;
+    } else if (parked_.empty() || clock_.Now() - polled >= kPoll) {
+      Poll();
+      polled = clock_.Now();
+    }
+    LookAtParked();
     lock.lock();
   }
+  lock.unlock();
+  const std::list<Parked> last = std::exchange(parked_, {});
+  for (const Parked& one : last) one.go(Unavailable("this node is stopping"));
 }
 
 bool ClusterDeploys::Post(std::function<void()> task) {
@@ -97,43 +109,78 @@ bool ClusterDeploys::Post(std::function<void()> task) {
 }
 
 void ClusterDeploys::Deploy(DeployRequest request, Done done) {
-  if (!Post([this, request = std::move(request), done] { done(Begin(request)); }))
-    done(Unavailable("this node is stopping"));
-}
-
-void ClusterDeploys::Undeploy(UndeployRequest request, Done done) {
   const auto begin = [this, request = std::move(request), done] {
-    Status status = CheckNames(request.model, request.nodes, request.why);
-    if (status.ok()) status = CheckPlan(request.by);
-    if (!status.ok()) return done(status);
-    departures_.Begin(request, done);
+    const Status names = CheckNames(request.model, request.nodes, request.why);
+    if (!names.ok()) return done(names);
+    OncePlanIsKnown(request.by, [this, request, done](const Status& known) {
+      if (!known.ok()) return done(known);
+      OnceAllAnswer([this, request, done](const Status& may) {
+        done(may.ok() ? Begin(request) : Result<json>(may));
+      });
+    });
   };
   if (!Post(begin)) done(Unavailable("this node is stopping"));
 }
 
-std::vector<NodeView> ClusterDeploys::LookAtAll() {
-  const Time end = clock_.Now() + kSettle;
-  for (;;) {
-    auto nodes = nodes_.All();
-    bool all = true;
-    for (size_t i = 0; i < nodes.size(); ++i)
-      all = all && (nodes[i].gone || NodeAnswers(nodes[i], i == 0));
-    std::unique_lock lock(mutex_);
-    if (all || stopped_ || clock_.Now() >= end) return nodes;
-    wake_.wait_for(lock, kPoll, [this] { return stopped_; });
-  }
+void ClusterDeploys::Undeploy(UndeployRequest request, Done done) {
+  const auto begin = [this, request = std::move(request), done] {
+    const Status names = CheckNames(request.model, request.nodes, request.why);
+    if (!names.ok()) return done(names);
+    OncePlanIsKnown(request.by, [this, request, done](const Status& known) {
+      if (!known.ok()) return done(known);
+      departures_.Begin(request, done);
+    });
+  };
+  if (!Post(begin)) done(Unavailable("this node is stopping"));
 }
 
-Status ClusterDeploys::CheckPlan(const OrderedBy& by) {
-  const Status known = own_.AwaitPlan(StampOf(by));
-  if (known.code() == Code::kConflict) return Status::Ok();
-  return known.code() == Code::kUnavailable ? Conflict("{}", known.message()) : known;
+void ClusterDeploys::OncePlanIsKnown(const OrderedBy& by, Go go) {
+  const auto plan = StampOf(by);
+  const auto look = [this, plan, go = std::move(go)](const Status& may) {
+    const Status known = may.ok() ? own_.LookAtPlan(plan) : may;
+    if (known.code() == Code::kConflict) return go(Status::Ok());
+    go(may.ok() && known.code() == Code::kUnavailable ? Conflict("{}", known.message()) : known);
+  };
+  if (own_.LookAtPlan(plan).code() != Code::kUnavailable) return look(Status::Ok());
+  Park({plan, clock_.Now() + own_.plan_patience(), look});
+}
+
+void ClusterDeploys::OnceAllAnswer(Go go) {
+  if (AllAnswer()) return go(Status::Ok());
+  Park({std::nullopt, clock_.Now() + kSettle, std::move(go)});
+}
+
+bool ClusterDeploys::AllAnswer() const {
+  const auto nodes = nodes_.All();
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (!nodes[i].gone && !NodeAnswers(nodes[i], i == 0)) return false;
+  }
+  return true;
+}
+
+void ClusterDeploys::Park(Parked one) {
+  if (parked_.size() >= kMostParked)
+    return one.go(Overloaded("{} requests wait for a plan or a node already", parked_.size()));
+  parked_.push_back(std::move(one));
+}
+
+void ClusterDeploys::LookAtParked() {
+  const bool for_nodes =
+      std::ranges::any_of(parked_, [](const Parked& one) { return !one.plan.has_value(); });
+  const bool all_answer = for_nodes && AllAnswer();
+  const Time now = clock_.Now();
+  // They may park anew.
+  std::list<Parked> ready;
+  for (auto at = parked_.begin(); at != parked_.end();) {
+    const auto one = at++;
+    const bool can =
+        one->plan ? own_.LookAtPlan(one->plan).code() != Code::kUnavailable : all_answer;
+    if (can || now >= one->until) ready.splice(ready.end(), parked_, one);
+  }
+  for (const Parked& one : ready) one.go(Status::Ok());
 }
 
 Result<json> ClusterDeploys::Begin(const DeployRequest& request) {
-  EK_RETURN_IF_ERROR(CheckNames(request.model, request.nodes, request.why));
-  EK_RETURN_IF_ERROR(CheckPlan(request.by));
-  static_cast<void>(LookAtAll());
   const auto holders = nodes_.Holders(request.model);
   if (!holders.ok()) return holders.status();
   const auto nodes = nodes_.All();

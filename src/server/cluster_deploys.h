@@ -2,8 +2,9 @@
 //
 // How it goes: all nodes that answer are asked what content they have under the name; two contents are refused. Each chosen node copies and loads on its own account (NodeModels); it is asked
 //   how far it is every kPoll, told again if it forgot (a restart), and given up once it was silent for kSilence. How models are taken from nodes: ClusterDepartures.
-// Contract: requests are looked at one after the other on a thread of its own, which waits for no model to go. `done` comes once: the chosen nodes, or why not; how it went on is Describe()'s. The
-//   last kMostKept are kept, in memory.
+// Contract: requests are looked at one after the other on a thread of its own, which waits for no model to go. One whose plan was stored a moment ago and is not known here yet, or that needs all
+//   nodes while one does not answer, is put aside for as long as that may take (NodeModelsOptions::plan_patience, kSettle), kMostParked at most (then kOverloaded), and the others go on.
+//   `done` comes once: the chosen nodes, or why not; how it went on is Describe()'s. The last kMostKept are kept, in memory.
 //   What people ask, and not a plan, is told as the number of replicas that they want (Cluster::asked). A plan's requests carry its stamp to the nodes; a stamp of which this node does not
 //   hear by the store is refused (kConflict), with the newest that is known.
 // Errors of requests: kNotFound (no node has the model, no such node), kConflict (two contents of one name; an unknown plan), kUnavailable (a node that does not answer, too little memory),
@@ -14,9 +15,11 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -35,7 +38,9 @@ class ClusterDeploys {
   static constexpr Duration kPoll = std::chrono::milliseconds(250);
   static constexpr Duration kSilence = std::chrono::seconds(60);
   static constexpr Duration kSettle = std::chrono::seconds(3);
+  static constexpr Duration kLook = std::chrono::milliseconds(25);  // at what was put aside
   static constexpr size_t kMostKept = 50;
+  static constexpr size_t kMostParked = 64;
 
   // What it knows of the cluster and does with it.
   struct Cluster {
@@ -71,13 +76,23 @@ class ClusterDeploys {
     std::vector<std::pair<std::string, std::string>> left_out;  // nodes, and why
     bool open() const;
   };
+  // What is done with a request that was put aside. Ok: that for which it waited is there, or its time is up.
+  using Go = std::function<void(const Status& may)>;
+  struct Parked {
+    std::optional<PlanStamp> plan;  // that is to be known here; nullopt: all nodes are to answer
+    Time until;
+    Go go;
+  };
   void Run();
-  // Once all nodes answer, or after kSettle: one that was slow for a moment is not left out.
-  std::vector<ReplicaTable::NodeView> LookAtAll();
   bool Post(std::function<void()> task);  // false: stopped
   Result<nlohmann::json> Begin(const DeployRequest& request);
-  // Waits for a plan that was stored a moment ago. Error kConflict: nothing is known of it here. What is older is for the nodes to refuse.
-  Status CheckPlan(const OrderedBy& by);
+  // Each goes once, at once where it can. Error kConflict: nothing is known of the plan here, by now. What is older is for the nodes to refuse.
+  void OncePlanIsKnown(const OrderedBy& by, Go go);
+  // Or after kSettle: one that was slow for a moment is not left out.
+  void OnceAllAnswer(Go go);
+  bool AllAnswer() const;
+  void Park(Parked one);
+  void LookAtParked();
   void Poll();
   Result<DeployProgress> Order(const DeployOrder& order, bool own, Target* target);
   Result<DeployProgress> Hear(const DeployOrder& order, bool own, const Target& target);
@@ -90,6 +105,7 @@ class ClusterDeploys {
   const std::function<void(const std::string& model, int replicas)> asked_;
   ModelNodes nodes_;
   ClusterDepartures departures_;
+  std::list<Parked> parked_;  // the thread's
 
   mutable std::mutex mutex_;  // guards what follows; not held while nodes are asked
   std::condition_variable wake_;

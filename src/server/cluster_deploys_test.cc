@@ -178,6 +178,70 @@ TEST_F(ClusterDeploysTest, APlanThatWasStoredAMomentAgoIsWaitedForAtEveryNode) {
   EXPECT_EQ(AwaitEnd(result, "b").state, "serving");
 }
 
+TEST_F(ClusterDeploysTest, APlanThatIsNotKnownYetHoldsUpNoOtherRequest) {
+  Open({5ms, 1h});
+  a_->Put("chat", kBytes);
+  DeployRequest planned{"chat", {"b"}};
+  planned.by = By(kPlan);
+  UndeployRequest away{"chat", {"a"}};
+  away.keep_files = true;
+  away.by = By(kPlan);
+  Once<Result<json>> comes, goes;
+  deploys_->Deploy(planned, comes.function());
+  deploys_->Undeploy(away, goes.function());
+  const auto other = Deploy({"chat", {"c"}});
+  ASSERT_TRUE(other.ok()) << other.status().ToString();
+  EXPECT_EQ(AwaitEnd(other, "c").state, "serving");
+  EXPECT_EQ(comes.count() + goes.count(), 0);
+  for (TestNode* node : {a_, b_, c_}) node->models().KnowPlan(kPlan);
+  const auto begun = comes.result();
+  ASSERT_TRUE(begun.ok()) << begun.status().ToString();
+  EXPECT_EQ(AwaitEnd(begun, "b").state, "serving");
+  EXPECT_TRUE(goes.result().ok()) << goes.result().status().ToString();
+  EXPECT_FALSE(a_->Serves("chat"));
+  EXPECT_EQ(comes.count(), 1);
+  EXPECT_EQ(goes.count(), 1);
+}
+
+TEST_F(ClusterDeploysTest, SoManyWaitForTheirPlansAndEachIsAnsweredOnceWhenTheNodeStops) {
+  Open({5ms, 1h});
+  a_->Put("chat", kBytes);
+  DeployRequest planned{"chat", {"b"}};
+  planned.by = By(kPlan);
+  UndeployRequest away{"chat", {"a"}};
+  away.by = By(kPlan);
+  std::vector<Once<Result<json>>> done(ClusterDeploys::kMostParked);
+  for (size_t i = 0; i < done.size(); ++i) {
+    i % 2 == 0 ? deploys_->Deploy(planned, done[i].function())
+               : deploys_->Undeploy(away, done[i].function());
+  }
+  EXPECT_EQ(Deploy(planned).status().code(), Code::kOverloaded);
+  EXPECT_TRUE(Deploy({"chat", {"c"}}).ok()) << "what people ask for waits for no plan";
+  for (const auto& one : done) EXPECT_EQ(one.count(), 0);
+  for (TestNode* node : {a_, b_, c_}) node->models().Stop();
+  deploys_->Stop();
+  for (const auto& one : done) {
+    EXPECT_EQ(one.result().status().code(), Code::kUnavailable);
+    EXPECT_EQ(one.count(), 1);
+  }
+  EXPECT_TRUE(a_->Serves("chat"));
+}
+
+TEST_F(ClusterDeploysTest, ANodeThatDoesNotAnswerHoldsUpOnlyWhatNeedsAllOfThem) {
+  Open();
+  a_->Put("chat", kBytes);
+  c_->reachable.store(false);
+  Once<Result<json>> begun;
+  deploys_->Deploy({"chat", {"c"}}, begun.function());
+  EXPECT_EQ(Undeploy({"chat", {"nobody"}}).status().code(), Code::kNotFound);
+  EXPECT_EQ(begun.count(), 0);
+  c_->reachable.store(true);
+  const auto result = begun.result();
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  EXPECT_EQ(AwaitEnd(result, "c").state, "serving");
+  EXPECT_EQ(begun.count(), 1);
+}
+
 TEST_F(ClusterDeploysTest, AnOlderPlansOrderIsRefusedByTheNode) {
   Open();
   a_->Put("chat", kBytes);

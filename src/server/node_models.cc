@@ -90,6 +90,11 @@ Status NodeModels::CheckPlan(const std::optional<PlanStamp>& plan) const {
   return plan ? fence_.Check(*plan) : Status::Ok();
 }
 
+Status NodeModels::LookAtPlan(const std::optional<PlanStamp>& plan) const {
+  const std::lock_guard lock(mutex_);
+  return CheckPlan(plan);
+}
+
 Status NodeModels::AwaitPlan(const std::optional<PlanStamp>& plan) {
   std::unique_lock lock(mutex_);
   wake_.wait_for(lock, options_.plan_patience,

@@ -76,9 +76,10 @@ class NodeModels final : public ModelHost {
   void HideLeaving(NodeFigures* figures);
   // A plan of that stamp is in the store, as this node itself has read: orders of older ones are refused from now on.
   void KnowPlan(const PlanStamp& stamp);
-  // Whether what comes from that plan may be done; nullopt: people asked. Blocks for up to `plan_patience` while the plan is not known here.
-  // Errors: as PlanFence::Check().
-  Status AwaitPlan(const std::optional<PlanStamp>& plan);
+  // Whether what comes from that plan may be done, by what is known here now; nullopt: people asked. Errors: as PlanFence::Check().
+  Status LookAtPlan(const std::optional<PlanStamp>& plan) const;
+  // For how long a plan that is not known yet is waited for.
+  Duration plan_patience() const { return options_.plan_patience; }
 
  private:
   struct Arrival {
@@ -96,6 +97,8 @@ class NodeModels final : public ModelHost {
   Status BecomeCertain(const UndeployOrder& order);
   // REQUIRES: mutex_.
   Status CheckPlan(const std::optional<PlanStamp>& plan) const;
+  // Blocks for up to `plan_patience` while the plan is not known here.
+  Status AwaitPlan(const std::optional<PlanStamp>& plan);
   // Others are to hear that the model leaves; error kUnavailable only where its plan is not known.
   Status Admit(const UndeployOrder& order);
   Status Depart(const UndeployOrder& order);
