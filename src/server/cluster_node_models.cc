@@ -70,7 +70,7 @@ void ClusterNode::StartStates() {
     models_->ListModel(std::move(model), std::move(done));
   };
   node.elsewhere = [this](std::string_view model) { return Find(model, {}) != nullptr; };
-  states_ = std::make_shared<StateExchange>(events_, std::move(node));
+  states_ = std::make_shared<StateExchange>(events_, std::move(node), clock_);
 }
 
 std::unique_ptr<ModelLink> ClusterNode::LinkToModels(const std::string& node) const {

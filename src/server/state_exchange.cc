@@ -72,8 +72,16 @@ void StateExchange::Prepare() {
     const std::lock_guard lock(mutex_);
     if (stopped_) return;
     std::erase_if(digests_, [](const auto& one) { return one.second.of.expired(); });
-    std::erase_if(models, [this](const auto& model) { return digests_.contains(model.get()); });
-    for (const auto& model : models) digests_[model.get()].of = model;
+    const Time now = clock_.Now();
+    std::erase_if(models, [&](const auto& model) {
+      const auto at = digests_.find(model.get());
+      return at != digests_.end() && now < at->second.again;
+    });
+    for (const auto& model : models) {
+      Digest& digest = digests_[model.get()];
+      digest.of = model;
+      digest.again = kNever;
+    }
   }
   for (const auto& model : models) {
     node_.list(model->model_name(), [self = shared_from_this(), of = std::weak_ptr(model)](
@@ -83,24 +91,43 @@ void StateExchange::Prepare() {
   }
 }
 
+Duration StateExchange::AgainAfter(int failures) {
+  Duration after = kFirstAgain;
+  for (int i = 1; i < failures && after < kLastAgain; ++i) after *= 2;
+  return std::min(after, kLastAgain);
+}
+
 void StateExchange::Digested(const std::shared_ptr<StateModel>& model,
                              const Result<ModelListing>& listing) {
-  if (listing.status().code() == Code::kOverloaded) {
-    // Asked again the next time.
-    const std::lock_guard lock(mutex_);
-    digests_.erase(model.get());
-    return;
+  if (!listing.ok()) {
+    const bool overloaded = listing.status().code() == Code::kOverloaded;
+    Duration after{};  // 0: the next time
+    {
+      const std::lock_guard lock(mutex_);
+      Digest& digest = digests_[model.get()];
+      digest.of = model;
+      // What was too much says nothing of the model.
+      if (!overloaded) after = AgainAfter(++digest.failures);
+      digest.again = clock_.Now() + after;
+    }
+    if (overloaded) return;
+    return LogInfo(
+        "model '{}': its answers move by their tokens, it is asked again in {:.0f} s: {}",
+        model->model_name(), Seconds(after), listing.status().message());
   }
-  const std::string weights = listing.ok() ? WeightsDigest(*listing) : "";
+  const std::string weights = WeightsDigest(*listing);
   if (weights.empty() || !model->FileUnchanged()) {
-    LogInfo("model '{}': its answers move by their tokens: {}", model->model_name(),
-            !listing.ok() ? listing.status().message()
-                          : "its file has changed since it was loaded, or is none of the folder's");
+    LogInfo(
+        "model '{}': its answers move by their tokens: its file has changed since it was loaded, "
+        "or is none of the folder's",
+        model->model_name());
     return;
   }
-  std::string binding = fmt::format("sha256:{} {}", weights, model->state_kind());
+  Digest digest;
+  digest.of = model;
+  digest.binding = fmt::format("sha256:{} {}", weights, model->state_kind());
   const std::lock_guard lock(mutex_);
-  digests_[model.get()] = {model, std::move(binding)};
+  digests_[model.get()] = std::move(digest);
 }
 
 void StateExchange::Read(const StateRequest& request,

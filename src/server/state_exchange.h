@@ -1,10 +1,11 @@
 // What is computed of answers that move, between this node and the others: given from here, and fetched to here where that takes less than computing it (B8).
 //
 // How it goes: Prepare() has the files of language models digested that other nodes serve too, when the node has nothing else to do: until then, and where a file was changed since
-//   it was loaded, none of the model's states are sent. Take() weighs (cluster/policy/state_move.h) by the link from the one that has the state, as that one has
+//   it was loaded, none of the model's states are sent. A listing that failed is asked for again after kFirstAgain, then after twice as long each time, kLastAgain at most; what one says
+//   holds until the model is loaded anew. Take() weighs (cluster/policy/state_move.h) by the link from the one that has the state, as that one has
 //   measured it, and this node's own speed with prompts, fetches, and hands the state to the model's worker. Whatever fails: the answer is computed from its tokens by who asked.
 // Contract: every `done` comes once, on any thread, also inside. At most kMostReads are given at once, and kMostTakes fetched; kMostWaiting more takes wait.
-// Ownership: events, and what the functions stand on outlive it, or Stop().
+// Ownership: events, clock, and what the functions stand on outlive it, or Stop().
 // Thread-safety: thread-safe. Source: B8, issue S4.
 #pragma once
 
@@ -36,6 +37,8 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
   // Of a fetch: so many times what it is expected to take, but at least the second, and at most the third: who ordered it waits no longer, and its place is wanted.
   static constexpr double kPatience = 4;
   static constexpr double kLeastPatienceS = 5, kMostPatienceS = 120;
+  static constexpr Duration kFirstAgain = std::chrono::seconds(30);
+  static constexpr Duration kLastAgain = std::chrono::hours(1);
 
   // The way to another node: round trip as this one has measured it, speed as the other one has, from there to here.
   struct Link {
@@ -56,7 +59,8 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
     std::function<bool(std::string_view model)> elsewhere;
   };
 
-  StateExchange(EventLog& events, Node node) : events_(events), node_(std::move(node)) {}
+  StateExchange(EventLog& events, Node node, const Clock& clock = SteadyClock::Instance())
+      : events_(events), node_(std::move(node)), clock_(clock) {}
   // Nothing is begun any more; what waits is refused.
   void Stop();
 
@@ -81,6 +85,8 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
   struct Digest {
     std::weak_ptr<StateModel> of;
     std::string binding;  // empty: not known yet, or there is none
+    int failures = 0;     // of listing its files, one after the other
+    Time again = kNever;  // when that is asked for next; kNever: it is under way, or has ended
   };
   struct Fetch {
     StateOrder order;
@@ -96,6 +102,8 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
   // "sha256:DIGEST KIND"; empty: its states are not sent.
   std::string BindingOf(const std::shared_ptr<StateModel>& model) const;
   void Digested(const std::shared_ptr<StateModel>& model, const Result<ModelListing>& listing);
+  // For how long it is not asked for again; the first failure is 1.
+  static Duration AgainAfter(int failures);
   Result<StateTaken> Weigh(Fetch* fetch);
   void Start(std::shared_ptr<Fetch> fetch);
   void Restore(const std::shared_ptr<Fetch>& fetch, SequenceState state);
@@ -104,6 +112,7 @@ class StateExchange final : public std::enable_shared_from_this<StateExchange> {
 
   EventLog& events_;
   const Node node_;
+  const Clock& clock_;
 
   mutable std::mutex mutex_;  // guards what follows; not held while anything is called
   bool stopped_ = false;

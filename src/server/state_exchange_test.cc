@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -74,10 +75,11 @@ struct Side {
       done(listing);
     };
     node.elsewhere = [this](std::string_view) { return elsewhere; };
-    exchange = std::make_shared<StateExchange>(events, std::move(node));
+    exchange = std::make_shared<StateExchange>(events, std::move(node), clock);
   }
 
   EventLog events;
+  ManualClock clock;
   std::shared_ptr<FakeModel> model = std::make_shared<FakeModel>("chat");
   std::vector<std::shared_ptr<StateModel>> serving = {model};
   Result<ModelListing> listing = Listing(std::string(64, 'a'));
@@ -354,6 +356,48 @@ TEST_F(StateExchangeTest, FilesAreDigestedOnceAndOnlyWhereOthersServeTheModel) {
   EXPECT_EQ(taker_.lists, 2) << "what was too much is asked again, what is known is not";
   EXPECT_EQ(taker_.exchange->counts().models, 1);
   EXPECT_EQ(giver_.lists, 1);
+}
+
+TEST_F(StateExchangeTest, AListingThatFailedIsAskedForAgainLessAndLessOften) {
+  taker_.listing = Unavailable("the folder is away");
+  std::vector<Duration> at;
+  const Time begin = taker_.clock.Now();
+  for (int lists = 0; taker_.clock.Now() < begin + 24h; taker_.clock.Advance(5s)) {
+    taker_.exchange->Prepare();
+    if (taker_.lists == lists) continue;
+    EXPECT_EQ(taker_.lists, lists + 1);
+    lists = taker_.lists;
+    at.push_back(taker_.clock.Now() - begin);
+  }
+  Duration wait = StateExchange::kFirstAgain;
+  ASSERT_GE(at.size(), 24U);
+  EXPECT_EQ(at[0], Duration(0));
+  for (size_t i = 1; i < at.size(); ++i) {
+    EXPECT_EQ(at[i] - at[i - 1], wait) << i;
+    wait = std::min(2 * wait, StateExchange::kLastAgain);
+  }
+  EXPECT_EQ(taker_.exchange->counts().models, 0);
+  // The folder is back: known once it is asked again, and then for good.
+  taker_.listing = Listing(std::string(64, 'a'));
+  const int before = taker_.lists;
+  for (int i = 0; i < 3; ++i) {
+    taker_.clock.Advance(StateExchange::kLastAgain);
+    Prepare();
+  }
+  EXPECT_EQ(taker_.lists, before + 1);
+  EXPECT_EQ(taker_.exchange->counts().models, 1);
+  EXPECT_TRUE(Take()->result->ok());
+}
+
+TEST_F(StateExchangeTest, AModelThatIsLoadedAnewIsAskedForAtOnce) {
+  taker_.listing = Unavailable("the folder is away");
+  taker_.exchange->Prepare();
+  taker_.listing = Listing(std::string(64, 'a'));
+  taker_.model = std::make_shared<FakeModel>("chat");
+  taker_.serving = {taker_.model};
+  Prepare();
+  EXPECT_EQ(taker_.lists, 2);
+  EXPECT_TRUE(Take()->result->ok());
 }
 
 TEST_F(StateExchangeTest, AFileThatChangedSinceItWasLoadedHasNoStates) {
