@@ -165,7 +165,7 @@ double Router::OwnPart(std::span<const ReplicaView> replicas) {
     expected += one.backlog_s;
     own += one.outstanding_s;
   }
-  return expected <= kOwnWork * own ? kHalf : 1;
+  return own > 0 && expected <= kOwnWork * own ? kHalf : 1;
 }
 
 int Router::Choose(std::span<const ReplicaView> replicas) {

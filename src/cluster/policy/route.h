@@ -4,6 +4,8 @@
 //   worked since, and all gateways have sent there. What this gateway itself has under way there is the least that it can be. Equal ones take turns.
 //   Where about all that is expected anywhere is this gateway's own work (OwnPart), a request's own service counts by half: its time on a slow node is its own loss alone,
 //   but the time that it takes on a fast one is lost to this gateway's next requests too. Whoever is one of many gateways can't reserve room by that.
+//   Where nothing is under way anywhere a request's service counts whole: there are no next requests for which room would be kept, and a lone one on a slow node that is nearer would be answered
+//   later for nothing.
 //   Among more than kFewReplicas it looks at two, drawn by capacity: many gateways with the same old figures would all run to the same best node, and to the next one together
 //   (Mitzenmacher, How Useful Is Old Information?, 2000).
 // `method`: the highest u = -(c / mean c + L / C), L with the request counted in, figures as they came.
@@ -66,7 +68,7 @@ class Router {
   static constexpr double kHalf = 0.5;     // of its own service, where nobody else sends:
   static constexpr double kOwnWork = 1.5;  // at most so many times its own is expected
 
-  // What a request's own service counts for, of 1.
+  // What a request's own service counts for, of 1. kHalf only while this gateway has work under way.
   static double OwnPart(std::span<const ReplicaView> replicas);
 
   Router(RouteRule rule, uint64_t seed) : rule_(rule), random_(seed) {}

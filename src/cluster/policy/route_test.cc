@@ -46,6 +46,24 @@ TEST(RouteTest, WhoSendsAllTheWorkLeavesRoomOnTheFastNode) {
   EXPECT_DOUBLE_EQ(Router::OwnPart(nodes), Router::kHalf);
 }
 
+// The own node takes 35 ms; another, 20 ms of link away, takes 10: it answers 5 ms sooner.
+TEST(RouteTest, ALoneRequestGoesWhereItIsAnsweredFirst) {
+  std::vector<ReplicaView> nodes(2);
+  nodes[0].service_s = 0.035;
+  nodes[1].service_s = 0.010;
+  nodes[1].forward_s = 0.020;
+  EXPECT_DOUBLE_EQ(Router::OwnPart(nodes), 1);
+  EXPECT_EQ(Router(RouteRule::kUtility, 1).Choose(nodes), 1);
+  // With the first under way there, the next one keeps room on it.
+  nodes[1].backlog_s = nodes[1].outstanding_s = 0.010;
+  EXPECT_DOUBLE_EQ(Router::OwnPart(nodes), Router::kHalf);
+  EXPECT_EQ(Router(RouteRule::kUtility, 1).Choose(nodes), 0);
+  // Nothing is under way but with a suspect: that is nothing.
+  nodes[1] = {.service_s = 0.010, .forward_s = 0.020};
+  nodes.push_back({.backlog_s = 1, .outstanding_s = 1, .suspect = true});
+  EXPECT_DOUBLE_EQ(Router::OwnPart(nodes), 1);
+}
+
 TEST(BacklogTest, IsWorkedOffAndGrowsByWhatAllSend) {
   Backlog backlog(2);
   backlog.OnFigures(10, 0, 1, 3);
