@@ -96,7 +96,27 @@ void ClusterFeedback::LookNow(double now_s, const std::vector<NodeView>& views) 
     passed_over_ = feedback_.passed_over();
     if (proposal) last_ = proposal;
   }
-  if (proposal && !Propose(*proposal, views) && proposal->restores) feedback_.NotTried();
+  if (!proposal || Propose(*proposal, views)) return;
+  if (proposal->restores || !proposal->leaves.empty()) feedback_.NotTried();
+}
+
+void ClusterFeedback::Note(const Feedback::Proposal& proposal, const std::string& what_then) {
+  if (!proposal.leaves.empty()) {
+    events_.Note("a replica beyond what was asked for is not needed any more: " + what_then,
+                 proposal.reason);
+    return;
+  }
+  const Replan& plan = proposal.plan;
+  const std::string what = proposal.restores ? "replicas that were asked for are missing"
+                                             : fmt::format("a new plan would serve {:.3g} s sooner",
+                                                           plan.gain_s - plan.cost_s);
+  events_.Note(
+      fmt::format("{}: {}", what, what_then),
+      fmt::format("{}; {} move{} ({}) cost {:.3g} s and take the busiest node from {:.3g} to "
+                  "{:.3g} s of work a second, which is {:.3g} s in {:.0f} s",
+                  proposal.reason, plan.moves.size(), plan.moves.size() == 1 ? "" : "s",
+                  MovesText(proposal), plan.cost_s, plan.present, plan.planned, plan.gain_s,
+                  ReplanOptions().horizon_s));
 }
 
 bool ClusterFeedback::Propose(const Feedback::Proposal& proposal,
@@ -118,17 +138,7 @@ bool ClusterFeedback::Propose(const Feedback::Proposal& proposal,
   std::string what_then = "run `evenkeel plan --apply`";
   if (applies) what_then = "it is applied";
   if (!why_not.empty()) what_then = fmt::format("it is not carried out: {}", why_not);
-  const Replan& plan = proposal.plan;
-  const std::string what = proposal.restores ? "replicas that were asked for are missing"
-                                             : fmt::format("a new plan would serve {:.3g} s sooner",
-                                                           plan.gain_s - plan.cost_s);
-  events_.Note(
-      fmt::format("{}: {}", what, what_then),
-      fmt::format("{}; {} move{} ({}) cost {:.3g} s and take the busiest node from {:.3g} to "
-                  "{:.3g} s of work a second, which is {:.3g} s in {:.0f} s",
-                  proposal.reason, plan.moves.size(), plan.moves.size() == 1 ? "" : "s",
-                  MovesText(proposal), plan.cost_s, plan.present, plan.planned, plan.gain_s,
-                  ReplanOptions().horizon_s));
+  Note(proposal, what_then);
   // Once: from then on each try has an event of its own, and there are fewer and fewer.
   if (why_not.empty() && proposal.restores && proposal.tries == 2) {
     constexpr double kMinute = 60;
@@ -167,6 +177,7 @@ Json ClusterFeedback::Document(Time now) const {
                       {"gain_s", last->plan.gain_s},   {"cost_s", last->plan.cost_s},
                       {"present", last->plan.present}, {"planned", last->plan.planned},
                       {"moves", std::move(moves)}};
+  if (!last->leaves.empty()) document["last"]["leaves"] = last->leaves;
   return document;
 }
 

@@ -54,7 +54,7 @@ class ClusterFeedback {
     double at_s = 0;
   };
   std::shared_ptr<const Learnt> learnt() const;  // null: nothing was looked at yet
-  // {"asking", "passed_over", "proposals", "last": {"reason", "age_s", "gain_s", "cost_s", "present", "planned", "moves": [{"model", "to", "seconds"}]}}; what there is of it.
+  // {"asking", "passed_over", "proposals", "last": {"reason", "age_s", "gain_s", "cost_s", "present", "planned", "moves": [{"model", "to", "seconds"}], "leaves"}}; what there is of it.
   nlohmann::json Document(Time now) const;
   uint64_t proposals() const { return proposals_.load(); }
 
@@ -63,6 +63,9 @@ class ClusterFeedback {
   // False: something held it up.
   bool Propose(const Feedback::Proposal& proposal,
                const std::vector<ReplicaTable::NodeView>& views);
+
+  // In the event log. `what_then`: who does what.
+  void Note(const Feedback::Proposal& proposal, const std::string& what_then);
 
   EventLog& events_;
   const bool automatic_;

@@ -153,6 +153,46 @@ TEST_F(ClusterFeedbackTest, ThatMissingReplicasAreTriedLessOftenIsSaidOnce) {
   EXPECT_EQ(said, 1);
 }
 
+TEST_F(ClusterFeedbackTest, AReplicaBeyondWhatWasAskedForLeavesByAPlanThatNamesItsModelAlone) {
+  ClusterFeedback feedback(events_, /*automatic=*/true);
+  int applied = 0;
+  std::string hindrance = "the store is away";
+  feedback.set_apply([&](const json& plan) {
+    ++applied;
+    plan_ = plan;
+  });
+  feedback.set_hindrance([&] { return hindrance; });
+  const auto look_for = [&](int looks, int replicas) {
+    for (int i = 0; i < looks; ++i) {
+      std::vector<ReplicaTable::NodeView> views{ViewOf("a", 2, 100), ViewOf("b", 2, 100)};
+      ++done_;
+      for (auto& view : views) {
+        Serve(view, "m", 0.01, 20);
+        view.figures.models.back().done = done_;
+      }
+      views[0].figures.wishes = {{"m", replicas, 10 - replicas}};  // two, then one
+      feedback.Look(now_ += std::chrono::seconds(1), views);
+      while (feedback.looking()) std::this_thread::yield();
+    }
+  };
+  look_for(100, 2);
+  EXPECT_TRUE(events_.Last().empty());
+  look_for(800, 1);
+  EXPECT_EQ(applied, 0);
+  ASSERT_EQ(events_.Last().size(), 1);
+  EXPECT_NE(events_.Last()[0].what.find("a replica beyond what was asked for is not needed any "
+                                        "more: it is not carried out: the store is away"),
+            std::string::npos)
+      << events_.Last()[0].what;
+  hindrance.clear();
+  look_for(3000, 1);
+  feedback.Stop();
+  EXPECT_EQ(applied, 1) << "once";
+  EXPECT_EQ(plan_["placement"], json::parse(R"({"a": [], "b": ["m"]})"));
+  EXPECT_EQ(feedback.Document(now_)["last"]["leaves"], "a");
+  EXPECT_EQ(events_.Last().size(), 2);
+}
+
 TEST_F(ClusterFeedbackTest, AfterStopNothingIsLookedAt) {
   ClusterFeedback feedback(events_, false);
   feedback.Stop();

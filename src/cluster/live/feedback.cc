@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <numeric>
 #include <utility>
 
 #include "cluster/live/replica_wishes.h"
@@ -182,7 +183,7 @@ Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) c
   for (const auto& [name, served] : models) {
     now.tasks.emplace_back(name);
     const auto kept = replicas.find(name);
-    // Those beyond what was asked for came with the load: whether they may go is for people's plans, or it would be to and fro.
+    // Those beyond what was asked for may have come with the load: a plan that takes them away would be to and fro. One by one they go by kept_.
     now.least.push_back(
         kept == replicas.end() ? 1 : std::max(kept->second.least(), kept->second.serving));
     now.problem.memory.push_back(served.memory);
@@ -203,6 +204,50 @@ Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) c
 }
 
 std::optional<Feedback::Proposal> Feedback::Look(std::span<const NodeView> nodes, double now_s) {
+  kept_.Look(nodes, now_s);
+  auto proposal = LookForPlan(nodes, now_s);
+  if (proposal) {
+    gave_up_.clear();
+    return proposal;
+  }
+  return reason_.empty() && !Quiet(now_s) ? LookForSurplus(nodes, now_s) : std::nullopt;
+}
+
+bool Feedback::Quiet(double now_s) const {
+  return (proposed_s_ && now_s - *proposed_s_ < kQuiet) ||
+         (gave_up_s_ && now_s - *gave_up_s_ < kQuiet);
+}
+
+void Feedback::NotTried() {
+  if (!gave_up_.empty()) return kept_.NotDone(gave_up_, *gave_up_s_);
+  tries_ = tries_ > 0 ? tries_ - 1 : 0;
+}
+
+std::optional<Feedback::Proposal> Feedback::LookForSurplus(std::span<const NodeView> nodes,
+                                                           double now_s) {
+  const auto rate_of = [this](std::string_view model) {
+    const double rate = RateOf(model);
+    return rate < 1.01 * kLeastRate ? 0.0 : rate;
+  };
+  auto given = kept_.Choose(nodes, costs_, rate_of, now_s);
+  if (!given) return std::nullopt;
+  gave_up_ = given->model;
+  gave_up_s_ = now_s;
+  Proposal proposal;
+  proposal.tasks = {given->model};
+  proposal.nodes = std::move(given->stay);
+  std::vector<int> places(proposal.nodes.size());
+  std::iota(places.begin(), places.end(), 0);
+  proposal.plan.places = {std::move(places)};
+  proposal.nodes.push_back(given->node);
+  proposal.reason = std::move(given->reason);
+  proposal.at_s = now_s;
+  proposal.leaves = std::move(given->node);
+  return proposal;
+}
+
+std::optional<Feedback::Proposal> Feedback::LookForPlan(std::span<const NodeView> nodes,
+                                                        double now_s) {
   for (const MeasuredCosts::Drift& drift : costs_.Look(nodes, now_s)) {
     Ask(fmt::format("a row of '{}' on node '{}' takes {:.3g} times what it took ({:.3g} ms, then "
                     "{:.3g} ms of a core)",
@@ -220,7 +265,7 @@ std::optional<Feedback::Proposal> Feedback::Look(std::span<const NodeView> nodes
     return std::nullopt;
   }
   if (now_s - asking_since_s_ < kGather) return std::nullopt;
-  if (proposed_s_ && now_s - *proposed_s_ < kQuiet) return std::nullopt;
+  if (Quiet(now_s)) return std::nullopt;
   Allocation now = AllocationOf(nodes, now_s);
   auto plan = BestPlan(now, options_);
   const bool worth = plan && WorthIt(*plan, options_);

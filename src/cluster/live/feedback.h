@@ -5,8 +5,9 @@
 // Where fewer replicas of a model serve than people asked for, and that for kRestore, those that are missing are proposed whatever the gain, if they find room.
 //   Where that comes to nothing it is proposed again after the horizon, then after twice as long each time, kMostRestoreWait at most; from the start where what is missing, who is there or what
 //   serves where has changed.
+// Where more serve than people asked for and one of them is wanted no more (kept_replicas.h), it is proposed to leave, once, while nothing else asks for a plan. Plans by themselves take none away.
 // Contract: nothing is proposed within kQuiet of the proposal before, and while that stands (within its horizon, by the same nodes and models) nothing that gains less than
-//   kMore times as much. Models that nobody calls stay where they are.
+//   kMore times as much. Models that nobody calls stay where they are, but for replicas beyond what was asked for.
 // Deterministic. Units: seconds. Thread-safety: single-owner. Source: B9.
 #pragma once
 
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "cluster/live/cost_drift.h"
+#include "cluster/live/kept_replicas.h"
 #include "cluster/live/measured_costs.h"
 #include "cluster/live/replan.h"
 #include "cluster/live/replica_table.h"
@@ -40,6 +42,8 @@ class Feedback {
     bool restores = false;  // it brings what was asked for, and is not worth it otherwise
     int tries = 0;          // of a restoration: how often the same was proposed, this time included
     double again_s = 0;     // and after how long it is again, if it comes to nothing
+    // A node that the only task leaves, which has a replica beyond what was asked for; "": none. Such a plan has places, and neither moves nor levels.
+    std::string leaves = {};
   };
 
   explicit Feedback(ReplanOptions options = {}) : options_(options) {}
@@ -47,8 +51,8 @@ class Feedback {
   // `nodes`: all that are known, suspect ones too.
   std::optional<Proposal> Look(std::span<const ReplicaTable::NodeView> nodes, double now_s);
 
-  // The last proposal, a restoration, was held up by something that says nothing of it: it is no try.
-  void NotTried() { tries_ = tries_ > 0 ? tries_ - 1 : 0; }
+  // The last proposal, a restoration or a replica that leaves, was held up by something that says nothing of it: it is no try.
+  void NotTried();
   // Seconds from the try of that number, the first is 1, to the next.
   double RestoreWait(int tries) const;
 
@@ -61,6 +65,10 @@ class Feedback {
   const std::string& passed_over() const { return passed_over_; }
 
  private:
+  std::optional<Proposal> LookForPlan(std::span<const ReplicaTable::NodeView> nodes, double now_s);
+  std::optional<Proposal> LookForSurplus(std::span<const ReplicaTable::NodeView> nodes,
+                                         double now_s);
+  bool Quiet(double now_s) const;                  // something was proposed a moment ago
   double RateError(std::string_view model) const;  // standard, relative
   void LookAtRates(std::span<const ReplicaTable::NodeView> nodes, double now_s);
   void LookAtShape(std::span<const ReplicaTable::NodeView> nodes, double now_s);
@@ -84,6 +92,9 @@ class Feedback {
   std::optional<double> proposed_s_;
   uint64_t proposed_shape_ = 0;  // of the last proposal
   double proposed_gain_s_ = 0;
+  KeptReplicas kept_;
+  std::string gave_up_;  // the model of the last proposal, if a replica of it was to leave
+  std::optional<double> gave_up_s_;
 };
 
 }  // namespace evenkeel

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <optional>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "cluster/live/figures_test_kit.h"
@@ -201,6 +203,53 @@ TEST(FeedbackTest, WhatWasHeldUpBySomethingElseIsNoTry) {
     cluster.feedback.NotTried();
   }
   EXPECT_GE(proposals, 6) << "each horizon, and not after twice as long each time";
+}
+
+// "m0" is on a and b; two were asked for, and then one.
+class SurplusCluster : public Cluster {
+ public:
+  explicit SurplusCluster(uint64_t seed) : Cluster(seed, 0.1) {
+    busier = 0.5;
+    nodes[2].figures.wishes = {{"m0", 2, 5}};
+    EXPECT_FALSE(LookFor(60).has_value());
+    Serve(nodes[1], "m0", 0.01, 25);
+    EXPECT_FALSE(LookFor(1000).has_value()) << "as many as were asked for";
+    nodes[2].figures.wishes = {{"m0", 1, 6}};
+  }
+  std::optional<Feedback::Proposal> LookFor(int looks) {
+    for (int i = 0; i < looks; ++i) {
+      if (auto proposal = Look()) return proposal;
+    }
+    return std::nullopt;
+  }
+};
+
+TEST(FeedbackTest, AReplicaBeyondWhatWasAskedForIsProposedToLeaveOnce) {
+  SurplusCluster cluster(14);
+  const double said_s = cluster.now_s + Feedback::kPeriod;
+  const auto proposal = cluster.LookFor(1000);
+  ASSERT_TRUE(proposal.has_value()) << cluster.feedback.passed_over();
+  EXPECT_GE(proposal->at_s - said_s, SurplusOptions().still_s);
+  EXPECT_EQ(proposal->leaves, "b") << "where it came last";
+  EXPECT_EQ(proposal->tasks, std::vector<std::string>{"m0"});
+  EXPECT_EQ(proposal->nodes, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(proposal->plan.places, (Holders{{0}}));
+  EXPECT_TRUE(proposal->plan.moves.empty());
+  EXPECT_FALSE(proposal->restores);
+  EXPECT_FALSE(cluster.LookFor(3000).has_value());
+}
+
+TEST(FeedbackTest, AReplicaThatWasHeldUpWhenItWasToLeaveIsProposedAgain) {
+  SurplusCluster cluster(15);
+  double last_s = -1e9;
+  for (int round = 0; round < 3; ++round) {
+    const auto proposal = cluster.LookFor(1000);
+    ASSERT_TRUE(proposal.has_value()) << round;
+    EXPECT_EQ(proposal->leaves, "b");
+    EXPECT_GE(proposal->at_s - last_s, SurplusOptions().still_s);
+    last_s = proposal->at_s;
+    cluster.feedback.NotTried();
+  }
 }
 
 TEST(FeedbackTest, ANodeAloneHasNothingToPropose) {

@@ -53,6 +53,11 @@ int ReplicaWishes::Of(std::string_view model) const {
   return at == wishes_.end() ? 0 : at->second.replicas;
 }
 
+int64_t ReplicaWishes::SaidAt(std::string_view model) const {
+  const auto at = wishes_.find(model);
+  return at == wishes_.end() ? 0 : at->second.unix_ms;
+}
+
 std::vector<ReplicaWish> ReplicaWishes::All() const {
   std::vector<ReplicaWish> all;
   for (const auto& [_, wish] : wishes_) all.push_back(wish);
@@ -106,7 +111,10 @@ std::map<std::string, ReplicasOf, std::less<>> ReplicasNow(
     for (const ModelFigures& model : node.figures.models) names.insert(model.name);
     for (const std::string_view name : names) ++replicas[std::string(name)].serving;
   }
-  for (auto& [model, one] : replicas) one.asked = wishes.Of(model);
+  for (auto& [model, one] : replicas) {
+    one.asked = wishes.Of(model);
+    one.said_ms = wishes.SaidAt(model);
+  }
   return replicas;
 }
 

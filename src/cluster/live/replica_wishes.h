@@ -27,7 +27,8 @@ class ReplicaWishes {
   void Ask(const std::string& model, int replicas, int64_t unix_ms);
   // 0: nobody asked.
   int Of(std::string_view model) const;
-  std::vector<ReplicaWish> All() const;  // by model
+  int64_t SaidAt(std::string_view model) const;  // unix_ms; 0: nobody asked
+  std::vector<ReplicaWish> All() const;          // by model
 
  private:
   std::map<std::string, ReplicaWish, std::less<>> wishes_;
@@ -41,6 +42,7 @@ Result<ReplicaWishes> ParseWishes(std::string_view text);
 struct ReplicasOf {
   int asked = 0;  // 0: nobody did
   int serving = 0;
+  int64_t said_ms = 0;  // when that was asked for, unix
   // What people said, else what is there. At least 1.
   int least() const { return asked > 0 ? asked : (serving > 1 ? serving : 1); }
 };

@@ -81,6 +81,7 @@ TEST(ReplicaWishesTest, AModelKeepsWhatServesUnlessPeopleSaidOtherwise) {
   nodes[2].figures.wishes = {{"chat", 1, 20}, {"bert", 2, 10}};
   nodes[0].figures.wishes = {{"chat", 3, 10}, {"bert", 0, 30}};
   EXPECT_EQ(ReplicasNow(nodes).at("chat").least(), 1);
+  EXPECT_EQ(ReplicasNow(nodes).at("chat").said_ms, 20);
   EXPECT_EQ(ReplicasNow(nodes).at("bert").asked, 0);
 }
 
