@@ -27,7 +27,7 @@ code() { sed 's/^[[:space:]]*#.*//;s/[[:space:]]#.*//;/^[[:space:]]*$/d' "$1"; }
 attention=$here/../src/engines/llamacpp/cell_attention.h # patch_llamacpp.py puts it in
 patch=()
 if [ -n "$server" ]; then patch=(--needed-only); fi
-source_key=$({ echo "${patch[@]}"; code "$requirements"; code "$here/patch_llamacpp.py"; if [ -z "$server" ]; then cat "$attention"; fi; } |
+source_key=$({ echo "${patch[@]}"; code "$requirements"; code "$here/patch_llamacpp.py"; if [ -z "$server" ]; then sed '\,^[[:space:]]*//,d;/^[[:space:]]*$/d' "$attention"; fi; } |
   sha256sum | cut -c1-8)
 # What -march=native means here is what the code will need: two machines of one kind share a build.
 build_key=$({ echo "$source_key"; code "$0"; "$cxx" --version | head -1; "$cxx" -march=native -Q --help=target; } |
@@ -67,6 +67,7 @@ if [ ! -d "$source" ]; then
 fi
 
 # Built from a copy: then the paths that the compiler is given are the same for every state of the source, and ccache has what did not change.
+if [ -d "$work/source" ]; then chmod -R u+w "$work/source" && rm -rf "$work/source"; fi # another key's was first
 cp -r --no-preserve=mode "$source" "$work/source"
 launcher=()
 if ccache=$(command -v ccache); then

@@ -17,6 +17,9 @@
 namespace evenkeel {
 namespace {
 
+// Of what tools/patch_llamacpp.py makes of the engine; counted on where steps take another time, so that load tables begin anew.
+constexpr int kEngineChanges = 2;
+
 int64_t FileTime(const std::string& path) {
   struct stat info {};
   return ::stat(path.c_str(), &info) == 0 ? int64_t{info.st_mtime} : 0;
@@ -59,7 +62,8 @@ void LlmModel::Start(std::function<void(Status)> on_ready) {
     if (!on_ready_) return;  // stopped meanwhile
     const auto facts = nlohmann::json::parse(prompt->facts, nullptr, false);
     const std::string version = facts.is_object() ? facts.value("version", "") : "";
-    tuner_.Begin(fmt::format("llama.cpp {}", version), [this, chat = prompt->chat] {
+    const std::string build = fmt::format("llama.cpp {}, changes {}", version, kEngineChanges);
+    tuner_.Begin(build, [this, chat = prompt->chat] {
       if (!on_ready_) return;
       engine_.Start([this, chat](Result<LlmLoaded> loaded) {
         if (!loaded.ok()) return BecomeReady(loaded.status());

@@ -13,7 +13,8 @@
 // It is compiled within ggml's ops.cpp, whose includes it needs (ggml_v_expf, the thread pool's chunks).
 #pragma once
 
-#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__F16C__) && defined(__FMA__))
+#if (defined(__AVX512F__) && defined(__AVX512DQ__)) || \
+    (defined(__AVX2__) && defined(__F16C__) && defined(__FMA__))
 #include <immintrin.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace evenkeel {
@@ -52,8 +54,14 @@ class CellAttention {
   // One thread's part; every thread of the graph calls it.
   void Run() {
     const int64_t rows = q_->ne[1];
-    if (rows == 1) return RunOneRow();
     const int threads = params_->nth;
+    if (rows == 1 || rows * k_->ne[2] < threads) {
+      for (int64_t row = 0; row < rows; ++row) {
+        if (row > 0) ggml_barrier(params_->threadpool);  // what was found of the last one is read
+        RunOneRow(row);
+      }
+      return;
+    }
     // Many rows: some at a time, for all heads, so that what they see is listed once. Few: a key's heads apart, so that all threads have
     // work.
     const bool many = rows >= 4 * threads;
@@ -71,6 +79,7 @@ class CellAttention {
       for (int64_t row = item / parts * at_a_time; row < end;) {
         const int count = Alike(row, end);
         List(row, count);
+        ListAdded(row, count, 0, listed_);
         for (int64_t key_head = item % parts; key_head < k_->ne[2]; key_head += parts) {
           Attend(row, count, key_head, 0, listed_);
           for (int i = 0; i < count * heads_a_key_; ++i)
@@ -83,7 +92,7 @@ class CellAttention {
   }
 
  private:
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && defined(__AVX512DQ__)  // as ggml_v_expf asks
   static constexpr int kLanes = 16;
   using Vector = __m512;
   static Vector Load(const ggml_fp16_t* from) {
@@ -120,6 +129,8 @@ class CellAttention {
   static constexpr int kMostQueries =
       64;  // rows x query heads of a key head that are computed together
   static constexpr int kMostRows = 16;
+  static constexpr int kFewCells =
+      8;  // by which rows that are computed together may differ, one from the next
   static constexpr uint16_t kUnseen = 0xFC00;  // -inf
 
   // What a thread needs between two calls: the lists grow to the cells of the cache and stay.
@@ -139,17 +150,18 @@ class CellAttention {
   }
   size_t Out(int i) const { return static_cast<size_t>(i * value_vectors_ * kLanes); }
 
-  // A single row: the threads divide its cells, so that each key is read once, and put together what they found.
-  void RunOneRow() {
+  // One row by all: the threads divide its cells, so that each key is read once, and put together what they found.
+  void RunOneRow(int64_t row) {
     const int threads = params_->nth, heads = static_cast<int>(q_->ne[2]);
     const size_t stride = 2 + Out(1);  // most, sum, values; ggml's plan has room for as much
     float* found = static_cast<float*>(params_->wdata);
-    List(0, 1);
+    List(row, 1);
     const int blocks = (listed_ + kLanes - 1) / kLanes;
     const int begin = blocks * params_->ith / threads * kLanes,
               end = blocks * (params_->ith + 1) / threads * kLanes;
+    ListAdded(row, 1, begin, end);
     for (int64_t key_head = 0; key_head < k_->ne[2]; ++key_head) {
-      Attend(0, 1, key_head, begin, end);
+      Attend(row, 1, key_head, begin, end);
       for (int i = 0; i < heads_a_key_; ++i) {
         float* to = found + stride * static_cast<size_t>((key_head * heads_a_key_ + i) * threads +
                                                          params_->ith);
@@ -165,15 +177,15 @@ class CellAttention {
       for (int t = 0; t < threads; ++t)
         most = std::max(most, of_head[stride * static_cast<size_t>(t)]);
       std::memset(own_.out, 0, sizeof(float) * Out(1));
-      for (int t = 0; t < threads && most != -INFINITY; ++t) {
+      for (int t = 0; t < threads; ++t) {
         const float* part = of_head + stride * static_cast<size_t>(t);
-        const float by = expf(part[0] - most);
+        const float by = most == -INFINITY ? 1.0f : expf(part[0] - most);  // NaN stays
         sum += part[1] * by;
         for (int j = 0; j < value_vectors_; ++j)
           Store(own_.out + j * kLanes,
                 MulAdd(All(by), Load(part + 2 + j * kLanes), Load(own_.out + j * kLanes)));
       }
-      Write(0, head, sum, own_.out);
+      Write(row, head, sum, own_.out);
     }
   }
 
@@ -191,32 +203,29 @@ class CellAttention {
                                                 static_cast<size_t>(row) * mask->nb[1]);
   }
 
-  // How many rows from `row` on see nearly the same cells.
+  // How many rows from `row` on see nearly the same cells, each as the one before it.
   int Alike(int64_t row, int64_t end) const {
     int count = 1;
-    const int64_t begin = FirstSeen(row);
-    while (row + count < end && begin >= 0 && IsNeighbour(row + count, begin)) ++count;
+    while (row + count < end && IsNeighbour(row + count)) ++count;
     return count;
   }
 
-  // The same sequence's next token sees what the last one sees and itself.
-  bool IsNeighbour(int64_t row, int64_t begin) const {
-    if (FirstSeen(row) != begin) return false;
+  // The same sequence's next token sees what the last one sees and itself; with a window, not the oldest.
+  bool IsNeighbour(int64_t row) const {
     const uint16_t *mine = MaskOf(row), *before = MaskOf(row - 1);
-    int differing = 0;
     const int64_t cells = k_->ne[1];
-    int64_t i = begin;
-    for (; i + 4 <= cells && differing < 8; i += 4)
-      differing += std::memcmp(mine + i, before + i, 8) != 0;
-    return differing < 8;
-  }
-
-  int64_t FirstSeen(int64_t row) const {
-    const uint16_t* mask = MaskOf(row);
-    for (int64_t i = 0; i < k_->ne[1]; ++i) {
-      if (mask[i] != kUnseen) return i;
+    int64_t cell = 0, differing = 0, common = 0;
+    for (; cell + 32 <= cells && differing < kFewCells; cell += 32) {
+      const uint32_t a = Seen(mine + cell), b = Seen(before + cell);
+      differing += __builtin_popcount(a ^ b);
+      common += __builtin_popcount(a & b);
     }
-    return -1;
+    for (; cell < cells && differing < kFewCells; ++cell) {
+      const bool a = mine[cell] != kUnseen, b = before[cell] != kUnseen;
+      differing += a != b;
+      common += a && b;
+    }
+    return differing < kFewCells && differing <= common;
   }
 
   // Bits of the 32 cells from `cell` on that the row sees.
@@ -256,12 +265,19 @@ class CellAttention {
     listed_ = static_cast<int>(to - own_.cells.data());
     for (int i = listed_; i % kLanes != 0; ++i)
       own_.cells[static_cast<size_t>(i)] = own_.cells[static_cast<size_t>(listed_ - 1)];
+  }
+
+  // What the masks add to the list's cells [begin, end); `end` is the list's or between two vectors.
+  void ListAdded(int64_t row, int count, int begin, int end) {
     for (int r = 0; r < count; ++r) {
+      const uint16_t* mask = MaskOf(row + r);
       std::vector<float>& added = own_.added[r];
+      const auto room = static_cast<size_t>(listed_) + kLanes;
       if (added.size() < room) added.resize(room);
-      for (int i = 0; i < listed_; ++i)
+      for (int i = begin; i < std::min(end, listed_); ++i)
         added[static_cast<size_t>(i)] =
-            GGML_CPU_FP16_TO_FP32(masks[r][own_.cells[static_cast<size_t>(i)]]);
+            GGML_CPU_FP16_TO_FP32(mask[own_.cells[static_cast<size_t>(i)]]);
+      if (end < listed_) continue;
       for (int i = listed_; i % kLanes != 0; ++i) added[static_cast<size_t>(i)] = -INFINITY;
     }
   }
@@ -329,21 +345,20 @@ class CellAttention {
     }
   }
 
-  // Lane i of the result: the sum of the lanes of parts[i].
+  template <int kStride, int... kLane>
+  static Vector Halves(Vector a, Vector b, std::integer_sequence<int, kLane...>) {
+    return __builtin_shufflevector(a, b, ((kLane & kStride) != 0 ? kLanes + kLane : kLane)...) +
+           __builtin_shufflevector(a, b,
+                                   ((kLane & kStride) != 0 ? kLanes : 0) + (kLane ^ kStride)...);
+  }
+  // Lane i of the first: the sum of the lanes of parts[i].
   template <int kStride>
   static void Fold(Vector* parts) {
-    Indices first{}, second{};
-    for (int i = 0; i < kLanes; ++i) {
-      const int source = (i & kStride) != 0 ? kLanes : 0;
-      first[i] = source + i;
-      second[i] = source + (i ^ kStride);
-    }
     for (int i = 0; i < kStride; ++i)
-      parts[i] = __builtin_shuffle(parts[i], parts[i + kStride], first) +
-                 __builtin_shuffle(parts[i], parts[i + kStride], second);
+      parts[i] =
+          Halves<kStride>(parts[i], parts[i + kStride], std::make_integer_sequence<int, kLanes>());
     if constexpr (kStride > 1) Fold<kStride / 2>(parts);
   }
-  typedef int Indices __attribute__((vector_size(4 * kLanes)));
 
   [[gnu::always_inline]] void Score(int i, const float* added, int keys, int values) {
     const float* q = own_.q + i * keys * kLanes;
@@ -365,8 +380,9 @@ class CellAttention {
       float* out = own_.out + i * values * kLanes;
       for (int j = 0; j < values; ++j) Store(out + j * kLanes, Load(out + j * kLanes) * by);
     }
+    // exp(-inf) is 0, and NaN stays NaN: what is broken in the cache is not to look like an answer.
     const Vector weights =
-        own_.most[i] == -INFINITY ? All(0) : ggml_v_expf(scores - All(own_.most[i]));
+        ggml_v_expf(scores - All(own_.most[i] == -INFINITY ? 0.0f : own_.most[i]));
     own_.sums[i] = own_.sums[i] + weights;
     Store(own_.weights + i * kLanes, weights);
   }

@@ -172,6 +172,12 @@ std::vector<Case> Cases() {
       {"FewAnswers", 3, 512, 9, 3, 64, 2, ByTurns},
       {"AnswersAndPrompts", 120, 512, 9, 3, 64, 2, Mixed},
       {"SharedBeginning", 48, 256, 4, 2, 64, 2, SharedBeginning},
+      {"Window", 96, 300, 9, 3, 64, 2,
+       [](int row, int cell) { return cell <= row && cell > row - 40; }},
+      {"FewRowsOfOneKeyHead", 2, 500, 5, 1, 64, 4,
+       [](int row, int cell) { return cell % 2 == row; }},
+      {"PromptAtTheEndOfTheCache", 64, 3000, 4, 2, 64, 2,
+       [](int row, int cell) { return cell > 2900 && cell <= 2910 + row; }},
       {"ManyHeadsOfOneKey", 20, 100, 40, 1, 32, 2, [](int row, int cell) { return cell <= row; }},
   };
 }
