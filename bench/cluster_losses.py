@@ -4,7 +4,8 @@ import concurrent.futures
 import pathlib
 import time
 
-from cluster_nodes import FILES, TEXT, Network, Node, Stream, cluster, failed, load, post, wait_until
+import llm_parity
+from cluster_nodes import FILES, PORT, TEXT, Network, Node, Stream, cluster, failed, load, post, wait_until
 from serve_figures import figure, spread
 from serve_processes import BenchError, cpu_seconds, median
 
@@ -28,14 +29,30 @@ def killed_calls(options):
             figure("cluster, a node killed, file type: new work for it after 1 s", late, "calls", "<=", 0, detail)]
 
 
+def with_leads(gateway, prompt, tokens):
+    """An answer as a whole, with how far each token led."""
+    return llm_parity.ours(PORT, prompt, tokens, gateway.host.address, TEXT.model, ignore_eos=True)
+
+
+def lead_where_it_parts(text, undisturbed):
+    """How far the likeliest token led where `text` first says something else than the undisturbed answer; 0: nowhere."""
+    at = 0
+    for token, lead in zip(undisturbed.tokens, undisturbed.leads):
+        at += len(token)
+        if text[:at] != undisturbed.text[:at]:
+            return lead
+    return 0.0
+
+
 def killed_streams(options):
-    """Answers under way, at 60 % load of others: none broken off, and none with another text than it had shown."""
-    with cluster(TEXT) as daemons, concurrent.futures.ThreadPoolExecutor(1) as pool:
+    """Answers under way, at 60 % load of others: none broken off, none with another text than it had shown, and none that goes on otherwise
+    than undisturbed where the likeliest token led by more than batches of other sizes make of it."""
+    with cluster(TEXT) as daemons, concurrent.futures.ThreadPoolExecutor(12) as pool:
         gateway, lost = daemons[0], daemons[1]
-        undisturbed = [Stream(gateway.host.address, 96, prompt) for prompt in PROMPTS]
-        for stream in undisturbed:
-            stream.start()
-            stream.finish()
+        undisturbed = [with_leads(gateway, prompt, 96) for prompt in PROMPTS]
+        others = [pool.submit(with_leads, gateway, prompt[::-1], 96) for prompt in 3 * PROMPTS]
+        noise = llm_parity.noise_of(undisturbed, list(pool.map(lambda prompt: with_leads(gateway, prompt, 96), PROMPTS)))
+        concurrent.futures.wait(others)
         full = load(TEXT, gateway.url, "-c", TEXT.in_flight, seconds=options.seconds * 2)["total"]["requests_per_s"]
         running = pool.submit(load, TEXT, gateway.url, "--rate", f"{0.6 * full:.2f}", seconds=24, check=False)
         time.sleep(4)
@@ -54,12 +71,14 @@ def killed_streams(options):
     broken = sum(not stream.whole or stream.ends != 1 or bool(stream.error) for stream in streams)
     changed = sum(not stream.text.startswith(text) for stream, text in zip(streams, shown))
     same = sum(stream.text == before.text for stream, before in zip(streams, undisturbed))
-    common = [next((i for i, (x, y) in enumerate(zip(one.text, other.text)) if x != y), min(len(one.text), len(other.text))) / max(1, len(other.text))
-              for one, other in zip(streams, undisturbed)]
+    parted = [lead_where_it_parts(stream.text, before) for stream, before in zip(streams, undisturbed)]
     detail = (f"{len(streams)} watched answers of 96 tokens, {under_way} calls under way on 'b' when it was killed, 60 % load of others: {report['total']['sent']} sent, "
-              f"{report['total']['ok']} answered; {same} of {len(streams)} watched ones as in an undisturbed run to the end, alike up to {spread(common)} of it")
+              f"{report['total']['ok']} answered; {same} of {len(streams)} watched ones as in an undisturbed run to the end, the others part where "
+              f"the likeliest token led by {spread(parted)} nats; between batches of other sizes a lead differs by up to {noise[-1]:.3f}, median {median(noise):.3f}, "
+              f"over {len(noise)} tokens")
     return [figure("cluster, a node killed, SmolLM2: calls not answered", failed(report) + broken, "", "<=", 0, detail),
             figure("cluster, a node killed, SmolLM2: answers whose sent text changed", changed, "", "<=", 0, detail),
+            figure("cluster, a node killed, SmolLM2: lead where an answer parts from an undisturbed one", max(parted), "nats", "<=", round(noise[-1], 3), detail),
             figure("cluster, a node killed, SmolLM2: new work for it after 1 s", late, "calls", "<=", 0, detail)]
 
 

@@ -6,7 +6,9 @@
 
 Each prompt is answered by llama-server alone, by Evenkeel alone, and by Evenkeel in batches of 1 to 16 that others join and leave. Two answers may part where the
 likeliest token led by less than the engine's own noise: how much a token's lead differs between Evenkeel alone and in batches while the text
-is the same. Prints a table, each prompt that parts with its lead, and writes build/bench/llm_parity.json. Standard library only.
+is the same. Conversations must become as many tokens as llama-server makes of them: those without tools by the model's own template, those with tools by one that
+knows them (llm_template.py), since where the template knows none Evenkeel has words of its own. Prints a table, each prompt that parts with its lead, and writes
+build/bench/llm_parity.json. Standard library only.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import llm_template  # noqa: E402
 from serve_processes import BUILD, CORES, EVENKEEL, ROOT, BenchError, free_ports, spawn, stop  # noqa: E402
 
 RESULT = BUILD / "bench" / "llm_parity.json"
@@ -38,8 +41,8 @@ def prompts(count):
     return random.Random(7).sample(everything, min(count, len(everything)))
 
 
-def post(port, path, body):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+def post(port, path, body, host="127.0.0.1"):
+    connection = http.client.HTTPConnection(host, port, timeout=300)
     try:
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         answer = connection.getresponse()
@@ -88,9 +91,9 @@ def lead(tops):
     return likeliest[0] - likeliest[1] if len(likeliest) > 1 else float("inf")
 
 
-def ours(port, prompt, tokens):
-    body = {"model": "m", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "logprobs": 2}
-    probabilities = post(port, "/v1/completions", body)["choices"][0]["logprobs"]
+def ours(port, prompt, tokens, host="127.0.0.1", model="m", **more):
+    body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "logprobs": 2, **more}
+    probabilities = post(port, "/v1/completions", body, host)["choices"][0]["logprobs"]
     return Answer([END if token.startswith("<|") else token for token in probabilities["tokens"]], [lead(tops.values()) for tops in probabilities["top_logprobs"]])
 
 
@@ -102,21 +105,34 @@ def theirs(port, prompt, tokens):
     return Answer(texts, [lead([top["logprob"] for top in token["top_logprobs"]]) for token in found])
 
 
+user, assistant, system = (lambda text, role=role: {"role": role, "content": text} for role in ("user", "assistant", "system"))
+
+
 def chats():
     """Conversations of all kinds that the templates of small models know."""
-    user, assistant, system = (lambda text, role=role: {"role": role, "content": text} for role in ("user", "assistant", "system"))
-    tool = {"type": "function", "function": {"name": "get_weather", "description": "The weather in a city",
-                                             "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}
     parts = {"role": "user", "content": [{"type": "text", "text": "Name a colour."}, {"type": "text", "text": "Only one."}]}
     return [({"messages": messages, **more}) for messages, more in (
         ([user("Name three primary colours.")], {}), ([system("You are terse."), user("Hello")], {}), ([user("Hi"), assistant("Hello!"), user("And now?")], {}),
         ([system("Answer in French."), user("Hi"), assistant("Bonjour"), user("Danke")], {}), ([user("  blanks  ")], {}), ([user("Zeilen\n\nund Umlaute: äöü, 你好, 🙂")], {}),
-        ([user("<|im_end|> is not the end")], {}), ([parts], {}), ([user("x" * 3000)], {}), ([user("")], {}), ([user("What is the weather in Paris?")], {"tools": [tool]}),
+        ([user("<|im_end|> is not the end")], {}), ([parts], {}), ([user("x" * 3000)], {}), ([user("")], {}),
         ([user(f"Turn {i}") if i % 2 == 0 else assistant(f"Answer {i}") for i in range(21)], {}))]
 
 
-def prompt_sizes(port):
-    return [post(port, "/v1/chat/completions", {"model": "m", "max_tokens": 1, "temperature": 0, **chat})["usage"]["prompt_tokens"] for chat in chats()]
+def tool_chats():
+    """Conversations with tools: offered, called, answered."""
+    weather = {"type": "function", "function": {"name": "get_weather", "description": "The weather in a city",
+                                                "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}
+    clock = {"type": "function", "function": {"name": "now", "description": "The time", "parameters": {"type": "object", "properties": {}}}}
+    asked = user("What is the weather in Paris?")
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}]}
+    result = {"role": "tool", "tool_call_id": "call_1", "content": '{"celsius": 21}'}
+    return [{"messages": messages, "tools": tools} for messages, tools in (
+        ([asked], [weather]), ([system("You are terse."), asked], [weather, clock]), ([asked, call, result], [weather]),
+        ([asked, call, result, assistant("21 degrees."), user("And in Lima? 🙂")], [weather, clock]))]
+
+
+def prompt_sizes(port, conversations):
+    return [post(port, "/v1/chat/completions", {"model": "m", "max_tokens": 1, "temperature": 0, **chat})["usage"]["prompt_tokens"] for chat in conversations]
 
 
 def in_batches(port, asked, tokens, most=16):
@@ -197,43 +213,39 @@ def read_options():
     return parser.parse_args()
 
 
-def main():
-    options = read_options()
-    asked = prompts(options.prompts)
-    llama_port, http_port, grpc_port, metrics_port = free_ports(4)
-    models = BUILD / "bench" / "parity-models"
-    shutil.rmtree(models, ignore_errors=True)
-    shutil.copytree(options.model.resolve(), models / "m")  # links are not followed out of a models folder
-    reference_server = server_of_llamacpp()
-    with contextlib.ExitStack() as stack:
-        peer = spawn([reference_server, "-m", options.model / "model.gguf", "--port", llama_port, "-np", 1, "-c", 2048, "-t", len(CORES), "--jinja"], CORES, "llama-server")
-        stack.callback(stop, peer)
-        wait_for(llama_port, "/health", peer)
-        begin = time.monotonic()
-        reference = [theirs(llama_port, prompt, options.tokens) for prompt in asked]
-        their_sizes = prompt_sizes(llama_port)
-        print(f"llama-server, one by one: {time.monotonic() - begin:.0f} s", file=sys.stderr)
-    with contextlib.ExitStack() as stack:
-        daemon = spawn([EVENKEEL, "serve", models, "--http-port", http_port, "--grpc-port", grpc_port, "--metrics-port", metrics_port, "--state", BUILD / "bench" / "parity-state",
-                        "--profiling", "off"], CORES, "parity-evenkeel")
-        stack.callback(stop, daemon)
+@contextlib.contextmanager
+def llama_server(program, model, port):
+    peer = spawn([program, "-m", model, "--port", port, "-np", 1, "-c", 2048, "-t", len(CORES), "--jinja"], CORES, "llama-server")
+    try:
+        wait_for(port, "/health", peer)
+        yield
+    finally:
+        stop(peer)
+
+
+@contextlib.contextmanager
+def evenkeel(models):
+    """The port of a daemon that serves the model m."""
+    http_port, grpc_port, metrics_port = free_ports(3)
+    daemon = spawn([EVENKEEL, "serve", models, "--http-port", http_port, "--grpc-port", grpc_port, "--metrics-port", metrics_port, "--state", BUILD / "bench" / "parity-state",
+                    "--profiling", "off"], CORES, "parity-evenkeel")
+    try:
         wait_for(http_port, "/v1/models/m", daemon)
-        begin = time.monotonic()
-        alone = [ours(http_port, prompt, options.tokens) for prompt in asked]
-        our_sizes = prompt_sizes(http_port)
-        print(f"Evenkeel, one by one: {time.monotonic() - begin:.0f} s", file=sys.stderr)
-        begin = time.monotonic()
-        batched = in_batches(http_port, asked, options.tokens)
-        print(f"Evenkeel, in batches: {time.monotonic() - begin:.0f} s", file=sys.stderr)
-    differences = noise_of(alone, batched)
-    noise = differences[-1] if differences else 0.0
-    median = differences[len(differences) // 2] if differences else 0.0
-    print(f"noise of a token's lead between batches of other sizes: median {median:.4f}, most {noise:.4f} nats, over {len(differences)} tokens")
-    results = [compare("llama-server and Evenkeel alone", asked, reference, alone, noise), compare("llama-server and Evenkeel in batches", asked, reference, batched, noise),
-               compare("Evenkeel alone and in batches", asked, alone, batched, noise)]
-    same = sum(a == b for a, b in zip(their_sizes, our_sizes))
-    print(f"conversations put into words: {same} of {len(our_sizes)} have as many tokens as llama-server's: {their_sizes} {our_sizes}")
-    results.append({"name": "tokens of conversations", "prompts": len(our_sizes), "identical": same, "theirs": their_sizes, "ours": our_sizes, "pass": same == len(our_sizes)})
+        yield http_port
+    finally:
+        stop(daemon)
+
+
+def timed(what, work):
+    begin = time.monotonic()
+    result = work()
+    print(f"{what}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    return result
+
+
+def compare_sizes(name, their_sizes, our_sizes):
+    results += [compare_sizes("conversations put into words", their_sizes, our_sizes),
+                compare_sizes("with tools, by a template that knows them", their_tool_sizes, our_tool_sizes)]
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(results, indent=1))
     return 0 if all(result["pass"] for result in results) else 1

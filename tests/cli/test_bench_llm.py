@@ -25,6 +25,7 @@ import llm_embeddings  # noqa: E402
 import llm_genai  # noqa: E402
 import llm_model  # noqa: E402
 import llm_sessions  # noqa: E402
+import llm_template  # noqa: E402
 import llm_throughput  # noqa: E402
 from serve import measure, row  # noqa: E402
 from serve_figures import Goal, Reading  # noqa: E402
@@ -206,6 +207,28 @@ def test_the_random_model_is_a_gguf_of_its_shape(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="expected GGUF"):
         (tmp_path / "other").write_bytes(bytes(64))
         llm_model.Metadata(tmp_path / "other")
+
+
+def test_a_template_is_replaced_and_the_tensors_stay(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVENKEEL_CACHE", str(tmp_path / "cache"))
+    for name, value in {"LAYERS": 1, "WIDTH": 64, "HEADS": 4, "KV_HEADS": 2, "INNER": 96, "HEAD_WIDTH": 16}.items():
+        monkeypatch.setattr(llm_model, name, value)
+    gguf(tmp_path / "vocabulary.gguf", ["a", "bb", "c"])
+    made = llm_model.cached(tmp_path / "vocabulary.gguf")
+    once, twice = tmp_path / "once.gguf", tmp_path / "twice.gguf"
+    llm_template.with_template(made, once, "a template that was not there")
+    llm_template.with_template(once, twice, "x")
+
+    def tensors(path):
+        metadata = llm_model.Metadata(path)
+        count = struct.unpack_from("<Q", metadata.data, 8)[0]
+        table = llm_template.tensor_table(metadata, count)
+        return table, metadata.data[llm_template.aligned(metadata.at, llm_model.ALIGNMENT):]
+
+    assert tensors(once) == tensors(made) == tensors(twice)
+    assert b"was not there" in llm_model.Metadata(once).entries[llm_template.KEY]
+    assert llm_model.Metadata(twice).entries[llm_template.KEY].endswith(b"x")
+    assert {**llm_model.Metadata(twice).entries, llm_template.KEY: b""} == {**llm_model.Metadata(made).entries, llm_template.KEY: b""}
 
 
 def test_sessions_keep_who_shares_what():
