@@ -148,7 +148,7 @@ Status Dispatcher::Admit(Request& request, Time now) {
   // Where nothing stands before it, it is worth a try.
   const Duration lateness =
       predicted > Duration::zero() ? prediction_error_.lateness(limit) : predicted;
-  if (predicted + lateness > limit) {
+  if (!policy::IsInTime(view, predicted, lateness, limit)) {
     if (predicted <= limit) prediction_error_.OnRefusal(Objective());
     return Overloaded(
         "model '{}': the answer is predicted in {:.0f} ms, the limit is {:.0f} ms; {} rows wait "
@@ -201,8 +201,7 @@ double Dispatcher::SharedStretch() const {
 // Sizes are halved, since powers of two are measured first.
 int Dispatcher::RowsWithin(const Request& request, int most) const {
   if (request.answer_by == kNever) return most;
-  const Duration longest =
-      policy::LongestBatch(request.answer_by - request.call->arrived, SharedStretch());
+  const Duration longest = policy::LongestBatch(request.answer_by - request.call->arrived);
   while (most > 1 && Estimate(most) > longest) most /= 2;
   return most;
 }

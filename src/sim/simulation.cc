@@ -248,9 +248,8 @@ int Simulation::MaxRows(const Model& m) const {
                  ? m.spec.device_max_batch
                  : std::max(m.spec.max_batch, m.spec.device_max_batch);
   // Sizes that take longer than the objective are not in use; with deadlines as Dispatcher::RowsWithin has it.
-  const Duration longest = options_.deadlines
-                               ? policy::LongestBatch(m.spec.objective, SharedStretch(m))
-                               : m.spec.objective;
+  const Duration longest =
+      options_.deadlines ? policy::LongestBatch(m.spec.objective) : m.spec.objective;
   while (rows > m.spec.rows && m.Mean(rows) > longest) rows /= 2;
   return std::max(rows, m.spec.rows);
 }

@@ -32,17 +32,28 @@ RC_GTEST_PROP(AdmissionProperty, NeverFallsAsMoreStandsInTheWay, ()) {
   RC_ASSERT(PredictedAnswer(more) >= PredictedAnswer(view));
 }
 
-// Else a model whose share is small would be refused all that does not find it idle.
-RC_GTEST_PROP(AdmissionProperty, TheLongestBatchIsAcceptedAtAnyStretch, ()) {
+// Else a model whose share is small, or whose answers came late, would be refused all that does not find it idle.
+RC_GTEST_PROP(AdmissionProperty, WhatOneBatchHoldsIsAcceptedAtAnyShare, ()) {
   AdmissionView view = AnyView();
   view.turn = {};
   view.instances = 1;
   const Duration limit(*rc::gen::inRange(1'000'000, 1'000'000'000));
-  view.batch_time = LongestBatch(limit, view.stretch);
+  view.batch_time = LongestBatch(limit);
   view.running = view.batch_time;  // one of its own has just begun
   view.rows_ahead = view.size - 1;
   view.rows = 1;
-  RC_ASSERT(PredictedAnswer(view) <= limit);
+  const Duration lateness(*rc::gen::inRange<int64_t>(0, limit.count()));
+  RC_ASSERT(IsInTime(view, PredictedAnswer(view), lateness, limit));
+}
+
+RC_GTEST_PROP(AdmissionProperty, BeyondOneBatchLatenessCounts, ()) {
+  const AdmissionView view = AnyView();
+  const Duration limit(*rc::gen::inRange(1'000'000, 1'000'000'000));
+  const Duration lateness(*rc::gen::inRange<int64_t>(0, limit.count()));
+  const Duration predicted = PredictedAnswer(view);
+  const bool taken = IsInTime(view, predicted, lateness, limit);
+  if (predicted > limit) RC_ASSERT(!taken);
+  if (view.rows_ahead + view.rows > view.size) RC_ASSERT(taken == (predicted + lateness <= limit));
 }
 
 TEST(AdmissionTest, WhatNothingStandsBeforeIsWorthATry) {
@@ -65,8 +76,18 @@ TEST(AdmissionTest, ATurnIsWaitedForOnceABatchHoweverSmallItIs) {
   EXPECT_NEAR(Seconds(PredictedAnswer(view)), 1.1e-3 * 10.1, 1e-8);
   view.stretch = 4;
   EXPECT_NEAR(Seconds(PredictedAnswer(view)), 1.1e-3 * 10.1, 1e-8);
+}
+
+TEST(AdmissionTest, AShareIsWaitedForByTheBatchesAfterTheFirst) {
+  AdmissionView view;
+  view.rows_ahead = 8;  // two batches and a row of its own
+  view.size = 4;
+  view.instances = 1;
+  view.turn = 10ms;
   view.batch_time = 5ms;
-  EXPECT_NEAR(Seconds(PredictedAnswer(view)), 1.1e-3 * 20, 1e-8);
+  EXPECT_NEAR(Seconds(PredictedAnswer(view)), 1.1e-3 * 3 * 15, 1e-8);
+  view.stretch = 4;
+  EXPECT_NEAR(Seconds(PredictedAnswer(view)), 1.1e-3 * (15 + 2 * 20), 1e-8);
 }
 
 }  // namespace
