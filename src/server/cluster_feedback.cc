@@ -36,10 +36,12 @@ Json PlanOf(const Feedback::Proposal& proposal) {
     for (const int node : proposal.plan.places[task])
       placement[proposal.nodes[static_cast<size_t>(node)]].push_back(proposal.tasks[task]);
   }
-  return {{"schema", "evenkeel.plan/v1"},      {"rules", "ours"},
-          {"placement", std::move(placement)}, {"makespan_s", proposal.plan.planned},
-          {"reason", proposal.reason},         {"gain_s", proposal.plan.gain_s},
-          {"cost_s", proposal.plan.cost_s}};
+  Json plan = {{"schema", "evenkeel.plan/v1"},      {"rules", "ours"},
+               {"placement", std::move(placement)}, {"makespan_s", proposal.plan.planned},
+               {"reason", proposal.reason},         {"gain_s", proposal.plan.gain_s},
+               {"cost_s", proposal.plan.cost_s}};
+  if (!proposal.leaves.empty()) plan["leaves"] = proposal.leaves;
+  return plan;
 }
 
 bool FirstByName(const std::vector<NodeView>& views) {
@@ -65,6 +67,20 @@ void ClusterFeedback::set_hindrance(Hindrance hindrance) {
   hindrance_ = std::move(hindrance);
 }
 
+void ClusterFeedback::set_busy(Busy busy) {
+  const std::lock_guard lock(mutex_);
+  busy_ = std::move(busy);
+}
+
+bool ClusterFeedback::IsBusy() const {
+  Busy busy;
+  {
+    const std::lock_guard lock(mutex_);
+    busy = busy_;
+  }
+  return busy && busy();
+}
+
 void ClusterFeedback::Look(Time now, std::vector<NodeView> views) {
   if (!Due(now)) return;
   at_ =
@@ -77,7 +93,12 @@ void ClusterFeedback::Look(Time now, std::vector<NodeView> views) {
 }
 
 void ClusterFeedback::LookNow(double now_s, const std::vector<NodeView>& views) {
-  const auto proposal = feedback_.Look(views, now_s);
+  auto proposal = feedback_.Look(views, now_s);
+  if (proposal && !proposal->leaves.empty() && IsBusy()) {
+    // Once that plan has ended, and as much time has passed again.
+    feedback_.NotTried();
+    proposal.reset();
+  }
   std::shared_ptr<Learnt> learnt;
   if (now_s - published_s_ >= kPublishEvery || proposal) {
     published_s_ = now_s;

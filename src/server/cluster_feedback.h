@@ -3,7 +3,8 @@
 // Every node looks, from about the same figures, so that each can be asked; carried out is a plan by one alone: by default the first by name of those that are not
 // suspect, and where a leader is elected, that one. The looking is done on a thread of its own: a plan for many models takes longer than a loop may stand still.
 // Contract: Apply is called on that thread, at most once each Feedback::kQuiet, with a document that has what `evenkeel plan -o json` has of its names:
-//   "rules", "placement" {node: [model]}, "makespan_s"; and "reason", "gain_s", "cost_s". Not called after Stop().
+//   "rules", "placement" {node: [model]}, "makespan_s"; and "reason", "gain_s", "cost_s"; "leaves": the node that a replica beyond what was asked for leaves, if it is that.
+//   Not called after Stop(). No replica leaves while a plan is under way: that would cut it off.
 // Thread-safety: Look() is the loop's; the rest is thread-safe. Source: B9; cluster/live/feedback.h has the policy.
 #pragma once
 
@@ -40,6 +41,10 @@ class ClusterFeedback {
   using Hindrance = std::function<std::string()>;
   void set_hindrance(Hindrance hindrance);
 
+  // Whether a plan is being carried out here, or waits, asked on that thread.
+  using Busy = std::function<bool()>;
+  void set_busy(Busy busy);
+
   bool Due(Time now) const { return now >= at_; }
   // `views`: of all nodes, the own one first.
   void Look(Time now, std::vector<ReplicaTable::NodeView> views);
@@ -60,6 +65,7 @@ class ClusterFeedback {
 
  private:
   void LookNow(double now_s, const std::vector<ReplicaTable::NodeView>& views);
+  bool IsBusy() const;
   // False: something held it up.
   bool Propose(const Feedback::Proposal& proposal,
                const std::vector<ReplicaTable::NodeView>& views);
@@ -79,6 +85,7 @@ class ClusterFeedback {
   Apply apply_;
   Leads leads_;
   Hindrance hindrance_;
+  Busy busy_;
   std::shared_ptr<const Learnt> learnt_;
   std::string asking_, passed_over_;
   std::optional<Feedback::Proposal> last_;

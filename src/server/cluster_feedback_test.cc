@@ -83,6 +83,7 @@ TEST_F(ClusterFeedbackTest, WithAutoTheFirstByNameAppliesIt) {
   EXPECT_EQ(plan_["placement"]["a"].size(), 1);
   EXPECT_EQ(plan_["placement"]["b"].size(), 1);
   EXPECT_EQ(plan_["reason"], "nodes or models have come or gone");
+  EXPECT_FALSE(plan_.contains("leaves"));
 }
 
 TEST_F(ClusterFeedbackTest, WhereALeaderIsElectedThatOneAppliesIt) {
@@ -162,6 +163,8 @@ TEST_F(ClusterFeedbackTest, AReplicaBeyondWhatWasAskedForLeavesByAPlanThatNamesI
     plan_ = plan;
   });
   feedback.set_hindrance([&] { return hindrance; });
+  bool busy = false;  // written between looks alone
+  feedback.set_busy([&] { return busy; });
   const auto look_for = [&](int looks, int replicas) {
     for (int i = 0; i < looks; ++i) {
       std::vector<ReplicaTable::NodeView> views{ViewOf("a", 2, 100), ViewOf("b", 2, 100)};
@@ -185,10 +188,17 @@ TEST_F(ClusterFeedbackTest, AReplicaBeyondWhatWasAskedForLeavesByAPlanThatNamesI
             std::string::npos)
       << events_.Last()[0].what;
   hindrance.clear();
+  busy = true;  // a plan is carried out: it is not to be cut off
+  look_for(3000, 1);
+  EXPECT_EQ(applied, 0);
+  EXPECT_EQ(events_.Last().size(), 1);
+  EXPECT_EQ(feedback.proposals(), 1);
+  busy = false;
   look_for(3000, 1);
   feedback.Stop();
   EXPECT_EQ(applied, 1) << "once";
   EXPECT_EQ(plan_["placement"], json::parse(R"({"a": [], "b": ["m"]})"));
+  EXPECT_EQ(plan_["leaves"], "a");
   EXPECT_EQ(feedback.Document(now_)["last"]["leaves"], "a");
   EXPECT_EQ(events_.Last().size(), 2);
 }

@@ -47,6 +47,7 @@ void ClusterNode::StartModels() {
   cluster.deploys = [this] { return deploys_->Describe(); };
   runner_ = std::make_unique<PlanRunner>(std::move(cluster), events_);
   feedback_.set_apply([this](const nlohmann::json& plan) { runner_->Run(plan); });
+  feedback_.set_busy([this] { return runner_->busy(); });
 }
 
 void ClusterNode::StartStates() {

@@ -20,6 +20,10 @@ constexpr size_t kMostReason = 200;  // of the plan's own words
 
 std::string NodeOf(const std::string& place) { return place.substr(0, place.find('/')); }
 
+bool OnlyLeaves(const std::vector<ApplyStep>& steps, const std::string& node) {
+  return steps.size() == 1 && !steps.front().load && steps.front().node == node;
+}
+
 }  // namespace
 
 Result<PlannedCluster> ReadPlacement(const json& placement,
@@ -77,6 +81,7 @@ void PlanRunner::Run(const json& plan) {
   const uint64_t number = newest_.fetch_add(1) + 1;
   thread_.Post([this, plan, number] {
     if (number == newest_.load()) CarryOut(plan, number);
+    ended_.store(number);
   });
 }
 
@@ -110,6 +115,10 @@ void PlanRunner::CarryOut(const json& plan, uint64_t number) {
                                   : Result<std::vector<ApplyStep>>(cluster.status());
   if (!steps.ok()) return events_.Note("a plan was not carried out", steps.status().message());
   if (steps->empty() || !Wait(Duration(0))) return;
+  const std::string leaves = plan.value("leaves", std::string());
+  if (!leaves.empty() && !OnlyLeaves(*steps, leaves))
+    return events_.Note(
+        "a replica beyond what was asked for stays: other nodes serve its model now", why);
   // What is not stored may be older than what another node carries out.
   const auto stamp = StoreFirst(plan);
   if (!stamp.ok())

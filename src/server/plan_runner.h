@@ -3,11 +3,13 @@
 // Contract: plans are carried out one after the other on a thread of its own; one that waits is replaced by a newer one. Where the cluster has a store, a plan is stored first, and what it orders
 //   carries its stamp, so that nodes which know a newer one refuse it; if it can't be stored nothing moves, and an event says so (fail static). A step that fails ends its plan, with an event
 //   that says why: no model is without a replica. Models that the plan does not name stay as they are.
+//   A plan with "leaves" is to take one replica away and nothing else: where that is not what it comes to, since who serves the model has changed, nothing is done, and an event says so.
 // Ownership: what it is made with outlives it. Thread-safety: thread-safe, but for Stop() and destruction; set_store() before the first Run(). Source: B9; steps by cluster/models/apply_steps.h.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
@@ -56,8 +58,10 @@ class PlanRunner {
       std::function<void(std::string text, std::function<void(Result<std::optional<PlanStamp>>)>)>;
   void set_store(Store store);
 
-  // `plan`: "placement", and "reason" for the event log. Does not wait for it.
+  // `plan`: "placement", and "reason" for the event log; "leaves": the only node that it takes its only model from. Does not wait for it.
   void Run(const nlohmann::json& plan);
+  // A plan is being carried out, or waits.
+  bool busy() const { return ended_.load() != newest_.load(); }
 
  private:
   void CarryOut(const nlohmann::json& plan, uint64_t number);
@@ -69,8 +73,8 @@ class PlanRunner {
   const Cluster cluster_;
   EventLog& events_;
   const Clock& clock_;
-  std::atomic<uint64_t> newest_{0};
-  std::mutex mutex_;  // guards what follows
+  std::atomic<uint64_t> newest_{0}, ended_{0};  // plans, by number
+  std::mutex mutex_;                            // guards what follows
   std::condition_variable wake_;
   Store store_;
   bool stopped_ = false;

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "core/format.h"
 
@@ -18,6 +19,7 @@ namespace {
 using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 ReplicaTable::NodeView Node(const std::string& name, std::vector<std::string> models,
                             bool known = true) {
@@ -116,6 +118,15 @@ class PlanRunnerTest : public testing::Test {
   void Run() {
     runner_->Run(json::parse(R"({"placement": {"a": [], "b": ["chat"]}, "reason": "a test"})"));
   }
+  // A plan by which "chat" leaves b and stays on a, where `nodes` are what is seen then.
+  void RunLeaving(std::vector<ReplicaTable::NodeView> nodes) {
+    {
+      const std::lock_guard lock(mutex_);
+      nodes_ = std::move(nodes);
+    }
+    runner_->Run(json::parse(
+        R"({"placement": {"a": ["chat"], "b": []}, "leaves": "b", "reason": "a test"})"));
+  }
   std::vector<std::string> Done() {
     const std::lock_guard lock(mutex_);
     return done_;
@@ -198,6 +209,53 @@ TEST_F(PlanRunnerTest, WhatMovesNothingIsNotStored) {
   ASSERT_TRUE(Eventually([this] { return !LastEvent().empty(); }));
   EXPECT_THAT(LastEvent(), HasSubstr("'gone'"));
   EXPECT_TRUE(Done().empty());
+}
+
+TEST_F(PlanRunnerTest, AReplicaThatIsToLeaveLeaves) {
+  StoreGives(std::optional<PlanStamp>());
+  RunLeaving({Node("a", {"chat"}), Node("b", {"chat"})});
+  ASSERT_TRUE(Eventually([this] { return Done().size() == 2; }));
+  EXPECT_THAT(Done(), ElementsAre(StartsWith("store "), "unload chat from b"));
+}
+
+TEST_F(PlanRunnerTest, WhereOthersServeTheModelMeanwhileNoReplicaLeaves) {
+  StoreGives(std::optional<PlanStamp>());
+  const std::vector<std::vector<ReplicaTable::NodeView>> seen = {
+      // Somebody brought it to a third node: two would leave.
+      {Node("a", {"chat"}), Node("b", {"chat"}), Node("c", {"chat"})},
+      // The one that stays has lost it: it would be loaded there.
+      {Node("a", {}), Node("b", {"chat"})},
+      // The one that leaves has, and another serves it.
+      {Node("a", {"chat"}), Node("b", {}), Node("c", {"chat"})},
+  };
+  for (size_t i = 0; i < seen.size(); ++i) {
+    RunLeaving(seen[i]);
+    ASSERT_TRUE(Eventually([&] { return events_.Last().size() == i + 1; })) << i;
+    EXPECT_THAT(LastEvent(), HasSubstr("a replica beyond what was asked for stays"));
+    EXPECT_TRUE(Done().empty()) << i;
+  }
+}
+
+TEST_F(PlanRunnerTest, IsBusyWhileAPlanIsCarriedOutOrWaits) {
+  std::function<void(Result<std::optional<PlanStamp>>)> held;
+  std::atomic<bool> asked{false};
+  runner_->set_store([&](const std::string&, auto done) {
+    held = std::move(done);
+    asked = true;
+  });
+  EXPECT_FALSE(runner_->busy());
+  Run();
+  EXPECT_TRUE(runner_->busy());
+  ASSERT_TRUE(Eventually([&] { return asked.load(); }));
+  EXPECT_TRUE(runner_->busy());
+  asked = false;
+  Run();  // it waits for the first
+  // The next one is put in its place while it is called.
+  std::exchange(held, {})(std::optional<PlanStamp>());
+  ASSERT_TRUE(Eventually([&] { return asked.load(); }));
+  EXPECT_TRUE(runner_->busy()) << "with the second";
+  std::exchange(held, {})(Status(Code::kUnavailable, "the store is away"));
+  EXPECT_TRUE(Eventually([this] { return !runner_->busy(); }));
 }
 
 TEST_F(PlanRunnerTest, AStoreThatNeverAnswersHoldsUpNoStop) {
