@@ -73,7 +73,8 @@ void KeptReplicas::Look(std::span<const NodeView> nodes, double now_s) {
     const int64_t said_ms = now == replicas.end() ? model.said_ms : now->second.said_ms;
     const bool changed = on != model.on, spoken = said_ms > model.said_ms;
     if (changed || spoken) {
-      model.said = !changed;
+      // One that left, or was lost, takes nothing back: of three that are too many three go. One that came may have come for the load.
+      model.said = (spoken || model.said) && std::ranges::includes(model.on, on);
       model.still_s = now_s;
       model.named = false;
     }

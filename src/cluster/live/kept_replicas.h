@@ -53,7 +53,7 @@ class KeptReplicas {
     std::set<std::string, std::less<>> on;          // that serve it now
     int asked = 0;
     int64_t said_ms = 0;
-    bool said = false;  // while these served
+    bool said = false;  // while these served, others perhaps beside them
     double still_s = 0;
     bool named = false;
   };

@@ -99,6 +99,32 @@ TEST_F(KeptReplicasTest, WhereThereIsMemoryItStaysUntilFewerAreAskedFor) {
   EXPECT_THAT(given->reason, HasSubstr("fewer were asked for"));
 }
 
+TEST_F(KeptReplicasTest, OfTwoThatAreTooManyBothGoOneAfterTheOther) {
+  nodes_.push_back(ViewOf("d", 2, 100));
+  Serve(nodes_[3], "chat", 0.01, 0);
+  EXPECT_FALSE(LookFor(60).has_value());
+  nodes_[2].figures.wishes = {{"chat", 2, 7}};  // there are four
+  double last_s = now_s_;
+  for (const size_t index : {size_t{3}, size_t{2}}) {
+    const auto given = LookFor(2000);
+    ASSERT_TRUE(given.has_value()) << index;
+    EXPECT_EQ(given->node, nodes_[index].name);
+    EXPECT_GE(now_s_ - last_s, kStill);
+    EXPECT_THAT(given->reason, HasSubstr("fewer were asked for"));
+    last_s = now_s_;
+    nodes_[index].figures.models.clear();
+  }
+  EXPECT_FALSE(LookFor(3000).has_value());
+}
+
+TEST_F(KeptReplicasTest, WhatComesAfterFewerWereAskedForIsNotWhatWasMeant) {
+  nodes_[2].figures.wishes = {{"chat", 2, 7}};
+  EXPECT_FALSE(LookFor(60).has_value());
+  nodes_.push_back(ViewOf("d", 2, 100));
+  Serve(nodes_[3], "chat", 0.01, 0);
+  EXPECT_FALSE(LookFor(3000).has_value());
+}
+
 TEST_F(KeptReplicasTest, WhereAsManyAreAskedForAsServeNothingGoes) {
   nodes_[2].figures.wishes = {{"chat", 3, 7}};
   EXPECT_FALSE(LookFor(3000).has_value());

@@ -22,7 +22,7 @@ struct SurplusReplica {
 
 struct SurplusModel {
   int asked = 0;             // replicas that people want; 0: nobody said
-  bool said = false;         // that was said while these served
+  bool said = false;         // that was said while these served, others perhaps beside them
   double still_s = 0;        // since when the same nodes serve it and as many are asked for
   int64_t memory_bytes = 0;  // of one more replica
   std::vector<SurplusReplica> on;
