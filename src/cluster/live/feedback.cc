@@ -204,8 +204,8 @@ Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) c
 }
 
 std::optional<Feedback::Proposal> Feedback::Look(std::span<const NodeView> nodes, double now_s) {
-  kept_.Look(nodes, now_s);
   auto proposal = LookForPlan(nodes, now_s);
+  kept_.Look(nodes, costs_, now_s);
   if (proposal) {
     gave_up_.clear();
     return proposal;

@@ -55,7 +55,24 @@ std::vector<double> SecondsOf(std::string_view model, std::span<const NodeView* 
 
 }  // namespace
 
-void KeptReplicas::Look(std::span<const NodeView> nodes, double now_s) {
+// One more replica of the model, on any node that it can be on.
+bool KeptReplicas::FindsRoom(std::string_view name, const Model& model,
+                             std::span<const NodeView> nodes, const MeasuredCosts& costs,
+                             double now_s) const {
+  int64_t bytes = 0;
+  for (const NodeView& node : nodes) {
+    if (Counts(node)) bytes = std::max(bytes, BytesOn(node, name));
+  }
+  return std::ranges::any_of(nodes, [&](const NodeView& node) {
+    const bool there = node.known && !node.gone && !node.figures.draining &&
+                       (!node.suspect || node.age_s < options_.missing_s);
+    return there && !model.on.contains(node.name) &&
+           HasRoom(node.figures.free_memory_bytes, bytes) &&
+           costs.Of(name, node, now_s).has_value();
+  });
+}
+
+void KeptReplicas::Look(std::span<const NodeView> nodes, const MeasuredCosts& costs, double now_s) {
   for (const NodeView& node : nodes) {
     if (!Counts(node)) continue;
     for (const ModelFigures& figures : node.figures.models)
@@ -81,6 +98,8 @@ void KeptReplicas::Look(std::span<const NodeView> nodes, double now_s) {
     model.on = std::move(on);
     model.said_ms = said_ms;
     if (now != replicas.end()) model.asked = now->second.asked;
+    if (std::ssize(model.on) < model.asked && FindsRoom(name, model, nodes, costs, now_s))
+      model.room_s = now_s;
   }
   std::erase_if(models_, [](const auto& one) { return one.second.seen.empty(); });
 }
@@ -97,6 +116,7 @@ SurplusProblem KeptReplicas::ProblemOf(std::span<const NodeView* const> nodes,
         model.named ? std::max(model.asked, static_cast<int>(model.on.size())) : model.asked;
     one.said = model.said;
     one.still_s = model.still_s;
+    one.room_s = model.room_s;
     for (size_t i = 0; i < nodes.size(); ++i) {
       if (!model.on.contains(nodes[i]->name)) continue;
       const int64_t bytes = BytesOn(*nodes[i], name);

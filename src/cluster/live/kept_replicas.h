@@ -3,7 +3,7 @@
 // Use for: beside plans, which keep what serves (feedback.h). What may go is policy/surplus.h's; here is what that needs to know, from nodes' figures.
 // Contract: Look() sees every change of who serves what. Choose() names a replica once: one of the same model again only after the nodes that serve it, or what was asked for, have changed, or
 //   after NotDone(). A node's first sight of a model is remembered for kForget while it is away, so that of a node that came back and the one that stood in the latter is the newer.
-//   Nodes that are suspect neither keep nor give up anything; those that drain keep what they have.
+//   Nodes that are suspect neither keep nor give up anything, but have room as they had it, for as long as a replica may be missing; those that drain keep what they have, and have no room.
 // Deterministic. Units: seconds on the caller's clock. Thread-safety: single-owner. Source: ours.
 #pragma once
 
@@ -29,7 +29,8 @@ class KeptReplicas {
 
   explicit KeptReplicas(SurplusOptions options = {}) : options_(options) {}
 
-  void Look(std::span<const ReplicaTable::NodeView> nodes, double now_s);
+  void Look(std::span<const ReplicaTable::NodeView> nodes, const MeasuredCosts& costs,
+            double now_s);
 
   struct GivenUp {
     std::string model, node;
@@ -55,8 +56,12 @@ class KeptReplicas {
     int64_t said_ms = 0;
     bool said = false;  // while these served, others perhaps beside them
     double still_s = 0;
+    double room_s = 0;  // when a node had room for one that is missing, last
     bool named = false;
   };
+  bool FindsRoom(std::string_view name, const Model& model,
+                 std::span<const ReplicaTable::NodeView> nodes, const MeasuredCosts& costs,
+                 double now_s) const;
   SurplusProblem ProblemOf(std::span<const ReplicaTable::NodeView* const> nodes,
                            const MeasuredCosts& costs, const RateOf& rate_of, double now_s) const;
 

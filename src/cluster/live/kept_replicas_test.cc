@@ -16,7 +16,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-constexpr double kStill = SurplusOptions().still_s;
+constexpr double kStill = SurplusOptions().still_s, kMissing = SurplusOptions().missing_s;
 
 // "chat" is to be on two nodes. It was on a and b; b was lost, c got it, and b is back.
 class KeptReplicasTest : public testing::Test {
@@ -49,7 +49,7 @@ class KeptReplicasTest : public testing::Test {
       for (ModelFigures& model : node.figures.models) ++model.done;
     }
     static_cast<void>(costs_.Look(nodes_, now_s_));
-    kept_.Look(nodes_, now_s_);
+    kept_.Look(nodes_, costs_, now_s_);
     const auto rate_of = [this](std::string_view model) {
       const auto at = rates_.find(model);
       return at == rates_.end() ? 0.0 : at->second;
@@ -140,6 +140,47 @@ TEST_F(KeptReplicasTest, ANodeThatComesAndGoesTakesNothingAway) {
     EXPECT_FALSE(LookFor(10).has_value()) << round;
     nodes_[1].suspect = false;
   }
+}
+
+TEST_F(KeptReplicasTest, MemoryThatIsTakenForAMomentIsNotMissed) {
+  WantMemory();
+  nodes_.push_back(ViewOf("d", 2, 100));  // has room, and none of both
+  int64_t& free_bytes = nodes_[3].figures.free_memory_bytes;
+  const int64_t much = free_bytes;
+  EXPECT_FALSE(LookFor(2000).has_value());
+  for (int round = 0; round < 5; ++round) {
+    free_bytes = 1;
+    EXPECT_FALSE(LookFor(static_cast<int>(kMissing) - 1).has_value()) << round;
+    free_bytes = round % 2 == 0 ? much : 0;  // 0: not known
+    EXPECT_FALSE(LookFor(1).has_value()) << round;
+  }
+  free_bytes = 1;
+  const double room_s = now_s_;
+  const auto given = LookFor(2000);
+  ASSERT_TRUE(given.has_value());
+  EXPECT_EQ(now_s_ - room_s, kMissing);
+}
+
+TEST_F(KeptReplicasTest, ANodeWithRoomThatIsSuspectIsWaitedFor) {
+  WantMemory();
+  nodes_.push_back(ViewOf("d", 2, 100));
+  EXPECT_FALSE(LookFor(2000).has_value());
+  nodes_[3].suspect = true;
+  double last_s = now_s_;
+  for (; nodes_[3].age_s < kMissing; last_s = now_s_) {
+    EXPECT_FALSE(LookFor(1).has_value()) << nodes_[3].age_s;
+    ++nodes_[3].age_s;
+  }
+  const auto given = LookFor(2000);
+  ASSERT_TRUE(given.has_value());
+  EXPECT_EQ(now_s_ - last_s, kMissing) << "it is not to be counted on any more";
+}
+
+TEST_F(KeptReplicasTest, ANodeWithRoomThatDrainsIsNotCountedOn) {
+  WantMemory();
+  nodes_.push_back(ViewOf("d", 2, 100));
+  nodes_[3].suspect = nodes_[3].figures.draining = true;
+  EXPECT_TRUE(LookFor(2000).has_value());
 }
 
 TEST_F(KeptReplicasTest, WhatWasHeldUpIsSaidAgain) {

@@ -38,13 +38,14 @@ bool CouldServe(const SurplusModel& model, int node) {
   return seconds > 0 && seconds < kImpossible && !IsOn(model, node);
 }
 
+// A node that is suspect for a moment, one that is loading a replica, and memory that is taken for a moment are no lack.
 bool LacksRoom(const SurplusProblem& problem, const SurplusModel& model, double now_s,
                const SurplusOptions& options) {
   if (model.on.empty() || std::ssize(model.on) >= model.asked ||
-      now_s - model.still_s < options.missing_s)
+      now_s - std::max(model.still_s, model.room_s) < options.missing_s)
     return false;
   for (int node = 0; node < std::ssize(problem.free_bytes); ++node) {
-    if (CouldServe(model, node) && problem.free_bytes[Index(node)] >= model.memory_bytes)
+    if (CouldServe(model, node) && HasRoom(problem.free_bytes[Index(node)], model.memory_bytes))
       return false;
   }
   return true;

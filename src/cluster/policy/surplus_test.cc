@@ -79,6 +79,19 @@ TEST(SurplusTest, ANodeThatComesAndGoesTakesNothingAway) {
   EXPECT_TRUE(SurplusToGiveUp(problem, kNow + 1).has_value());
 }
 
+TEST(SurplusTest, WhereThereWasRoomAMomentAgoNothingGoes) {
+  SurplusProblem problem = Restored();
+  problem.models[1].room_s = kNow - SurplusOptions().missing_s + 1;
+  EXPECT_EQ(SurplusToGiveUp(problem, kNow), std::nullopt);
+  EXPECT_TRUE(SurplusToGiveUp(problem, kNow + 1).has_value());
+}
+
+TEST(SurplusTest, ANodeOfWhoseMemoryNothingIsKnownMayHaveRoom) {
+  SurplusProblem problem = Restored();
+  problem.free_bytes[1] = 0;
+  EXPECT_EQ(SurplusToGiveUp(problem, kNow), std::nullopt);
+}
+
 TEST(SurplusTest, WhatTheOthersCouldNotCarryStays) {
   SurplusProblem problem = Restored();
   problem.models[0].seconds = {0.9, 0.9, 0.9};  // 0.45 on each of two
@@ -111,6 +124,7 @@ SurplusProblem Random(std::mt19937_64& random) {
     model.asked = below(4);
     model.said = below(3) == 0;
     model.still_s = kNow - below(1200);
+    if (below(2) == 0) model.room_s = kNow - below(600);
     model.memory_bytes = 10 + below(100);
     for (int i = 0; i < nodes; ++i) {
       if (below(2) == 0) model.on.push_back({i, 10 + below(100), static_cast<double>(below(5))});
@@ -133,13 +147,13 @@ bool Carries(const SurplusModel& model, int leaves, double level) {
   return done >= 1;
 }
 
-bool HasRoom(const SurplusProblem& problem, const SurplusModel& model) {
+bool FindsRoom(const SurplusProblem& problem, const SurplusModel& model) {
   for (size_t node = 0; node < problem.free_bytes.size(); ++node) {
     bool on = false;
     for (const SurplusReplica& one : model.on) on = on || static_cast<size_t>(one.node) == node;
     const double seconds = model.seconds[node];
-    if (!on && seconds > 0 && seconds < kImpossible &&
-        problem.free_bytes[node] >= model.memory_bytes)
+    const int64_t free = problem.free_bytes[node];
+    if (!on && seconds > 0 && seconds < kImpossible && (free == 0 || free >= model.memory_bytes))
       return true;
   }
   return false;
@@ -161,8 +175,9 @@ std::vector<Surplus> AllThatMayGo(const SurplusProblem& problem) {
       for (int other = 0; other < std::ssize(problem.models) && one.wanted_by < 0; ++other) {
         const SurplusModel& lacks = problem.models[static_cast<size_t>(other)];
         const bool missing = !lacks.on.empty() && std::ssize(lacks.on) < lacks.asked &&
-                             kNow - lacks.still_s >= options.missing_s;
-        if (missing && !HasRoom(problem, lacks) && HasRoom(then, lacks)) one.wanted_by = other;
+                             kNow - lacks.still_s >= options.missing_s &&
+                             kNow - lacks.room_s >= options.missing_s;
+        if (missing && !FindsRoom(problem, lacks) && FindsRoom(then, lacks)) one.wanted_by = other;
       }
       if (one.wanted_by >= 0 || model.said) all.push_back(one);
     }
