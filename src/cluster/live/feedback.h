@@ -5,7 +5,7 @@
 // Where fewer replicas of a model serve than people asked for, and that for kRestore, those that are missing are proposed whatever the gain, if they find room.
 //   Where that comes to nothing it is proposed again after the horizon, then after twice as long each time, kMostRestoreWait at most; from the start where what is missing, who is there or what
 //   serves where has changed.
-// Where more serve than people asked for and one of them is wanted no more (kept_replicas.h), it is proposed to leave, once, while nothing else asks for a plan. Plans by themselves take none away.
+// Where more serve than people asked for and one of them is wanted no more (kept_replicas.h), it is proposed to leave, once, and each KeptReplicas::kAgain where it came to nothing, while nothing else asks for a plan. Plans by themselves take none away.
 // Contract: nothing is proposed within kQuiet of the proposal before, and while that stands (within its horizon, by the same nodes and models) nothing that gains less than
 //   kMore times as much. Models that nobody calls stay where they are, but for replicas beyond what was asked for.
 // Deterministic. Units: seconds. Thread-safety: single-owner. Source: B9.

@@ -93,7 +93,7 @@ void KeptReplicas::Look(std::span<const NodeView> nodes, const MeasuredCosts& co
       // One that left, or was lost, takes nothing back: of three that are too many three go. One that came may have come for the load.
       model.said = (spoken || model.said) && std::ranges::includes(model.on, on);
       model.still_s = now_s;
-      model.named = false;
+      model.named_s.reset();
     }
     model.on = std::move(on);
     model.said_ms = said_ms;
@@ -113,7 +113,7 @@ SurplusProblem KeptReplicas::ProblemOf(std::span<const NodeView* const> nodes,
     SurplusModel one;
     // Of what was named already nothing is too much.
     one.asked =
-        model.named ? std::max(model.asked, static_cast<int>(model.on.size())) : model.asked;
+        model.named(now_s) ? std::max(model.asked, static_cast<int>(model.on.size())) : model.asked;
     one.said = model.said;
     one.still_s = model.still_s;
     one.room_s = model.room_s;
@@ -132,9 +132,9 @@ SurplusProblem KeptReplicas::ProblemOf(std::span<const NodeView* const> nodes,
 std::optional<KeptReplicas::GivenUp> KeptReplicas::Choose(std::span<const NodeView> all,
                                                           const MeasuredCosts& costs,
                                                           const RateOf& rate_of, double now_s) {
-  const auto too_many = [](const auto& one) {
+  const auto too_many = [now_s](const auto& one) {
     const Model& model = one.second;
-    return model.asked > 0 && std::ssize(model.on) > model.asked && !model.named;
+    return model.asked > 0 && std::ssize(model.on) > model.asked && !model.named(now_s);
   };
   if (std::ranges::none_of(models_, too_many)) return std::nullopt;
   std::vector<const NodeView*> nodes;
@@ -144,7 +144,7 @@ std::optional<KeptReplicas::GivenUp> KeptReplicas::Choose(std::span<const NodeVi
   const auto surplus = SurplusToGiveUp(ProblemOf(nodes, costs, rate_of, now_s), now_s, options_);
   if (!surplus) return std::nullopt;
   auto& [name, model] = *std::next(models_.begin(), surplus->model);
-  model.named = true;
+  model.named_s = now_s;
   GivenUp given{name, nodes[static_cast<size_t>(surplus->node)]->name, {}, {}};
   for (const std::string& node : model.on) {
     if (node != given.node) given.stay.push_back(node);
@@ -167,7 +167,7 @@ std::optional<KeptReplicas::GivenUp> KeptReplicas::Choose(std::span<const NodeVi
 void KeptReplicas::NotDone(std::string_view model, double now_s) {
   const auto at = models_.find(model);
   if (at == models_.end()) return;
-  at->second.named = false;
+  at->second.named_s.reset();
   at->second.still_s = now_s;
 }
 

@@ -183,6 +183,17 @@ TEST_F(KeptReplicasTest, ANodeWithRoomThatDrainsIsNotCountedOn) {
   EXPECT_TRUE(LookFor(2000).has_value());
 }
 
+TEST_F(KeptReplicasTest, WhatCameToNothingIsSaidAgainAfterHours) {
+  WantMemory();
+  ASSERT_TRUE(LookFor(2000).has_value());
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_FALSE(LookFor(static_cast<int>(KeptReplicas::kAgain) - 1).has_value()) << round;
+    const auto given = LookFor(1);
+    ASSERT_TRUE(given.has_value()) << round;
+    EXPECT_EQ(given->node, "c");
+  }
+}
+
 TEST_F(KeptReplicasTest, WhatWasHeldUpIsSaidAgain) {
   WantMemory();
   for (int round = 0; round < 3; ++round) {
