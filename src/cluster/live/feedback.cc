@@ -225,6 +225,7 @@ void Feedback::NotTried() {
 
 std::optional<Feedback::Proposal> Feedback::LookForSurplus(std::span<const NodeView> nodes,
                                                            double now_s) {
+  // As a plan counts: what is called less often is not brought.
   const auto rate_of = [this](std::string_view model) {
     const double rate = RateOf(model);
     return rate < 1.01 * kLeastRate ? 0.0 : rate;

@@ -30,10 +30,10 @@ int64_t BytesOn(const NodeView& node, std::string_view model) {
   return bytes;
 }
 
-// Seconds of a model's work a second on each of the nodes.
+// Seconds of a model's work a second on each of the nodes, at `rate`, or at more where its replicas tell of more calls and all of them are to count.
 std::vector<double> SecondsOf(std::string_view model, std::span<const NodeView* const> nodes,
-                              const MeasuredCosts& costs, double rate, double now_s) {
-  if (rate <= 0) return std::vector<double>(nodes.size(), 0);
+                              const MeasuredCosts& costs, double rate, bool all_calls,
+                              double now_s) {
   double rows = 0, calls = 0;
   for (const NodeView* node : nodes) {
     for (const ModelFigures& figures : node->figures.models) {
@@ -42,6 +42,8 @@ std::vector<double> SecondsOf(std::string_view model, std::span<const NodeView* 
       calls += figures.rate_rps;
     }
   }
+  if (all_calls) rate = std::max(rate, calls);
+  if (rate <= 0) return std::vector<double>(nodes.size(), 0);
   const double call_rows = calls > 0 ? rows / calls : 1;
   std::vector<double> seconds;
   for (const NodeView* node : nodes) {
@@ -123,7 +125,9 @@ SurplusProblem KeptReplicas::ProblemOf(std::span<const NodeView* const> nodes,
       one.memory_bytes = std::max(one.memory_bytes, bytes);
       one.on.push_back({static_cast<int>(i), bytes, model.seen.at(nodes[i]->name).first_s});
     }
-    one.seconds = SecondsOf(name, nodes, costs, rate_of(name), now_s);
+    // Few calls of a language model are much work: those that stay have to carry it.
+    const bool gives_up = model.asked > 0 && std::ssize(model.on) > model.asked;
+    one.seconds = SecondsOf(name, nodes, costs, rate_of(name), gives_up, now_s);
     problem.models.push_back(std::move(one));
   }
   return problem;

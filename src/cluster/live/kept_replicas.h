@@ -38,7 +38,7 @@ class KeptReplicas {
     std::vector<std::string> stay;  // nodes that serve it on
     std::string reason;
   };
-  // Calls of a model a second, of all nodes; 0: nobody calls it.
+  // Calls of a model a second, of all nodes; 0: nobody calls it, or so seldom that it wants nothing. Of a model that has too many replicas what these tell counts, however little.
   using RateOf = std::function<double(std::string_view model)>;
   // REQUIRES: Look() of the same nodes and time.
   std::optional<GivenUp> Choose(std::span<const ReplicaTable::NodeView> nodes,

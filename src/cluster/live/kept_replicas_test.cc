@@ -225,5 +225,17 @@ TEST_F(KeptReplicasTest, WhatItsLoadNeedsStays) {
   EXPECT_TRUE(LookFor(3000).has_value());
 }
 
+TEST_F(KeptReplicasTest, FewCallsThatAreMuchWorkNeedTheirReplicas) {
+  WantMemory();
+  for (auto& node : nodes_) {
+    node.figures.models[0].rate_rps = 0.01;
+    node.figures.models[0].call_rows = 10'000;  // 1.5 s a second on one node, 0.75 on each of two
+  }
+  rates_["chat"] = 0;  // fewer than count for what is missing
+  EXPECT_FALSE(LookFor(3000).has_value());
+  for (auto& node : nodes_) node.figures.models[0].call_rows = 1000;
+  EXPECT_TRUE(LookFor(3000).has_value());
+}
+
 }  // namespace
 }  // namespace evenkeel
