@@ -6,7 +6,9 @@
 #include <ggml.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <random>
@@ -51,6 +53,13 @@ class Attention {
       for (int cell = 0; cell < c.cells; ++cell)
         mask_.push_back(ggml_fp32_to_fp16(c.sees(row, cell) ? 0.0F : -INFINITY));
     }
+  }
+
+  // NaN in the keys of a cell, all heads.
+  void Break(int cell) {
+    const size_t count = Size(1, c_.key_heads);
+    std::fill_n(k_.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(cell) * count), count,
+                ggml_fp32_to_fp16(NAN));
   }
 
   // [rows][heads][size]
@@ -122,7 +131,8 @@ class Attention {
   }
 
   const Case& c_;
-  const std::vector<ggml_fp16_t> k_, v_;
+  std::vector<ggml_fp16_t> k_;
+  const std::vector<ggml_fp16_t> v_;
   std::vector<float> q_;
   std::vector<ggml_fp16_t> mask_;
 };
@@ -184,6 +194,46 @@ std::vector<Case> Cases() {
 
 INSTANTIATE_TEST_SUITE_P(All, CellAttentionTest, ::testing::ValuesIn(Cases()),
                          [](const auto& one) { return one.param.name; });
+
+// Values of a row's answer that are NaN.
+std::ptrdiff_t Broken(const Case& c, const std::vector<float>& answer, int row) {
+  const auto of_row = static_cast<std::ptrdiff_t>(c.heads) * c.size;
+  const auto begin = answer.begin() + row * of_row;
+  return std::count_if(begin, begin + of_row, [](float value) { return std::isnan(value); });
+}
+
+// What is broken in the cache is not to look like an answer, whichever thread it falls to.
+TEST(CellAttentionNanTest, ARowThatSeesNanGivesNan) {
+  const Case c{"", 1, 256, 4, 2, 64, 2, [](int, int cell) { return cell % 2 == 0; }};
+  const auto all = static_cast<std::ptrdiff_t>(c.heads) * c.size;
+  for (const int cell : {0, 100, 254}) {
+    Attention attention(c);
+    attention.Break(cell);
+    EXPECT_EQ(Broken(c, attention.Engine(), 0), all) << cell;
+  }
+  Attention unseen(c);
+  unseen.Break(101);
+  EXPECT_EQ(Broken(c, unseen.Engine(), 0), 0);
+  // All that one of the threads has to look at, then all that both have: no greatest score is left there.
+  for (const int end : {128, 256}) {
+    Attention attention(c);
+    for (int cell = 0; cell < end; ++cell) attention.Break(cell);
+    EXPECT_EQ(Broken(c, attention.Engine(), 0), all) << end;
+  }
+}
+
+TEST(CellAttentionNanTest, OfManyRowsThoseThatSeeNanGiveNanAndOtherSequencesDoNot) {
+  // Eight sequences by turns; all that the third sees is broken, and one cell of the sixth's.
+  const Case c{"", 16, 512, 4, 2, 64, 2, [](int row, int cell) { return cell % 8 == row % 8; }};
+  Attention attention(c);
+  for (int cell = 2; cell < c.cells; cell += 8) attention.Break(cell);
+  attention.Break(5 + 8 * 40);
+  const auto answer = attention.Engine();
+  for (int row = 0; row < c.rows; ++row) {
+    const bool broken = row % 8 == 2 || row % 8 == 5;
+    EXPECT_EQ(Broken(c, answer, row), broken ? c.heads * c.size : 0) << row;
+  }
+}
 
 }  // namespace
 }  // namespace evenkeel
