@@ -4,6 +4,8 @@
 //   how far it is every kPoll, told again if it forgot (a restart), and given up once it was silent for kSilence. How models are taken from nodes: ClusterDepartures.
 // Contract: requests are looked at one after the other on a thread of its own, which waits for no model to go. One whose plan was stored a moment ago and is not known here yet, or that needs all
 //   nodes while one does not answer, is put aside for as long as that may take (NodeModelsOptions::plan_patience, kSettle), kMostParked at most (then kOverloaded), and the others go on.
+//   It does wait for nodes that are slow to answer: all requests for as long as one node makes the list of a model's files at a deployment (ModelNodes::Holders: up to 30 minutes where it has to read all of a large model first), and
+//   for up to 5 s for each node that is told to load, or asked how far it is (Poll). A node that hangs altogether ends that within 9 s, by the pings of its link.
 //   `done` comes once: the chosen nodes, or why not; how it went on is Describe()'s. The last kMostKept are kept, in memory.
 //   What people ask, and not a plan, is told as the number of replicas that they want (Cluster::asked). A plan's requests carry its stamp to the nodes; a stamp of which this node does not
 //   hear by the store is refused (kConflict), with the newest that is known.

@@ -5,7 +5,7 @@
 //   holds until the model is loaded anew. Take() weighs (cluster/policy/state_move.h) by the link from the one that has the state, as that one has
 //   measured it, and this node's own speed with prompts, fetches, and hands the state to the model's worker. Whatever fails: the answer is computed from its tokens by who asked.
 // Contract: every `done` comes once, on any thread, also inside. At most kMostReads are given at once, and kMostTakes fetched; kMostWaiting more takes wait.
-// Ownership: events, clock, and what the functions stand on outlive it, or Stop().
+// Ownership: events, and what the functions stand on, outlive it, or Stop(); the clock outlives Stop() too, until the last `done` of a listing: it is asked when that comes.
 // Thread-safety: thread-safe. Source: B8, issue S4.
 #pragma once
 
