@@ -52,6 +52,7 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
   figures.slots = std::max(1, view.tuning.slots);
   figures.open = view.open;
   figures.rate_rps = view.tuning.forecast.arrivals_s;
+  // With the weights, which llama.cpp maps, though the kernel counts those as available (MemAvailable): they have to fit where the model is brought, and are what is copied there.
   figures.memory_bytes =
       view.engine.pid > 0 ? static_cast<int64_t>(ResidentBytes(view.engine.pid)) : 0;
   const int threads = std::max(1, view.tuning.threads);
