@@ -2,6 +2,8 @@
 
 #include <llama.h>
 
+#include <ctime>
+
 #include <algorithm>
 #include <exception>
 #include <utility>
@@ -16,6 +18,13 @@ namespace {
 
 // Answers up to this length have all their cells from the start; longer ones grow by it.
 constexpr int kBookedAhead = 128;
+
+// Of all threads of this process.
+Duration CoreTime() {
+  timespec now{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
 
 }  // namespace
 
@@ -57,6 +66,7 @@ StepLoop::StepLoop(LlamaModel& model, Duration inter_token, const Clock& clock, 
                llama_memory_seq_rm(llama_get_memory(model.context()), slot, -1, -1);
              }),
       budget_(inter_token > Duration::zero() ? inter_token : std::chrono::milliseconds(50)),
+      permitted_(model.threads()),
       batch_(std::make_unique<Batch>(model.batch())) {}
 
 StepLoop::~StepLoop() = default;
@@ -151,6 +161,7 @@ void StepLoop::Cancel(uint64_t id) {
 }
 
 void StepLoop::Steer(const LlmSteer& steer) {
+  if (steer.threads > 0) permitted_ = model_.threads();  // they were set
   most_running_ = steer.running;
   budget_.Seed(steer.answers, steer.prompt_token);
   budget_.SetShare(steer.prompt_share_permille / 1e3);
@@ -267,9 +278,13 @@ void StepLoop::Step() {
   const auto plan = policy::PlanStep(view, {model_.batch(), budget_.Tokens(answers)});
   const auto outputs = FillBatch(plan, running);
   const int tokens = batch_->batch.n_tokens;
+  model_.SetThreads(step_threads_.Choose(permitted_, clock_.Now()));
   const Time begin = clock_.Now();
+  const Duration worked = CoreTime();
   const Status status = Compute();
-  const Duration took = clock_.Now() - begin;
+  const Time end = clock_.Now();
+  const Duration took = end - begin;
+  step_threads_.Observe(CoreTime() - worked, took, end);
   if (!status.ok()) {
     // What the cache holds of these is not known any more.
     for (const policy::StepShare& share : plan) {

@@ -23,6 +23,7 @@
 #include "llm/policy/chunk_budget.h"
 #include "llm/policy/slot_table.h"
 #include "llm/policy/step_plan.h"
+#include "llm/policy/step_threads.h"
 #include "llm/wire/messages.h"
 #include "llm/wire/steer_messages.h"
 
@@ -84,6 +85,8 @@ class StepLoop {
   StepSink& sink_;
   policy::SlotTable table_;
   policy::ChunkBudget budget_;
+  policy::StepThreads step_threads_;
+  int permitted_;         // threads of a step at most
   int most_running_ = 0;  // 0: as many as there are slots
   Sequences sequences_;   // by priority, then age; waiting and running
   struct Batch;

@@ -274,6 +274,7 @@ bool Worker::Reshape() {
     std::fprintf(stderr, "%s\n", status.message().c_str());
     return false;
   }
+  if (permitted_ > 0) model_->SetThreads(permitted_);
   loop_ = std::make_unique<StepLoop>(*model_, inter_token_, SteadyClock::Instance(), *this);
   loop_->Steer(steer_);
   Steered(false);
@@ -299,7 +300,10 @@ bool Worker::HandleFrames() {
 void Worker::Step() {
   const bool sequences = loop_ != nullptr && !loop_->idle();
   if (sequences) loop_->Step();
-  if (texts_ != nullptr && !texts_->idle()) texts_->Step(sequences ? answers_ : Duration::zero());
+  if (texts_ == nullptr || texts_->idle()) return;
+  if (!sequences)
+    model_->SetThreads(permitted_);  // the last step of sequences may have taken fewer
+  texts_->Step(sequences ? answers_ : Duration::zero());
 }
 
 int Worker::Serve() {
