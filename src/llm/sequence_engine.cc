@@ -62,7 +62,7 @@ void SequenceEngine::StartWorker() {
   options.load.slots = slots_;
   options.load.cells = cells_;
   options.load.context = options_.context;
-  options.load.inter_token = options_.inter_token;
+  options.load.inter_token = options_.stated_inter_token.value_or(Duration::zero());
   options.load.pooling = options_.pooling;
   EngineProcessEvents events;
   events.loaded = [this](LlmLoaded loaded) {

@@ -65,7 +65,8 @@ StepLoop::StepLoop(LlamaModel& model, Duration inter_token, const Clock& clock, 
              [&model](int slot) {
                llama_memory_seq_rm(llama_get_memory(model.context()), slot, -1, -1);
              }),
-      budget_(inter_token > Duration::zero() ? inter_token : std::chrono::milliseconds(50)),
+      budget_(inter_token > Duration::zero() ? inter_token : std::chrono::milliseconds(50),
+              inter_token > Duration::zero()),
       permitted_(model.threads()),
       batch_(std::make_unique<Batch>(model.batch())) {}
 
@@ -266,7 +267,9 @@ void StepLoop::Step() {
   std::vector<policy::StepSequence> view;
   int answers = 0;
   int64_t held = 0;  // by those that answer
+  int64_t backlog = 0;
   for (const auto& s : sequences_) {
+    if (!s->answering) backlog += s->left();
     if (s->slot < 0) continue;
     const bool answers_now = s->answering && s->left() == 1;
     running.push_back(s.get());
@@ -275,7 +278,7 @@ void StepLoop::Step() {
     held += answers_now ? s->computed : 0;
   }
   if (running.empty()) return;  // cannot be: the first always fits alone
-  const auto plan = policy::PlanStep(view, {model_.batch(), budget_.Tokens(answers)});
+  const auto plan = policy::PlanStep(view, {model_.batch(), budget_.Tokens(answers, backlog)});
   const auto outputs = FillBatch(plan, running);
   const int tokens = batch_->batch.n_tokens;
   model_.SetThreads(step_threads_.Choose(permitted_, clock_.Now()));

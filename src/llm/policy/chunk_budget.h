@@ -3,6 +3,9 @@
 // A step takes about base + tokens x cost: the base is measured on steps without prompts, the cost on those with. The budget is what
 // fits into the objective, but prompts get at least half of the base's time (else first tokens starve where answers alone take
 // longer than the objective) and at least kLeast tokens. Without answers: kMost, beyond which the rate of prompts falls.
+// Where nobody stated the objective it gives way to a backlog: as many tokens a step as get all prompt tokens that are here (`backlog`, L)
+//   done within kPatience, in steps of at most kStretch objectives. At r = L / kPatience tokens a second that is n = r base / (1 - r cost). Else
+//   prompts that come faster than small pieces are done fill one slot after the other, until everybody is refused for the wait.
 // Contract: pure; the same observations give the same budgets. Units: tokens, Duration. Thread-safety: thread-compatible.
 #pragma once
 
@@ -18,7 +21,12 @@ class ChunkBudget {
   static constexpr int kLeast = 16;
   static constexpr int kUnknown = 64;  // beside answers, before a cost was measured
 
-  explicit ChunkBudget(Duration objective) : objective_(Seconds(objective)) {}
+  static constexpr double kPatience = 2;  // seconds
+  static constexpr double kStretch = 4;
+
+  // `stated`: somebody wants the objective kept; else it is what is usual.
+  explicit ChunkBudget(Duration objective, bool stated = true)
+      : objective_(Seconds(objective)), stated_(stated) {}
 
   // Where measuring begins: a step of answers alone, and a prompt token. What was measured stays.
   void Seed(Duration answers, Duration prompt_token) {
@@ -37,11 +45,13 @@ class ChunkBudget {
     }
   }
 
-  int Tokens(int answers) const {
+  // `backlog`: prompt tokens that are to be computed, of all that run or wait.
+  int Tokens(int answers, int64_t backlog = 0) const {
     if (answers == 0) return kMost;
     if (cost_ <= 0) return kUnknown;
     const double room = share_ * std::max(objective_ - base_, base_ / 2);
-    return static_cast<int>(std::clamp<double>(room / cost_, kLeast, kMost));
+    const double tokens = std::max(room / cost_, Backlog(backlog));
+    return static_cast<int>(std::clamp<double>(tokens, kLeast, kMost));
   }
 
  private:
@@ -50,7 +60,15 @@ class ChunkBudget {
     *value = *value <= 0 ? seen : (1 - kWeight) * *value + kWeight * seen;
   }
 
+  double Backlog(int64_t tokens) const {
+    if (stated_) return 0;
+    const double rate = static_cast<double>(tokens) / kPatience;
+    const double most = std::max(0.0, kStretch * objective_ - base_) / cost_;
+    return rate * cost_ < 1 ? std::min(most, rate * base_ / (1 - rate * cost_)) : most;
+  }
+
   const double objective_;  // seconds
+  const bool stated_;
   double share_ = 1;
   double base_ = 0;  // seconds of a step of answers alone; 0: not measured
   double cost_ = 0;  // seconds a prompt token; 0: not measured

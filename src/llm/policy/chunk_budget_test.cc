@@ -31,6 +31,33 @@ TEST(ChunkBudgetTest, PromptsDoNotStarveWhereAnswersAloneTakeTooLong) {
   EXPECT_NEAR(budget.Tokens(16), 30, 1);
 }
 
+ChunkBudget Slow(bool stated) {
+  ChunkBudget budget(milliseconds(50), stated);
+  for (int i = 0; i < 200; ++i) {
+    budget.Observe(7, 0, milliseconds(40));
+    budget.Observe(7, 20, milliseconds(40) + 20 * milliseconds(1));
+  }
+  return budget;
+}
+
+TEST(ChunkBudgetTest, AnObjectiveThatNobodyStatedGivesWayToABacklog) {
+  const ChunkBudget budget = Slow(false);
+  EXPECT_NEAR(budget.Tokens(7, 0), 20, 1);
+  EXPECT_NEAR(budget.Tokens(7, 600), 20, 1);    // 300 a second: 17 a step of 57 ms are enough
+  EXPECT_NEAR(budget.Tokens(7, 1400), 93, 2);   // 700 a second: 93 in 133 ms
+  EXPECT_NEAR(budget.Tokens(7, 9000), 160, 2);  // cannot be done; steps of 200 ms
+  EXPECT_NEAR(Slow(true).Tokens(7, 9000), 20, 1);
+}
+
+TEST(ChunkBudgetTest, ABacklogOfAnyLengthNeverMakesTheBudgetLess) {
+  const ChunkBudget budget = Slow(false);
+  for (int64_t backlog = 0, last = 0; backlog < 5000; backlog += 50) {
+    EXPECT_GE(budget.Tokens(7, backlog), last);
+    last = budget.Tokens(7, backlog);
+  }
+  EXPECT_EQ(budget.Tokens(0, 5000), ChunkBudget::kMost);
+}
+
 TEST(ChunkBudgetTest, StaysWithinItsBounds) {
   ChunkBudget slow(milliseconds(10));
   slow.Observe(0, 100, std::chrono::seconds(100));

@@ -15,13 +15,14 @@
 namespace evenkeel {
 
 struct LlmLoad {
-  std::string path;                // of the GGUF file
-  int threads = 1;                 // 1 to 512; of a step at most
-  bool waits = false;              // no step before a kSteer allows one
-  int slots = 16;                  // sequences that run side by side, 1 to 256
-  int64_t cells = 0;               // tokens of all sequences together; 0: what the worker finds fit
-  int context = 0;                 // tokens of one sequence at most; 0: as the model was trained
-  Duration inter_token{};          // objective: prompts take no more of a step than fits into it
+  std::string path;    // of the GGUF file
+  int threads = 1;     // 1 to 512; of a step at most
+  bool waits = false;  // no step before a kSteer allows one
+  int slots = 16;      // sequences that run side by side, 1 to 256
+  int64_t cells = 0;   // tokens of all sequences together; 0: what the worker finds fit
+  int context = 0;     // tokens of one sequence at most; 0: as the model was trained
+  Duration
+      inter_token{};  // objective: prompts take no more of a step than fits into it; zero: none is stated
   bool vocabulary_only = false;    // for the prompt process: no weights
   std::optional<Pooling> pooling;  // unset: the file's, or by its kind
 };
