@@ -244,6 +244,39 @@ def timed(what, work):
 
 
 def compare_sizes(name, their_sizes, our_sizes):
+    same = sum(a == b for a, b in zip(their_sizes, our_sizes))
+    print(f"{name}: {same} of {len(our_sizes)} have as many tokens as llama-server's: {their_sizes} {our_sizes}")
+    return {"name": name, "prompts": len(our_sizes), "identical": same, "theirs": their_sizes, "ours": our_sizes, "pass": same == len(our_sizes)}
+
+
+def main():
+    options = read_options()
+    asked = prompts(options.prompts)
+    (llama_port,) = free_ports(1)
+    models, knowing = BUILD / "bench" / "parity-models", BUILD / "bench" / "parity-models-tools"
+    for folder in (models, knowing):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(options.model.resolve(), models / "m")  # links are not followed out of a models folder
+    (knowing / "m").mkdir(parents=True)
+    llm_template.with_template(options.model / "model.gguf", knowing / "m" / "model.gguf", llm_template.WITH_TOOLS)
+    program = server_of_llamacpp()
+    with llama_server(program, options.model / "model.gguf", llama_port):
+        reference = timed("llama-server, one by one", lambda: [theirs(llama_port, prompt, options.tokens) for prompt in asked])
+        their_sizes = prompt_sizes(llama_port, chats())
+    with llama_server(program, knowing / "m" / "model.gguf", llama_port):
+        their_tool_sizes = prompt_sizes(llama_port, tool_chats())
+    with evenkeel(models) as port:
+        alone = timed("Evenkeel, one by one", lambda: [ours(port, prompt, options.tokens) for prompt in asked])
+        our_sizes = prompt_sizes(port, chats())
+        batched = timed("Evenkeel, in batches", lambda: in_batches(port, asked, options.tokens))
+    with evenkeel(knowing) as port:
+        our_tool_sizes = prompt_sizes(port, tool_chats())
+    differences = noise_of(alone, batched)
+    noise = differences[-1] if differences else 0.0
+    median = differences[len(differences) // 2] if differences else 0.0
+    print(f"noise of a token's lead between batches of other sizes: median {median:.4f}, most {noise:.4f} nats, over {len(differences)} tokens")
+    results = [compare("llama-server and Evenkeel alone", asked, reference, alone, noise), compare("llama-server and Evenkeel in batches", asked, reference, batched, noise),
+               compare("Evenkeel alone and in batches", asked, alone, batched, noise)]
     results += [compare_sizes("conversations put into words", their_sizes, our_sizes),
                 compare_sizes("with tools, by a template that knows them", their_tool_sizes, our_tool_sizes)]
     RESULT.parent.mkdir(parents=True, exist_ok=True)
