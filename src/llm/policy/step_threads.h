@@ -19,9 +19,8 @@ namespace evenkeel::policy {
 class StepThreads {
  public:
   static constexpr double kShared = 0.6, kFree = 0.7;
-  static constexpr Duration kTry = std::chrono::milliseconds(500),
-                            kMostTry = std::chrono::seconds(4);
-  static constexpr int kTrial = 2, kSure = 8;  // steps
+  static constexpr Duration kTry = std::chrono::seconds(1), kMostTry = std::chrono::seconds(8);
+  static constexpr int kTrial = 1, kSure = 8;  // steps
 
   int Choose(int permitted, Time now) {
     if (permitted != permitted_) {
