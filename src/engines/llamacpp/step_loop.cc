@@ -2,9 +2,8 @@
 
 #include <llama.h>
 
-#include <ctime>
-
 #include <algorithm>
+#include <ctime>
 #include <exception>
 #include <utility>
 

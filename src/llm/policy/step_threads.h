@@ -58,7 +58,7 @@ class StepThreads {
   void Settle(int threads) {
     threads_ = threads;
     got_ = 0;
-    seen_ = 0;
+    seen_ = trial_ = 0;
   }
   void Fewer(Time now) {
     Settle(threads_ - 1);

@@ -83,6 +83,21 @@ TEST(StepThreadsTest, AnotherNumberThatIsPermittedCountsAtOnce) {
   EXPECT_EQ(run.threads.Choose(4, run.now), 4);
 }
 
+TEST(StepThreadsTest, ATrialEndsWhereAnotherNumberIsPermitted) {
+  StepThreads threads;
+  Time now{};
+  for (int i = 0; i < StepThreads::kSure; ++i) {
+    threads.Choose(2, now);
+    threads.Observe(1ms, 4ms, now += 4ms);
+  }
+  EXPECT_EQ(threads.Choose(2, now), 1);
+  now += StepThreads::kTry;
+  EXPECT_EQ(threads.Choose(2, now), 2);  // tried, and nothing seen of it
+  EXPECT_EQ(threads.Choose(1, now), 1);
+  threads.Observe(1ms, 4ms, now += 4ms);
+  EXPECT_EQ(threads.Choose(1, now), 1);
+}
+
 RC_GTEST_PROP(StepThreadsProperty, StaysWithinWhatIsPermitted, ()) {
   StepThreads threads;
   Time now{};
