@@ -16,6 +16,7 @@ constexpr double kLately = 1.0 / 16;   // weight of a step in what was lately
 constexpr double kWorthMore = 1.25,
                  kWorthLess = 0.5;  // a change of cells that is worth an empty cache
 constexpr int kMostCellsTried = 64;
+constexpr int kMostTold = 128;  // answers of a step, to who asks what steps take
 
 void Blend(double* value, double seen) {
   *value = *value <= 0 ? seen : *value + kLately * (seen - *value);
@@ -479,9 +480,23 @@ void LlmTuner::Tick() {
   TickAt(now + (quiet ? kQuietLook : kLook));
 }
 
+std::vector<double> LlmTuner::StepTimes() const {
+  std::vector<double> steps;
+  const int depth = static_cast<int>(std::lround(depth_));
+  const int most = running();
+  for (int answers = 1;; answers *= 2) {
+    const double seconds = table_.StepSeconds(choice_.threads, answers, depth);
+    if (seconds <= 0) return {};
+    steps.push_back(seconds);
+    if (answers >= most || answers >= kMostTold) return steps;
+  }
+}
+
 void LlmTuner::Publish() {
+  std::vector<double> steps = StepTimes();
   {
     const std::lock_guard lock(mutex_);
+    view_.step_s = std::move(steps);
     view_.tuned = options_.tuned;
     view_.choice = choice_;
     view_.kept = {table_, {choice_.slots, cells_}};

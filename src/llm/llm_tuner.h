@@ -85,7 +85,9 @@ class LlmTuner final : private NodeScheduler::StandingMember {
     double first_token_late = 0, inter_token_late = 0;  // over the objectives, last seen; 0: none
     double drift_ratio = 1;
     double late_token_s = 0;  // of an answer's token in the steps that ran lately; 0: none did
-    std::string container;    // what the worker has, "2c/512MiB"; empty: no limit
+    std::vector<double>
+        step_s;  // of 1, 2, 4, ... answers, up to the first number that is not below all slots; none: not known
+    std::string container;  // what the worker has, "2c/512MiB"; empty: no limit
   };
   View Look() const;  // on any thread
 
@@ -95,6 +97,7 @@ class LlmTuner final : private NodeScheduler::StandingMember {
   void Publish();
   void PublishCores();
   void NoteLateCost(const StepReport& step);
+  std::vector<double> StepTimes() const;
   void Tick();
   void TickAt(Time at);
   void Choose();

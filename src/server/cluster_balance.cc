@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 
+#include "cluster/policy/sequence_cost.h"
 #include "core/format.h"
 #include "server/own_figures.h"
 
@@ -21,6 +23,34 @@ std::vector<double> WorkThere(const std::vector<ReplicaTable::NodeView>& views,
     there.push_back(work > 0 ? work : std::numeric_limits<double>::infinity());
   }
   return there;
+}
+
+// All that a sequence costs on a node where `open` others of the model run or wait; nullopt: it is not known.
+std::optional<double> CostThere(const ReplicaTable::NodeView& view, const ModelFigures& model,
+                                double open, double tokens, double prompt_tokens) {
+  if (model.step_s.empty()) return std::nullopt;
+  const SequenceCost cost =
+      CostOfSequence({.steps = model.step_s,
+                      .prompt_token_s = model.prompt_token_s / std::max(view.figures.cores, 1e-3),
+                      .slots = model.slots,
+                      .open = open,
+                      .call_rows = model.call_rows},
+                     tokens, prompt_tokens);
+  return cost.wait_s + cost.service_s + cost.beside_s;
+}
+
+// Level loads are not all that counts: steps of a slower node take longer however idle it is. Infinite where one of those that run or wait here would cost more than it does here.
+void OnlyWhereItCostsLess(const std::vector<ReplicaTable::NodeView>& views, const ModelFigures& own,
+                          double others_here, double tokens, double prompt_here,
+                          double prompt_there, std::vector<double>* there_s) {
+  const auto here = CostThere(views[0], own, others_here, tokens, prompt_here);
+  for (size_t i = 1; here && i < views.size(); ++i) {
+    const auto at = std::ranges::find(views[i].figures.models, own.name, &ModelFigures::name);
+    if (at == views[i].figures.models.end()) continue;
+    const auto there = CostThere(views[i], *at, at->open, tokens, prompt_there);
+    if (there && views[i].round_trip_s + *there >= *here)
+      (*there_s)[i] = std::numeric_limits<double>::infinity();
+  }
 }
 
 // What waits of a language model, and what runs of it.
@@ -43,6 +73,10 @@ void AddLanguage(const LlmModel& model, const std::vector<ReplicaTable::NodeView
                          .kind = MovableKind::kSequence,
                          .move_s = WorkOf(own, 0, forecast.prompt_tokens + tokens / 2),
                          .there_s = WorkThere(views, own.name, tokens / 2, 0)};
+  OnlyWhereItCostsLess(views, own, view.open - 1, tokens, forecast.prompt_tokens,
+                       forecast.prompt_tokens, &waits.there_s);
+  OnlyWhereItCostsLess(views, own, running - 1, tokens / 2, 0, forecast.prompt_tokens + tokens / 2,
+                       &runs.there_s);
   queues->push_back(std::move(waits));
   queues->push_back(std::move(runs));
 }

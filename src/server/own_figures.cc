@@ -59,6 +59,7 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
   figures.row_s = choice.step_s * threads / std::max(1, choice.slots);
   figures.alone_s = choice.step_s;
   figures.prompt_token_s = choice.prompt_token_s * threads;
+  figures.step_s = view.tuning.step_s;
   figures.late_row_s = view.tuning.late_token_s * threads;
   const double tokens =
       view.tuning.forecast.answer_tokens > 0 ? view.tuning.forecast.answer_tokens : kAnswerTokens;

@@ -72,6 +72,7 @@ ReplicaTable::Wanted RoutedGeneration::Wanted() const {
   wanted.signature = model_->known_->digest;
   wanted.rows = static_cast<int64_t>(request.max_tokens > 0 ? request.max_tokens : kAnswerTokens) *
                 request.choices;
+  wanted.choices = request.choices;
   wanted.prompt_tokens = static_cast<int64_t>(
       request.tokens.size() + (request.chat.size() + request.prompt.size()) / kTokenBytes);
   return wanted;

@@ -60,6 +60,7 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
     one->set_start_up_s(model.start_up_s);
     one->set_waiting(static_cast<uint32_t>(model.waiting));
     one->set_late_row_s(model.late_row_s);
+    one->mutable_step_s()->Add(model.step_s.begin(), model.step_s.end());
   }
   message->set_busy_cores(figures.busy_cores);
   message->set_moving(static_cast<uint32_t>(figures.moving));
@@ -250,6 +251,13 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
     model.waiting = Counted(one.waiting());
     model.late_row_s = one.late_row_s();
     EK_RETURN_IF_ERROR(CheckNumber("work of a row lately", model.late_row_s));
+    if (one.step_s_size() > kMostSteps)
+      return InvalidArgument("figures of a node: times of steps: expected at most {}, got {}",
+                             kMostSteps, one.step_s_size());
+    for (const double step_s : one.step_s()) {
+      EK_RETURN_IF_ERROR(CheckNumber("time of a step", step_s));
+      model.step_s.push_back(step_s);
+    }
     figures.models.push_back(std::move(model));
   }
   return figures;

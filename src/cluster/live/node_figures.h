@@ -31,6 +31,8 @@ struct ModelFigures {
   int waiting = 0;        // rows or sequences
   // As `row_s`, in the batches or steps that ran lately, however full they were: what routing goes by. Plans go by `row_s`, which load doesn't change. 0: not told.
   double late_row_s = 0;
+  std::vector<double>
+      step_s;  // language: seconds of a step of 1, 2, 4, ... answers, up to all slots; none: not known
 };
 
 // Seconds of a core that a call takes there. 0: not known.

@@ -4,6 +4,8 @@
 #include <span>
 #include <utility>
 
+#include "cluster/policy/sequence_cost.h"
+
 namespace evenkeel {
 namespace {
 
@@ -54,6 +56,7 @@ void ReplicaTable::OnFigures(int node, NodeFigures figures, double made_s, doubl
   known.backlog.OnFigures(figures.backlog_s, made_s, now_s, /*alike=*/1);
   known.made_s = made_s;
   known.figures = std::move(figures);
+  for (auto& [model, sequences] : known.sequences) sequences.at_figures = sequences.under_way;
 }
 
 void ReplicaTable::OnRoundTrip(int node, double seconds) {
@@ -88,6 +91,44 @@ bool ReplicaTable::Suspect(size_t node, double now_s) const {
   return Failed(one) || now_s - one.made_s > kStale;
 }
 
+double ReplicaTable::OpenNow(const Node& node, const ModelFigures& model) {
+  const auto of = node.sequences.find(model.name);
+  if (of == node.sequences.end()) return model.open;
+  const Sequences& own = of->second;
+  return std::max(own.under_way, model.open + own.under_way - own.at_figures);
+}
+
+// What is asked for at most, and no more than answers take on the average where they are known best: who leaves it open does not want it all.
+double ReplicaTable::AnswerTokens(const Wanted& wanted) const {
+  double mean = 1;
+  for (const Node& node : nodes_) {
+    if (!node.figures) continue;
+    if (const ModelFigures* model =
+            Find(*node.figures, wanted.model, wanted.version, wanted.signature))
+      mean = std::max(mean, model->call_rows);
+  }
+  return std::min(static_cast<double>(wanted.rows) / std::max(1, wanted.choices), mean);
+}
+
+void ReplicaTable::TellSequenceCost(const Node& node, const ModelFigures& model,
+                                    const Wanted& wanted, double answer_tokens, ReplicaView* view) {
+  const double cores = node.figures->cores;
+  const SequenceCost cost =
+      CostOfSequence({.steps = model.step_s,
+                      .prompt_token_s = model.prompt_token_s / cores,
+                      .slots = model.slots,
+                      .open = OpenNow(node, model) + wanted.choices - 1,
+                      .call_rows = model.call_rows},
+                     answer_tokens, static_cast<double>(wanted.prompt_tokens));
+  // What else there is to do shares the cores: it delays an answer by no more than what that takes itself.
+  const double running = std::min(model.open, model.slots), waiting = model.open - running;
+  const double own_s = WorkOf(model, (running / 2 + waiting) * model.call_rows);
+  const double other_s = std::max(0.0, node.figures->backlog_s - own_s) / cores;
+  view->service_s = cost.service_s;
+  view->wait_s = cost.wait_s + std::min(other_s, cost.service_s);
+  view->beside_s = cost.beside_s;
+}
+
 ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vector<bool>& not_these,
                                           double now_s) {
   std::vector<ReplicaView> views(nodes_.size());
@@ -95,6 +136,8 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
   std::vector<size_t> doubtful, unmeasured;
   double fastest = 1e-9;  // rows a second
   double dearest = 0;     // work of a row, of those that are known
+  double longest_s = 0;   // service, of sequences whose steps are known
+  const double answer_tokens = wanted.rows > 0 ? AnswerTokens(wanted) : 0;
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];
     ReplicaView& view = views[i];
@@ -114,6 +157,10 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
     view.outstanding_s = node.outstanding_s;
     view.service_s = std::max(model->alone_s, work / node.figures->cores);
     view.forward_s = i == 0 ? 0 : node.round_trip_s;
+    if (model->language && wanted.rows > 0 && !model->step_s.empty()) {
+      TellSequenceCost(node, *model, wanted, answer_tokens, &view);
+      longest_s = std::max(longest_s, view.service_s);
+    }
     const double row_s = WorkOf(*model, 1);
     dearest = std::max(dearest, row_s);
     if (work <= 0) unmeasured.push_back(i);
@@ -125,7 +172,7 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
   // As if nothing took any time there it would get all that comes until it tells of the first: it is taken for the slowest one.
   for (const size_t i : unmeasured) {
     works[i] = (dearest > 0 ? dearest : kUnmeasuredRow) * static_cast<double>(wanted.rows);
-    views[i].service_s = std::max(views[i].service_s, works[i] / views[i].capacity);
+    views[i].service_s = std::max({views[i].service_s, works[i] / views[i].capacity, longest_s});
   }
   // Turns by what was measured; of each model alike, for all of them share the turns.
   for (ReplicaView& view : views) view.weight /= fastest;
@@ -138,8 +185,14 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
   if (choice.node < 0) return choice;
   const auto at = static_cast<size_t>(choice.node);
   choice.work_s = works[at];
-  choice.version =
-      Find(*nodes_[at].figures, wanted.model, wanted.version, wanted.signature)->version;
+  const ModelFigures& chosen =
+      *Find(*nodes_[at].figures, wanted.model, wanted.version, wanted.signature);
+  if (chosen.language && wanted.rows > 0) {
+    choice.model = chosen.name;
+    choice.sequences = std::max(1, wanted.choices);
+    nodes_[at].sequences[chosen.name].under_way += choice.sequences;
+  }
+  choice.version = chosen.version;
   nodes_[at].backlog.OnSent(works[at], now_s, 1);
   nodes_[at].outstanding_s += works[at];
   ++nodes_[at].outstanding;
@@ -150,6 +203,8 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
 void ReplicaTable::Ended(const Choice& choice) {
   Node& node = nodes_[static_cast<size_t>(choice.node)];
   --node.outstanding;
+  if (const auto of = node.sequences.find(choice.model); of != node.sequences.end())
+    of->second.under_way = std::max(0, of->second.under_way - choice.sequences);
   // Sums of many small numbers drift: at rest it is none.
   node.outstanding_s =
       node.outstanding == 0 ? 0 : std::max(0.0, node.outstanding_s - choice.work_s);

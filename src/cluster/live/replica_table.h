@@ -3,7 +3,7 @@
 // Use for: one a gateway. Not for: speaking to nodes (cluster/link), the call itself.
 // How it goes: every node's figures come with their age; what was sent there since is added, what it has worked off since is taken off (Backlog). A node
 //   is suspect, and gets no new work, from a failure of its link on until it answers with figures that were made after it; when its figures are older than
-//   kStale; and while it drains. One that has measured nothing of a model is taken for the slowest of those that have. The own node (index 0) is never suspect but while it drains.
+//   kStale; and while it drains. A language model's sequences run side by side: what one more costs there and takes from the others is told by policy/sequence_cost.h. One that has measured nothing of a model is taken for the slowest of those that have. The own node (index 0) is never suspect but while it drains.
 // Contract: Choose() names only nodes that serve the model in a version of that number (any, if "") and signature, and -1 where there is none left. What was chosen is booked
 //   until Ended(). Deterministic by seed. Units: seconds on the caller's clock, which never goes back.
 // Thread-safety: single-owner. Source: B6, with route.h's rules.
@@ -12,6 +12,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -50,10 +52,13 @@ class ReplicaTable {
     uint64_t signature = 0;  // 0: any
     int64_t rows = 1;        // language: tokens that the answer may take
     int64_t prompt_tokens = 0;
+    int choices = 1;  // language: sequences of the answer
   };
   struct Choice {
     int node = -1;
     double work_s = 0;    // booked there
+    int sequences = 0;    // the same, of the language model `model`
+    std::string model;    // empty: its calls are not counted apart
     std::string version;  // of the model there that is meant
   };
   // `not_these`: by node, true where it was tried before; may be empty.
@@ -79,6 +84,10 @@ class ReplicaTable {
   size_t size() const { return nodes_.size(); }
 
  private:
+  struct Sequences {
+    int under_way = 0;
+    int at_figures = 0;  // that were under way when the latest figures came
+  };
   struct Node {
     std::string name;
     std::optional<NodeFigures> figures;
@@ -93,11 +102,17 @@ class ReplicaTable {
     double outstanding_s = 0;
     int outstanding = 0;
     uint64_t sent = 0;
+    std::map<std::string, Sequences, std::less<>> sequences;  // of this gateway, by language model
   };
   bool Failed(const Node& node) const {
     return node.failed_s >= 0 && node.answered_s <= node.failed_s;
   }
   bool Suspect(size_t node, double now_s) const;
+  // Sequences of the model that are expected to run or wait there now.
+  static double OpenNow(const Node& node, const ModelFigures& model);
+  static void TellSequenceCost(const Node& node, const ModelFigures& model, const Wanted& wanted,
+                               double answer_tokens, ReplicaView* view);
+  double AnswerTokens(const Wanted& wanted) const;
 
   std::vector<Node> nodes_;
   Router router_;

@@ -221,6 +221,70 @@ TEST_F(ReplicaTableTest, WhatARowTakesLatelyIsWhatCounts) {
   EXPECT_NEAR(sent[1], 20, 1);
 }
 
+// A step of n answers takes `slow` (10 ms + 2 ms (n - 1)).
+NodeFigures Generating(const std::string& node, uint64_t sequence, double slow, int open = 0) {
+  NodeFigures figures = Figures(node, sequence, 1, open * 0.1 * slow, 0.003 * slow);
+  ModelFigures& model = figures.models[0];
+  model.language = true;
+  model.slots = 8;
+  model.open = open;
+  model.call_rows = 100;
+  model.step_s = {0.010 * slow, 0.012 * slow, 0.016 * slow, 0.024 * slow};
+  return figures;
+}
+
+constexpr ReplicaTable::Wanted kAnswer{"m", "", 5, 100, 10};
+
+TEST_F(ReplicaTableTest, SequencesGoToASlowNodeOnlyWhereTheyLoseLessThere) {
+  table_.OnFigures(0, Generating("a", 1, 1), 10, 10);
+  table_.OnFigures(1, Generating("b", 1, 2), 10, 10);
+  std::map<int, int> sent;
+  // 1 s + 0.2 n + 0.5 (n 0.2) there: 1.0, 1.3, 1.6, 1.9; the slow node's first one takes 2.0.
+  for (int i = 0; i < 4; ++i) ++sent[table_.Choose(kAnswer, {}, 10).node];
+  EXPECT_EQ(sent[0], 4);
+  EXPECT_EQ(table_.Choose(kAnswer, {}, 10).node, 1);
+  // With twelve under way the fast one has 8 or 9, and the slow one the others.
+  sent = {{0, 4}, {1, 1}};
+  for (int i = 0; i < 7; ++i) ++sent[table_.Choose(kAnswer, {}, 10).node];
+  EXPECT_NEAR(sent[0], 8.5, 0.6);
+}
+
+TEST_F(ReplicaTableTest, SequencesOfThisGatewayAndOthersAreCountedOnce) {
+  table_.OnFigures(0, Generating("a", 1, 1), 10, 10);
+  table_.OnFigures(1, Generating("b", 1, 1), 10, 10);
+  std::vector<ReplicaTable::Choice> own;
+  for (int i = 0; i < 6; ++i) own.push_back(table_.Choose(kAnswer, {}, 10));
+  EXPECT_EQ(std::ranges::count(own, 0, &ReplicaTable::Choice::node), 3);
+  // The first node has two of another gateway, beside the three: the next two go to the second one.
+  table_.OnFigures(0, Generating("a", 2, 1, 5), 11, 11);
+  table_.OnFigures(1, Generating("b", 2, 1, 3), 11, 11);
+  EXPECT_EQ(table_.Choose(kAnswer, {}, 11).node, 1);
+  EXPECT_EQ(table_.Choose(kAnswer, {}, 11).node, 1);
+  // What has ended since counts at once: the first has two again, those of others.
+  for (const auto& choice : own) {
+    if (choice.node == 0) table_.Ended(choice);
+  }
+  EXPECT_EQ(table_.Choose(kAnswer, {}, 11).node, 0);
+  EXPECT_EQ(table_.Choose(kAnswer, {}, 11).node, 0);
+}
+
+TEST_F(ReplicaTableTest, WhoAsksForMuchIsNotTakenToGetIt) {
+  // All slots of the fast node are taken, and one waits: another one begins there in 2 x 100 tokens x 3 ms, takes 2.4 s, and 0.7 from the others; 3.3 s at the slow one.
+  // Of 4000 tokens the wait would be next to nothing.
+  table_.OnFigures(0, Generating("a", 1, 1, 9), 10, 10);
+  table_.OnFigures(1, Generating("b", 1, 3.3), 10, 10);
+  EXPECT_EQ(table_.Choose({"m", "", 5, 4000, 10}, {}, 10).node, 1);
+}
+
+TEST_F(ReplicaTableTest, SequencesOnANodeThatHasMeasuredNothingAreTakenForThoseOfTheSlowestOne) {
+  table_.OnFigures(0, Generating("a", 1, 1, 3), 10, 10);
+  NodeFigures fresh = Generating("b", 1, 1);
+  fresh.models[0].step_s.clear();
+  fresh.models[0].row_s = fresh.models[0].alone_s = 0;
+  table_.OnFigures(1, fresh, 10, 10);
+  EXPECT_EQ(table_.Choose(kAnswer, {}, 10).node, 1);  // 1.6 s as on the other, and nobody beside it
+}
+
 TEST_F(ReplicaTableTest, ANodeThatHasMeasuredNothingIsTakenForTheSlowestOne) {
   table_.OnFigures(0, Figures("a", 1, 1, 0, 0), 10, 10);
   table_.OnFigures(1, Figures("b", 1, 1, 0, 0), 10, 10);

@@ -6,6 +6,7 @@
 //   but the time that it takes on a fast one is lost to this gateway's next requests too. Whoever is one of many gateways can't reserve room by that.
 //   Where nothing is under way anywhere a request's service counts whole: there are no next requests for which room would be kept, and a lone one on a slow node that is nearer would be answered
 //   later for nothing.
+//   Sequences run side by side: their wait is one for a slot, and what they take from each other is counted as such (sequence_cost.h), in place of backlog and OwnPart.
 //   Among more than kFewReplicas it looks at two, drawn by capacity: many gateways with the same old figures would all run to the same best node, and to the next one together
 //   (Mitzenmacher, How Useful Is Old Information?, 2000).
 // `method`: the highest u = -(c / mean c + L / C), L with the request counted in, figures as they came.
@@ -34,7 +35,9 @@ struct ReplicaView {
   double outstanding_s = 0;  // work that this gateway sent there and that is not answered
   double service_s = 0;      // of this request there
   double forward_s = 0;      // there and back
-  bool suspect = false;      // gets no new work
+  // Sequences, which run side by side (sequence_cost.h): until one begins, in place of the backlog; < 0: by the backlog. And what it takes from those that run there.
+  double wait_s = -1, beside_s = 0;
+  bool suspect = false;  // gets no new work
 };
 
 // The work that a gateway expects on a node: from old figures, what was worked off since, and what was sent there since. It sees only what it sent itself, and takes it

@@ -64,6 +64,22 @@ TEST(RouteTest, ALoneRequestGoesWhereItIsAnsweredFirst) {
   EXPECT_DOUBLE_EQ(Router::OwnPart(nodes), 1);
 }
 
+// A backlog of sequences is no wait: they run side by side.
+TEST(RouteTest, SequencesGoWhereTheyAndThoseBesideThemLoseLeast) {
+  std::vector<ReplicaView> nodes(2);
+  nodes[0].backlog_s = nodes[0].outstanding_s = 3;
+  nodes[0].service_s = 1.5;
+  nodes[0].wait_s = 0;
+  nodes[1].service_s = 4;
+  nodes[1].wait_s = 0;
+  EXPECT_EQ(Router(RouteRule::kUtility, 1).Choose(nodes), 0);
+  nodes[0].beside_s = 2.6;
+  EXPECT_EQ(Router(RouteRule::kUtility, 1).Choose(nodes), 1);
+  nodes[0].beside_s = 0;
+  nodes[0].wait_s = 2.6;  // for a slot
+  EXPECT_EQ(Router(RouteRule::kUtility, 1).Choose(nodes), 1);
+}
+
 TEST(BacklogTest, IsWorkedOffAndGrowsByWhatAllSend) {
   Backlog backlog(2);
   backlog.OnFigures(10, 0, 1, 3);
