@@ -144,6 +144,10 @@ void LlmModel::Publish() {
   view_.prompt_pid = prompts_.pid();
   view_.prompt_restarts = prompts_.restarts();
   view_.open = static_cast<int>(calls_.size() + embeddings_.open());
+  // A call that is being prepared has none yet, and will have some.
+  size_t sequences = embeddings_.open();
+  for (const auto& [id, call] : calls_) sequences += std::max<size_t>(call->open, 1);
+  view_.sequences = static_cast<int>(sequences);
   view_.answer_s = answer_s_;
 }
 

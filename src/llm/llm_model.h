@@ -81,6 +81,7 @@ class LlmModel final : public LanguageModel,
     LlmLoaded loaded;
     LlmFigures figures;
     int open = 0;         // calls
+    int sequences = 0;    // of those calls, and calls for texts
     double answer_s = 0;  // of a sequence, lately
     LlmTuner::View tuning;
   };

@@ -190,8 +190,8 @@ void LlmTuner::OnSteered(const LlmSteered& steered) {
 
 void LlmTuner::OnStep(const StepReport& step) {
   if (step.threads < 1 || ended_) return;
-  table_.Observe({step.threads, step.answers, step.depth, step.prompt_tokens}, step.took);
   NoteLateCost(step);
+  table_.Observe({step.threads, step.answers, step.depth, step.prompt_tokens}, step.took);
   ++steps_;
   if (step.answers > 0 && measure_threads_ == 0) Blend(&depth_, step.depth);
   Blend(&step_s_, Seconds(step.took));
@@ -213,6 +213,11 @@ void LlmTuner::NoteLateCost(const StepReport& step) {
   const double answer_s = choice_.step_s / std::max(1, choice_.slots);
   const double beside = answer_s > 0 ? choice_.prompt_token_s / answer_s : 0;
   late_.Record(step.answers + beside * step.prompt_tokens, step.took);
+  // On the threads that were chosen, whatever the step had: what it lacked is why it took longer.
+  const double answers_s =
+      step.answers > 0 ? table_.StepSeconds(choice_.threads, step.answers, step.depth) : 0;
+  if (step.answers == 0 || answers_s > 0)
+    late_step_.Record(answers_s + choice_.prompt_token_s * step.prompt_tokens, step.took);
   const std::lock_guard lock(mutex_);
   view_.late_token_s = late_.seconds_per_unit();
 }
@@ -480,12 +485,17 @@ void LlmTuner::Tick() {
   TickAt(now + (quiet ? kQuietLook : kLook));
 }
 
+double LlmTuner::LateRatio() const {
+  const double ratio = late_step_.seconds_per_unit();
+  return ratio > 0 ? ratio : 1;
+}
+
 std::vector<double> LlmTuner::StepTimes() const {
   std::vector<double> steps;
   const int depth = static_cast<int>(std::lround(depth_));
   const int most = running();
   for (int answers = 1;; answers *= 2) {
-    const double seconds = table_.StepSeconds(choice_.threads, answers, depth);
+    const double seconds = table_.StepSeconds(choice_.threads, answers, depth) * LateRatio();
     if (seconds <= 0) return {};
     steps.push_back(seconds);
     if (answers >= most || answers >= kMostTold) return steps;
@@ -497,6 +507,8 @@ void LlmTuner::Publish() {
   {
     const std::lock_guard lock(mutex_);
     view_.step_s = std::move(steps);
+    view_.prompt_s = choice_.prompt_token_s * LateRatio();
+    view_.running = running();
     view_.tuned = options_.tuned;
     view_.choice = choice_;
     view_.kept = {table_, {choice_.slots, cells_}};

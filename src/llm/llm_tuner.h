@@ -85,8 +85,10 @@ class LlmTuner final : private NodeScheduler::StandingMember {
     double first_token_late = 0, inter_token_late = 0;  // over the objectives, last seen; 0: none
     double drift_ratio = 1;
     double late_token_s = 0;  // of an answer's token in the steps that ran lately; 0: none did
-    std::vector<double>
-        step_s;  // of 1, 2, 4, ... answers, up to the first number that is not below all slots; none: not known
+    // As they run lately: a step of 1, 2, 4, ... answers, up to the first number that is not below all slots (none: not known), and a prompt's token.
+    std::vector<double> step_s;
+    double prompt_s = 0;
+    int running = 1;        // sequences side by side at most
     std::string container;  // what the worker has, "2c/512MiB"; empty: no limit
   };
   View Look() const;  // on any thread
@@ -97,6 +99,8 @@ class LlmTuner final : private NodeScheduler::StandingMember {
   void Publish();
   void PublishCores();
   void NoteLateCost(const StepReport& step);
+  // What steps take lately over what the table has of them.
+  double LateRatio() const;
   std::vector<double> StepTimes() const;
   void Tick();
   void TickAt(Time at);
@@ -130,7 +134,9 @@ class LlmTuner final : private NodeScheduler::StandingMember {
   policy::LlmLoadTable table_;
   policy::LlmChoice choice_;
   policy::PromptShare prompt_share_;
-  policy::LateCost late_;  // in answers' tokens
+  policy::LateCost late_;       // in answers' tokens
+  policy::LateCost late_step_;  // in seconds that the table has for the same steps
+  policy::LateCost late_step_;  // in seconds that the table has for the same steps
   LlmTraffic traffic_;
   LlmTableKey key_;
   LlmChosenShape chosen_;

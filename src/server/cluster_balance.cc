@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -25,32 +24,42 @@ std::vector<double> WorkThere(const std::vector<ReplicaTable::NodeView>& views,
   return there;
 }
 
-// All that a sequence costs on a node where `open` others of the model run or wait; nullopt: it is not known.
-std::optional<double> CostThere(const ReplicaTable::NodeView& view, const ModelFigures& model,
-                                double open, double tokens, double prompt_tokens) {
-  if (model.step_s.empty()) return std::nullopt;
-  const SequenceCost cost =
-      CostOfSequence({.steps = model.step_s,
-                      .prompt_token_s = model.prompt_token_s / std::max(view.figures.cores, 1e-3),
-                      .slots = model.slots,
-                      .open = open,
-                      .call_rows = model.call_rows},
-                     tokens, prompt_tokens);
+// Sequences that may leave for another node, one after the other: as many as each cost less there than here.
+struct Leaving {
+  int count = 0;      // that are here and may go
+  double beside = 0;  // of the model, here, without the first of them
+  double tokens = 0, prompt_here = 0, prompt_there = 0;  // that are left to compute of each
+};
+
+double CostOn(const ModelFigures& model, double open, double tokens, double prompt_tokens) {
+  const SequenceCost cost = CostOfSequence({.steps = model.step_s,
+                                            .prompt_s = model.prompt_s,
+                                            .slots = model.slots,
+                                            .open = open,
+                                            .call_rows = model.call_rows},
+                                           tokens, prompt_tokens);
   return cost.wait_s + cost.service_s + cost.beside_s;
 }
 
-// Level loads are not all that counts: steps of a slower node take longer however idle it is. Infinite where one of those that run or wait here would cost more than it does here.
-void OnlyWhereItCostsLess(const std::vector<ReplicaTable::NodeView>& views, const ModelFigures& own,
-                          double others_here, double tokens, double prompt_here,
-                          double prompt_there, std::vector<double>* there_s) {
-  const auto here = CostThere(views[0], own, others_here, tokens, prompt_here);
-  for (size_t i = 1; here && i < views.size(); ++i) {
+// Level loads are not all that counts: a slower node's steps take longer however idle it is. By node; all where nobody knows what steps take.
+std::vector<int64_t> MostThatGain(const std::vector<ReplicaTable::NodeView>& views,
+                                  const ModelFigures& own, const Leaving& leaving) {
+  std::vector<int64_t> most(views.size(), leaving.count);
+  for (size_t i = 1; i < views.size() && !own.step_s.empty(); ++i) {
     const auto at = std::ranges::find(views[i].figures.models, own.name, &ModelFigures::name);
-    if (at == views[i].figures.models.end()) continue;
-    const auto there = CostThere(views[i], *at, at->open, tokens, prompt_there);
-    if (there && views[i].round_trip_s + *there >= *here)
-      (*there_s)[i] = std::numeric_limits<double>::infinity();
+    if (at == views[i].figures.models.end() || at->step_s.empty()) continue;
+    int64_t gain = 0;
+    while (gain < leaving.count) {
+      const auto gone = static_cast<double>(gain);
+      const double here = CostOn(own, leaving.beside - gone, leaving.tokens, leaving.prompt_here);
+      const double there = views[i].round_trip_s +
+                           CostOn(*at, at->open + gone, leaving.tokens, leaving.prompt_there);
+      if (there >= here) break;
+      ++gain;
+    }
+    most[i] = gain;
   }
+  return most;
 }
 
 // What waits of a language model, and what runs of it.
@@ -59,24 +68,33 @@ void AddLanguage(const LlmModel& model, const std::vector<ReplicaTable::NodeView
   const LlmModel::View view = model.Look();
   const policy::LlmForecast& forecast = view.tuning.forecast;
   const double tokens = forecast.answer_tokens > 0 ? forecast.answer_tokens : kAnswerTokens;
-  const int running = std::min(view.open, std::max(1, view.tuning.slots));
   double unused = 0;
   const ModelFigures own = FiguresOf(model, &unused);
+  const int running = std::min(own.open, own.slots);
   Rebalancer::Queue waits{.model = own.name,
-                          .rows = view.open - running,
+                          .rows = own.open - running,
                           .row_s = WorkOf(own, tokens, forecast.prompt_tokens),
-                          .there_s = WorkThere(views, own.name, tokens, forecast.prompt_tokens)};
+                          .there_s = WorkThere(views, own.name, tokens, forecast.prompt_tokens),
+                          .most = MostThatGain(views, own,
+                                               {.count = own.open - running,
+                                                .beside = own.open - 1.0,
+                                                .tokens = tokens,
+                                                .prompt_here = forecast.prompt_tokens,
+                                                .prompt_there = forecast.prompt_tokens})};
   // Half of an answer is left, on the average; its prompt and the other half are computed again.
+  const double again = forecast.prompt_tokens + tokens / 2;
   Rebalancer::Queue runs{.model = own.name,
                          .rows = running,
                          .row_s = WorkOf(own, tokens / 2),
                          .kind = MovableKind::kSequence,
-                         .move_s = WorkOf(own, 0, forecast.prompt_tokens + tokens / 2),
-                         .there_s = WorkThere(views, own.name, tokens / 2, 0)};
-  OnlyWhereItCostsLess(views, own, view.open - 1, tokens, forecast.prompt_tokens,
-                       forecast.prompt_tokens, &waits.there_s);
-  OnlyWhereItCostsLess(views, own, running - 1, tokens / 2, 0, forecast.prompt_tokens + tokens / 2,
-                       &runs.there_s);
+                         .move_s = WorkOf(own, 0, again),
+                         .there_s = WorkThere(views, own.name, tokens / 2, 0),
+                         .most = MostThatGain(views, own,
+                                              {.count = running,
+                                               .beside = running - 1.0,
+                                               .tokens = tokens / 2,
+                                               .prompt_here = 0,
+                                               .prompt_there = again})};
   queues->push_back(std::move(waits));
   queues->push_back(std::move(runs));
 }

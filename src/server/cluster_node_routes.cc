@@ -153,7 +153,7 @@ ReplicaTable::Choice ClusterNode::Choose(const ReplicaTable::Wanted& wanted,
 
 void ClusterNode::Ended(const ReplicaTable::Choice& choice) {
   const std::lock_guard lock(mutex_);
-  table_.Ended(choice);
+  table_.Ended(choice, Now());
   if (stopped_.load()) ended_.notify_all();
 }
 

@@ -49,8 +49,8 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
   figures.version = "1";
   figures.language = true;
   figures.signature = DigestOf(info);
-  figures.slots = std::max(1, view.tuning.slots);
-  figures.open = view.open;
+  figures.slots = std::max(1, view.tuning.running);
+  figures.open = view.sequences;
   figures.rate_rps = view.tuning.forecast.arrivals_s;
   // With the weights, which llama.cpp maps, though the kernel counts those as available (MemAvailable): they have to fit where the model is brought, and are what is copied there.
   figures.memory_bytes =
@@ -60,20 +60,17 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
   figures.alone_s = choice.step_s;
   figures.prompt_token_s = choice.prompt_token_s * threads;
   figures.step_s = view.tuning.step_s;
+  figures.prompt_s = view.tuning.prompt_s;
+  figures.answer_tokens = view.tuning.forecast.answer_tokens;
   figures.late_row_s = view.tuning.late_token_s * threads;
-  const double tokens =
-      view.tuning.forecast.answer_tokens > 0 ? view.tuning.forecast.answer_tokens : kAnswerTokens;
-  // Those that run are half through, on the average.
-  const double running = std::min(figures.open, figures.slots);
-  const double waiting = figures.open - running;
-  figures.waiting = static_cast<int>(waiting);
+  const double tokens = figures.answer_tokens > 0 ? figures.answer_tokens : kAnswerTokens;
+  figures.waiting = std::max(0, figures.open - figures.slots);
   figures.done = view.engine.answer_tokens + view.engine.prompt_tokens + view.engine.text_tokens;
   figures.call_rows = tokens;
   if (figures.row_s > 0)
     figures.call_rows +=
         view.tuning.forecast.prompt_tokens * figures.prompt_token_s / figures.row_s;
-  *backlog_s += WorkOf(figures, (running / 2 + waiting) * tokens,
-                       waiting * view.tuning.forecast.prompt_tokens);
+  *backlog_s += BacklogOf(figures);
   return figures;
 }
 

@@ -13,9 +13,6 @@
 
 namespace evenkeel {
 
-// Tokens of an answer whose length nothing is known of.
-inline constexpr double kAnswerTokens = 128;
-
 // By what must be equal for two nodes' answers to be the same model's.
 uint64_t DigestOf(const LanguageModelInfo& info);
 

@@ -61,6 +61,8 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
     one->set_waiting(static_cast<uint32_t>(model.waiting));
     one->set_late_row_s(model.late_row_s);
     one->mutable_step_s()->Add(model.step_s.begin(), model.step_s.end());
+    one->set_prompt_s(model.prompt_s);
+    one->set_answer_tokens(model.answer_tokens);
   }
   message->set_busy_cores(figures.busy_cores);
   message->set_moving(static_cast<uint32_t>(figures.moving));
@@ -256,8 +258,13 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
                              kMostSteps, one.step_s_size());
     for (const double step_s : one.step_s()) {
       EK_RETURN_IF_ERROR(CheckNumber("time of a step", step_s));
+      if (step_s == 0) return InvalidArgument("figures of a node: a step takes no time");
       model.step_s.push_back(step_s);
     }
+    model.prompt_s = one.prompt_s();
+    model.answer_tokens = one.answer_tokens();
+    EK_RETURN_IF_ERROR(CheckNumber("time of a prompt's token", model.prompt_s));
+    EK_RETURN_IF_ERROR(CheckNumber("tokens of an answer", model.answer_tokens));
     figures.models.push_back(std::move(model));
   }
   return figures;

@@ -25,6 +25,8 @@ TEST(FiguresForShowTest, WhatIsMeasuredAndMovedIsTold) {
   model.start_up_s = 3.25;
   model.waiting = 7;
   model.step_s = {0.01, 0.015};
+  model.prompt_s = 0.002;
+  model.answer_tokens = 90;
   model.late_row_s = 0.125;
   figures.wishes = {{"m", 3, 1'700'000'000'000}};
   figures.leaving = {{"n", true}, {"o", false}};
@@ -42,6 +44,8 @@ TEST(FiguresForShowTest, WhatIsMeasuredAndMovedIsTold) {
   EXPECT_EQ(read->models[0].start_up_s, 3.25);
   EXPECT_EQ(read->models[0].waiting, 7);
   EXPECT_EQ(read->models[0].step_s, (std::vector{0.01, 0.015}));
+  EXPECT_DOUBLE_EQ(read->models[0].prompt_s, 0.002);
+  EXPECT_DOUBLE_EQ(read->models[0].answer_tokens, 90);
   EXPECT_EQ(read->models[0].late_row_s, 0.125);
   EXPECT_EQ(read->wishes, figures.wishes);
   ASSERT_EQ(read->leaving.size(), 2);

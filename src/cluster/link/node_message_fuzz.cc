@@ -162,7 +162,7 @@ void FuzzFigures(const std::string& bytes) {
   for (const ModelFigures& model : figures->models) {
     EK_CHECK(model.row_s >= 0 && model.alone_s >= 0 && model.prompt_token_s >= 0);
     EK_CHECK(model.slots >= 0 && model.open >= 0 && model.late_row_s >= 0);
-    for (const double step_s : model.step_s) EK_CHECK(step_s >= 0);
+    for (const double step_s : model.step_s) EK_CHECK(step_s > 0);
   }
   WriteFigures(*figures, &first);
   const auto again = ReadFigures(first);

@@ -30,10 +30,11 @@ double StepSeconds(double slowness, size_t answers) {
 // As many calls under way at any time; a node makes a token of each of its answers a step.
 class ClosedLoop {
  public:
-  // `lately`: nodes tell what a token took in the last steps; else what it takes where all slots are taken.
-  explicit ClosedLoop(bool lately) : lately_(lately) {
-    nodes_[1].slowness = 2;
-    nodes_[2].slowness = 4;
+  // What nodes tell: what a token takes where all slots are taken; also what one took in the last steps; also what steps of each size take, as the last ones went.
+  enum class Tells : uint8_t { kFullSteps, kLately, kSteps };
+  explicit ClosedLoop(Tells tells) : tells_(tells) {
+    nodes_[1].slowness = nodes_[1].measured = 2;
+    nodes_[2].slowness = nodes_[2].measured = 4;
   }
 
   // By node: its calls under way, mean of kMean seconds, over what it gets done, beside the same of all nodes together, less 1; so long after the change.
@@ -64,7 +65,8 @@ class ClosedLoop {
     std::vector<Answer> waiting, running;
     bool steps = false;
     double step_s = 0, tokens = 0, seconds = 0;  // of this step; of late, forgotten by e a second
-    int64_t done = 0;                            // tokens since count_from_
+    double measured = 1, expected = 0;  // slowness that its table has; what that makes of `seconds`
+    int64_t done = 0;                   // tokens since count_from_
     double open() const { return static_cast<double>(waiting.size() + running.size()); }
   };
   struct Seen {
@@ -88,13 +90,26 @@ class ClosedLoop {
       model.version = "1";
       model.signature = 5;
       model.row_s = StepSeconds(node.slowness, kSlots) / static_cast<double>(kSlots);
-      if (lately_ && node.tokens > 0) model.late_row_s = node.seconds / node.tokens;
+      if (tells_ == Tells::kSteps) TellSteps(node, &model);
+      if (tells_ != Tells::kFullSteps && node.tokens > 0)
+        model.late_row_s = node.seconds / node.tokens;
       figures.backlog_s = node.open() / 2 * WorkOf(model, kTokens);
       figures.models.push_back(model);
       if (n > 0) table_.OnRoundTrip(static_cast<int>(n), 0.002);
       table_.OnFigures(static_cast<int>(n), figures, now_, now_);
     }
     seen_.push_back(seen);
+  }
+
+  // The table has not been corrected yet, the ratio of late has.
+  static void TellSteps(const Node& node, ModelFigures* model) {
+    const double ratio = node.expected > 0 ? node.seconds / node.expected : 1;
+    model->language = true;
+    model->slots = static_cast<int>(kSlots);
+    model->open = static_cast<int>(node.waiting.size() + node.running.size());
+    model->answer_tokens = model->call_rows = kTokens;
+    for (size_t answers = 1; answers <= kSlots; answers *= 2)
+      model->step_s.push_back(StepSeconds(node.measured, answers) * ratio);
   }
 
   void Send() {
@@ -130,11 +145,13 @@ class ClosedLoop {
     const auto tokens = static_cast<double>(node.running.size());
     node.seconds = node.seconds * std::exp(-node.step_s) + node.step_s;
     node.tokens = node.tokens * std::exp(-node.step_s) + tokens;
+    node.expected =
+        node.expected * std::exp(-node.step_s) + StepSeconds(node.measured, node.running.size());
     if (now_ > count_from_) node.done += static_cast<int64_t>(node.running.size());
     int ended = 0;
     for (Answer& answer : node.running) {
       if (--answer.left > 0) continue;
-      table_.Ended(answer.choice);
+      table_.Ended(answer.choice, now_);
       ++ended;
     }
     std::erase_if(node.running, [](const Answer& answer) { return answer.left == 0; });
@@ -142,7 +159,7 @@ class ClosedLoop {
     Step(node);
   }
 
-  const bool lately_;
+  const Tells tells_;
   ReplicaTable table_{RouteRule::kUtility, 1, {"a", "b", "c"}};
   std::array<Node, kNodes> nodes_;
   std::priority_queue<std::pair<double, size_t>, std::vector<std::pair<double, size_t>>,
@@ -154,14 +171,15 @@ class ClosedLoop {
 };
 
 TEST(HalvedNodeTest, AnswersTakeEquallyLongEverywhereTenSecondsLater) {
-  const auto levels = ClosedLoop(/*lately=*/true).LevelsAfter(10);
   // A call more or less on a small node is a tenth.
-  for (const double level : levels) EXPECT_LT(std::abs(level), 0.2);
+  for (const auto tells : {ClosedLoop::Tells::kLately, ClosedLoop::Tells::kSteps}) {
+    for (const double level : ClosedLoop(tells).LevelsAfter(10)) EXPECT_LT(std::abs(level), 0.2);
+  }
 }
 
 // What its figures said of full batches was true, and misled: small nodes never have full ones.
 TEST(HalvedNodeTest, ByWhatFullBatchesTakeTheyDoNot) {
-  const auto levels = ClosedLoop(/*lately=*/false).LevelsAfter(10);
+  const auto levels = ClosedLoop(ClosedLoop::Tells::kFullSteps).LevelsAfter(10);
   EXPECT_GT(std::max(levels[1], levels[2]), 0.25);
 }
 

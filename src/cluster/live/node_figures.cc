@@ -12,6 +12,15 @@ double WorkOf(const ModelFigures& model, double rows, double prompt_tokens) {
   return model.row_s > 0 ? work * (model.late_row_s / model.row_s) : model.late_row_s * rows;
 }
 
+double BacklogOf(const ModelFigures& model) {
+  if (!model.language) return 0;
+  const double tokens = model.answer_tokens > 0 ? model.answer_tokens : kAnswerTokens;
+  const double running = std::min(model.open, model.slots);
+  const double waiting = model.open - running;
+  const double prompt_rows = std::max(0.0, model.call_rows - tokens);
+  return WorkOf(model, running / 2 * tokens + waiting * (tokens + prompt_rows));
+}
+
 void ToldBefore::Complete(NodeFigures* figures) {
   has_ = figures->knows;
   if (!figures->as_before) {

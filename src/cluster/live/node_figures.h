@@ -21,7 +21,7 @@ struct ModelFigures {
   uint64_t signature = 0;  // digest of what it takes and gives; equal ones answer alike
   double prompt_token_s = 0;  // language: work of a prompt's token
   int slots = 0;              // language: sequences side by side
-  int open = 0;               // language: sequences that run or wait
+  int open = 0;               // language: sequences, and calls for texts, that run or wait
   double rate_rps = 0;        // rows a second that are expected; language: sequences
   int64_t memory_bytes = 0;   // that its workers hold
   // Rows that one of `rate_rps` takes: 1; language: tokens of an answer, and its prompt in terms of those.
@@ -31,12 +31,19 @@ struct ModelFigures {
   int waiting = 0;        // rows or sequences
   // As `row_s`, in the batches or steps that ran lately, however full they were: what routing goes by. Plans go by `row_s`, which load doesn't change. 0: not told.
   double late_row_s = 0;
-  std::vector<double>
-      step_s;  // language: seconds of a step of 1, 2, 4, ... answers, up to all slots; none: not known
+  // Language, as it runs lately on the threads that the model has: seconds of a step of 1, 2, 4, ... answers, up to all slots (none: not known), and of a prompt's token.
+  std::vector<double> step_s = {};
+  double prompt_s = 0;
+  double answer_tokens = 0;  // language: of an answer, mean; 0: not known
 };
 
 // Seconds of a core that a call takes there. 0: not known.
 double WorkOf(const ModelFigures& model, double rows, double prompt_tokens = 0);
+
+// Of a language model where nothing was counted yet, tokens.
+inline constexpr double kAnswerTokens = 128;
+// Work of a language model's sequences that run, half through on the average, or wait, as it is in its node's backlog.
+double BacklogOf(const ModelFigures& model);
 
 // What people asked for, see replica_wishes.h.
 struct ReplicaWish {

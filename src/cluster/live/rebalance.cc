@@ -25,6 +25,7 @@ void AddItems(const Rebalancer::Queue& queue, std::span<const Rebalancer::Node> 
     item.cost_s.assign(nodes.size(), kInfinite);
     for (size_t i = 1; i < nodes.size(); ++i) {
       if (!nodes[i].takes_work || !std::isfinite(queue.there_s[i])) continue;
+      if (!queue.most.empty() && rows > queue.most[i]) continue;
       // What it takes there beyond what it takes here is part of the move's price.
       const double more = static_cast<double>(rows) * (queue.there_s[i] - queue.row_s);
       item.cost_s[i] =

@@ -39,6 +39,8 @@ class Rebalancer {
         0;  // what a row's move costs the receiving node beside that: recomputing what it has
     // By node: seconds of a core that a row takes there; infinite: it does not serve the model. The own one is not looked at.
     std::vector<double> there_s;
+    // By node: rows that may go there at most; empty: any number.
+    std::vector<int64_t> most = {};
   };
   struct Move {
     std::string model;

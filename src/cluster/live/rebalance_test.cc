@@ -57,6 +57,20 @@ TEST(RebalancerTest, ADearMoveIsNotMade) {
   EXPECT_TRUE(Rebalancer().Plan(far, queues).empty());
 }
 
+TEST(RebalancerTest, NoMoreGoThanGainThere) {
+  const Rebalancer::Node nodes[] = {{.load_s = 4}, {.load_s = 0}};
+  Rebalancer::Queue queue = Queue(400, {0, 0.01});
+  queue.most = {400, 40};
+  const Rebalancer::Queue few[] = {queue};
+  const auto moves = Rebalancer().Plan(nodes, few);
+  ASSERT_EQ(moves.size(), 1);
+  EXPECT_GT(moves[0].rows, 0);
+  EXPECT_LE(moves[0].rows, 40);
+  queue.most = {400, 0};
+  const Rebalancer::Queue none[] = {queue};
+  EXPECT_TRUE(Rebalancer().Plan(nodes, none).empty());
+}
+
 TEST(RebalancerTest, ASlowerNodeGetsLess) {
   const Rebalancer::Node nodes[] = {{.load_s = 4}, {.load_s = 0}, {.load_s = 0}};
   const Rebalancer::Queue queues[] = {Queue(400, {0, 0.01, 0.2})};

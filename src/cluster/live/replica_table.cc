@@ -56,7 +56,7 @@ void ReplicaTable::OnFigures(int node, NodeFigures figures, double made_s, doubl
   known.backlog.OnFigures(figures.backlog_s, made_s, now_s, /*alike=*/1);
   known.made_s = made_s;
   known.figures = std::move(figures);
-  for (auto& [model, sequences] : known.sequences) sequences.at_figures = sequences.under_way;
+  for (auto& [model, sequences] : known.sequences) sequences.OnFigures(made_s);
 }
 
 void ReplicaTable::OnRoundTrip(int node, double seconds) {
@@ -91,56 +91,23 @@ bool ReplicaTable::Suspect(size_t node, double now_s) const {
   return Failed(one) || now_s - one.made_s > kStale;
 }
 
-double ReplicaTable::OpenNow(const Node& node, const ModelFigures& model) {
-  const auto of = node.sequences.find(model.name);
-  if (of == node.sequences.end()) return model.open;
-  const Sequences& own = of->second;
-  return std::max(own.under_way, model.open + own.under_way - own.at_figures);
-}
+struct ReplicaTable::Candidates {
+  std::vector<const ModelFigures*> models;  // by node; null: the call can't go there
+  std::vector<ReplicaView> views;
+  std::vector<double> works;  // 0: nothing of it was measured there
+  std::vector<size_t> doubtful;
+};
 
-// What is asked for at most, and no more than answers take on the average where they are known best: who leaves it open does not want it all.
-double ReplicaTable::AnswerTokens(const Wanted& wanted) const {
-  double mean = 1;
-  for (const Node& node : nodes_) {
-    if (!node.figures) continue;
-    if (const ModelFigures* model =
-            Find(*node.figures, wanted.model, wanted.version, wanted.signature))
-      mean = std::max(mean, model->call_rows);
-  }
-  return std::min(static_cast<double>(wanted.rows) / std::max(1, wanted.choices), mean);
-}
-
-void ReplicaTable::TellSequenceCost(const Node& node, const ModelFigures& model,
-                                    const Wanted& wanted, double answer_tokens, ReplicaView* view) {
-  const double cores = node.figures->cores;
-  const SequenceCost cost =
-      CostOfSequence({.steps = model.step_s,
-                      .prompt_token_s = model.prompt_token_s / cores,
-                      .slots = model.slots,
-                      .open = OpenNow(node, model) + wanted.choices - 1,
-                      .call_rows = model.call_rows},
-                     answer_tokens, static_cast<double>(wanted.prompt_tokens));
-  // What else there is to do shares the cores: it delays an answer by no more than what that takes itself.
-  const double running = std::min(model.open, model.slots), waiting = model.open - running;
-  const double own_s = WorkOf(model, (running / 2 + waiting) * model.call_rows);
-  const double other_s = std::max(0.0, node.figures->backlog_s - own_s) / cores;
-  view->service_s = cost.service_s;
-  view->wait_s = cost.wait_s + std::min(other_s, cost.service_s);
-  view->beside_s = cost.beside_s;
-}
-
-ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vector<bool>& not_these,
-                                          double now_s) {
-  std::vector<ReplicaView> views(nodes_.size());
-  std::vector<double> works(nodes_.size(), 0);
-  std::vector<size_t> doubtful, unmeasured;
-  double fastest = 1e-9;  // rows a second
-  double dearest = 0;     // work of a row, of those that are known
-  double longest_s = 0;   // service, of sequences whose steps are known
-  const double answer_tokens = wanted.rows > 0 ? AnswerTokens(wanted) : 0;
+ReplicaTable::Candidates ReplicaTable::CandidatesFor(const Wanted& wanted,
+                                                     const std::vector<bool>& not_these,
+                                                     double now_s) const {
+  Candidates found{.models = std::vector<const ModelFigures*>(nodes_.size()),
+                   .views = std::vector<ReplicaView>(nodes_.size()),
+                   .works = std::vector<double>(nodes_.size(), 0),
+                   .doubtful = {}};
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];
-    ReplicaView& view = views[i];
+    ReplicaView& view = found.views[i];
     const ModelFigures* model =
         node.figures ? Find(*node.figures, wanted.model, wanted.version, wanted.signature)
                      : nullptr;
@@ -148,63 +115,122 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
       view.suspect = true;
       continue;
     }
-    const double work =
-        WorkOf(*model, static_cast<double>(wanted.rows), static_cast<double>(wanted.prompt_tokens));
-    works[i] = work;
+    found.models[i] = model;
     view.capacity = node.figures->cores;
     view.load_s = node.figures->backlog_s;
     view.backlog_s = node.backlog.At(now_s);
     view.outstanding_s = node.outstanding_s;
-    view.service_s = std::max(model->alone_s, work / node.figures->cores);
     view.forward_s = i == 0 ? 0 : node.round_trip_s;
-    if (model->language && wanted.rows > 0 && !model->step_s.empty()) {
-      TellSequenceCost(node, *model, wanted, answer_tokens, &view);
-      longest_s = std::max(longest_s, view.service_s);
-    }
+    view.suspect = node.doubt;
+    if (node.doubt) found.doubtful.push_back(i);
+  }
+  return found;
+}
+
+// Who asks for much, or leaves it open, does not get it all: at most the mean of what answers take where they are counted.
+double ReplicaTable::AnswerTokens(const Wanted& wanted, const Candidates& candidates) {
+  const double asked = static_cast<double>(wanted.rows) / std::max(1, wanted.choices);
+  double tokens = 0, answers = 0;
+  for (const ModelFigures* model : candidates.models) {
+    if (model == nullptr || model->answer_tokens <= 0) continue;
+    const double weight = std::max(model->rate_rps, 1e-6);
+    tokens += weight * model->answer_tokens;
+    answers += weight;
+  }
+  return std::min(asked, answers > 0 ? std::max(1.0, tokens / answers) : kAnswerTokens);
+}
+
+void ReplicaTable::TellSequences(const Wanted& wanted, double answer_tokens,
+                                 Candidates* candidates) const {
+  // One that has measured nothing is taken for the slowest that has.
+  const ModelFigures* slowest = nullptr;
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const ModelFigures* model = candidates->models[i];
+    if (model == nullptr || (model->step_s.empty() && candidates->works[i] <= 0)) continue;
+    if (model->step_s.empty()) return;  // a version before: all by their backlogs
+    if (slowest == nullptr || model->step_s.front() > slowest->step_s.front()) slowest = model;
+  }
+  if (slowest == nullptr) return;
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const ModelFigures* model = candidates->models[i];
+    if (model == nullptr) continue;
+    const Node& node = nodes_[i];
+    const auto own = node.sequences.find(model->name);
+    const double open = own == node.sequences.end() ? model->open : own->second.Now(model->open);
+    const ModelFigures& takes = model->step_s.empty() ? *slowest : *model;
+    SequenceCost cost = CostOfSequence({.steps = takes.step_s,
+                                        .prompt_s = takes.prompt_s,
+                                        .slots = takes.slots,
+                                        .open = open + wanted.choices - 1,
+                                        .call_rows = takes.call_rows},
+                                       answer_tokens, static_cast<double>(wanted.prompt_tokens));
+    // What else there is to do shares the cores: it delays an answer by no more than what that takes itself.
+    const double other_s = std::max(0.0, node.figures->backlog_s - BacklogOf(*model));
+    cost.wait_s += std::min(other_s / std::max(node.figures->cores, 1e-3), cost.service_s);
+    candidates->views[i].sequence = cost;
+  }
+}
+
+ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vector<bool>& not_these,
+                                          double now_s) {
+  Candidates candidates = CandidatesFor(wanted, not_these, now_s);
+  double rows = static_cast<double>(wanted.rows);
+  bool sequences = false;
+  for (const ModelFigures* model : candidates.models)
+    sequences = sequences || (model != nullptr && model->language && rows > 0);
+  const double answer_tokens = sequences ? AnswerTokens(wanted, candidates) : 0;
+  if (sequences) rows = answer_tokens * std::max(1, wanted.choices);
+  double fastest = 1e-9;  // rows a second
+  double dearest = 0;     // work of a row, of those that are known
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const ModelFigures* model = candidates.models[i];
+    if (model == nullptr) continue;
+    ReplicaView& view = candidates.views[i];
+    candidates.works[i] = WorkOf(*model, rows, static_cast<double>(wanted.prompt_tokens));
+    view.service_s = std::max(model->alone_s, candidates.works[i] / view.capacity);
     const double row_s = WorkOf(*model, 1);
     dearest = std::max(dearest, row_s);
-    if (work <= 0) unmeasured.push_back(i);
-    view.weight = row_s > 0 ? node.figures->cores / row_s : 0;
+    view.weight = row_s > 0 ? view.capacity / row_s : 0;
     fastest = std::max(fastest, view.weight);
-    view.suspect = node.doubt;
-    if (node.doubt) doubtful.push_back(i);
   }
-  // As if nothing took any time there it would get all that comes until it tells of the first: it is taken for the slowest one.
-  for (const size_t i : unmeasured) {
-    works[i] = (dearest > 0 ? dearest : kUnmeasuredRow) * static_cast<double>(wanted.rows);
-    views[i].service_s = std::max({views[i].service_s, works[i] / views[i].capacity, longest_s});
+  if (sequences) TellSequences(wanted, answer_tokens, &candidates);
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    ReplicaView& view = candidates.views[i];
+    // Turns by what was measured; of each model alike, for all of them share the turns.
+    view.weight /= fastest;
+    // As if nothing took any time there it would get all that comes until it tells of the first: it is taken for the slowest one.
+    if (candidates.models[i] == nullptr || candidates.works[i] > 0) continue;
+    candidates.works[i] = (dearest > 0 ? dearest : kUnmeasuredRow) * rows;
+    view.service_s = std::max(view.service_s, candidates.works[i] / view.capacity);
   }
-  // Turns by what was measured; of each model alike, for all of them share the turns.
-  for (ReplicaView& view : views) view.weight /= fastest;
   Choice choice;
-  choice.node = router_.Choose(views);
-  if (choice.node < 0 && !doubtful.empty()) {
-    for (const size_t i : doubtful) views[i].suspect = false;
-    choice.node = router_.Choose(views);
+  choice.node = router_.Choose(candidates.views);
+  if (choice.node < 0 && !candidates.doubtful.empty()) {
+    for (const size_t i : candidates.doubtful) candidates.views[i].suspect = false;
+    choice.node = router_.Choose(candidates.views);
   }
   if (choice.node < 0) return choice;
   const auto at = static_cast<size_t>(choice.node);
-  choice.work_s = works[at];
-  const ModelFigures& chosen =
-      *Find(*nodes_[at].figures, wanted.model, wanted.version, wanted.signature);
-  if (chosen.language && wanted.rows > 0) {
-    choice.model = chosen.name;
+  Node& node = nodes_[at];
+  choice.work_s = candidates.works[at];
+  choice.version = candidates.models[at]->version;
+  if (sequences) {
+    choice.model = candidates.models[at]->name;
     choice.sequences = std::max(1, wanted.choices);
-    nodes_[at].sequences[chosen.name].under_way += choice.sequences;
+    node.sequences[choice.model].Change(choice.sequences, now_s);
   }
-  choice.version = chosen.version;
-  nodes_[at].backlog.OnSent(works[at], now_s, 1);
-  nodes_[at].outstanding_s += works[at];
-  ++nodes_[at].outstanding;
-  ++nodes_[at].sent;
+  node.backlog.OnSent(choice.work_s, now_s, 1);
+  node.outstanding_s += choice.work_s;
+  ++node.outstanding;
+  ++node.sent;
   return choice;
 }
 
-void ReplicaTable::Ended(const Choice& choice) {
+void ReplicaTable::Ended(const Choice& choice, double now_s) {
   Node& node = nodes_[static_cast<size_t>(choice.node)];
   --node.outstanding;
   if (const auto of = node.sequences.find(choice.model); of != node.sequences.end())
-    of->second.under_way = std::max(0, of->second.under_way - choice.sequences);
+    of->second.Change(-choice.sequences, now_s);
   // Sums of many small numbers drift: at rest it is none.
   node.outstanding_s =
       node.outstanding == 0 ? 0 : std::max(0.0, node.outstanding_s - choice.work_s);

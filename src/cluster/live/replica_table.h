@@ -3,7 +3,7 @@
 // Use for: one a gateway. Not for: speaking to nodes (cluster/link), the call itself.
 // How it goes: every node's figures come with their age; what was sent there since is added, what it has worked off since is taken off (Backlog). A node
 //   is suspect, and gets no new work, from a failure of its link on until it answers with figures that were made after it; when its figures are older than
-//   kStale; and while it drains. A language model's sequences run side by side: what one more costs there and takes from the others is told by policy/sequence_cost.h. One that has measured nothing of a model is taken for the slowest of those that have. The own node (index 0) is never suspect but while it drains.
+//   kStale; and while it drains. A language model's sequences run side by side: what one more costs there and takes from the others is told by policy/sequence_cost.h, if all that have measured anything tell what their steps take. A node that has measured nothing of a model is taken for the slowest of those that have. The own node (index 0) is never suspect but while it drains.
 // Contract: Choose() names only nodes that serve the model in a version of that number (any, if "") and signature, and -1 where there is none left. What was chosen is booked
 //   until Ended(). Deterministic by seed. Units: seconds on the caller's clock, which never goes back.
 // Thread-safety: single-owner. Source: B6, with route.h's rules.
@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "cluster/live/node_figures.h"
+#include "cluster/live/open_sequences.h"
 #include "cluster/policy/route.h"
 
 namespace evenkeel {
@@ -63,7 +64,7 @@ class ReplicaTable {
   };
   // `not_these`: by node, true where it was tried before; may be empty.
   Choice Choose(const Wanted& wanted, const std::vector<bool>& not_these, double now_s);
-  void Ended(const Choice& choice);
+  void Ended(const Choice& choice, double now_s);
 
   // Any node that serves the model, suspect or not: the figures of the first; null: nobody does.
   const ModelFigures* Known(std::string_view model, std::string_view version) const;
@@ -84,10 +85,6 @@ class ReplicaTable {
   size_t size() const { return nodes_.size(); }
 
  private:
-  struct Sequences {
-    int under_way = 0;
-    int at_figures = 0;  // that were under way when the latest figures came
-  };
   struct Node {
     std::string name;
     std::optional<NodeFigures> figures;
@@ -102,17 +99,20 @@ class ReplicaTable {
     double outstanding_s = 0;
     int outstanding = 0;
     uint64_t sent = 0;
-    std::map<std::string, Sequences, std::less<>> sequences;  // of this gateway, by language model
+    std::map<std::string, OpenSequences, std::less<>>
+        sequences;  // of this gateway, by language model
   };
   bool Failed(const Node& node) const {
     return node.failed_s >= 0 && node.answered_s <= node.failed_s;
   }
   bool Suspect(size_t node, double now_s) const;
-  // Sequences of the model that are expected to run or wait there now.
-  static double OpenNow(const Node& node, const ModelFigures& model);
-  static void TellSequenceCost(const Node& node, const ModelFigures& model, const Wanted& wanted,
-                               double answer_tokens, ReplicaView* view);
-  double AnswerTokens(const Wanted& wanted) const;
+  // The nodes that a call can go to, as the rules see them.
+  struct Candidates;
+  Candidates CandidatesFor(const Wanted& wanted, const std::vector<bool>& not_these,
+                           double now_s) const;
+  // Tokens that an answer is expected to have.
+  static double AnswerTokens(const Wanted& wanted, const Candidates& candidates);
+  void TellSequences(const Wanted& wanted, double answer_tokens, Candidates* candidates) const;
 
   std::vector<Node> nodes_;
   Router router_;

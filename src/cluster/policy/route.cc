@@ -24,8 +24,8 @@ double Level(const ReplicaView& replica, double /*scale*/) {
 }
 
 double Expected(const ReplicaView& replica, double own_part) {
-  if (replica.wait_s >= 0)
-    return replica.forward_s + replica.wait_s + replica.service_s + replica.beside_s;
+  if (const auto& sequence = replica.sequence)
+    return replica.forward_s + sequence->wait_s + sequence->service_s + sequence->beside_s;
   const double backlog = std::max(replica.backlog_s, replica.outstanding_s);
   return replica.forward_s + backlog / replica.capacity + own_part * replica.service_s;
 }

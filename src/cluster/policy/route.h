@@ -18,11 +18,13 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "cluster/policy/sequence_cost.h"
 #include "core/status.h"
 
 namespace evenkeel {
@@ -35,8 +37,8 @@ struct ReplicaView {
   double outstanding_s = 0;  // work that this gateway sent there and that is not answered
   double service_s = 0;      // of this request there
   double forward_s = 0;      // there and back
-  // Sequences, which run side by side (sequence_cost.h): until one begins, in place of the backlog; < 0: by the backlog. And what it takes from those that run there.
-  double wait_s = -1, beside_s = 0;
+  // Of a sequence, which runs side by side with others: in place of the backlog, for `utility`.
+  std::optional<SequenceCost> sequence = {};
   bool suspect = false;  // gets no new work
 };
 

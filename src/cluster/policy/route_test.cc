@@ -68,15 +68,13 @@ TEST(RouteTest, ALoneRequestGoesWhereItIsAnsweredFirst) {
 TEST(RouteTest, SequencesGoWhereTheyAndThoseBesideThemLoseLeast) {
   std::vector<ReplicaView> nodes(2);
   nodes[0].backlog_s = nodes[0].outstanding_s = 3;
-  nodes[0].service_s = 1.5;
-  nodes[0].wait_s = 0;
-  nodes[1].service_s = 4;
-  nodes[1].wait_s = 0;
+  nodes[0].sequence = SequenceCost{.service_s = 1.5};
+  nodes[1].sequence = SequenceCost{.service_s = 4};
   EXPECT_EQ(Router(RouteRule::kUtility, 1).Choose(nodes), 0);
-  nodes[0].beside_s = 2.6;
+  nodes[0].sequence->beside_s = 2.6;
   EXPECT_EQ(Router(RouteRule::kUtility, 1).Choose(nodes), 1);
-  nodes[0].beside_s = 0;
-  nodes[0].wait_s = 2.6;  // for a slot
+  nodes[0].sequence->beside_s = 0;
+  nodes[0].sequence->wait_s = 2.6;  // for a slot
   EXPECT_EQ(Router(RouteRule::kUtility, 1).Choose(nodes), 1);
 }
 

@@ -20,7 +20,7 @@ SequenceCost CostOfSequence(const SequencesThere& there, double answer_tokens,
                             double prompt_tokens) {
   const double slots = std::max(1, there.slots);
   const double beside = std::clamp(there.open, 0.0, slots - 1);
-  const double prompt_s = prompt_tokens * there.prompt_token_s;
+  const double prompt_s = prompt_tokens * there.prompt_s;
   const double step_s = StepTime(there.steps, beside + 1);
   SequenceCost cost;
   cost.service_s = answer_tokens * step_s + prompt_s;

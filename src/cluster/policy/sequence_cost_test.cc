@@ -22,7 +22,7 @@ TEST(SequenceCostTest, StepsBetweenThoseThatAreKnownLieOnTheLine) {
 }
 
 TEST(SequenceCostTest, AFreeSlotIsHadAtOnceAndEachOneMoreSlowsTheOthers) {
-  SequencesThere there{.steps = kSteps, .prompt_token_s = 0.001, .slots = 8, .call_rows = 50};
+  SequencesThere there{.steps = kSteps, .prompt_s = 0.001, .slots = 8, .call_rows = 50};
   const SequenceCost alone = CostOfSequence(there, 100, 20);
   EXPECT_DOUBLE_EQ(alone.service_s, 100 * 0.010 + 20 * 0.001);
   EXPECT_DOUBLE_EQ(alone.wait_s, 0);
