@@ -216,8 +216,9 @@ void LlmTuner::NoteLateCost(const StepReport& step) {
   // On the threads that were chosen, whatever the step had: what it lacked is why it took longer.
   const double answers_s =
       step.answers > 0 ? table_.StepSeconds(choice_.threads, step.answers, step.depth) : 0;
-  if (step.answers == 0 || answers_s > 0)
-    late_step_.Record(answers_s + choice_.prompt_token_s * step.prompt_tokens, step.took);
+  const bool known = (step.answers == 0 || answers_s > 0) &&
+                     (step.prompt_tokens == 0 || choice_.prompt_token_s > 0);
+  if (known) late_step_.Record(answers_s + choice_.prompt_token_s * step.prompt_tokens, step.took);
   const std::lock_guard lock(mutex_);
   view_.late_token_s = late_.seconds_per_unit();
 }
