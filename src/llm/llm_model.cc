@@ -144,9 +144,8 @@ void LlmModel::Publish() {
   view_.prompt_pid = prompts_.pid();
   view_.prompt_restarts = prompts_.restarts();
   view_.open = static_cast<int>(calls_.size() + embeddings_.open());
-  // A call that is being prepared has none yet, and will have some.
   size_t sequences = embeddings_.open();
-  for (const auto& [id, call] : calls_) sequences += std::max<size_t>(call->open, 1);
+  for (const auto& [id, call] : calls_) sequences += call->open;
   view_.sequences = static_cast<int>(sequences);
   view_.answer_s = answer_s_;
 }
@@ -199,6 +198,7 @@ void LlmModel::Begin(uint64_t id, GenerationCall* call) {
   if (Status status = CheckLoad(call->request.choices); !status.ok()) return Finish(c, status);
   c.open = static_cast<size_t>(call->request.choices -
                                std::ranges::count(call->request.begun, true, &BegunChoice::ended));
+  Publish();
   SetDeadline();
   if (!call->request.tokens.empty() && call->request.json_schema.empty() &&
       call->request.grammar.empty()) {
@@ -422,7 +422,8 @@ void LlmModel::EndChoice(Call& call, size_t index, const SequenceEnd& end) {
   const double took = Seconds(end.prompt + end.decode);
   answer_s_ = answer_s_ <= 0 ? took : 0.9 * answer_s_ + 0.1 * took;
   call.call->OnFinish(static_cast<int>(index), reason);
-  if (--call.open == 0) Finish(call, Status::Ok());
+  if (--call.open > 0) return Publish();
+  Finish(call, Status::Ok());
 }
 
 std::unique_ptr<LlmModel::Call> LlmModel::Release(Call& call) {

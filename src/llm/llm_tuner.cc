@@ -213,12 +213,19 @@ void LlmTuner::NoteLateCost(const StepReport& step) {
   const double answer_s = choice_.step_s / std::max(1, choice_.slots);
   const double beside = answer_s > 0 ? choice_.prompt_token_s / answer_s : 0;
   late_.Record(step.answers + beside * step.prompt_tokens, step.took);
-  // On the threads that were chosen, whatever the step had: what it lacked is why it took longer.
-  const double answers_s =
-      step.answers > 0 ? table_.StepSeconds(choice_.threads, step.answers, step.depth) : 0;
-  const bool known = (step.answers == 0 || answers_s > 0) &&
-                     (step.prompt_tokens == 0 || choice_.prompt_token_s > 0);
-  if (known) late_step_.Record(answers_s + choice_.prompt_token_s * step.prompt_tokens, step.took);
+  // On the threads that were chosen, whatever the step had: what it lacked is why it took longer. A few tokens of a prompt take a step's time, whatever their number.
+  double expected = 0;
+  bool known = true;
+  if (step.answers > 0) {
+    expected = table_.StepSeconds(choice_.threads, step.answers, step.depth);
+    known = expected > 0;
+  }
+  if (step.prompt_tokens > 0) {
+    const double token_s = table_.PromptTokenSeconds(choice_.threads, step.prompt_tokens);
+    known = known && token_s > 0 && step.prompt_tokens >= policy::LlmLoadTable::kLeastPrompt;
+    expected += token_s * step.prompt_tokens;
+  }
+  if (known) late_step_.Record(expected, step.took);
   const std::lock_guard lock(mutex_);
   view_.late_token_s = late_.seconds_per_unit();
 }

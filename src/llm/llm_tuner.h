@@ -136,7 +136,6 @@ class LlmTuner final : private NodeScheduler::StandingMember {
   policy::PromptShare prompt_share_;
   policy::LateCost late_;       // in answers' tokens
   policy::LateCost late_step_;  // in seconds that the table has for the same steps
-  policy::LateCost late_step_;  // in seconds that the table has for the same steps
   LlmTraffic traffic_;
   LlmTableKey key_;
   LlmChosenShape chosen_;

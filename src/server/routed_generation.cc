@@ -8,8 +8,8 @@
 namespace evenkeel {
 namespace {
 
-// Of an answer whose length nobody has limited.
-constexpr int kAnswerTokens = 128;
+// Tokens of an answer whose length nobody has limited: as many as answers have on the average.
+constexpr int kNoLimit = 1 << 20;
 // Characters of a token, about: which node is least busy does not hang on it.
 constexpr size_t kTokenBytes = 4;
 // Of another node's fetching a state. It gives up by itself before, unless it is lost.
@@ -70,7 +70,7 @@ ReplicaTable::Wanted RoutedGeneration::Wanted() const {
   ReplicaTable::Wanted wanted;
   wanted.model = model_->known_->info.name;
   wanted.signature = model_->known_->digest;
-  wanted.rows = static_cast<int64_t>(request.max_tokens > 0 ? request.max_tokens : kAnswerTokens) *
+  wanted.rows = static_cast<int64_t>(request.max_tokens > 0 ? request.max_tokens : kNoLimit) *
                 request.choices;
   wanted.choices = request.choices;
   wanted.prompt_tokens = static_cast<int64_t>(

@@ -146,7 +146,7 @@ void ReplicaTable::TellSequences(const Wanted& wanted, double answer_tokens,
   const ModelFigures* slowest = nullptr;
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const ModelFigures* model = candidates->models[i];
-    if (model == nullptr || (model->step_s.empty() && candidates->works[i] <= 0)) continue;
+    if (model == nullptr || (model->step_s.empty() && model->row_s <= 0)) continue;
     if (model->step_s.empty()) return;  // a version before: all by their backlogs
     if (slowest == nullptr || model->step_s.front() > slowest->step_s.front()) slowest = model;
   }
