@@ -9,22 +9,42 @@ from serve_figures import figure, spread
 from serve_processes import median
 
 
+ROUNDS, LONGEST_S = 4, 90  # a window has the time of so many answers, where all wait for each other, unless that is longer
+
+
+def window_s(kind, seconds, answers_per_s):
+    """A window of a few answers says more of where it begins and ends than of what is measured."""
+    return max(seconds, min(LONGEST_S, ROUNDS * kind.in_flight / answers_per_s))
+
+
 def alone_together(kind, seconds):
-    """Speeds of all nodes saturated at once, each on its own, with as many calls in flight together as through the gateway."""
+    """(speeds of all nodes saturated at once, each on its own, with as many calls in flight together as through the gateway; the window, s)."""
     total = sum(NODES.values())
     with cluster(kind, together=False) as daemons, concurrent.futures.ThreadPoolExecutor(len(daemons)) as pool:
-        reports = list(pool.map(lambda daemon: load(kind, daemon.url, "-c", max(2, round(kind.in_flight * NODES[daemon.host.name] / total)), seconds=seconds), daemons))
-    return {daemon.host.name: kind.speed(report) for daemon, report in zip(daemons, reports)}
+
+        def all_loaded(length):
+            return list(pool.map(lambda daemon: load(kind, daemon.url, "-c", max(2, round(kind.in_flight * NODES[daemon.host.name] / total)), seconds=length), daemons))
+
+        reports = all_loaded(seconds)
+        window = window_s(kind, seconds, sum(report["total"]["requests_per_s"] for report in reports))
+        if window > seconds:
+            reports = all_loaded(window)
+    return {daemon.host.name: kind.speed(report) for daemon, report in zip(daemons, reports)}, window
+
+
+def know_each_other(kind, daemons, options):
+    """What each node takes is known afterwards."""
+    load(kind, daemons[0].url, "-c", 4, seconds=options.seconds * kind.longer / 2)
 
 
 def saturated_with(kind, options):
     own, through, sent = [], [], {}
-    seconds = options.seconds * kind.longer
     for _ in range(options.runs):
-        alone = alone_together(kind, seconds)
+        alone, window = alone_together(kind, options.seconds * kind.longer)
         own.append(sum(alone.values()))
         with cluster(kind) as daemons:
-            through.append(kind.speed(load(kind, daemons[0].url, "-c", kind.in_flight, seconds=seconds)))
+            know_each_other(kind, daemons, options)
+            through.append(kind.speed(load(kind, daemons[0].url, "-c", kind.in_flight, seconds=window)))
             sent = {name: view["sent"] for name, view in daemons[0].views().items()}
     parts = ", ".join(f"{name} {speed:.1f}" for name, speed in alone.items())
     return figure(f"cluster, saturated, {kind.name}: over the sum of its nodes", median([t / o for t, o in zip(through, own)]), "x", ">=", 0.9,
@@ -37,9 +57,13 @@ def saturated(options):
 
 
 def latency_with(kind, options):
-    seconds = 2 * options.seconds * kind.longer
+    seconds = options.seconds * kind.longer
     with cluster(kind) as daemons:
-        full = load(kind, daemons[0].url, "-c", kind.in_flight, seconds=options.seconds * kind.longer)["total"]["requests_per_s"]
+        know_each_other(kind, daemons, options)
+        full = load(kind, daemons[0].url, "-c", kind.in_flight, seconds=seconds)["total"]["requests_per_s"]
+        if (window := window_s(kind, seconds, full)) > seconds:
+            full = load(kind, daemons[0].url, "-c", kind.in_flight, seconds=window)["total"]["requests_per_s"]
+    seconds = 2 * window
     rate = 0.7 * full
     p99 = {"utility": [], "weighted": [], "least-loaded": []}
     lost = dict.fromkeys(p99, 0)
@@ -47,7 +71,7 @@ def latency_with(kind, options):
         order = list(p99) if run % 2 == 0 else list(p99)[::-1]
         for route in order:
             with cluster(kind, route=route) as daemons:
-                load(kind, daemons[0].url, "-c", 4, seconds=options.seconds / 2)  # what each node takes is known then
+                know_each_other(kind, daemons, options)
                 report = load(kind, daemons[0].url, "--rate", f"{rate:.2f}", "--seed", run + 1, seconds=seconds, check=False)
             p99[route].append(report["total"]["latency_ms"]["p99"])
             lost[route] += failed(report)
