@@ -9,8 +9,13 @@
 namespace evenkeel {
 namespace {
 
-// Seconds of a row where no node has measured any: what counts is that it is the same everywhere.
+// Seconds of a row on the fastest cores where no node has measured any: what counts is how they compare.
 constexpr double kUnmeasuredRow = 0.01;
+
+// Operations a second of one of its cores, as the node measured them; 0: it has not.
+double SpeedOf(const NodeFigures& figures) {
+  return figures.resources.gflops / std::max(figures.cores, 1e-3);
+}
 
 // The figures of the newest version that is meant.
 const ModelFigures* Find(const NodeFigures& figures, std::string_view model,
@@ -182,6 +187,7 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
   if (sequences) rows = answer_tokens * std::max(1, wanted.choices);
   double fastest = 1e-9;  // rows a second
   double dearest = 0;     // work of a row, of those that are known
+  double speed = 0;       // of the node with the fastest cores
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const ModelFigures* model = candidates.models[i];
     if (model == nullptr) continue;
@@ -190,6 +196,7 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
     view.service_s = std::max(model->alone_s, candidates.works[i] / view.capacity);
     const double row_s = WorkOf(*model, 1);
     dearest = std::max(dearest, row_s);
+    speed = std::max(speed, SpeedOf(*nodes_[i].figures));
     view.weight = row_s > 0 ? view.capacity / row_s : 0;
     fastest = std::max(fastest, view.weight);
   }
@@ -200,7 +207,10 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
     view.weight /= fastest;
     // As if nothing took any time there it would get all that comes until it tells of the first: it is taken for the slowest one.
     if (candidates.models[i] == nullptr || candidates.works[i] > 0) continue;
-    candidates.works[i] = (dearest > 0 ? dearest : kUnmeasuredRow) * rows;
+    // Where nobody has measured any, what the nodes measured of themselves says how they compare.
+    const double own = SpeedOf(*nodes_[i].figures);
+    const double slowness = own > 0 ? speed / own : 1;
+    candidates.works[i] = (dearest > 0 ? dearest : kUnmeasuredRow * slowness) * rows;
     view.service_s = std::max(view.service_s, candidates.works[i] / view.capacity);
   }
   Choice choice;

@@ -300,6 +300,19 @@ TEST_F(ReplicaTableTest, WhereANodeOfAVersionBeforeTellsNoStepsAllAreComparedByT
   EXPECT_EQ(table_.Choose(kAnswer, {}, 10).node, 0);
 }
 
+TEST_F(ReplicaTableTest, WhereNobodyHasMeasuredAnythingTheNodesAreComparedByTheirSpeed) {
+  NodeFigures fast = Figures("a", 1, 1, 0, 0), slow = Figures("b", 1, 1, 0, 0);
+  fast.resources.gflops = 100;
+  slow.resources.gflops = 25;
+  table_.OnFigures(0, fast, 10, 10);
+  table_.OnFigures(1, slow, 10, 10);
+  table_.OnFigures(2, Figures("c", 1, 4, 10, 0), 10, 10);  // tells nothing, and is busy
+  std::map<int, int> sent;
+  for (int i = 0; i < 50; ++i) ++sent[table_.Choose(kOne, {}, 10).node];
+  EXPECT_NEAR(sent[0], 40, 1);
+  EXPECT_NEAR(sent[1], 10, 1);
+}
+
 TEST_F(ReplicaTableTest, ANodeThatHasMeasuredNothingIsTakenForTheSlowestOne) {
   table_.OnFigures(0, Figures("a", 1, 1, 0, 0), 10, 10);
   table_.OnFigures(1, Figures("b", 1, 1, 0, 0), 10, 10);
