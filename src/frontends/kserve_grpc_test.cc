@@ -234,10 +234,11 @@ TEST_F(KServeGrpcTest, AClientThatGoesAwayCancelsItsWork) {
 
 TEST_F(KServeGrpcTest, ADeadlineThatPassesCancelsTheWork) {
   FakeModel& model = service_.model("echo");
+  inference::ModelInferResponse response;
+  ASSERT_TRUE(Infer(Echo({1, 2, 3, 4}), &response).ok());  // the connection stands
   model.Hold(true);
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
-  inference::ModelInferResponse response;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(1));
   EXPECT_EQ(stub_->ModelInfer(&context, Echo({1, 2, 3, 4}), &response).error_code(),
             StatusCode::DEADLINE_EXCEEDED);
   EXPECT_TRUE(Eventually([&] { return model.cancels() == 1 && model.held() == 0; }));

@@ -437,7 +437,7 @@ TEST_F(KServeHttpTest, PriorityAndDeadlinesReachTheModel) {
   EXPECT_GE(model.last_deadline(), before + std::chrono::seconds(2));
   EXPECT_LT(model.last_deadline(), before + std::chrono::seconds(60));
   Infer("echo", request.dump(), {{"X-Request-Timeout-Ms", "1000"}});
-  EXPECT_LT(model.last_deadline(), before + std::chrono::milliseconds(1900));
+  EXPECT_LE(model.last_deadline(), SteadyClock::Instance().Now() + std::chrono::seconds(1));
   Infer("echo", Echo().dump());
   EXPECT_EQ(model.last_deadline(), kNever);
   EXPECT_EQ(model.last_priority(), 0);

@@ -412,14 +412,14 @@ TEST(ChannelTest, AWorkerThatLooksFindsEveryBatchAndLosesNoControlMessage) {
   for (uint64_t id = 1; id <= 200; ++id) {
     if (id % 3 != 0) ::usleep(static_cast<useconds_t>(id * 7919 % 700));
     const uint32_t slot = SubmitFloats(*channel, id, {1});
-    ASSERT_TRUE(Readable(channel->done_fd(), 2000)) << id;
+    ASSERT_TRUE(Readable(channel->done_fd(), 20'000)) << id;
     channel->DrainDone();
     const auto done = channel->Poll();
     ASSERT_TRUE(done && done->batch_id == id);
     channel->Release(slot);
     if (id % 50 == 0) {
       ASSERT_TRUE(channel->SendControl("hello").ok());
-      ASSERT_TRUE(Readable(channel->control_fd(), 2000));
+      ASSERT_TRUE(Readable(channel->control_fd(), 20'000));
       EXPECT_EQ((*channel->ReceiveControl()).value(), "hello");
     }
   }

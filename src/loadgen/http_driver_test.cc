@@ -97,7 +97,7 @@ LoadPlan PlanFor(int port, Stage stage) {
   plan.models.push_back({"m", 1, {{kRequest, 1, ""}}, false});
   stage.name = "s";
   plan.stages = {stage};
-  plan.timeout = milliseconds(150);
+  plan.timeout = std::chrono::seconds(20);
   return plan;
 }
 
@@ -131,7 +131,9 @@ TEST(HttpDriverTest, CountsEveryKindOfOutcomeOnce) {
     }
   });
   RunRecord record;
-  const Counts& counts = RunAll(PlanFor(server.port(), Requests(1, 60)), &record);
+  LoadPlan plan = PlanFor(server.port(), Requests(1, 60));
+  plan.timeout = milliseconds(700);  // for the ten that are silent
+  const Counts& counts = RunAll(plan, &record);
   EXPECT_EQ(counts.sent, 60u);
   EXPECT_EQ(counts.ok, 20u);
   ASSERT_TRUE(counts.errors.contains("429"));
@@ -187,12 +189,16 @@ TEST(HttpDriverTest, AnOpenLoopCountsLatencyFromTheIntendedTime) {
 }
 
 TEST(HttpDriverTest, AnInterruptAccountsForWhatIsInFlight) {
-  ScriptedServer server([](int) { return std::string("silence"); });
+  std::atomic<int> came{0};
+  ScriptedServer server([&](int) {
+    ++came;
+    return std::string("silence");
+  });
   LoadPlan plan = PlanFor(server.port(), Requests(4, 1000));
   plan.timeout = std::chrono::seconds(60);
   std::atomic<bool> interrupted{false};
   std::thread user([&] {
-    std::this_thread::sleep_for(milliseconds(50));
+    for (int i = 0; i < 20'000 && came < 4; ++i) std::this_thread::sleep_for(milliseconds(1));
     interrupted = true;
   });
   const Result<RunRecord> record = RunLoad(plan, interrupted, {});

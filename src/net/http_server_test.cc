@@ -598,12 +598,14 @@ TEST_P(HttpServerTest, WhatUnfoldsCountsAsItGrows) {
 }
 
 TEST_P(HttpServerTest, SlowHeadsAndBodiesAre408AndIdleConnectionsAreClosed) {
-  options_.limits.request_time = milliseconds(80);
-  options_.limits.idle_time = milliseconds(80);
+  options_.limits.request_time = milliseconds(600);
+  options_.limits.idle_time = milliseconds(600);
   Start();
-  RawClient head(At()), body(At()), idle(At());
+  RawClient head(At());
   head.Send("GET / HTTP/1.1\r\nHo");
+  RawClient body(At());
   body.Send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nx");
+  RawClient idle(At());
   EXPECT_EQ(StatusOf(head.Receive()), 408);
   EXPECT_TRUE(idle.AtEnd());
   EXPECT_EQ(StatusOf(body.Receive()), 408);
@@ -611,7 +613,7 @@ TEST_P(HttpServerTest, SlowHeadsAndBodiesAre408AndIdleConnectionsAreClosed) {
 
 // However much comes in between: the time is the whole request's.
 TEST_P(HttpServerTest, TricklingDoesNotStretchTheTimeOfARequest) {
-  options_.limits.request_time = milliseconds(200);
+  options_.limits.request_time = milliseconds(1000);
   options_.limits.idle_time = std::chrono::seconds(60);
   Start();
   const std::string head = "POST / HTTP/1.1\r\nHost: localhost\r\n";
@@ -626,22 +628,22 @@ TEST_P(HttpServerTest, TricklingDoesNotStretchTheTimeOfARequest) {
     client.Send(begin);
     const Time start = SteadyClock::Instance().Now();
     while (!client.Readable(milliseconds(5)) &&
-           SteadyClock::Instance().Now() - start < std::chrono::seconds(5))
+           SteadyClock::Instance().Now() - start < std::chrono::seconds(10))
       client.Send(more);
     const std::string response = client.Receive();
     EXPECT_EQ(StatusOf(response), 408) << begin;
-    EXPECT_NE(BodyOf(response).find("did not arrive within 0.2 s"), std::string::npos) << response;
+    EXPECT_NE(BodyOf(response).find("did not arrive within 1 s"), std::string::npos) << response;
     EXPECT_NE(BodyOf(response).find(message), std::string::npos) << response;
   }
   ExpectAlive();
 }
 
 TEST_P(HttpServerTest, TheTimeOfARequestStartsAnewWithEach) {
-  options_.limits.request_time = milliseconds(300);
+  options_.limits.request_time = milliseconds(1000);
   Start();
   RawClient client(At());
   const Time start = SteadyClock::Instance().Now();
-  while (SteadyClock::Instance().Now() - start < milliseconds(700)) {
+  while (SteadyClock::Instance().Now() - start < milliseconds(2300)) {
     const std::string request = Post("/", "abc");
     client.Send(std::string_view(request).substr(0, 30));
     EXPECT_FALSE(client.Readable(milliseconds(20)));
@@ -651,11 +653,12 @@ TEST_P(HttpServerTest, TheTimeOfARequestStartsAnewWithEach) {
 }
 
 TEST_P(HttpServerTest, WaitingForAnAnswerIsNotIdle) {
-  options_.limits.idle_time = milliseconds(40);
+  options_.limits.idle_time = milliseconds(400);
   Start();
-  RawClient client(At()), idle(At());
+  RawClient client(At());
   client.Send(Post("/later", ""));
   ASSERT_TRUE(handler_.WaitFor(1));
+  RawClient idle(At());  // when it is closed, the other has waited for longer
   ASSERT_TRUE(idle.AtEnd());
   handler_.Release();
   EXPECT_EQ(StatusOf(client.Receive()), 200);
@@ -726,14 +729,14 @@ TEST_P(HttpServerTest, Expect100IsAnsweredBeforeTheBodyIsSent) {
 }
 
 TEST_P(HttpServerTest, Expect100BehindARequestInWorkIsAnsweredInTurn) {
-  options_.limits.request_time = milliseconds(200);
+  options_.limits.request_time = milliseconds(1000);
   Start();
   RawClient client(At());
   client.Send(Post("/later", "") +
               "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
               "Expect: 100-continue\r\n\r\n");
   ASSERT_TRUE(handler_.WaitFor(1));
-  EXPECT_FALSE(client.Readable(milliseconds(400)));  // waiting in turn is not slowness
+  EXPECT_FALSE(client.Readable(milliseconds(1500)));  // waiting in turn is not slowness
   handler_.Release();
   EXPECT_EQ(BodyOf(client.Receive()), "1");
   EXPECT_EQ(client.Receive(), "HTTP/1.1 100 Continue\r\n\r\n");

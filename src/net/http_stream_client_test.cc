@@ -81,12 +81,13 @@ class HttpStreamClientTest : public testing::TestWithParam<bool> {
     return (GetParam() ? "https://127.0.0.1:" : "http://127.0.0.1:") +
            std::to_string(server_->port());
   }
-  Result<HttpAnswer> Ask(const std::string& path, std::function<bool()> stopped = {}) {
+  Result<HttpAnswer> Ask(const std::string& path, std::function<bool()> stopped = {},
+                         Duration timeout = std::chrono::seconds(20)) {
     HttpCall call;
     call.server = Url();
     call.ca_file = pair_.files().certificate;
     call.target = path;
-    call.timeout = milliseconds(400);
+    call.timeout = timeout;
     return StreamHttp(call,
                       {[this](std::string_view piece) { got_.append(piece); }, std::move(stopped)});
   }
@@ -124,7 +125,8 @@ TEST_P(HttpStreamClientTest, StoppingClosesTheConnection) {
 }
 
 TEST_P(HttpStreamClientTest, SilenceEndsAtTheTimeout) {
-  const auto answer = Ask("/wait", [] { return false; });
+  const auto answer = Ask(
+      "/wait", [] { return false; }, milliseconds(1000));
   EXPECT_EQ(answer.status().code(), Code::kDeadlineExceeded);
   EXPECT_TRUE(handler_.WaitForCancel());
 }
@@ -133,10 +135,11 @@ TEST_P(HttpStreamClientTest, SilenceEndsAtTheTimeout) {
 TEST_P(HttpStreamClientTest, TheTimeoutAndALookMayComeTogether) {
   int looks = 0;
   for (int i = 0; i < 8; ++i) {
-    const auto answer = Ask("/wait", [&looks] {
+    const auto look = [&looks] {
       std::this_thread::sleep_for(milliseconds(2));
       return ++looks > 1'000;
-    });
+    };
+    const auto answer = Ask("/wait", look, milliseconds(400));
     EXPECT_EQ(answer.status().code(), Code::kDeadlineExceeded);
   }
   EXPECT_LT(looks, 100);

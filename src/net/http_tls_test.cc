@@ -166,9 +166,9 @@ TEST_F(HttpTlsTest, HalfAHandshakeIsGivenTheTimeOfARequest) {
   options_.limits.request_time = milliseconds(300);
   Start();
   const std::string hello = ClientHello();
+  const Time start = SteadyClock::Instance().Now();
   RawClient half(server_->port()), silent(server_->port());
   half.Send(std::string_view(hello).substr(0, hello.size() / 2));
-  const Time start = SteadyClock::Instance().Now();
   EXPECT_TRUE(half.AtEnd());
   EXPECT_TRUE(silent.AtEnd());
   EXPECT_GE(SteadyClock::Instance().Now() - start, milliseconds(200));

@@ -99,7 +99,8 @@ TEST_F(CellRunnerTest, BesideServingItRunsInShortStints) {
             1400 * static_cast<double>(row->runs) - gate.wait_us);
   EXPECT_GE(row->batch_us * static_cast<double>(row->runs), 60'000);
   // At least 60 ms of batches and 4.4 ms of singles in stints of 20 ms.
-  EXPECT_GE(gate.begins, Gate::kBeforeRuns + 4);
+  // A run may be held up and fill a stint alone; in one piece it would be one stint, and one of singles.
+  EXPECT_GE(gate.begins, Gate::kBeforeRuns + 3);
 }
 
 TEST_F(CellRunnerTest, AThrownAwayStintIsMeasuredAgain) {
@@ -113,7 +114,7 @@ TEST_F(CellRunnerTest, AThrownAwayStintIsMeasuredAgain) {
   EXPECT_GE(row->batch_us * static_cast<double>(row->runs), 60'000);
   // What was kept was enough by itself.
   EXPECT_LE(row->batch_us * static_cast<double>(row->runs), Seconds(half.kept) * 1e6);
-  EXPECT_GE(half.begins, kept.begins + 2);
+  EXPECT_GT(half.begins, Gate::kBeforeRuns + 4);
 }
 
 TEST_F(CellRunnerTest, AGateThatOpensNoMoreEndsTheCell) {

@@ -224,7 +224,7 @@ TEST_F(EmbeddingCallsTest, AShortCallDoesNotWaitForALongOne) {
 
 TEST_F(EmbeddingCallsTest, AWorkerThatDiesIsReplacedAndTheCallIsAnswered) {
   Load();
-  auto call = Ask(std::vector<std::string>(100, Long(5)));
+  auto call = Ask(std::vector<std::string>(100, Long(2)));
   const auto view = Settled([](const auto& now) { return now.text_tokens > 0; });
   ::kill(view.pid, SIGKILL);
   EXPECT_TRUE(call->Wait().ok()) << call->status.ToString();

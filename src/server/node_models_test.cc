@@ -245,8 +245,8 @@ TEST_F(NodeModelsTest, FilesStayWhereOnlyUnloadingIsAskedFor) {
 }
 
 TEST_F(NodeModelsTest, OfTwoThatAreAskedAtOnceOneKeepsTheModel) {
-  TestNode& a = nodes_.Add("a", {500ms, 20ms});
-  TestNode& b = nodes_.Add("b", {500ms, 20ms});
+  TestNode& a = nodes_.Add("a", {3s, 20ms});
+  TestNode& b = nodes_.Add("b", {3s, 20ms});
   a.Put("chat", kBytes);
   b.Put("chat", kBytes);
   Once<Status> first, second;
@@ -259,7 +259,7 @@ TEST_F(NodeModelsTest, OfTwoThatAreAskedAtOnceOneKeepsTheModel) {
 }
 
 TEST_F(NodeModelsTest, WhatLeavesIsNotDeployedMeanwhile) {
-  TestNode& a = nodes_.Add("a", {500ms, 20ms});
+  TestNode& a = nodes_.Add("a", {3s, 20ms});
   TestNode& b = nodes_.Add("b");
   a.Put("chat", kBytes);
   b.Put("chat", kBytes);

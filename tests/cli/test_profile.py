@@ -428,8 +428,9 @@ def test_gpu_shapes_are_measured_on_the_emulated_device(profile, tmp_path):
     assert [by[16, 64, n]["outcome"] for n in (1, 4, 8)] == ["ok", "oom", "oom"]
     assert [by[16, 128, n]["outcome"] for n in (1, 4, 8)] == ["ok", "ok", "oom"]
     assert "out of memory of the emulated device" in by[16, 64, 4]["detail"]
-    assert by[16, 128, 4]["batchtime_us"] == pytest.approx(5400, rel=0.2)
-    assert by[8, 128, 4]["batchtime_us"] == pytest.approx(10800, rel=0.2)
+    # A wrong share of the device is a factor of two.
+    assert 5_300 < by[16, 128, 4]["batchtime_us"] < 1.5 * 5_400
+    assert 10_600 < by[8, 128, 4]["batchtime_us"] < 1.5 * 10_800
     # A6: the largest batch within the objective, then the least memory, then the fewest cores.
     a6 = choice_of(result, "method gpu")
     assert a6["batch"] == 4 and a6["shape"] == "1c/1GiB+gpu:8c/128MiB"

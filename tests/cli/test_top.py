@@ -255,7 +255,9 @@ def test_a_server_under_load(cli, serve):
 def test_the_batching_page_has_parameters_table_price_and_batches(serve):
     daemon = serve(models={"a.fake": SLOW})
     load = Load(daemon.http_address, model="a", threads=4).start()
-    time.sleep(1.2)
+    end = time.monotonic() + 30
+    while sum(daemon.json("GET", "/v2/models/a/batching")["closed"].values()) < 120 and time.monotonic() < end:
+        time.sleep(0.1)
     load.stop()
     page = daemon.json("GET", "/v2/models/a/batching")
     assert page["parameters"]["policy"] == "auto" and page["parameters"]["instances"] == 0  # automatic
@@ -369,7 +371,9 @@ def test_stopped_it_gives_the_terminal_back_and_takes_it_again(tmp_path):
         assert termios.tcgetattr(terminal.follower) == terminal.before
         drawn = len(terminal.screen)
         terminal.process.send_signal(signal.SIGCONT)
-        terminal.read(0.6)
+        end = time.monotonic() + 10
+        while b"FORECAST" not in terminal.screen[drawn:] and time.monotonic() < end:
+            terminal.read(0.1)
         assert b"FORECAST" in terminal.screen[drawn:]
         os.write(terminal.leader, b"q")
         assert terminal.end() == 0

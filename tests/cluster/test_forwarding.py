@@ -66,9 +66,8 @@ def test_a_call_that_a_lost_node_had_is_answered_by_another(serve):
     os.kill(nodes["b"].pid, signal.SIGKILL)
     nodes["b"].process.wait()
     nodes["b"].ended = True
-    time.sleep(0.3)
+    nodes.wait(lambda: nodes.view("a")["b"]["state"] == "suspect", "a notices", 10)
     sent = nodes.view("a")["b"]["sent"]
-    assert nodes.view("a")["b"]["state"] == "suspect"
     time.sleep(2)
     load.stop()
     assert not load.wrong and not load.unanswered and set(load.statuses) == {200}, (load.statuses, load.messages)
@@ -82,17 +81,16 @@ def test_a_stopped_node_is_passed_over_and_taken_back(serve):
     time.sleep(1)
     os.kill(nodes["b"].pid, signal.SIGSTOP)
     try:
-        time.sleep(6)
+        time.sleep(10)  # so that a call that waits for its end is told from one that is given up
         assert nodes.view("a")["b"]["state"] == "suspect"
     finally:
         os.kill(nodes["b"].pid, signal.SIGCONT)
     nodes.wait(lambda: nodes.view("a")["b"]["state"] == "alive", "the node is taken back")
     before = nodes.view("a")["b"]["sent"]
-    time.sleep(1)
+    nodes.wait(lambda: nodes.view("a")["b"]["sent"] > before, "it gets calls again")
     load.stop()
     assert not load.wrong and not load.unanswered and set(load.statuses) == {200}, (load.statuses, load.messages)
-    assert max(load.latencies) < 5.5, "a call waited for the stopped node longer than it takes to suspect it"
-    assert nodes.view("a")["b"]["sent"] > before
+    assert max(load.latencies) < 9, "a call waited for the stopped node longer than it takes to suspect it"
 
 
 def test_a_node_that_drains_gets_no_new_work_and_answers_what_it_has(serve):
@@ -179,17 +177,22 @@ def test_a_cordoned_node_gets_no_new_work(serve, cli):
     nodes.wait(lambda: nodes.view("a")["b"]["state"] == "alive", "b is back")
 
 
+def waiting(daemon) -> int:
+    return next(model for model in daemon.json("GET", "/v2/evenkeel/models")["models"] if model["name"] == "echo")["queue_rows"]
+
+
 def test_what_waits_on_a_slow_node_is_given_on(serve):
-    nodes = Nodes(serve, {"a": {"echo.fake": SLOW}, "b": {"echo.fake": SLOW}})
+    slow = ECHO + "delay_us: {per_row: 50000}\n"
+    nodes = Nodes(serve, {"a": {"echo.fake": slow}, "b": {"echo.fake": slow}})
     for gateway in "ab":
         nodes.wait_for(gateway, "echo", "a", "b")
     # Calls to b alone, while a is out: they wait at b, and go to a once that takes work again.
     assert nodes["b"].request("POST", "/v2/evenkeel/cluster/nodes/a/cordon", b"")[0] == 200
     nodes.wait(lambda: nodes.view("b")["a"]["state"] == "cordoned", "a is out")
     with concurrent.futures.ThreadPoolExecutor(120) as pool:
-        rows = [[float(i), 1.0, 2.0, 3.0] for i in range(85)]
+        rows = [[float(i), 1.0, 2.0, 3.0] for i in range(60)]  # 66 T(1) with the caution, of the 100 T(1) that a call may wait
         answers = [pool.submit(echo, nodes["b"], row) for row in rows]
-        time.sleep(0.3)
+        nodes.wait(lambda: waiting(nodes["b"]) >= 30, "they wait at b")
         assert nodes["b"].request("POST", "/v2/evenkeel/cluster/nodes/a/uncordon", b"")[0] == 200
         assert [answer.result() for answer in answers] == rows
     assert nodes.view("b")["a"]["sent"] > 0

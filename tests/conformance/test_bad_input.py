@@ -401,7 +401,7 @@ def test_end_of_stream_inside_a_request_is_400(daemon, kept):
 
 
 def test_end_of_stream_after_a_request_cancels_it(serve):
-    server = serve(models={"slow.fake": "delay_us: {fixed: 300000}\n"})
+    server = serve(models={"slow.fake": "delay_us: {fixed: 1500000}\n"})
     host, port = server.http_address.rsplit(":", 1)
     text = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}).encode()
     busy, waiting = (socket.create_connection((host, int(port)), 10) for _ in range(2))
@@ -409,12 +409,12 @@ def test_end_of_stream_after_a_request_cancels_it(serve):
     before = stats()["execution_count"]
     for connection in (busy, waiting):
         connection.sendall(head(server, len(text), path="/v2/models/slow/infer") + text)
-        time.sleep(0.05)
+        time.sleep(0.4)
     waiting.shutdown(socket.SHUT_WR)
     answer = http.client.HTTPResponse(busy)
     answer.begin()
     assert answer.status == 200
-    time.sleep(0.5)
+    time.sleep(2)  # longer than what was cancelled would have run
     assert stats()["execution_count"] - before == 1, "what nobody waits for was computed"
     assert stats()["inference_stats"]["cancel"]["count"] == 1
     busy.close()

@@ -194,31 +194,29 @@ def test_a_long_text_is_computed_in_pieces(client):
     assert vectors(client, ["The cat."], "smollm2")[0] @ got[1] > 1 - NOISE
 
 
-def test_a_long_list_of_texts_does_not_stop_an_answer(client):
-    """Tokens keep coming while 200 texts are computed."""
+def test_long_lists_of_texts_do_not_stop_an_answer(client):
+    """Tokens keep coming while one list of 40 texts after the other is computed."""
     done = threading.Event()
 
     def embed():
-        try:
-            vectors(client, ["The quick brown fox jumps over the lazy dog. " * 5] * 200, "smollm2")
-        finally:
-            done.set()
+        while not done.is_set():
+            vectors(client, ["The quick brown fox jumps over the lazy dog. " * 5] * 40, "smollm2")
 
+    story = {"model": "smollm2", "prompt": "Once upon a time", "max_tokens": 60, "temperature": 0, "stream": True, "extra_body": {"ignore_eos": True}}
+    alone = np.median(np.diff([time.monotonic() for _ in client.completions.create(**story)]))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         embedding = pool.submit(embed)
         time.sleep(0.3)
-        times, beside = [], 0
-        stream = client.completions.create(model="smollm2", prompt="Once upon a time", max_tokens=60, temperature=0, stream=True,
-                                           extra_body={"ignore_eos": True})
+        times = []
+        stream = client.completions.create(**story)
         for _ in stream:
             times.append(time.monotonic())
-            beside += not done.is_set()
+        done.set()
         embedding.result()
-    assert beside > 20, "the texts were through too soon for this to say anything"
-    between = np.diff(times[:beside])
+    between = np.diff(times)
     print("between two tokens beside texts, s: p50", np.median(between), "most", between.max())
     # A step full of texts takes longer than this; the objective is 50 ms.
-    assert np.median(between) < 0.2
+    assert np.median(between) < max(0.2, 16 * alone), alone
 
 
 # Rerank
@@ -315,7 +313,7 @@ def test_a_client_that_leaves_is_not_computed_for(client, daemon):
 
 
 def test_a_worker_that_dies_costs_nothing_but_time(client, daemon):
-    texts = [f"Sentence number {i} of quite a few that are to be computed here. " * 3 for i in range(100)]
+    texts = [f"Sentence number {i} of quite a few that are to be computed here. " * 3 for i in range(40)]
     wanted = vectors(client, texts, "smollm2-mean")
     before = describe(daemon, "smollm2-mean")["instances"][0]
     tokens = describe(daemon, "smollm2-mean")["language"]["text_tokens"]

@@ -42,6 +42,7 @@ def daemon(tmp_path_factory):
     assert found, f"no {MODEL} in {FOLDER}: make models"
     folder = tmp_path_factory.mktemp("openai")
     place_models(folder / "models", {path.name: path for path in found})
+    (folder / "models" / MODEL / "evenkeel.yaml").write_text("language: {context: 2560}\n")  # that is soon full
     served = launch(folder, folder / "log", [])
     try:
         wait_for_announcement(served)

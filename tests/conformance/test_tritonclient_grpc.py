@@ -234,7 +234,7 @@ def test_a_deadline_that_passes_in_the_queue_is_never_computed(serve):
         client.infer("stuck", fours(1))
         before = client.get_inference_statistics("stuck").model_stats[0].execution_count
         client.async_infer("stuck", fours(16), lambda result, error: answers.put(error))
-        time.sleep(0.1)
+        time.sleep(0.5)  # it is aboard, for two seconds
         begin = time.monotonic()
         message = refused(lambda: client.infer("stuck", fours(2), timeout=300_000), "DEADLINE_EXCEEDED")
         assert "stuck" in message
@@ -251,7 +251,7 @@ def test_cancelled_calls_free_the_server(serve):
         calls = []
         for value in (16, 4):
             calls.append(client.async_infer("stuck", fours(value), lambda result, error: answers.put(error)))
-            time.sleep(0.1)
+            time.sleep(0.5)  # the first is aboard, for two seconds
         for call in calls:
             call.cancel()
         for _ in calls:

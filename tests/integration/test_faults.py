@@ -27,7 +27,7 @@ ECHO = "delay_us: {fixed: 300, per_row: 20}\n"
 
 def worker_pid(daemon, model: str = "echo") -> int:
     for one in daemon.json("GET", "/v2/evenkeel/models")["models"]:
-        if one["name"] == model and one.get("instances"):
+        if one["name"] == model and one.get("instances") and one["instances"][0]["state"] == "ready":
             return one["instances"][0]["pid"]
     return 0
 
@@ -49,7 +49,7 @@ def test_fifty_kills_under_load(serve):
     daemon = serve(models={"echo.fake": ECHO})
     load = Load(daemon.http_address).start()
     kills = 0
-    end = time.monotonic() + 60
+    end = time.monotonic() + 200
     while kills < 50 and time.monotonic() < end:
         time.sleep(0.15)
         kills += kill_worker(daemon)
@@ -84,10 +84,10 @@ def test_reload_under_load_drops_nothing(serve):
 
 
 def test_unload_answers_what_was_accepted(serve):
-    daemon = serve(models={"echo.fake": "delay_us: {fixed: 200000}\n"})
+    daemon = serve(models={"echo/model.fake": "delay_us: {fixed: 500000}\n", "echo/evenkeel.yaml": "max_batch: 1\n"})
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(daemon.request, "POST", "/v2/models/echo/infer", row(i)) for i in range(4)]
-        time.sleep(0.1)
+        wait_until(lambda: waiting_rows(daemon) >= 2, "the requests did not arrive")  # one runs, one lies in its buffer
         daemon.json("POST", "/v2/repository/models/echo/unload", {})
         assert [a.result()[0] for a in answers] == [200] * 4
     status, _, text = daemon.request("POST", "/v2/models/echo/infer", row(1))
@@ -95,10 +95,10 @@ def test_unload_answers_what_was_accepted(serve):
 
 
 def test_sigterm_drains(serve):
-    daemon = serve(models={"echo.fake": "delay_us: {fixed: 300000}\n"})
+    daemon = serve(models={"echo/model.fake": "delay_us: {fixed: 500000}\n", "echo/evenkeel.yaml": "max_batch: 1\n"})
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         answers = [pool.submit(daemon.request, "POST", "/v2/models/echo/infer", row(i)) for i in range(6)]
-        time.sleep(0.15)
+        wait_until(lambda: waiting_rows(daemon) >= 4, "the requests did not arrive")
         assert daemon.stop() == 0
         daemon.ended = True
         assert [a.result()[0] for a in answers] == [200] * 6

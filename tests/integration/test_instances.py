@@ -121,11 +121,11 @@ def test_deadlines_act_while_the_first_instance_starts(serve):
 
 
 def test_sigterm_while_the_first_instance_starts_loses_nothing(serve):
-    daemon = serve(models=resting(ECHO + "slow_load_ms: 500\n"))
+    daemon = serve(models=resting(ECHO + "slow_load_ms: 2000\n"))
     await_rest(daemon)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(infer, daemon, float(i)) for i in range(4)]
-        time.sleep(0.2)
+        until(lambda: sum(metric(daemon, "evenkeel_queue_rows").values()) >= 4)  # nothing runs while it starts
         assert daemon.stop() == 0
         daemon.ended = True
         assert [a.result()[0] for a in answers] == [200] * 4
@@ -148,7 +148,7 @@ SCALES = "max_batch: 1\nthreads: 1\nobjective: 500ms\n"
 
 
 def test_more_instances_when_the_forecast_needs_them_and_a_kill_on_the_way(serve):
-    daemon = serve(models=resting(SLOW + "slow_load_ms: 400\n", SCALES), flags=["--worker-cpus", "0-1"])
+    daemon = serve(models=resting(SLOW + "slow_load_ms: 1500\n", SCALES), flags=["--worker-cpus", "0-1"])
     assert scale(daemon)["wanted"] == 1
     load = Load(daemon.http_address, threads=8).start()
     until(lambda: len(described(daemon)["instances"]) == 2, message=str(scale(daemon)))

@@ -21,11 +21,11 @@ PAYS = "delay_us: {fixed: 1000, per_row: 100}\n"
 # The same, but it keeps a core busy.
 BUSY = "delay_us: {fixed: 1000, per_row: 100, mode: busy}\n"
 # Twice the rows, twice the time: batching gains nothing.
-LINEAR = "delay_us: {fixed: 0, per_row: 5000}\n"
+LINEAR = "delay_us: {fixed: 0, per_row: 20000}\n"  # long beside what it takes to wake up
 GRID = ["--profiling", "auto", "--profile-after", "0s", "--profile-shapes", "1c/256MiB,1c/512MiB", "--profile-batches", "1,2,4"]
 
 
-def wait_for(what, condition, seconds=30):
+def wait_for(what, condition, seconds=100):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
@@ -38,7 +38,7 @@ def profile(daemon, model="pays"):
     return daemon.json("GET", f"/v2/models/{model}/batching")["profile"]
 
 
-def wait_for_state(daemon, state, model="pays", seconds=30):
+def wait_for_state(daemon, state, model="pays", seconds=100):
     try:
         return wait_for(state, lambda: (p := profile(daemon, model))["state"] == state and p, seconds)
     except pytest.fail.Exception:
@@ -83,7 +83,8 @@ def test_a_model_is_measured_by_itself_and_adopts_what_its_table_says(serve, tmp
     assert pays["inputs"] == "signature" and pays["kept"] == "disk"
     assert [(row["shape"], row["batch"]) for row in pays["table"]] == [
         (shape, batch) for shape in ("1c/256MiB", "1c/512MiB") for batch in (1, 2, 4)]
-    assert all(row["batchtime_ms"] >= 1 + 0.1 * row["batch"] for row in pays["table"])
+    # What a worker waited for a core is taken off where the machine is never quiet, and may be a little too much.
+    assert all(row["batchtime_ms"] >= 0.8 * (1 + 0.1 * row["batch"]) for row in pays["table"])
     pays, linear = wait_for_choice(daemon), wait_for_choice(daemon, "linear")
     assert pays["adopted"]["batch"] == 4 and pays["adopted"]["shape"] == "1c/256MiB"
     assert linear["adopted"]["batch"] == 1
@@ -162,7 +163,7 @@ def test_beside_serving_it_takes_at_most_a_tenth_of_the_machine(serve):
     load = Load(daemon.http_address, model="pays", threads=1).start()
     begin = time.monotonic()
     before = metric(daemon, "evenkeel_profile_core_seconds_total")[None]
-    time.sleep(6)
+    time.sleep(15)  # so that one stint, however long, is a small part
     used = metric(daemon, "evenkeel_profile_core_seconds_total")[None] - before
     share = used / ((time.monotonic() - begin) * os.cpu_count())
     load.stop()

@@ -103,7 +103,7 @@ TEST_F(EtcdClusterTest, OneMemberMayDieAndWithoutTwoEverythingStaysAsItIs) {
     membership_->Campaign(true);
   });
   ASSERT_TRUE(Eventually([this] { return View()->leading; })) << View()->trouble;
-  ASSERT_TRUE(Publish("one").ok());
+  ASSERT_TRUE(Eventually([this] { return Publish("one").ok(); })) << View()->trouble;
   ASSERT_TRUE(Eventually([this] { return View()->plan != nullptr; }));
   const Term term = View()->leader->term;
 
@@ -122,7 +122,7 @@ TEST_F(EtcdClusterTest, OneMemberMayDieAndWithoutTwoEverythingStaysAsItIs) {
   Start(1);
   ASSERT_TRUE(Eventually([this] { return View()->leading; })) << View()->trouble;
   EXPECT_EQ(View()->history, 0);
-  ASSERT_TRUE(Publish("three").ok());
+  ASSERT_TRUE(Eventually([this] { return Publish("three").ok(); })) << View()->trouble;
   EXPECT_TRUE(Eventually([this] { return View()->plan->plan == "three"; }));
 }
 

@@ -82,9 +82,13 @@ TEST(EmulatedEngineTest, WithoutAShareTheEngineIsAsItWas) {
   Emulated e(0ns);
   ASSERT_TRUE(e.engine->Load({}).ok());
   EXPECT_EQ(e.engine->Describe()["device"], "CPU");
-  ASSERT_TRUE(e.Run(1000).ok());
-  EXPECT_LT(e.took, 20ms);
-  EXPECT_TRUE(e.same);
+  Duration least = 1h;  // one of ten is not held up by somebody else
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(e.Run(1000).ok());
+    EXPECT_TRUE(e.same);
+    least = std::min(least, e.took);
+  }
+  EXPECT_LT(least, 20ms);
 }
 
 TEST(EmulatedEngineTest, ABatchTakesTheTimeThatItsRowsSayAndHasTheEnginesAnswer) {
