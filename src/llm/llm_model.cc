@@ -144,9 +144,7 @@ void LlmModel::Publish() {
   view_.prompt_pid = prompts_.pid();
   view_.prompt_restarts = prompts_.restarts();
   view_.open = static_cast<int>(calls_.size() + embeddings_.open());
-  size_t sequences = embeddings_.open();
-  for (const auto& [id, call] : calls_) sequences += call->open;
-  view_.sequences = static_cast<int>(sequences);
+  view_.sequences = OpenSequences() + static_cast<int>(embeddings_.open());
   view_.answer_s = answer_s_;
 }
 

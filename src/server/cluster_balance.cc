@@ -5,7 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "cluster/policy/sequence_cost.h"
 #include "core/format.h"
 #include "server/own_figures.h"
 
@@ -31,16 +30,6 @@ struct Leaving {
   double tokens = 0, prompt_here = 0, prompt_there = 0;  // that are left to compute of each
 };
 
-double CostOn(const ModelFigures& model, double open, double tokens, double prompt_tokens) {
-  const SequenceCost cost = CostOfSequence({.steps = model.step_s,
-                                            .prompt_s = model.prompt_s,
-                                            .slots = model.slots,
-                                            .open = open,
-                                            .call_rows = model.call_rows},
-                                           tokens, prompt_tokens);
-  return cost.wait_s + cost.service_s + cost.beside_s;
-}
-
 // Level loads are not all that counts: a slower node's steps take longer however idle it is. By node; all where nobody knows what steps take.
 std::vector<int64_t> MostThatGain(const std::vector<ReplicaTable::NodeView>& views,
                                   const ModelFigures& own, const Leaving& leaving) {
@@ -51,9 +40,11 @@ std::vector<int64_t> MostThatGain(const std::vector<ReplicaTable::NodeView>& vie
     int64_t gain = 0;
     while (gain < leaving.count) {
       const auto gone = static_cast<double>(gain);
-      const double here = CostOn(own, leaving.beside - gone, leaving.tokens, leaving.prompt_here);
-      const double there = views[i].round_trip_s +
-                           CostOn(*at, at->open + gone, leaving.tokens, leaving.prompt_there);
+      const double here =
+          CostOfSequence(own, leaving.beside - gone, leaving.tokens, leaving.prompt_here).total_s();
+      const double there =
+          views[i].round_trip_s +
+          CostOfSequence(*at, at->open + gone, leaving.tokens, leaving.prompt_there).total_s();
       if (there >= here) break;
       ++gain;
     }

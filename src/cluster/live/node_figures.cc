@@ -21,6 +21,16 @@ double BacklogOf(const ModelFigures& model) {
   return WorkOf(model, running / 2 * tokens + waiting * (tokens + prompt_rows));
 }
 
+SequenceCost CostOfSequence(const ModelFigures& model, double open, double answer_tokens,
+                            double prompt_tokens) {
+  return CostOfSequence({.steps = model.step_s,
+                         .prompt_s = model.prompt_s,
+                         .slots = model.slots,
+                         .open = open,
+                         .call_rows = model.call_rows},
+                        answer_tokens, prompt_tokens);
+}
+
 void ToldBefore::Complete(NodeFigures* figures) {
   has_ = figures->knows;
   if (!figures->as_before) {

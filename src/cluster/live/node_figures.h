@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cluster/home/cluster_home.h"
+#include "cluster/policy/sequence_cost.h"
 #include "cluster/resource_vector.h"
 
 namespace evenkeel {
@@ -44,6 +45,9 @@ double WorkOf(const ModelFigures& model, double rows, double prompt_tokens = 0);
 inline constexpr double kAnswerTokens = 128;
 // Work of a language model's sequences that run, half through on the average, or wait, as it is in its node's backlog.
 double BacklogOf(const ModelFigures& model);
+// What one more costs there where `open` sequences run or wait. REQUIRES: its steps are told.
+SequenceCost CostOfSequence(const ModelFigures& model, double open, double answer_tokens,
+                            double prompt_tokens);
 
 // What people asked for, see replica_wishes.h.
 struct ReplicaWish {

@@ -4,8 +4,6 @@
 #include <span>
 #include <utility>
 
-#include "cluster/policy/sequence_cost.h"
-
 namespace evenkeel {
 namespace {
 
@@ -163,12 +161,8 @@ void ReplicaTable::TellSequences(const Wanted& wanted, double answer_tokens,
     const auto own = node.sequences.find(model->name);
     const double open = own == node.sequences.end() ? model->open : own->second.Now(model->open);
     const ModelFigures& takes = model->step_s.empty() ? *slowest : *model;
-    SequenceCost cost = CostOfSequence({.steps = takes.step_s,
-                                        .prompt_s = takes.prompt_s,
-                                        .slots = takes.slots,
-                                        .open = open + wanted.choices - 1,
-                                        .call_rows = takes.call_rows},
-                                       answer_tokens, static_cast<double>(wanted.prompt_tokens));
+    SequenceCost cost = CostOfSequence(takes, open + wanted.choices - 1, answer_tokens,
+                                       static_cast<double>(wanted.prompt_tokens));
     // What else there is to do shares the cores: it delays an answer by no more than what that takes itself.
     const double other_s = std::max(0.0, node.figures->backlog_s - BacklogOf(*model));
     cost.wait_s += std::min(other_s / std::max(node.figures->cores, 1e-3), cost.service_s);

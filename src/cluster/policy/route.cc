@@ -24,8 +24,7 @@ double Level(const ReplicaView& replica, double /*scale*/) {
 }
 
 double Expected(const ReplicaView& replica, double own_part) {
-  if (const auto& sequence = replica.sequence)
-    return replica.forward_s + sequence->wait_s + sequence->service_s + sequence->beside_s;
+  if (replica.sequence) return replica.forward_s + replica.sequence->total_s();
   const double backlog = std::max(replica.backlog_s, replica.outstanding_s);
   return replica.forward_s + backlog / replica.capacity + own_part * replica.service_s;
 }

@@ -26,6 +26,7 @@ struct SequencesThere {
 };
 struct SequenceCost {
   double wait_s = 0, service_s = 0, beside_s = 0;
+  double total_s() const { return wait_s + service_s + beside_s; }
 };
 SequenceCost CostOfSequence(const SequencesThere& there, double answer_tokens,
                             double prompt_tokens);
