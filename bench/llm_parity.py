@@ -6,7 +6,7 @@
 
 Each prompt is answered by llama-server alone, by Evenkeel alone, and by Evenkeel in batches of 1 to 16 that others join and leave. Two answers may part where the
 likeliest token led by less than the engine's own noise: how much a token's lead differs between Evenkeel alone and in batches while the text
-is the same. Conversations must become as many tokens as llama-server makes of them: those without tools by the model's own template, those with tools by one that
+is the same. Conversations must become the tokens that llama-server makes of them (as many, and what comes first as likely): those without tools by the model's own template, those with tools by one that
 knows them (llm_template.py), since where the template knows none Evenkeel has words of its own. Prints a table, each prompt that parts with its lead, and writes
 build/bench/llm_parity.json. Standard library only.
 """
@@ -131,8 +131,14 @@ def tool_chats():
         ([asked, call, result, assistant("21 degrees."), user("And in Lima? 🙂")], [weather, clock]))]
 
 
-def prompt_sizes(port, conversations):
-    return [post(port, "/v1/chat/completions", {"model": "m", "max_tokens": 1, "temperature": 0, **chat})["usage"]["prompt_tokens"] for chat in conversations]
+def put_into_words(port, conversations):
+    """Of each: (tokens that it became, {what may come first: log probability}), the latter of exactly these tokens."""
+    read = []
+    for chat in conversations:
+        answer = post(port, "/v1/chat/completions", {"model": "m", "max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 5, **chat})
+        first = (answer["choices"][0].get("logprobs") or {}).get("content") or [{}]
+        read.append((answer["usage"]["prompt_tokens"], {top["token"]: top["logprob"] for top in first[0].get("top_logprobs", [])}))
+    return read
 
 
 def in_batches(port, asked, tokens, most=16):
@@ -243,10 +249,16 @@ def timed(what, work):
     return result
 
 
-def compare_sizes(name, their_sizes, our_sizes):
-    same = sum(a == b for a, b in zip(their_sizes, our_sizes))
-    print(f"{name}: {same} of {len(our_sizes)} have as many tokens as llama-server's: {their_sizes} {our_sizes}")
-    return {"name": name, "prompts": len(our_sizes), "identical": same, "theirs": their_sizes, "ours": our_sizes, "pass": same == len(our_sizes)}
+def compare_words(name, theirs, ours, noise):
+    """As many tokens, and of the same ones: what comes first is as likely to both, within what the engine's own noise is."""
+    apart = []
+    for (_, one), (_, other) in zip(theirs, ours):
+        common = one.keys() & other.keys()
+        apart.append(max((abs(one[token] - other[token]) for token in common), default=99.0))
+    same = sum(a[0] == b[0] and difference <= noise for a, b, difference in zip(theirs, ours, apart))
+    sizes = [[size for size, _ in read] for read in (theirs, ours)]
+    print(f"{name}: {same} of {len(ours)} have as many tokens as llama-server's, with the same log probabilities of what comes first (within {max(apart):.4f} nats): {sizes[0]} {sizes[1]}")
+    return {"name": name, "prompts": len(ours), "identical": same, "theirs": sizes[0], "ours": sizes[1], "apart": apart, "noise": noise, "pass": same == len(ours)}
 
 
 def main():
@@ -262,23 +274,23 @@ def main():
     program = server_of_llamacpp()
     with llama_server(program, options.model / "model.gguf", llama_port):
         reference = timed("llama-server, one by one", lambda: [theirs(llama_port, prompt, options.tokens) for prompt in asked])
-        their_sizes = prompt_sizes(llama_port, chats())
+        their_words = put_into_words(llama_port, chats())
     with llama_server(program, knowing / "m" / "model.gguf", llama_port):
-        their_tool_sizes = prompt_sizes(llama_port, tool_chats())
+        their_tool_words = put_into_words(llama_port, tool_chats())
     with evenkeel(models) as port:
         alone = timed("Evenkeel, one by one", lambda: [ours(port, prompt, options.tokens) for prompt in asked])
-        our_sizes = prompt_sizes(port, chats())
+        our_words = put_into_words(port, chats())
         batched = timed("Evenkeel, in batches", lambda: in_batches(port, asked, options.tokens))
     with evenkeel(knowing) as port:
-        our_tool_sizes = prompt_sizes(port, tool_chats())
+        our_tool_words = put_into_words(port, tool_chats())
     differences = noise_of(alone, batched)
     noise = differences[-1] if differences else 0.0
     median = differences[len(differences) // 2] if differences else 0.0
     print(f"noise of a token's lead between batches of other sizes: median {median:.4f}, most {noise:.4f} nats, over {len(differences)} tokens")
     results = [compare("llama-server and Evenkeel alone", asked, reference, alone, noise), compare("llama-server and Evenkeel in batches", asked, reference, batched, noise),
                compare("Evenkeel alone and in batches", asked, alone, batched, noise)]
-    results += [compare_sizes("conversations put into words", their_sizes, our_sizes),
-                compare_sizes("with tools, by a template that knows them", their_tool_sizes, our_tool_sizes)]
+    results += [compare_words("conversations put into words", their_words, our_words, noise),
+                compare_words("with tools, by a template that knows them", their_tool_words, our_tool_words, noise)]
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(results, indent=1))
     return 0 if all(result["pass"] for result in results) else 1

@@ -6,6 +6,9 @@
 
 Every step runs, whatever became of the ones before it. The last line of the output is the sum over all steps; the exit
 status is 0 only if nothing failed and every step could be run to its end.
+
+Tests run beside each other, and some of them time real processes: of a run in which few failed, those run once more, alone.
+What passes then is named as such and counted apart; what fails again has failed.
 """
 
 import argparse
@@ -25,22 +28,26 @@ CORES = os.cpu_count() or 1
 
 # Python tests that run at once, by whole files: most of them wait for processes most of the time. More would disturb those that time what they see.
 AT_ONCE = min(2, CORES)
+# With more failures than this the machine is not to blame, and nothing runs again.
+FEW = 6
 
 
 @dataclasses.dataclass
 class Count:
-    """How many checks of a step passed, failed and were skipped."""
+    """How many checks of a step passed (`alone`: of these, only in their second run), failed and were skipped."""
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    alone: int = 0
 
     def __add__(self, other):
-        return Count(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+        return Count(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other))))
 
     def __str__(self):
         text = f"{self.passed} passed, {self.failed} failed"
-        return text + (f", {self.skipped} skipped" if self.skipped else "")
+        text += f", {self.skipped} skipped" if self.skipped else ""
+        return text + (f", {self.alone} passed only alone" if self.alone else "")
 
 
 def run(*command, **options):
@@ -65,13 +72,18 @@ def changed(base):
     return {name for name in (diff + new).split("\0") if name}
 
 
+def case_name(case):
+    return "::".join(part for part in (case.get("classname"), case.get("name")) if part)
+
+
 def read_junit(path, status):
-    """The sums of a JUnit file; a step that failed without saying which check did counts as one failure."""
-    count = Count()
+    """(sums of a JUnit file, names of what failed); a step that failed without saying which check did counts as one failure."""
+    count, failed = Count(), []
     try:
         for case in xml.parse(path).getroot().iter("testcase"):
             if case.find("failure") is not None or case.find("error") is not None:
                 count.failed += 1
+                failed.append(case_name(case))
             elif case.find("skipped") is not None or case.get("status") in ("notrun", "disabled"):
                 count.skipped += 1
             else:
@@ -81,7 +93,22 @@ def read_junit(path, status):
         count.failed += 1
     if status != 0 and count.failed == 0:
         count.failed = 1
-    return count
+    return count, failed
+
+
+def once_more(count, failed, run_alone):
+    """The sums after the few that failed ran again by themselves. run_alone() runs them: (sums, names of what failed)."""
+    if not 0 < len(failed) == count.failed <= FEW:
+        return count
+    print(f"== {len(failed)} failed beside others and run once more, alone", flush=True)
+    again, still = run_alone()
+    passed = [name for name in failed if name not in still]
+    # What did not run again has not passed.
+    if again.passed != len(passed) or again.failed != len(still):
+        return count
+    for name in passed:
+        print(f"passed only alone: {name}", flush=True)
+    return Count(count.passed + len(passed), len(still), count.skipped, len(passed))
 
 
 def sanitizer_environment():
@@ -131,11 +158,14 @@ def check_scripts(options):
 
 
 def check_unit(options):
-    report = options.build / "ctest.xml"
-    report.unlink(missing_ok=True)
-    status = run("ctest", "--test-dir", options.build, "--parallel", CORES, "--timeout", 300, "--output-on-failure",
-                 "--no-tests=error", "--progress", "--output-junit", report, env=sanitizer_environment()).returncode
-    return read_junit(report, status)
+    def tests(report, *flags):
+        report.unlink(missing_ok=True)
+        status = run("ctest", "--test-dir", options.build, "--timeout", 300, "--output-on-failure", "--no-tests=error", "--progress",
+                     "--output-junit", report, *flags, env=sanitizer_environment()).returncode
+        return read_junit(report, status)
+
+    count, failed = tests(options.build / "ctest.xml", "--parallel", CORES)
+    return once_more(count, failed, lambda: tests(options.build / "ctest_again.xml", "--rerun-failed"))
 
 
 def python_tests(options, marks, at_once):
@@ -147,14 +177,18 @@ def python_tests(options, marks, at_once):
         "EVENKEEL_BUILD": str(options.build),
         "EVENKEEL_MODELS": str(ROOT / "build" / "demo-models"),
     }
-    report = options.build / "pytest.xml"
-    report.unlink(missing_ok=True)
+
+    def tests(report, *flags):
+        report.unlink(missing_ok=True)
+        status = run(pathlib.Path(venv.stdout.strip()) / "bin" / "python", "-m", "pytest", "tests", "-m", marks, "--timeout", 300, "-q", "-ra",
+                     *flags, "--junitxml", report, env=environment).returncode
+        if status == 5:  # pytest's way to say that no test has these marks
+            return Count(), []
+        return read_junit(report, status)
+
     together = ["-n", AT_ONCE, "--dist", "loadfile"] if at_once and AT_ONCE > 1 else []
-    status = run(pathlib.Path(venv.stdout.strip()) / "bin" / "python", "-m", "pytest", "tests", "-m", marks, "--timeout", 300, "-q", "-ra",
-                 *together, "--junitxml", report, env=environment).returncode
-    if status == 5:  # pytest's way to say that no test has these marks
-        return Count()
-    return read_junit(report, status)
+    count, failed = tests(options.build / "pytest.xml", *together)
+    return once_more(count, failed, lambda: tests(options.build / "pytest_again.xml", "--last-failed", "--last-failed-no-failures", "none"))
 
 
 def check_python(options):

@@ -7,7 +7,9 @@ usage: patch_llamacpp.py [--needed-only] SOURCE     SOURCE is a llama.cpp tree
    with --needed-only it is the only change, for programs that stand for llama.cpp as it is.
 2. Threads that wait for each other within a step (ggml's own barrier, without OpenMP) look for some microseconds and then sleep in
    a futex. A core that a thread spins on can't be given to the thread that is waited for; one that is idle is.
-3. Attention over the cells of a cache that sequences share is computed by src/engines/llamacpp/cell_attention.h, which says why.
+3. What a grammar may take at one token is bounded: rules can be written whose ways double with every letter, and the thread that follows
+   them is the one that computes everybody's tokens. What exceeds it is an exception, which ends that answer alone.
+4. Attention over the cells of a cache that sequences share is computed by src/engines/llamacpp/cell_attention.h, which says why.
 """
 
 import pathlib
@@ -16,8 +18,13 @@ import sys
 
 SPINS = 2000  # rounds of `pause`: 30 to 100 µs, more than a barrier lasts while every thread has a core
 
+# About half a second's; a list of 10,000 words to choose from takes half of it at its first token.
+GRAMMAR_WORK = 30_000_000
+
 AMX = "ggml/src/ggml-cpu/amx/mmq.cpp"
 CPU = "ggml/src/ggml-cpu/ggml-cpu.c"
+GRAMMAR = "src/llama-grammar.cpp"
+SAMPLER = "src/llama-sampler.cpp"
 OPS = "ggml/src/ggml-cpu/ops.cpp"
 ATTENTION = "src/engines/llamacpp/cell_attention.h"  # of this repository; it goes beside OPS
 
@@ -25,6 +32,41 @@ NEEDED = [
     (AMX, "    _tile_loadconfig(&tc);\n", '    asm volatile("" : : "r"(&tc) : "memory");\n    _tile_loadconfig(&tc);\n'),
 ]
 OURS = [
+    (
+        GRAMMAR,
+        "#define MAX_REPETITION_THRESHOLD 2000\n",
+        "#define MAX_REPETITION_THRESHOLD 2000\n"
+        "// Of one call from outside, on its thread: stacks that were looked at, and what they were compared with.\n"
+        "static thread_local int64_t grammar_work = 0;\n"
+        "static void grammar_spend(size_t work) {\n"
+        "    grammar_work += static_cast<int64_t>(work);\n"
+        f"    if (grammar_work > {GRAMMAR_WORK}) {{\n"
+        '        throw std::length_error("the grammar can be followed in too many ways at once");\n'
+        "    }\n"
+        "}\n",
+    ),
+    (
+        GRAMMAR,
+        "        auto [curr_stack_it, inserted] = seen.insert(std::move(curr_stack_candidate));\n",
+        "        grammar_spend(16 + new_stacks.size() / 4);\n"
+        "        auto [curr_stack_it, inserted] = seen.insert(std::move(curr_stack_candidate));\n",
+    ),
+    (
+        GRAMMAR,
+        "    rejects.reserve(candidates.size());\n",
+        "    grammar_spend(candidates.size() / 64);\n    rejects.reserve(candidates.size());\n",
+    ),
+    (GRAMMAR, "bool llama_grammar_parser::parse(const char * src) {\n", "bool llama_grammar_parser::parse(const char * src) {\n    grammar_work = 0;\n"),
+    (
+        GRAMMAR,
+        "void llama_grammar_apply_impl(const struct llama_grammar & grammar, llama_token_data_array * cur_p) {\n",
+        "void llama_grammar_apply_impl(const struct llama_grammar & grammar, llama_token_data_array * cur_p) {\n    grammar_work = 0;\n",
+    ),
+    (
+        GRAMMAR,
+        "void llama_grammar_accept_impl(struct llama_grammar & grammar, llama_token token) {\n",
+        "void llama_grammar_accept_impl(struct llama_grammar & grammar, llama_token token) {\n    grammar_work = 0;\n",
+    ),
     (OPS, "#include <cmath>\n", '#include <cmath>\n#include "cell_attention.h"\n'),
     (
         OPS,
@@ -36,6 +78,18 @@ OURS = [
         "        return;\n"
         "    }\n"
         "#endif\n\n    const bool kv_is",
+    ),
+    (
+        SAMPLER,
+        "        llama_grammar * grammar = nullptr;\n        // TODO: remove trigger_words support.\n",
+        "        llama_grammar * grammar = nullptr;\n"
+        "        // Of a grammar that ends in an exception nothing is left behind.\n"
+        "        struct owner {\n"
+        "            llama_sampler_grammar * owned;\n"
+        "            int before = std::uncaught_exceptions();\n"
+        "            ~owner() { if (std::uncaught_exceptions() > before) { delete owned; } }\n"
+        "        } owner{ctx};\n"
+        "        // TODO: remove trigger_words support.\n",
     ),
     (
         CPU,

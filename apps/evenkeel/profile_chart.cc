@@ -220,8 +220,8 @@ std::vector<Mark> MarksOf(const ProfileReport& report) {
   std::vector<Mark> marks;
   for (const NamedChoice& named : report.choices) {
     if (!named.choice.row) continue;
-    marks.push_back(
-        {named.rule == "method" ? "method" : "chosen", &report.table.rows[*named.choice.row]});
+    marks.push_back({named.rule.starts_with("method") ? "method" : "chosen",
+                     &report.table.rows[*named.choice.row]});
   }
   return marks;
 }

@@ -17,7 +17,7 @@ constexpr Duration kDefaultObjective = std::chrono::milliseconds(50);
 void ChooseAll(const ProfileOptions& options, const ModelConfig& model, const HostSize& host,
                ProfileReport* report) {
   const LoadRows& rows = report->table.rows;
-  const PrecisionChoice chosen = PrecisionFor(model, rows);
+  const PrecisionChoice chosen = PrecisionFor(model, rows, report->table.inputs == kFromSamples);
   const Precision precision = chosen.precision;
   if (model.precision_auto) report->precision = chosen;
   const Duration objective =

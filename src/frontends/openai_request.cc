@@ -196,6 +196,9 @@ ApiError CheckTogether(const Draft& draft) {
     return BadField("stream_options", "is only for 'stream': true");
   if (!draft.text.grammar.empty() && !draft.text.json_schema.empty())
     return BadField("grammar", "cannot be given together with 'response_format'");
+  const bool may_call = !draft.tools.tools.empty() && draft.tools.choice != "\"none\"";
+  if (!draft.text.grammar.empty() && may_call)
+    return BadField("grammar", "cannot be given together with 'tools'");
   return {};
 }
 

@@ -53,6 +53,8 @@ struct LlmOptions {
   std::optional<Duration>
       measure_after;  // without sequences, until its load table is measured; unset: never
   Duration prompt_limit = std::chrono::seconds(5);  // for one template, grammar or parse
+  Duration prompt_load_limit =
+      std::chrono::seconds(30);  // for vocabulary and template; longer: without the template
 };
 
 }  // namespace evenkeel

@@ -42,15 +42,21 @@ void PromptService::StartProcess() {
   options.load.path = options_.path;
   options.load.context = options_.context;
   options.load.vocabulary_only = true;
+  options.load.without_chat = without_chat_;
+  // A template is run once when it is read: one that does not end must not keep the model from being served.
+  if (without_chat_.empty()) options.load_timeout = options_.prompt_load_limit;
   EngineProcessEvents events;
   events.loaded = [this](LlmLoaded loaded) {
     up_ = true;
     answers_ = 0;
+    context_tokens_ = loaded.context;
     if (ready_) std::exchange(ready_, nullptr)(std::move(loaded));
     SendWaiting();
   };
   events.failed = [this](const Status& status) {
-    if (ready_) std::exchange(ready_, nullptr)(status);
+    // One that takes too long is tried again without the template (OnEnded).
+    const bool again = without_chat_.empty() && status.code() == Code::kUnavailable;
+    if (ready_ && !again) std::exchange(ready_, nullptr)(status);
     process_->Kill(status.message());
   };
   events.frame = [this](uint32_t type, const std::string& payload) {
@@ -72,7 +78,7 @@ void PromptService::StartProcess() {
 void PromptService::Stop() {
   stopped_ = true;
   up_ = false;
-  limit_->Set(kNever);
+  WatchHead();
   restart_->Set(kNever);
   process_.reset();
   auto waiting = std::exchange(asked_, {});
@@ -135,7 +141,14 @@ void PromptService::SendWaiting() {
     if (!status.ok()) {
       // Too large for the channel: answered in its turn would be as good as now.
       const uint64_t id = asked.id;
-      context_.loop.Post([this, id, status] {
+      const Status told =
+          status.code() == Code::kTooLarge
+              ? TooLarge(
+                    "the prompt has {} bytes, more than can be taken; the model's context is "
+                    "{} tokens ({})",
+                    asked.message.size(), context_tokens_, status.message())
+              : status;
+      context_.loop.Post([this, id, status = told] {
         const auto at = std::ranges::find(asked_, id, &Asked::id);
         if (at == asked_.end() || at->sent) return;
         Asked failed = std::move(*at);
@@ -152,6 +165,8 @@ void PromptService::SendWaiting() {
 
 void PromptService::WatchHead() {
   const bool busy = up_ && !asked_.empty() && asked_.front().sent;
+  const uint64_t head = busy ? asked_.front().id : 0;
+  if (head == std::exchange(watched_, head)) return;
   limit_->Set(busy ? context_.clock.Now() + options_.prompt_limit : kNever);
 }
 
@@ -201,11 +216,15 @@ Status PromptService::OnFrame(uint32_t type, const std::string& payload) {
 
 void PromptService::OnEnded(const std::string& how) {
   up_ = false;
-  limit_->Set(kNever);
+  WatchHead();
   const Duration life = context_.clock.Now() - process_->started();
   context_.loop.Post([gone = std::shared_ptr<EngineProcess>(std::move(process_))] {});
   if (ready_) {
-    return std::exchange(ready_, nullptr)(Unavailable("its prompt process ended: {}", how));
+    if (!without_chat_.empty() || stopped_)
+      return std::exchange(ready_, nullptr)(Unavailable("its prompt process ended: {}", how));
+    without_chat_ = fmt::format("the process that read it ended: {}", how);
+    LogWarning("model '{}': served without its chat template: {}", options_.name, without_chat_);
+    return StartProcess();
   }
   LogWarning("model '{}': its prompt process ended: {}; it is started again", options_.name, how);
   ++restarts_;

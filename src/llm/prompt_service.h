@@ -60,6 +60,7 @@ class PromptService {
   uint64_t Ask(PromptFrame type, uint64_t id, std::string message, Done done);
   void StartProcess();
   void SendWaiting();
+  // Each request has `prompt_limit` from when it is at the head: what comes behind it gives it no more.
   void WatchHead();
   Status OnFrame(uint32_t type, const std::string& payload);
   void OnEnded(const std::string& how);
@@ -77,6 +78,9 @@ class PromptService {
   std::unique_ptr<Alarm> limit_, restart_;
   RestartPolicy policy_;
   uint64_t next_id_ = 1;
+  uint64_t watched_ = 0;      // the request that `limit_` is for; 0: none
+  std::string without_chat_;  // why its processes do not read the chat template; empty: they do
+  int context_tokens_ = 0;
   uint64_t answers_ = 0;  // of the current process
   uint64_t restarts_ = 0;
   bool up_ = false;

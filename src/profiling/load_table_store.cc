@@ -300,6 +300,15 @@ Status LoadTableStore::Remove(const TableKey& key) {
   return remove.status();
 }
 
+Status LoadTableStore::RemoveMadeUp(const TableKey& key) {
+  Statement remove(db_,
+                   "DELETE FROM load_rows WHERE model = ? AND digest = ? AND machine = ? AND setup "
+                   "= ? AND inputs <> ?");
+  remove << key.model << key.digest << key.machine << key.setup << std::string(kFromSamples);
+  remove.Step();
+  return remove.status();
+}
+
 Status LoadTableStore::PutChoice(const StoredChoice& choice) {
   Statement put(db_, "INSERT OR REPLACE INTO choices VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
   const CellShape& shape = choice.cell.shape;

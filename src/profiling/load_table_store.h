@@ -48,6 +48,8 @@ class LoadTableStore {
   // Every table of the model (all models: ""), newest row first.
   Result<std::vector<LoadTable>> All(const std::string& model) const;
   Status Remove(const TableKey& key);
+  // Of its rows those that were not measured with sampled inputs.
+  Status RemoveMadeUp(const TableKey& key);
 
   // Replaces the choice of the same key.
   Status PutChoice(const StoredChoice& choice);

@@ -212,11 +212,11 @@ bool InputsStand(std::string_view kept, std::string_view now) {
   return kept == now || kept == kFromSamples;
 }
 
-PrecisionChoice PrecisionFor(const ModelConfig& model, const LoadRows& rows) {
+PrecisionChoice PrecisionFor(const ModelConfig& model, const LoadRows& rows, bool sampled) {
   const PrecisionRule fixed =
       model.precision == Precision::kBf16 ? PrecisionRule::kBf16 : PrecisionRule::kF32;
-  return SelectPrecision(rows, model.precision_auto ? PrecisionRule::kAuto : fixed,
-                         model.tolerance);
+  return SelectPrecision(rows, model.precision_auto ? PrecisionRule::kAuto : fixed, model.tolerance,
+                         sampled);
 }
 
 namespace {

@@ -79,7 +79,7 @@ Result<RowPool> MadeUpRows(const Signature& signature);
 bool InputsStand(std::string_view kept, std::string_view now);
 
 // What the manifest and the table say of bf16.
-PrecisionChoice PrecisionFor(const ModelConfig& model, const LoadRows& rows);
+PrecisionChoice PrecisionFor(const ModelConfig& model, const LoadRows& rows, bool sampled);
 
 // Advice for a table in which no cell gave a figure; nullopt: one did, or there is no row.
 std::optional<std::string> AdviceFor(const LoadRows& rows);

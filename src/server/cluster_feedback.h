@@ -30,7 +30,8 @@ class ClusterFeedback {
   using Apply = std::function<void(const nlohmann::json& plan)>;
 
   // `automatic`: proposals are applied where there is who can; else they are only told.
-  ClusterFeedback(EventLog& events, bool automatic) : events_(events), automatic_(automatic) {}
+  ClusterFeedback(EventLog& events, bool automatic, ReplanOptions options = {})
+      : events_(events), automatic_(automatic), feedback_(options) {}
 
   void set_apply(Apply apply);
   // Whether this node leads the cluster, asked on the thread that applies; nullopt: nobody is elected here, and the first by name applies.

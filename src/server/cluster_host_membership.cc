@@ -145,7 +145,12 @@ void ClusterHost::WatchPlans() {
       done(std::optional<PlanStamp>(*stored));
     });
   });
-  node_->feedback().set_hindrance([this] { return WhyAway(); });
+  const auto hindrance = [this] {
+    std::string why = WhyAway();
+    return why.empty() ? node_->WhyFrozen() : why;
+  };
+  node_->feedback().set_hindrance(hindrance);
+  node_->plans().set_hindrance(hindrance);
   set_on_plan(
       [this](const std::shared_ptr<const StoredPlan>& plan) { node_->KnowPlan(plan->stamp); });
 }

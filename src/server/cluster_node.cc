@@ -42,12 +42,13 @@ ClusterNode::ClusterNode(const ClusterOptions& options, ModelRegistry& registry,
       started_(clock.Now()),
       resources_(options.resources),
       balance_(registry, events_),
-      feedback_(events_, options.replan_auto),
+      feedback_(events_, options.replan_auto,
+                {.copy_bytes_s = static_cast<double>(options.copy_rate_bytes_s)}),
       wishes_(options.state.empty() ? "" : options.state + "/replicas.json"),
       table_(options.route, RandomNumber(), {}),
       known_(std::make_shared<KnownModels>()) {
   nodes_.reserve(kMostNodes);
-  free_memory_bytes_ = memory_.Read().free_bytes.value_or(0);
+  free_memory_bytes_ = ReadFreeMemory();
   AddNode({options.name, options.own_address}, /*own=*/true);
   for (const NodeAddress& peer : options.peers) AddNode(peer, /*own=*/false);
 }

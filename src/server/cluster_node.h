@@ -167,6 +167,7 @@ class ClusterNode final : private NodeHost {
   void AddNode(const NodeAddress& address, bool own);
   NodeFigures Figures();
   int64_t FreeMemory();
+  int64_t ReadFreeMemory() const;
   // NodeHost
   bool IsOfCluster(std::string_view node) const override { return IndexOf(node) >= 0; }
   NodeFigures FiguresFor(const NodeFigures& theirs) override;

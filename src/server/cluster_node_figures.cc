@@ -45,6 +45,13 @@ NodeFigures ClusterNode::Figures() {
   return figures;
 }
 
+// What instances here are to leave free is not for other nodes' models either. 0 is "not known", not "none".
+int64_t ClusterNode::ReadFreeMemory() const {
+  const auto& spare = registry_.context().spare_memory;
+  const auto read = spare ? spare() : memory_.Read().free_bytes;
+  return read ? std::max<int64_t>(1, *read) : 0;
+}
+
 int64_t ClusterNode::FreeMemory() {
   const Time now = clock_.Now();
   {
@@ -52,7 +59,7 @@ int64_t ClusterNode::FreeMemory() {
     if (now < memory_at_) return free_memory_bytes_;
     memory_at_ = now + kMemoryEvery;
   }
-  const int64_t free_bytes = memory_.Read().free_bytes.value_or(0);
+  const int64_t free_bytes = ReadFreeMemory();
   const std::lock_guard lock(mutex_);
   return free_memory_bytes_ = free_bytes;
 }

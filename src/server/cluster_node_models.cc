@@ -48,6 +48,9 @@ void ClusterNode::StartModels() {
   runner_ = std::make_unique<PlanRunner>(std::move(cluster), events_);
   feedback_.set_apply([this](const nlohmann::json& plan) { runner_->Run(plan); });
   feedback_.set_busy([this] { return runner_->busy(); });
+  const auto hindrance = [this] { return WhyFrozen(); };
+  feedback_.set_hindrance(hindrance);
+  runner_->set_hindrance(hindrance);
 }
 
 void ClusterNode::StartStates() {

@@ -149,13 +149,23 @@ std::string ShapeOf(const InstanceSet::Info& instance) {
 
 }  // namespace
 
-uint64_t ResidentBytes(pid_t pid) {
+namespace {
+
+// The nth field of /proc/PID/statm, in bytes; 0: there is no such process.
+uint64_t MemoryField(pid_t pid, int field) {
   std::ifstream statm(fmt::format("/proc/{}/statm", pid));
-  uint64_t size = 0;
-  uint64_t resident = 0;
-  if (!(statm >> size >> resident)) return 0;
-  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t pages = 0;
+  for (int i = 0; i <= field; ++i) {
+    if (!(statm >> pages)) return 0;
+  }
+  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
+
+}  // namespace
+
+uint64_t ResidentBytes(pid_t pid) { return MemoryField(pid, 1); }
+
+uint64_t MappedBytes(pid_t pid) { return MemoryField(pid, 2); }
 
 nlohmann::json DescribeNode(const ServingContext& context) {
   nlohmann::json node = {{"cores", CoresOfBatches(context)}};

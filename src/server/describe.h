@@ -23,6 +23,8 @@ nlohmann::json DescribeVersion(const ModelVersion& version);
 nlohmann::json DescribeBatching(const ModelVersion& version);
 // Resident bytes of a process, shared memory included; 0 when it is gone.
 uint64_t ResidentBytes(pid_t pid);
+// Of these, what files are mapped to: the kernel counts it as available.
+uint64_t MappedBytes(pid_t pid);
 // Adds inputs, outputs, source of the settings, and the last batches with the reason each was closed for.
 void AddDetails(const ModelVersion& version, nlohmann::json* model);
 

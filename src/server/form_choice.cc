@@ -66,7 +66,7 @@ FormDecision DecideForm(const ModelConfig& model, const LoadRows& table, const F
   std::ranges::copy_if(table, std::back_inserter(decision.rows),
                        [&](const LoadRow& row) { return TakesPart(row, model, query); });
   const LoadRows& rows = decision.rows;
-  decision.precision = PrecisionFor(model, rows);
+  decision.precision = PrecisionFor(model, rows, query.sampled);
   AdoptionQuery adopt;
   adopt.current = query.current;
   adopt.objective = ObjectiveOf(query, decision.precision.precision);

@@ -32,6 +32,7 @@ struct FormQuery {
   double rate_per_s = 0;        // forecast; 0: nothing is asked
   HostSize host;                // with its accelerator
   std::optional<Cell> current;  // what the model runs on since it adopted that
+  bool sampled = false;         // the table was measured with sampled inputs
   // kCpu
   int64_t least_memory = 0;  // less was too little when it served
   int fixed_threads = 0;     // that the operator asked for; 0: none

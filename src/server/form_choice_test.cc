@@ -85,11 +85,15 @@ TEST(FormChoiceTest, Bf16OnlyWithinTheTolerance) {
   EXPECT_EQ(DecideForm(model, rows, Query()).cell->precision, Precision::kF32);
   model.precision_auto = true;
   model.tolerance = 0.005;
-  const auto strict = DecideForm(model, rows, Query());
+  FormQuery query = Query();
+  query.sampled = true;
+  const auto strict = DecideForm(model, rows, query);
   EXPECT_EQ(strict.cell->precision, Precision::kF32);
   EXPECT_THAT(strict.precision.why, HasSubstr("differ by 0.01, allowed are 0.005"));
   model.tolerance = 0.02;
-  EXPECT_EQ(DecideForm(model, rows, Query()).cell->precision, Precision::kBf16);
+  EXPECT_EQ(DecideForm(model, rows, query).cell->precision, Precision::kBf16);
+  query.sampled = false;
+  EXPECT_EQ(DecideForm(model, rows, query).cell->precision, Precision::kF32);
 }
 
 TEST(FormChoiceTest, StaysWithWhatItRunsOnForASmallGain) {

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "containers/runtime.h"
+#include "core/format.h"
 #include "llm/llm_model.h"
 #include "net/io_loop.h"
 
@@ -385,6 +386,58 @@ TEST_F(LanguageModelTest, AnswersGoOnInTheNextWorker) {
     EXPECT_EQ(call->usage.completion_tokens, 60);
   }
   EXPECT_EQ(model_->Look().engine.restarts, 1u);
+}
+
+// After a death each is let in alone: the one at whose prompt the next worker ends is failed, and the others are not.
+TEST_F(LanguageModelTest, TheAnswerThatEndsTwoWorkersIsFailedAndTheOthersGoOn) {
+  ASSERT_TRUE(Load().ok());
+  std::string long_prompt;
+  for (int i = 0; i < 1500; ++i) long_prompt += " word";
+  auto suspect = Greedy(long_prompt, 60);
+  model_->Generate(suspect.get());
+  std::vector<std::unique_ptr<TestCall>> others;
+  for (int i = 0; i < 3; ++i) {
+    others.push_back(Greedy(kPrompts[2], 60));
+    model_->Generate(others.back().get());
+  }
+  others[0]->WaitForText(1);
+  const pid_t first = model_->Look().engine.pid;
+  ASSERT_EQ(::kill(first, SIGKILL), 0);
+  LlmModel::View now;
+  for (int i = 0; i < 3000 && !(now.engine.state == "ready" && now.engine.pid != first); ++i) {
+    std::this_thread::sleep_for(milliseconds(10));
+    now = model_->Look();
+  }
+  ASSERT_NE(now.engine.pid, first);
+  ASSERT_EQ(::kill(now.engine.pid, SIGKILL), 0);  // its prompt takes longer than that
+  EXPECT_EQ(suspect->Wait().code(), Code::kInternal);
+  EXPECT_NE(suspect->status.message().find("ended while it computed this answer"),
+            std::string::npos)
+      << suspect->status.ToString();
+  for (auto& other : others) {
+    ASSERT_TRUE(other->Wait().ok()) << other->status.ToString();
+    EXPECT_EQ(other->usage.completion_tokens, 60);
+  }
+  EXPECT_EQ(model_->Look().engine.restarts, 2u);
+}
+
+// A client's rules whose ways double with each letter end its own answer, and nobody else's step.
+TEST_F(LanguageModelTest, AGrammarWithTooManyWaysEndsItsAnswerAlone) {
+  ASSERT_TRUE(Load().ok());
+  auto beside = Greedy(kPrompts[2], 60);
+  auto hostile = Greedy(kPrompts[1], 60);
+  std::string& rules = hostile->request.grammar;
+  rules = "root ::= \"abc\" r0\n";
+  for (int i = 0; i < 25; ++i) rules += fmt::format("r{0} ::= r{1} \"x\" | r{1} \"y\"\n", i, i + 1);
+  rules += "r25 ::= \"z\"\n";
+  model_->Generate(beside.get());
+  model_->Generate(hostile.get());
+  EXPECT_EQ(hostile->Wait().code(), Code::kInvalidArgument);
+  EXPECT_NE(hostile->status.message().find("too many ways"), std::string::npos)
+      << hostile->status.ToString();
+  ASSERT_TRUE(beside->Wait().ok()) << beside->status.ToString();
+  EXPECT_EQ(beside->usage.completion_tokens, 60);
+  EXPECT_EQ(model_->Look().engine.restarts, 0u);
 }
 
 // What was told is not told again, and the rest is what it would have been. The beginning is in the cache still, as it was computed the first

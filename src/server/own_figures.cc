@@ -52,7 +52,7 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
   figures.slots = std::max(1, view.tuning.running);
   figures.open = view.sequences;
   figures.rate_rps = view.tuning.forecast.arrivals_s;
-  // With the weights, which llama.cpp maps, though the kernel counts those as available (MemAvailable): they have to fit where the model is brought, and are what is copied there.
+  // With the weights, which llama.cpp maps: they have to fit where the model is brought, and are what is copied there.
   figures.memory_bytes =
       view.engine.pid > 0 ? static_cast<int64_t>(ResidentBytes(view.engine.pid)) : 0;
   const int threads = std::max(1, view.tuning.threads);
@@ -75,6 +75,7 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
 }
 
 void AddOwnModels(const ModelRegistry& registry, Time now, NodeFigures* figures) {
+  int64_t mapped = 0;
   const auto serving = registry.Serving("", "");
   if (serving.ok()) {
     for (const auto& model : *serving) {
@@ -86,7 +87,12 @@ void AddOwnModels(const ModelRegistry& registry, Time now, NodeFigures* figures)
   for (const auto& model : registry.Languages()) {
     const ModelFigures one = FiguresOf(*model, &figures->backlog_s);
     if (model->available()) figures->models.push_back(one);
+    if (const pid_t worker = model->Look().engine.pid; worker > 0)
+      mapped += static_cast<int64_t>(MappedBytes(worker));
   }
+  // The kernel counts mapped weights as available (MemAvailable); who gives them to another model reads them from the disk with each step. 0 would be "not known".
+  if (figures->free_memory_bytes > 0)
+    figures->free_memory_bytes = std::max<int64_t>(1, figures->free_memory_bytes - mapped);
 }
 
 }  // namespace evenkeel

@@ -19,7 +19,7 @@ uint64_t DigestOf(const LanguageModelInfo& info);
 ModelFigures FiguresOf(const ModelVersion& model, const Dispatcher::Work& work, Time now);
 // A language model's figures; its work is added to `backlog_s`.
 ModelFigures FiguresOf(const LlmModel& model, double* backlog_s);
-// Models that serve and the work of all, into `figures`.
+// Models that serve and the work of all, into `figures`; what their mapped weights take is no more free memory there.
 void AddOwnModels(const ModelRegistry& registry, Time now, NodeFigures* figures);
 
 }  // namespace evenkeel

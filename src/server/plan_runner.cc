@@ -90,6 +90,21 @@ void PlanRunner::set_store(Store store) {
   store_ = std::move(store);
 }
 
+void PlanRunner::set_hindrance(Hindrance hindrance) {
+  const std::lock_guard lock(mutex_);
+  hindrance_ = std::move(hindrance);
+}
+
+Status PlanRunner::MayMove() {
+  Hindrance hindrance;
+  {
+    const std::lock_guard lock(mutex_);
+    hindrance = hindrance_;
+  }
+  const std::string why = hindrance ? hindrance() : std::string();
+  return why.empty() ? Status::Ok() : Unavailable("nothing is moved: {}", why);
+}
+
 // Waits for the store, which answers by a deadline of its own.
 Result<std::optional<PlanStamp>> PlanRunner::StoreFirst(const json& plan) {
   using Stored = Result<std::optional<PlanStamp>>;
@@ -129,7 +144,8 @@ void PlanRunner::CarryOut(const json& plan, uint64_t number) {
   Status failed;
   for (size_t i = 0; failed.ok() && i < steps->size(); ++i) {
     if (number != newest_.load() || !Wait(Duration(0))) return;
-    failed = Make((*steps)[i], by, why);
+    failed = MayMove();
+    if (failed.ok()) failed = Make((*steps)[i], by, why);
   }
   if (!failed.ok()) events_.Note("a plan was not carried out to its end", failed.message());
 }

@@ -236,6 +236,19 @@ TEST_F(PlanRunnerTest, WhereOthersServeTheModelMeanwhileNoReplicaLeaves) {
   }
 }
 
+// The store goes, or half of the nodes, while the first model is being loaded: what was to be unloaded stays.
+TEST_F(PlanRunnerTest, WhatComesToHinderMovesEndsThePlanBeforeItsNextStep) {
+  std::atomic<bool> frozen{false};
+  runner_->set_hindrance([&]() -> std::string {
+    // Asked before the load, and then before the unload.
+    return frozen.exchange(true) ? "2 of 3 nodes were lost at once" : "";
+  });
+  Run();
+  ASSERT_TRUE(Eventually([this] { return events_.Last().size() == 1; }));
+  EXPECT_THAT(LastEvent(), HasSubstr("nothing is moved: 2 of 3 nodes were lost at once"));
+  EXPECT_EQ(Done().size(), 1u);
+}
+
 TEST_F(PlanRunnerTest, IsBusyWhileAPlanIsCarriedOutOrWaits) {
   std::function<void(Result<std::optional<PlanStamp>>)> held;
   std::atomic<bool> asked{false};

@@ -60,6 +60,8 @@ class SelfProfile {
   static constexpr Duration kRetry = std::chrono::minutes(10);
   static constexpr int kLeastBetween = 10;  // drift times
   static constexpr size_t kLeastSamples = 16;
+  // A table that was measured with made-up inputs is looked at so often for whether there are sampled ones now.
+  static constexpr Duration kLookForSamples = std::chrono::seconds(10);
 
   using Models = std::function<std::vector<std::shared_ptr<ProfiledModel>>()>;
 
@@ -126,8 +128,9 @@ class SelfProfile {
   void Sweep(Entry& entry);
   Status SweepCells(Entry& entry, Job& job, const std::string& engine);
   Result<RowPool> RowsFor(const ModelConfig& config, const Signature& signature,
-                          std::string* inputs);
-  void TakeKept(const TableKey& key, const std::string& inputs, SweepPlan* plan);
+                          std::string* inputs, bool* unfit);
+  // Where the kept rows' inputs are from; "": there are none.
+  std::string TakeKept(const TableKey& key, const std::string& inputs, SweepPlan* plan);
   void Keep(const TableKey& key, const std::string& inputs, const LoadRow& row);
   void Publish(Entry& entry, const SweepPlan& plan);
   Result<SweepPlan> PlanFor(const Job& job) const;
@@ -135,8 +138,10 @@ class SelfProfile {
   Status HoldShare(const Entry& entry, Job& job, const CellShape& shape);
   bool WasRecalled(const Entry& entry);
   bool HasRoomFor(const Entry& entry) const;
+  bool HasSamplesFor(const Entry& entry) const;
   std::vector<int> BatchesFor(const Signature& signature, int most) const;
-  Status Complete(Entry& entry, const SweepPlan& plan, bool swept, double seconds);
+  Status Complete(Entry& entry, const SweepPlan& plan, std::string_view rows_from, bool swept,
+                  double seconds);
   ServingState ServingNow(Time now) const;
 
   // `ek-choices` (self_profile.cc, self_profile_choices.cc).

@@ -165,6 +165,7 @@ void SelfProfile::Decide(const EntryPtr& entry, ProfiledModel& model, DeviceClas
     query.current = side.current;
     query.least_memory = entry->least_memory;
     query.host = entry->host;
+    query.sampled = entry->rows_sampled;
     rows = entry->rows;
   }
   FormDecision decision = DecideForm(model.config(), rows, query);

@@ -34,7 +34,7 @@ struct SelfProfile::Entry {
   DeviceClass device = DeviceClass::kCpu;  // what it may run on
   Phase phase = Phase::kWaiting;
   std::string why;     // kOff, kFailed
-  Time try_at{};       // kWaiting, kFailed, and with left_out: not before
+  Time try_at{};       // kWaiting, kFailed, with left_out or made-up inputs: not before
   bool fresh = false;  // what was measured before is forgotten when the sweep begins
   bool gone = false;   // unloaded or replaced
 
@@ -43,6 +43,7 @@ struct SelfProfile::Entry {
   HostSize host;  // with the accelerator, if it may run on one
   std::string stamp, inputs;
   LoadRows rows;
+  bool rows_sampled = false;        // all of them were measured with sampled inputs
   bool complete = false;            // `rows` are a whole table, but for `left_out`
   std::vector<CellShape> left_out;  // shapes that the device had no room for
   size_t cells_run = 0, cells_expected = 0, cells = 0;

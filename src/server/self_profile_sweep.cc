@@ -42,7 +42,8 @@ struct SelfProfile::Job {
   Signature signature;
   DeviceClass device = DeviceClass::kCpu;  // what it may run on
   HostSize host;
-  int most = 1;  // rows that fit into a worker's buffer
+  int most = 1;                // rows that fit into a worker's buffer
+  bool unfit_samples = false;  // there are samples, and none that this signature takes
   std::vector<CellShape> left_out;
   std::unique_ptr<DeviceLoan> loan;  // outlives the worker that runs on it
   std::unique_ptr<ContainerCells> cells;
@@ -147,9 +148,11 @@ SelfProfile::EntryPtr SelfProfile::NextToSweep() {
   const std::lock_guard lock(mutex_);
   if (stopping_) return nullptr;
   for (const auto& [model, entry] : entries_) {
-    const bool waits = entry->phase == Phase::kWaiting || entry->phase == Phase::kFailed ||
-                       (entry->phase == Phase::kComplete && HasRoomFor(*entry));
-    if (!waits || now < entry->try_at) continue;
+    if (now < entry->try_at) continue;
+    const bool waits =
+        entry->phase == Phase::kWaiting || entry->phase == Phase::kFailed ||
+        (entry->phase == Phase::kComplete && (HasRoomFor(*entry) || HasSamplesFor(*entry)));
+    if (!waits) continue;
     sweeping_ = entry;
     uint64_t ignored = 0;
     if (::read(cancel_.get(), &ignored, sizeof ignored) < 0) ignored = 0;  // of an earlier one
@@ -184,23 +187,25 @@ void SelfProfile::Sweep(Entry& entry) {
 }
 
 Result<RowPool> SelfProfile::RowsFor(const ModelConfig& config, const Signature& signature,
-                                     std::string* inputs) {
+                                     std::string* inputs, bool* unfit) {
   std::vector<std::string> warnings;
   auto kept = RowsFromSampler(sampler_.Snapshot(config.name), signature, kLeastSamples, &warnings);
   for (const std::string& line : warnings) LogWarning("model '{}': {}", config.name, line);
   *inputs = kept ? kFromSamples : kFromSignature;
+  *unfit = !kept && !warnings.empty();
   if (kept) return std::move(*kept);
   return MadeUpRows(signature);
 }
 
-void SelfProfile::TakeKept(const TableKey& key, const std::string& inputs, SweepPlan* plan) {
+std::string SelfProfile::TakeKept(const TableKey& key, const std::string& inputs, SweepPlan* plan) {
   const std::lock_guard lock(store_mutex_);
   const auto kept = store_->Get(key, inputs);
   if (!kept.ok()) {
     if (!std::exchange(told_unwritable_, true)) LogWarning("{}", kept.status().message());
-    return;
+    return {};
   }
   for (const LoadRow& row : kept->rows) plan->Record(row);
+  return kept->inputs;
 }
 
 void SelfProfile::Keep(const TableKey& key, const std::string& inputs, const LoadRow& row) {
@@ -239,7 +244,7 @@ Status SelfProfile::SweepCells(Entry& entry, Job& job, const std::string& engine
   const auto stamp = ModelStamp(job.config);
   if (!stamp.ok()) return stamp.status();
   std::string inputs;
-  auto pool = RowsFor(job.config, job.signature, &inputs);
+  auto pool = RowsFor(job.config, job.signature, &inputs, &job.unfit_samples);
   if (!pool.ok()) return pool.status();
 
   options.cpus = options_.worker_cpus;
@@ -341,12 +346,20 @@ bool SelfProfile::HasRoomFor(const Entry& entry) const {
   });
 }
 
+// What is measured with sampled inputs replaces what was measured without. REQUIRES: mutex_ held.
+bool SelfProfile::HasSamplesFor(const Entry& entry) const {
+  if (entry.rows_sampled) return false;
+  return std::ranges::any_of(sampler_.Snapshot(entry.key.model),
+                             [](const SampleSet& set) { return set.rows.size() >= kLeastSamples; });
+}
+
 Status SelfProfile::RunCells(Entry& entry, Job& job, SweepPlan& plan) {
   const Time begin = clock_.Now();
   bool told = false;
+  std::string rows_from;
   for (;;) {
     // Also what `evenkeel profile` has measured meanwhile.
-    TakeKept(entry.key, entry.inputs, &plan);
+    rows_from = TakeKept(entry.key, entry.inputs, &plan);
     Publish(entry, plan);
     const auto cell = plan.Next();
     if (!cell) break;
@@ -385,9 +398,11 @@ Status SelfProfile::RunCells(Entry& entry, Job& job, SweepPlan& plan) {
       LogInfo("model '{}': {} shapes are measured later: the accelerator has no room for them",
               entry.label, job.left_out.size());
     entry.left_out = job.left_out;
-    entry.try_at = clock_.Now() + kLookForRoom;
+    entry.try_at = clock_.Now() + (!job.left_out.empty() ? kLookForRoom
+                                   : job.unfit_samples   ? kRetry
+                                                         : kLookForSamples);
   }
-  return Complete(entry, plan, told, Seconds(clock_.Now() - begin));
+  return Complete(entry, plan, rows_from, told, Seconds(clock_.Now() - begin));
 }
 
 std::vector<int> SelfProfile::BatchesFor(const Signature& signature, int most) const {
@@ -405,7 +420,8 @@ std::vector<int> SelfProfile::BatchesFor(const Signature& signature, int most) c
   return *batches;
 }
 
-Status SelfProfile::Complete(Entry& entry, const SweepPlan& plan, bool swept, double seconds) {
+Status SelfProfile::Complete(Entry& entry, const SweepPlan& plan, std::string_view rows_from,
+                             bool swept, double seconds) {
   LoadRows rows = plan.Table();
   const auto advice = AdviceFor(rows);
   const bool errors = std::ranges::any_of(
@@ -417,8 +433,15 @@ Status SelfProfile::Complete(Entry& entry, const SweepPlan& plan, bool swept, do
       LogWarning("{}", removed.message());
     return Unavailable("{}", *advice);
   }
+  if (rows_from == kFromSamples) {
+    const std::lock_guard lock(store_mutex_);
+    if (const Status removed = store_->RemoveMadeUp(entry.key); !removed.ok())
+      LogWarning("{}", removed.message());
+  }
   const std::lock_guard lock(mutex_);
   entry.rows = std::move(rows);
+  entry.rows_sampled = rows_from == kFromSamples;
+  entry.inputs = rows_from.empty() ? entry.inputs : std::string(rows_from);
   entry.complete = true;
   entry.phase = Phase::kComplete;
   entry.why.clear();

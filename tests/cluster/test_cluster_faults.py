@@ -541,8 +541,8 @@ def test_a_node_that_lies_about_its_capacity_and_one_that_becomes_slow(cluster):
          f"its share of the calls is {lying:.2f} (told cores: 0.59; true: 0.22); {counted(load)}")
     # a may not get its 0.7 from this machine; who is believed gets 0.59 and more.
     assert 0.08 < lying < 0.48, (lying, measured)
-    # The plan's matrix has what was measured, too: b is slower in it than a.
-    assert measured["b"] > 1.2 * measured["a"], measured
+    # The plan's matrix has what was measured, too: by what b says it would take a hundredth of a's time.
+    assert measured["b"] > 0.8 * measured["a"], measured
 
     # The same node with its core, and then with a tenth of it: nothing fails.
     nodes["b"].host.set_cores(1)

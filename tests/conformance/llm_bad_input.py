@@ -65,6 +65,12 @@ def nested(depth: int) -> bytes:
     return raw('"response_format":{"type":"json_schema","json_schema":{"name":"s","schema":SCHEMA}}').replace(b"SCHEMA", before * depth + b'{"type":"string"}' + after * depth)
 
 
+def doubling(begin: str, levels: int = 25) -> str:
+    """A grammar with 2^levels ways once `begin` is there."""
+    rules = [f'r{i} ::= r{i + 1} "x" | r{i + 1} "y"' for i in range(levels)]
+    return "\n".join([f"root ::= {begin} r0", *rules, f'r{levels} ::= "z"'])
+
+
 NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "min_p", "repeat_penalty")
 COUNTS = ("max_tokens", "max_completion_tokens", "n", "top_logprobs", "top_k", "seed")
 WRONG_TYPES = {"a text": '"x"', "a list": "[]", "an object": "{}", "true": "true"}
@@ -163,6 +169,9 @@ def cases_of_tools_and_grammars():
     yield "a left-recursive grammar", CHAT, chat(grammar='root ::= root "a"'), BAD
     yield "a grammar of 20,000 nested parentheses", CHAT, chat(grammar="root ::= " + "(" * 20_000 + '"a"' + ")" * 20_000), BAD
     yield "a grammar that repeats a billion times", CHAT, chat(grammar='root ::= "a"{1000000000}'), BAD
+    yield "a grammar with 2^25 ways at once", CHAT, chat(grammar=doubling("")), BAD
+    yield "a grammar with 2^25 ways after three letters", CHAT, chat(grammar=doubling('"abc"')), BAD
+    yield "a grammar and tools", CHAT, chat(grammar='root ::= "a"', tools=[tool({})]), BAD
     yield "a grammar and a schema", CHAT, chat(grammar='root ::= "a"', response_format=schema({})), BAD
 
 
@@ -222,15 +231,52 @@ def files():
     yield "a tensor of 2^62 numbers", whole[: first + 4] + struct.pack("<Q", 2**62) + whole[first + 12 :]
 
 
-def load(daemon: Daemon, name: str, content: bytes) -> tuple[int, str]:
+def templates():
+    """(name, bytes): served for texts, and refused for chats with the reason."""
+    whole = GGUF.read_bytes()
+    name = b"tokenizer.chat_template"
+    at = key_at(whole, name)
+    size = struct.unpack("<Q", whole[at : at + 8])[0]
+
+    def with_template(text: str) -> bytes:
+        assert len(text) <= size, (len(text), size)
+        return whole[: at + 8] + text.ljust(size).encode() + whole[at + 8 + size :]
+
+    yield "no template", whole.replace(name, name[:-1] + b"X", 1)
+    yield "a template that is none", with_template("{% for %}{{")
+    yield "a template that loops", with_template("{% for a in range(99999) %}{% for b in range(99999) %}{% set x = b %}{% endfor %}{% endfor %}")
+
+
+@contextlib.contextmanager
+def loaded(daemon: Daemon, name: str, content: bytes):
+    """(status, text) of loading a model; while this lasts, it is served if it can be."""
     folder = daemon.models / name
     folder.mkdir(parents=True, exist_ok=True)
     try:
         (folder / "model.gguf").write_bytes(content)
         status, _, text = daemon.request("POST", f"/v2/repository/models/{name}/load")
+        yield status, text.decode(errors="replace")
+        if status == 200:
+            daemon.json("POST", f"/v2/repository/models/{name}/unload")
     finally:
         shutil.rmtree(folder)  # also where the disk had no room for all of it
-    return status, text.decode(errors="replace")
+
+
+def load(daemon: Daemon, name: str, content: bytes) -> tuple[int, str]:
+    with loaded(daemon, name, content) as told:
+        return told
+
+
+def play_templates(daemon: Daemon, report: "Report") -> None:
+    for name, content in templates():
+        with loaded(daemon, "odd", content) as (status, text):
+            report.add(f"GGUF with {name}", status, GOOD, text)
+            if status != 200:
+                continue
+            status, _, text = daemon.request("POST", COMPLETIONS, {"model": "odd", "prompt": "One, two,", "max_tokens": 2})
+            report.add(f"its completion ({name})", status, GOOD, message_of(text) if status != 200 else "(answered)")
+            status, _, text = daemon.request("POST", CHAT, chat(model="odd"))
+            report.add(f"its chat ({name})", status, BAD, message_of(text))
 
 
 # Others
@@ -320,15 +366,22 @@ def model_of(daemon: Daemon) -> dict:
     return next(one for one in daemon.json("GET", "/v2/evenkeel/models")["models"] if one["name"] == MODEL)
 
 
-def abort_worker(daemon: Daemon) -> tuple[float, float]:
-    """(seconds until a new worker answers, seconds that loading took at first)."""
+def abort_worker(daemon: Daemon) -> tuple[float, float, Bystander]:
+    """(seconds until a new worker answers, seconds that loading took at first, whose streams ran across it)."""
     begin = time.monotonic()
     daemon.json("POST", f"/v2/repository/models/{MODEL}/load")
     loading = time.monotonic() - begin
-    os.kill(model_of(daemon)["instances"][0]["pid"], signal.SIGABRT)
-    begin = time.monotonic()
-    assert daemon.request("POST", CHAT, chat())[0] == 200
-    return time.monotonic() - begin, loading
+    beside = Bystander(daemon)
+    try:
+        while model_of(daemon)["language"]["running"] == 0 and time.monotonic() < begin + 60:
+            time.sleep(0.01)
+        os.kill(model_of(daemon)["instances"][0]["pid"], signal.SIGABRT)
+        begin = time.monotonic()
+        assert daemon.request("POST", CHAT, chat())[0] == 200
+        back = time.monotonic() - begin
+    finally:
+        beside.stop()
+    return back, loading, beside
 
 
 class Report:
@@ -383,18 +436,25 @@ def play(daemon: Daemon, report: Report) -> None:
                 refused += 1  # hundreds of them: one line
             else:
                 report.add(f"GGUF {name}", status, NO_MODEL, text)
+        play_templates(daemon, report)
         report.check(refused > 100, f"GGUF cut at each of {refused} places of its header: all 400")
         took = vanish(daemon)
         report.check(took < max(5, 10 * short), f"after 30 clients that vanished a short answer takes {took:.2f} s")
         sleepers = [connect(daemon, chat(max_tokens=900, ignore_eos=True, stream=True)) for _ in range(4)]
+        for one in sleepers:
+            one.recv(1)  # no more this minute
         begin = time.monotonic()
         bystander.crowded = True
         waits = crowd(daemon)
         bystander.crowded = False
         report.check(set(waits) <= {200, 429, 503} and 200 in waits and sum(n for n, _ in waits.values()) == 200,
-                     "200 at once, beside 4 clients that do not read: " + ", ".join(f"{status}: {n}, the last after {s:.1f} s" for status, (n, s) in waits.items()))
+                     "200 at once, beside 4 clients that read a byte a minute: " + ", ".join(f"{status}: {n}, the last after {s:.1f} s" for status, (n, s) in waits.items()))
         most = max(ALIVE_S, 60 * short)
         report.check(time.monotonic() - begin < most, f"none of them waited {most:.0f} s unheard")
+        while model_of(daemon)["language"]["running"] > 1 and time.monotonic() - begin < 3 * most:
+            time.sleep(0.1)
+        running = model_of(daemon)["language"]["running"]
+        report.check(running <= 1, f"those 4 have no place in the steps any more after {time.monotonic() - begin:.1f} s: {running} run, the bystander's among them")
         for one in sleepers:
             one.close()
     finally:
@@ -406,8 +466,9 @@ def play(daemon: Daemon, report: Report) -> None:
     report.check(not bystander.broken and bystander.whole > 0,
                  f"{bystander.whole} streams ran beside it ({bystander.refused} times it was told of the crowd and asked again), {len(bystander.broken)} were not whole {bystander.broken[:2]}, "
                  f"the slowest took {bystander.slowest_s:.1f} s")
-    back, loading = abort_worker(daemon)
+    back, loading, beside = abort_worker(daemon)
     report.check(back < loading + 1, f"after an abort of the worker the next answer came in {back:.2f} s (loading: {loading:.2f} s)")
+    report.check(not beside.broken and beside.whole > 0, f"{beside.whole} streams ran across it, {len(beside.broken)} were not whole {beside.broken[:2]}")
 
 
 def main() -> int:

@@ -29,7 +29,7 @@ def lstm(folder: pathlib.Path, tolerance: float | None) -> None:
     if not (folder / "lstm" / "model.onnx").exists():
         shutil.copyfile(MODELS / "lstm" / "model.onnx", folder / "lstm" / "model.onnx")  # a link would lead out of the folder
     asked = "" if tolerance is None else f"precision: auto\ntolerance: {tolerance}\n"
-    (folder / "lstm" / "evenkeel.yaml").write_text(f"file: model.onnx\n{asked}")
+    (folder / "lstm" / "evenkeel.yaml").write_text(f"file: model.onnx\nsamples: disk\n{asked}")
 
 
 def profile_of(daemon):
@@ -59,10 +59,21 @@ def shown(cli, daemon):
     return re.sub(r" +", " ", cli("show", "lstm", server=daemon).stdout)
 
 
+def send_samples(daemon):
+    """As many rows as outputs are compared with; before, no tolerance is said to be kept."""
+    for _ in range(12):
+        outputs_of(daemon)
+
+
 @pytest.fixture
-def measure(cli, tmp_path):
-    """measure(tolerance, ...) is `evenkeel profile lstm` in tmp_path/d, where the daemons of these tests live too."""
+def measure(cli, serve, tmp_path):
+    """measure(tolerance, ...) is `evenkeel profile lstm` in tmp_path/d, where the daemons of these tests live too, with inputs that one sampled."""
     folder = tmp_path / "d"
+    lstm(folder / "models", None)
+    daemon = serve(models={}, folder=folder, flags=["--profiling", "off"])
+    send_samples(daemon)
+    daemon.ended = True
+    assert daemon.stop() == 0
 
     def run(tolerance, *more):
         lstm(folder / "models", tolerance)
@@ -114,7 +125,12 @@ def test_the_daemon_goes_over_to_bf16_within_the_tolerance_and_says_so(serve, cl
     lstm(tmp_path / "d" / "models", 0.5)
     daemon = serve(models={}, folder=tmp_path / "d", flags=DAEMON_GRID)
     before = outputs_of(daemon)  # f32 until the table is complete
-    found = wait_until(daemon, lambda p: p.get("adopted"))
+    # What made-up inputs differ by says nothing of what clients send.
+    made_up = wait_until(daemon, lambda p: p.get("adopted"))
+    assert made_up["inputs"] == "signature" and made_up["precision"]["chosen"] == "f32" and "made-up inputs" in made_up["precision"]["why"]
+    send_samples(daemon)
+    found = wait_until(daemon, lambda p: p.get("adopted", {}).get("precision") == "bf16")
+    assert found["inputs"] == "samples"
     assert found["precision"]["chosen"] == "bf16" and "allowed are 0.5" in found["precision"]["why"]
     assert found["adopted"]["precision"] == "bf16"
     rows = [row for row in found["table"] if row["precision"] == "bf16"]
@@ -146,6 +162,7 @@ def test_a_restart_serves_in_bf16_at_once_only_under_the_tolerance_that_it_was_c
     lstm(folder / "models", 0.5)
     first = serve(models={}, folder=folder, flags=DAEMON_GRID)
     plain = outputs_of(first)
+    send_samples(first)
     wait_until(first, lambda p: p.get("adopted", {}).get("precision") == "bf16")
     time.sleep(1.2)  # it is kept with the next look
     first.ended = True

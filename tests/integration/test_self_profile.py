@@ -156,6 +156,19 @@ def test_sampled_inputs_are_what_is_measured_with(serve):
     assert wait_for_state(daemon, "complete")["inputs"] == "samples"
 
 
+def test_what_was_measured_with_made_up_inputs_is_measured_again_once_there_are_sampled_ones(serve):
+    daemon = serve(models={"pays.fake": PAYS}, flags=GRID)
+    assert wait_for_state(daemon, "complete")["inputs"] == "signature"
+    load = Load(daemon.http_address, model="pays", threads=2).start()
+    time.sleep(1)
+    load.stop()
+    end = time.monotonic() + 120
+    while (found := profile(daemon))["inputs"] != "samples" or found["state"] != "complete":
+        assert time.monotonic() < end, found
+        time.sleep(0.2)
+    assert found["adopted"]
+
+
 def test_beside_serving_it_takes_at_most_a_tenth_of_the_machine(serve):
     flags = [*GRID]
     flags[flags.index("--profile-batches") + 1] = "1,2,3,4,5,6,7,8"

@@ -57,8 +57,9 @@ double ErrorOf(const MeasuredCosts::Pair& pair) {
                              : kPredicted;
 }
 
-double BringSeconds(const Served& model, const NodeView& to) {
-  const double link = to.bytes_per_s > 0 ? to.bytes_per_s : kLinkBytesPerS;
+double BringSeconds(const Served& model, const NodeView& to, double copy_bytes_s) {
+  double link = to.bytes_per_s > 0 ? to.bytes_per_s : kLinkBytesPerS;
+  if (copy_bytes_s > 0) link = std::min(link, copy_bytes_s);
   const auto bytes = static_cast<double>(model.memory);
   const double load =
       model.start_up_s > 0 ? model.start_up_s : std::max(kLeastLoad, bytes / kLoadBytesPerS);
@@ -195,7 +196,7 @@ Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) c
       if (!pair || served.memory > now.problem.room[static_cast<size_t>(node)]) continue;
       now.problem.seconds(task, node) =
           std::max(1e-9, RateOf(name) * rows * pair->best_s() / view.figures.cores);
-      now.bring_s(task, node) = BringSeconds(served, view);
+      now.bring_s(task, node) = BringSeconds(served, view, options_.copy_bytes_s);
       now.error(task, node) = std::hypot(RateError(name), ErrorOf(*pair));
     }
     ++task;

@@ -73,7 +73,8 @@ struct NodeFigures {
   std::string software;
   bool draining = false;     // wants no new work
   ResourceVector resources;  // of this server, measured; no gflops: not yet
-  int64_t free_memory_bytes = 0;
+  int64_t free_memory_bytes =
+      0;  // for models: less what the node is to leave free and what is mapped of those that it serves; 0: not known
   uint64_t nodes_digest = 0;       // of all nodes of the cluster that it knows
   std::vector<NodeAddress> nodes;  // those; told to who has another digest
   StoreHome store;                 // that the nodes run, as this one has it; kNone: it says nothing

@@ -31,6 +31,7 @@ struct ReplanOptions {
   double hysteresis = 1.25;
   double least_share = 0.1, least_fall = 0.05, least_errors = 3;
   int64_t most_trials = 20'000;  // of the plan's improvement
+  double copy_bytes_s = 0;       // that a node takes of a model's files at most; 0: as its link
 };
 
 struct Replan {

@@ -12,7 +12,7 @@ using WallTime = std::chrono::sys_seconds;
 inline constexpr std::chrono::seconds kNodeLife = std::chrono::days(365);
 inline constexpr std::chrono::seconds kAuthorityLife = std::chrono::days(3650);
 // By how much clocks of one cluster may differ: what is made now is valid from a little before.
-inline constexpr std::chrono::seconds kClockSkew = std::chrono::minutes(1);
+inline constexpr std::chrono::seconds kClockSkew = std::chrono::minutes(10);
 
 // Two thirds of the life are over: there is time to try more than once.
 constexpr WallTime RenewalTime(WallTime not_before, WallTime not_after) {

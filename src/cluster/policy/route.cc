@@ -34,6 +34,11 @@ double ByMethod(const ReplicaView& replica, double mean_service) {
   return replica.service_s / mean_service + (replica.load_s + own) / replica.capacity;
 }
 
+// That may be chosen.
+size_t Open(std::span<const ReplicaView> replicas) {
+  return static_cast<size_t>(std::ranges::count(replicas, false, &ReplicaView::suspect));
+}
+
 }  // namespace
 
 void Backlog::WorkOff(double until_s) {
@@ -125,8 +130,7 @@ int Router::Weighted(std::span<const ReplicaView> replicas) {
 }
 
 int Router::Drawn(std::span<const ReplicaView> replicas) {
-  const auto count =
-      static_cast<uint64_t>(std::ranges::count(replicas, false, &ReplicaView::suspect));
+  const uint64_t count = Open(replicas);
   if (count == 0) return -1;
   uint64_t left = Next() % count;
   for (size_t i = 0; i < replicas.size(); ++i) {
@@ -136,13 +140,15 @@ int Router::Drawn(std::span<const ReplicaView> replicas) {
   return -1;
 }
 
-int Router::DrawnByCapacity(std::span<const ReplicaView> replicas) {
+// -1: there is none but `but`.
+int Router::DrawnByCapacity(std::span<const ReplicaView> replicas, int but) {
+  const auto taken = [&](size_t i) { return replicas[i].suspect || static_cast<int>(i) == but; };
   double sum = 0;
-  for (const ReplicaView& one : replicas) sum += one.suspect ? 0 : one.capacity;
+  for (size_t i = 0; i < replicas.size(); ++i) sum += taken(i) ? 0 : replicas[i].capacity;
   double left = static_cast<double>(Next() >> 11) * 0x1p-53 * sum;
   int last = -1;
   for (size_t i = 0; i < replicas.size(); ++i) {
-    if (replicas[i].suspect) continue;
+    if (taken(i)) continue;
     last = static_cast<int>(i);
     left -= replicas[i].capacity;
     if (left < 0) break;
@@ -151,8 +157,9 @@ int Router::DrawnByCapacity(std::span<const ReplicaView> replicas) {
 }
 
 int Router::OfTwo(std::span<const ReplicaView> replicas) {
-  const int a = DrawnByCapacity(replicas), b = DrawnByCapacity(replicas);
-  if (a < 0) return -1;
+  const int a = DrawnByCapacity(replicas);
+  const int b = a < 0 ? -1 : DrawnByCapacity(replicas, a);
+  if (b < 0) return a;
   return Expected(replicas[static_cast<size_t>(b)], 1) <
                  Expected(replicas[static_cast<size_t>(a)], 1)
              ? b
@@ -172,13 +179,13 @@ double Router::OwnPart(std::span<const ReplicaView> replicas) {
 int Router::Choose(std::span<const ReplicaView> replicas) {
   switch (rule_) {
     case RouteRule::kUtility:
-      return replicas.size() <= kFewReplicas ? Least(replicas, Expected, OwnPart(replicas))
-                                             : OfTwo(replicas);
+      return Open(replicas) <= kFewReplicas ? Least(replicas, Expected, OwnPart(replicas))
+                                            : OfTwo(replicas);
     case RouteRule::kLeastLoaded: return Least(replicas, Level, 1);
     case RouteRule::kMethod: {
       double sum = 0;
-      for (const ReplicaView& one : replicas) sum += one.service_s;
-      const double mean = sum / static_cast<double>(std::max<size_t>(1, replicas.size()));
+      for (const ReplicaView& one : replicas) sum += one.suspect ? 0 : one.service_s;
+      const double mean = sum / static_cast<double>(std::max<size_t>(1, Open(replicas)));
       return Least(replicas, ByMethod, mean > 0 ? mean : 1);
     }
     case RouteRule::kTwoChoices: {

@@ -7,9 +7,9 @@
 //   Where nothing is under way anywhere a request's service counts whole: there are no next requests for which room would be kept, and a lone one on a slow node that is nearer would be answered
 //   later for nothing.
 //   Sequences run side by side: their wait is one for a slot, and what they take from each other is counted as such (sequence_cost.h), in place of backlog and OwnPart.
-//   Among more than kFewReplicas it looks at two, drawn by capacity: many gateways with the same old figures would all run to the same best node, and to the next one together
+//   Among more than kFewReplicas that may be chosen it looks at two, drawn by capacity: many gateways with the same old figures would all run to the same best node, and to the next one together
 //   (Mitzenmacher, How Useful Is Old Information?, 2000).
-// `method`: the highest u = -(c / mean c + L / C), L with the request counted in, figures as they came.
+// `method`: the highest u = -(c / mean c + L / C), the mean over those that may be chosen, L with the request counted in, figures as they came.
 // `least-loaded`: the least that this gateway has under way there, by capacity. `two-choices`: the less loaded of two drawn evenly. `weighted`: smooth weighted
 //   round robin by weight (nginx's rule). `random`: even.
 // Contract: a suspect replica is never chosen; -1 where there is no other. Deterministic by seed. Thread-safety: single-owner.
@@ -84,7 +84,7 @@ class Router {
             double scale);
   int Weighted(std::span<const ReplicaView> replicas);
   int Drawn(std::span<const ReplicaView> replicas);
-  int DrawnByCapacity(std::span<const ReplicaView> replicas);
+  int DrawnByCapacity(std::span<const ReplicaView> replicas, int but = -1);
   int OfTwo(std::span<const ReplicaView> replicas);
   uint64_t Next();
 

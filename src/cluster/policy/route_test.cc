@@ -151,6 +151,44 @@ TEST(RouteTest, EqualOnesTakeTurns) {
   }
 }
 
+// A table has a place for every node of the cluster; few of them may serve the model.
+TEST(RouteTest, OfFewThatMayBeChosenTheBestIsFoundHoweverManyAreNot) {
+  std::vector<ReplicaView> replicas(20, Replica(1, 0));
+  for (ReplicaView& one : replicas) one.suspect = true;
+  for (const size_t open : {3, 9, 17}) {
+    replicas[open] = Replica(1, open == 9 ? 0 : 5);
+    replicas[open].service_s = 0.1;
+  }
+  Router router(RouteRule::kUtility, 1);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(router.Choose(replicas), 9);
+}
+
+// u = -(c / mean c + L / C) with the request counted in, the mean over those that serve: a at 4/3 + 0.5 + 0.4, b at 2/3 + 0.9 + 0.2.
+// With the others' zeros in the mean b would lose by its cost.
+TEST(RouteTest, TheMethodIsTheUtilityToTheLetter) {
+  std::vector<ReplicaView> replicas(10, Replica(1, 0));
+  for (ReplicaView& one : replicas) one.suspect = true;
+  for (const size_t i : {2, 7}) {
+    replicas[i].suspect = false;
+    replicas[i].load_s = i == 2 ? 0.5 : 0.9;
+    replicas[i].service_s = i == 2 ? 0.4 : 0.2;
+  }
+  EXPECT_EQ(Router(RouteRule::kMethod, 1).Choose(replicas), 7);
+  replicas[7].load_s = 1.4;  // 2/3 + 1.4 + 0.2 = 2.27 beside 2.23
+  EXPECT_EQ(Router(RouteRule::kMethod, 1).Choose(replicas), 2);
+}
+
+// Among many two are looked at, and never one twice.
+TEST(RouteTest, OfManyTwoDifferentOnesAreCompared) {
+  std::vector<ReplicaView> replicas(9);  // with nothing to do
+  for (ReplicaView& one : replicas) one.capacity = 1e-9;
+  replicas[4] = Replica(1, 100);  // nearly always drawn first
+  Router router(RouteRule::kUtility, 1);
+  int other = 0;
+  for (int i = 0; i < 100; ++i) other += router.Choose(replicas) != 4 ? 1 : 0;
+  EXPECT_GT(other, 95);
+}
+
 TEST(RouteTest, NamesAreKnown) {
   for (const RouteRule rule : RouteRules()) EXPECT_EQ(*RouteRuleNamed(NameOf(rule)), rule);
   EXPECT_NE(RouteRuleNamed("fate").status().message().find("two-choices"), std::string::npos);

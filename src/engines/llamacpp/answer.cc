@@ -7,6 +7,7 @@
 #include <cmath>
 #include <exception>
 #include <numeric>
+#include <stdexcept>
 
 #include "core/format.h"
 
@@ -184,6 +185,8 @@ Result<Answer::Drawn> Answer::Next(int row) {
       common_sampler_accept(sampler_, drawn.token, true);
     }
     if (top_logprobs_ >= 0) drawn.logprob = LogprobOf(drawn.token, logits);
+  } catch (const std::length_error& e) {
+    return InvalidArgument("{}", e.what());  // of what its grammar may take (tools/patch_llamacpp.py)
   } catch (const std::exception& e) {
     return Internal("drawing a token: {}", e.what());
   }

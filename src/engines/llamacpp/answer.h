@@ -35,7 +35,8 @@ class Answer {
     std::string text;
     std::optional<TokenLogprob> logprob;
   };
-  // `row`: index into the outputs of the last step. Error kInternal: the engine gave nothing to draw from.
+  // `row`: index into the outputs of the last step. Errors: kInternal (the engine gave nothing to draw from), kInvalidArgument (its grammar
+  // can be followed in too many ways).
   Result<Drawn> Next(int row);
   void Replay(int32_t token);
   // The answer ends by its length: what was held back.

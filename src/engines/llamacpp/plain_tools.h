@@ -16,12 +16,14 @@ class PlainTools {
  public:
   explicit PlainTools(const std::vector<common_chat_tool>& tools);
 
-  std::string Words() const;   // for the system's message
-  std::string Schema() const;  // JSON schema of a call
+  std::string Words() const;  // for the system's message
+  // JSON schema of a call, or, where one is given, of that or an answer of the schema `answer`.
+  std::string Schema(const std::string& answer = {}) const;
   std::string Parser() const;  // JSON for ParsePlainTools()
 
  private:
-  nlohmann::json tools_ = nlohmann::json::array();  // {"name", "description", "parameters"}
+  nlohmann::ordered_json tools_ =
+      nlohmann::ordered_json::array();  // {"name", "description", "parameters"}
 };
 
 // A message of kParsed (llm/wire/prompt_messages.h).

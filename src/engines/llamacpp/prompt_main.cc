@@ -1,6 +1,7 @@
 // evenkeel-prompt-llamacpp: puts messages into a model's words and takes its answers apart, for one model; the daemon starts it again
 // when it dies of what it was given.
 #include <sys/resource.h>
+#include <time.h>
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
@@ -43,6 +44,7 @@ class PromptProcess {
   bool HandleControl();
   Status HandleLoad(const std::string& message);
   bool Answer(uint32_t type, const std::string& message);
+  Status SendWhenRoom(PromptFrame type, const std::string& message);
 
   ipc::StreamChannel& channel_;
   std::unique_ptr<LlamaModel> model_;
@@ -57,7 +59,7 @@ Status PromptProcess::HandleLoad(const std::string& message) {
   if (!model.ok()) return model.status();
   model_ = std::move(*model);
   LimitMemory();
-  maker_ = std::make_unique<PromptMaker>(*model_);
+  maker_ = std::make_unique<PromptMaker>(*model_, load->without_chat);
   LlmLoaded loaded = model_->Describe();
   loaded.chat = maker_->chats();
   return channel_.control().Send(Encode(loaded), true);
@@ -70,6 +72,18 @@ bool PromptProcess::HandleControl() {
     if (!message->has_value()) return true;
     const Status status = HandleLoad(**message);
     if (!status.ok() && !channel_.control().Send(EncodeFailed(status), true).ok()) return false;
+  }
+}
+
+// The daemon takes answers as fast as they come, or it is in trouble: then this waits for it.
+Status PromptProcess::SendWhenRoom(PromptFrame type, const std::string& message) {
+  for (;;) {
+    Status sent = channel_.Send(static_cast<uint32_t>(type), message);
+    if (sent.code() != Code::kOverloaded) return sent;
+    channel_.Wake();
+    const timespec pause{0, 1'000'000};
+    ::nanosleep(&pause, nullptr);
+    if (!channel_.Wait(0)) return Unavailable("the daemon is gone");
   }
 }
 
@@ -92,14 +106,14 @@ bool PromptProcess::Answer(uint32_t type, const std::string& message) {
       break;
     default: return false;
   }
-  Status sent = answer.ok() ? channel_.Send(static_cast<uint32_t>(kind), *answer) : answer.status();
+  Status sent = answer.ok() ? SendWhenRoom(kind, *answer) : answer.status();
   if (!sent.ok()) {
     const auto asked = nlohmann::json::parse(message, nullptr, false);
     const nlohmann::json failed = {{"id", asked.is_object() ? asked.value("id", uint64_t{0}) : 0},
                                    {"code", static_cast<int>(sent.code())},
                                    {"message", sent.message()}};
-    sent = channel_.Send(static_cast<uint32_t>(PromptFrame::kFailed),
-                         failed.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    sent = SendWhenRoom(PromptFrame::kFailed,
+                        failed.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   }
   channel_.Wake();
   return sent.ok();

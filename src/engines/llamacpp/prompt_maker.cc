@@ -9,6 +9,7 @@
 #include <exception>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <utility>
 
 #include "core/format.h"
 #include "engines/llamacpp/plain_tools.h"
@@ -104,7 +105,7 @@ void TakeTriggers(const common_chat_params& chat, const llama_vocab* vocab,
   }
 }
 
-// The template knows nothing of tools: they are put into plain words, and a call is JSON.
+// The template knows nothing of tools: they are put into plain words, and a call is JSON. With a schema an answer is a call or keeps to it.
 Prompt WithPlainTools(const common_chat_templates* templates, const llama_vocab* vocab,
                       common_chat_templates_inputs inputs) {
   const PlainTools tools(inputs.tools);
@@ -117,15 +118,17 @@ Prompt WithPlainTools(const common_chat_templates* templates, const llama_vocab*
     inputs.messages.insert(inputs.messages.begin(), words);
   }
   inputs.tools.clear();
+  const std::string schema = std::exchange(inputs.json_schema, {});
   const bool must = inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED;
   inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_NONE;
   const common_chat_params chat = common_chat_templates_apply(templates, inputs);
   Prompt prompt;
   prompt.tokens = common_tokenize(vocab, chat.prompt, true, true);
   prompt.stop = chat.additional_stops;
-  if (must) {
+  if (must || !schema.empty()) {
     prompt.grammar.kind = AnswerGrammar::Kind::kUser;
-    prompt.grammar.gbnf = json_schema_to_grammar(common_json::parse(tools.Schema()));
+    prompt.grammar.gbnf =
+        json_schema_to_grammar(common_json::parse(tools.Schema(must ? "" : schema)));
   }
   prompt.parser = tools.Parser();
   return prompt;
@@ -188,13 +191,14 @@ Status TryGrammar(const LlamaModel& model, const AnswerGrammar& grammar) {
                            kLongestGrammar);
   llama_sampler* sampler = llama_sampler_init_grammar(model.vocab(), grammar.gbnf.c_str(), "root");
   if (sampler == nullptr) return InvalidArgument("the grammar does not compile");
-  // The first letters: what expands without end does so here.
+  const std::unique_ptr<llama_sampler, decltype(&llama_sampler_free)> freed(sampler,
+                                                                            &llama_sampler_free);
+  // The first token, as the worker draws it: what expands without end within it does so here. Deeper ways are bounded there.
   std::vector<llama_token_data> candidates;
-  for (llama_token token = 0; token < std::min(model.vocabulary(), 256); ++token)
+  for (llama_token token = 0; token < model.vocabulary(); ++token)
     candidates.push_back({token, 0, 0});
   llama_token_data_array array = {candidates.data(), candidates.size(), -1, false};
   llama_sampler_apply(sampler, &array);
-  llama_sampler_free(sampler);
   return Status::Ok();
 }
 
@@ -204,9 +208,14 @@ std::string Dump(const Json& message) {
 
 }  // namespace
 
-PromptMaker::PromptMaker(const LlamaModel& model) : model_(model), tokeniser_(model) {
+PromptMaker::PromptMaker(const LlamaModel& model, const std::string& without_chat)
+    : model_(model), tokeniser_(model) {
   if (llama_model_chat_template(model.model(), nullptr) == nullptr) {
     template_problem_ = "the model has no chat template";
+    return;
+  }
+  if (!without_chat.empty()) {
+    template_problem_ = fmt::format("the model's chat template is not used: {}", without_chat);
     return;
   }
   try {

@@ -19,8 +19,8 @@ namespace evenkeel {
 
 class PromptMaker {
  public:
-  // `model` has at least a vocabulary. Error kInvalidArgument: the model's template is none; it then serves texts only.
-  explicit PromptMaker(const LlamaModel& model);
+  // `model` has at least a vocabulary. Where its template is none, or is not to be read for the reason `without_chat`, it serves texts only.
+  explicit PromptMaker(const LlamaModel& model, const std::string& without_chat = {});
   ~PromptMaker();
 
   // Errors: kInvalidArgument (the template refuses the messages, the schema or grammar is none), kUnsupported (no template).

@@ -76,6 +76,7 @@ std::string Encode(const LlmLoad& load) {
                         {"context", load.context},
                         {"inter_token_ns", load.inter_token.count()},
                         {"vocabulary_only", load.vocabulary_only},
+                        {"without_chat", load.without_chat},
                         {"pooling", load.pooling ? NameOf(*load.pooling) : ""}};
   return message.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -111,6 +112,7 @@ Result<LlmLoad> DecodeLlmLoad(std::string_view message) {
   load.context = static_cast<int>(Integer(*parsed, "context", 0, kMostTokens, &ok));
   load.inter_token = Duration(Integer(*parsed, "inter_token_ns", 0, INT64_MAX, &ok));
   load.vocabulary_only = Flag(*parsed, "vocabulary_only");
+  if (parsed->contains("without_chat")) load.without_chat = Text(*parsed, "without_chat", &ok);
   const std::string pooling = Text(*parsed, "pooling", &ok);
   load.pooling = PoolingOf(pooling);
   ok = ok && (pooling.empty() || load.pooling.has_value());

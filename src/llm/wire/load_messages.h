@@ -24,6 +24,7 @@ struct LlmLoad {
   Duration
       inter_token{};  // objective: prompts take no more of a step than fits into it; zero: none is stated
   bool vocabulary_only = false;    // for the prompt process: no weights
+  std::string without_chat;        // why the chat template is not to be read; empty: it is
   std::optional<Pooling> pooling;  // unset: the file's, or by its kind
 };
 

@@ -2,7 +2,8 @@
 //
 // Contract: f32 unless the operator allows more: `precision: bf16` in the manifest gives bf16 whatever the difference; `precision: auto`
 //   gives it where every ok bf16 row's largest output difference from f32 (measured on the sampled inputs) is at most `tolerance`
-//   and the rows are faster in sum, size by size, shape by shape. Without a measured difference `auto` stays with f32.
+//   and the rows are faster in sum, size by size, shape by shape. Without a measured difference `auto` stays with f32, and where the inputs
+//   were made up from the signature: what those differ by says nothing of what clients send.
 // Thread-safety: pure. Source: the column "precision" that the method does not have.
 #pragma once
 
@@ -20,6 +21,8 @@ struct PrecisionChoice {
 };
 
 // REQUIRES: tolerance >= 0.
-PrecisionChoice SelectPrecision(const LoadRows& rows, PrecisionRule rule, double tolerance);
+// `sampled`: all rows were measured with sampled inputs.
+PrecisionChoice SelectPrecision(const LoadRows& rows, PrecisionRule rule, double tolerance,
+                                bool sampled);
 
 }  // namespace evenkeel

@@ -1,0 +1,163 @@
+// The prompt process with the real one: what a request that does not end costs, and a template that does not.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <future>
+#include <thread>
+#include <vector>
+
+#include "containers/runtime.h"
+#include "llm/prompt_service.h"
+#include "net/io_loop.h"
+
+namespace evenkeel {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+std::string ModelPath() {
+  const char* folder = std::getenv("EVENKEEL_MODELS");
+  return (folder != nullptr ? std::string(folder)
+                            : std::string(EVENKEEL_SOURCE_DIR) + "/build/demo-models") +
+         "/smollm2/model.gguf";
+}
+
+class PromptServiceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(ModelPath())) GTEST_SKIP() << "no " << ModelPath();
+    loop_ = IoLoop::Create("test").value();
+    loop_->Start();
+    runtime_ = MakeProcessRuntime();
+    options_.name = "m";
+    options_.path = ModelPath();
+  }
+  void TearDown() override {
+    if (loop_ == nullptr) return;
+    OnLoop([this] {
+      if (service_ != nullptr) service_->Stop();
+    });
+    OnLoop([this] { service_.reset(); });
+    loop_->Stop();
+  }
+  void OnLoop(const std::function<void()>& task) {
+    std::promise<void> done;
+    loop_->Post([&] {
+      task();
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
+  Result<LlmLoaded> Start() {
+    context_.emplace(LlmContext{*loop_,
+                                SteadyClock::Instance(),
+                                *runtime_,
+                                std::string(EVENKEEL_BINARY_DIR) + "/libexec/evenkeel",
+                                {}});
+    service_ = std::make_unique<PromptService>(*context_, options_);
+    auto loaded = std::make_shared<std::promise<Result<LlmLoaded>>>();
+    loop_->Post([this, loaded] {
+      service_->Start([loaded](Result<LlmLoaded> of) { loaded->set_value(std::move(of)); });
+    });
+    return loaded->get_future().get();
+  }
+  // The tokens of a prompt, once they come.
+  std::future<Result<PreparedPrompt>> Ask(GenerationRequest request) {
+    auto answer = std::make_shared<std::promise<Result<PreparedPrompt>>>();
+    auto future = answer->get_future();
+    loop_->Post([this, answer, request = std::move(request)] {
+      service_->Prepare(request,
+                        [answer](Result<PreparedPrompt> of) { answer->set_value(std::move(of)); });
+    });
+    return future;
+  }
+  std::future<Result<PreparedPrompt>> Ask(const std::string& prompt) {
+    GenerationRequest request;
+    request.prompt = prompt;
+    return Ask(std::move(request));
+  }
+  pid_t Pid() {
+    pid_t pid = 0;
+    OnLoop([&] { pid = service_->pid(); });
+    return pid;
+  }
+
+  std::unique_ptr<IoLoop> loop_;
+  std::unique_ptr<Runtime> runtime_;
+  LlmOptions options_;
+  std::optional<LlmContext> context_;
+  std::unique_ptr<PromptService> service_;
+};
+
+TEST_F(PromptServiceTest, WhatDoesNotEndHasItsTimeHoweverManyComeBehindIt) {
+  options_.prompt_limit = seconds(2);
+  ASSERT_TRUE(Start().ok());
+  ASSERT_TRUE(Ask("One").get().ok());
+  const pid_t first = Pid();
+  ASSERT_EQ(::kill(first, SIGSTOP), 0);
+  auto head = Ask("Two");
+  // The others' arrival gives it no more time.
+  std::vector<std::future<Result<PreparedPrompt>>> others;
+  const auto begin = std::chrono::steady_clock::now();
+  while (head.wait_for(milliseconds(100)) != std::future_status::ready) {
+    ASSERT_LT(std::chrono::steady_clock::now() - begin, seconds(30));
+    others.push_back(Ask("Three"));
+  }
+  const auto refused = head.get();
+  EXPECT_EQ(refused.status().code(), Code::kInvalidArgument);
+  EXPECT_NE(refused.status().message().find("longer than 2 s"), std::string::npos)
+      << refused.status().ToString();
+  ASSERT_GT(others.size(), 5u);
+  for (auto& other : others) {
+    const auto prompt = other.get();
+    ASSERT_TRUE(prompt.ok()) << prompt.status().ToString();
+    EXPECT_FALSE(prompt->tokens.empty());
+  }
+  EXPECT_NE(Pid(), first);
+}
+
+TEST_F(PromptServiceTest, ATemplateThatDoesNotEndIsLeftOutAndTheModelIsServed) {
+  options_.prompt_load_limit = Duration::zero();  // nothing is read in that time
+  const auto loaded = Start();
+  ASSERT_TRUE(loaded.ok()) << loaded.status().ToString();
+  EXPECT_FALSE(loaded->chat);
+  EXPECT_TRUE(Ask("One").get().ok());
+  GenerationRequest chat;
+  chat.chat = R"({"messages":[{"role":"user","content":"Hello"}]})";
+  const auto refused = Ask(chat).get();
+  EXPECT_EQ(refused.status().code(), Code::kUnsupported);
+  EXPECT_NE(refused.status().message().find("chat template is not used"), std::string::npos)
+      << refused.status().ToString();
+}
+
+// 2^24 ways through it once "abc" is there; and at once.
+TEST_F(PromptServiceTest, AGrammarWhoseWaysDoubleIsRefusedWhereItBeginsWithThem) {
+  ASSERT_TRUE(Start().ok());
+  std::string rules;
+  for (int i = 0; i < 24; ++i) {
+    const std::string next = "r" + std::to_string(i + 1);
+    rules += "r" + std::to_string(i) + " ::= " + next + " \"x\" | " + next + " \"y\"\n";
+  }
+  GenerationRequest request;
+  request.prompt = "One";
+  request.grammar = "root ::= r0\n" + rules + "r24 ::= \"z\"\n";
+  const pid_t pid = Pid();
+  const auto refused = Ask(request).get();
+  EXPECT_EQ(refused.status().code(), Code::kInvalidArgument);
+  EXPECT_NE(refused.status().message().find("too many ways"), std::string::npos)
+      << refused.status().ToString();
+  EXPECT_EQ(Pid(), pid);
+  // A long list is none of these.
+  request.grammar = "root ::= ";
+  for (int i = 0; i < 3000; ++i)
+    request.grammar += (i > 0 ? " | \"w" : "\"w") + std::to_string(i) + "\"";
+  const auto list = Ask(request).get();
+  EXPECT_TRUE(list.ok()) << list.status().ToString();
+}
+
+}  // namespace
+}  // namespace evenkeel
