@@ -18,13 +18,15 @@ import sys
 
 SPINS = 2000  # rounds of `pause`: 30 to 100 µs, more than a barrier lasts while every thread has a core
 
-# About half a second's; a list of 10,000 words to choose from takes half of it at its first token.
+# About half a second's: stacks are copied and compared from their bottoms, and tokens are held against each of them. A list of 10,000 words
+# takes about half of it at its first token, with 49,152 tokens to choose from.
 GRAMMAR_WORK = 30_000_000
 
 AMX = "ggml/src/ggml-cpu/amx/mmq.cpp"
 CPU = "ggml/src/ggml-cpu/ggml-cpu.c"
 GRAMMAR = "src/llama-grammar.cpp"
 SAMPLER = "src/llama-sampler.cpp"
+COMMON_SAMPLING = "common/sampling.cpp"
 OPS = "ggml/src/ggml-cpu/ops.cpp"
 ATTENTION = "src/engines/llamacpp/cell_attention.h"  # of this repository; it goes beside OPS
 
@@ -48,7 +50,7 @@ OURS = [
     (
         GRAMMAR,
         "        auto [curr_stack_it, inserted] = seen.insert(std::move(curr_stack_candidate));\n",
-        "        grammar_spend(16 + new_stacks.size() / 4);\n"
+        "        grammar_spend((16 + new_stacks.size() / 4) * (1 + curr_stack_candidate.size() / 8));\n"
         "        auto [curr_stack_it, inserted] = seen.insert(std::move(curr_stack_candidate));\n",
     ),
     (
@@ -79,6 +81,7 @@ OURS = [
         "    }\n"
         "#endif\n\n    const bool kv_is",
     ),
+    (COMMON_SAMPLING, "            throw e;\n", "            llama_sampler_free(grmr);\n            llama_sampler_free(chain);\n            throw; // as what it is\n"),
     (
         SAMPLER,
         "        llama_grammar * grammar = nullptr;\n        // TODO: remove trigger_words support.\n",

@@ -50,6 +50,9 @@ void PromptService::StartProcess() {
     up_ = true;
     answers_ = 0;
     context_tokens_ = loaded.context;
+    if (ready_ && !without_chat_.empty())
+      LogWarning("model '{}': served without its chat template until it is loaded again: {}",
+                 options_.name, without_chat_);
     if (ready_) std::exchange(ready_, nullptr)(std::move(loaded));
     SendWaiting();
   };
@@ -223,7 +226,6 @@ void PromptService::OnEnded(const std::string& how) {
     if (!without_chat_.empty() || stopped_)
       return std::exchange(ready_, nullptr)(Unavailable("its prompt process ended: {}", how));
     without_chat_ = fmt::format("the process that read it ended: {}", how);
-    LogWarning("model '{}': served without its chat template: {}", options_.name, without_chat_);
     return StartProcess();
   }
   LogWarning("model '{}': its prompt process ended: {}; it is started again", options_.name, how);

@@ -270,7 +270,7 @@ void SequenceEngine::LetIn() {
     EK_CHECK(at != sequences_.end());
     SendTo(id, at->second);
     if (!unsent_.empty() && unsent_.front() == id) return;  // the channel is full
-    if (careful_ && at->second.sent) probe_ = id;  // not what the channel refused for good
+    if (careful_ && at->second.sent) probe_ = id;           // not what the channel refused for good
   }
   if (unsent_.empty() && probe_ == 0) careful_ = false;
 }

@@ -427,7 +427,7 @@ TEST_F(LanguageModelTest, AGrammarWithTooManyWaysEndsItsAnswerAlone) {
   auto beside = Greedy(kPrompts[2], 60);
   auto hostile = Greedy(kPrompts[1], 60);
   std::string& rules = hostile->request.grammar;
-  rules = "root ::= \"abc\" r0\n";
+  rules = "root ::= \"qzkvjxwpyfhbdgmcqxzjkvwp\" r0\n";  // longer than any token
   for (int i = 0; i < 25; ++i) rules += fmt::format("r{0} ::= r{1} \"x\" | r{1} \"y\"\n", i, i + 1);
   rules += "r25 ::= \"z\"\n";
   model_->Generate(beside.get());
@@ -437,6 +437,7 @@ TEST_F(LanguageModelTest, AGrammarWithTooManyWaysEndsItsAnswerAlone) {
       << hostile->status.ToString();
   ASSERT_TRUE(beside->Wait().ok()) << beside->status.ToString();
   EXPECT_EQ(beside->usage.completion_tokens, 60);
+  EXPECT_FALSE(hostile->texts[0].empty());  // it was the worker that gave it up
   EXPECT_EQ(model_->Look().engine.restarts, 0u);
 }
 

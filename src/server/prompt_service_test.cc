@@ -134,7 +134,7 @@ TEST_F(PromptServiceTest, ATemplateThatDoesNotEndIsLeftOutAndTheModelIsServed) {
       << refused.status().ToString();
 }
 
-// 2^24 ways through it once "abc" is there; and at once.
+// 2^24 ways through it from the first letter on. Those that come later are the worker's (LanguageModelTest).
 TEST_F(PromptServiceTest, AGrammarWhoseWaysDoubleIsRefusedWhereItBeginsWithThem) {
   ASSERT_TRUE(Start().ok());
   std::string rules;

@@ -34,7 +34,8 @@ struct SelfProfile::Entry {
   DeviceClass device = DeviceClass::kCpu;  // what it may run on
   Phase phase = Phase::kWaiting;
   std::string why;     // kOff, kFailed
-  Time try_at{};       // kWaiting, kFailed, with left_out or made-up inputs: not before
+  Time try_at{};       // kWaiting, kFailed, and with left_out: not before
+  Time samples_at{};   // with made-up inputs: sampled ones are not looked for before
   bool fresh = false;  // what was measured before is forgotten when the sweep begins
   bool gone = false;   // unloaded or replaced
 

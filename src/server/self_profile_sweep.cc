@@ -149,9 +149,9 @@ SelfProfile::EntryPtr SelfProfile::NextToSweep() {
   if (stopping_) return nullptr;
   for (const auto& [model, entry] : entries_) {
     if (now < entry->try_at) continue;
-    const bool waits =
-        entry->phase == Phase::kWaiting || entry->phase == Phase::kFailed ||
-        (entry->phase == Phase::kComplete && (HasRoomFor(*entry) || HasSamplesFor(*entry)));
+    const bool resampled = now >= entry->samples_at && HasSamplesFor(*entry);
+    const bool waits = entry->phase == Phase::kWaiting || entry->phase == Phase::kFailed ||
+                       (entry->phase == Phase::kComplete && (HasRoomFor(*entry) || resampled));
     if (!waits) continue;
     sweeping_ = entry;
     uint64_t ignored = 0;
@@ -398,9 +398,8 @@ Status SelfProfile::RunCells(Entry& entry, Job& job, SweepPlan& plan) {
       LogInfo("model '{}': {} shapes are measured later: the accelerator has no room for them",
               entry.label, job.left_out.size());
     entry.left_out = job.left_out;
-    entry.try_at = clock_.Now() + (!job.left_out.empty() ? kLookForRoom
-                                   : job.unfit_samples   ? kRetry
-                                                         : kLookForSamples);
+    entry.try_at = clock_.Now() + kLookForRoom;
+    entry.samples_at = clock_.Now() + (job.unfit_samples ? kRetry : kLookForSamples);
   }
   return Complete(entry, plan, rows_from, told, Seconds(clock_.Now() - begin));
 }
@@ -440,8 +439,9 @@ Status SelfProfile::Complete(Entry& entry, const SweepPlan& plan, std::string_vi
   }
   const std::lock_guard lock(mutex_);
   entry.rows = std::move(rows);
-  entry.rows_sampled = rows_from == kFromSamples;
-  entry.inputs = rows_from.empty() ? entry.inputs : std::string(rows_from);
+  // Where the store keeps nothing the rows are those of this sweep.
+  if (!rows_from.empty()) entry.inputs = rows_from;
+  entry.rows_sampled = entry.inputs == kFromSamples;
   entry.complete = true;
   entry.phase = Phase::kComplete;
   entry.why.clear();

@@ -170,7 +170,10 @@ def cases_of_tools_and_grammars():
     yield "a grammar of 20,000 nested parentheses", CHAT, chat(grammar="root ::= " + "(" * 20_000 + '"a"' + ")" * 20_000), BAD
     yield "a grammar that repeats a billion times", CHAT, chat(grammar='root ::= "a"{1000000000}'), BAD
     yield "a grammar with 2^25 ways at once", CHAT, chat(grammar=doubling("")), BAD
-    yield "a grammar with 2^25 ways after three letters", CHAT, chat(grammar=doubling('"abc"')), BAD
+    # Behind more letters than a token has it is the worker that meets them.
+    yield "a grammar with 2^25 ways after 24 letters", CHAT, chat(grammar=doubling('"qzkvjxwpyfhbdgmcqxzjkvwp"'), max_tokens=60), BAD
+    deep = "\n".join(f'd{i} ::= d{i + 1} "x"' for i in range(2_000))
+    yield "the same below 2,000 rules", CHAT, chat(grammar=doubling('"qzkvjxwpyfhbdgmcqxzjkvwp"').replace(" r0", " d0", 1) + f"\n{deep}\nd2000 ::= r0", max_tokens=60), BAD
     yield "a grammar and tools", CHAT, chat(grammar='root ::= "a"', tools=[tool({})]), BAD
     yield "a grammar and a schema", CHAT, chat(grammar='root ::= "a"', response_format=schema({})), BAD
 
@@ -366,22 +369,29 @@ def model_of(daemon: Daemon) -> dict:
     return next(one for one in daemon.json("GET", "/v2/evenkeel/models")["models"] if one["name"] == MODEL)
 
 
-def abort_worker(daemon: Daemon) -> tuple[float, float, Bystander]:
-    """(seconds until a new worker answers, seconds that loading took at first, whose streams ran across it)."""
+def abort_worker(daemon: Daemon) -> tuple[float, float]:
+    """(seconds until a new worker answers, seconds that loading took at first)."""
     begin = time.monotonic()
     daemon.json("POST", f"/v2/repository/models/{MODEL}/load")
     loading = time.monotonic() - begin
+    os.kill(model_of(daemon)["instances"][0]["pid"], signal.SIGABRT)
+    begin = time.monotonic()
+    assert daemon.request("POST", CHAT, chat())[0] == 200
+    return time.monotonic() - begin, loading
+
+
+def abort_beside_streams(daemon: Daemon) -> Bystander:
+    """Whose streams ran while the worker was aborted."""
     beside = Bystander(daemon)
     try:
-        while model_of(daemon)["language"]["running"] == 0 and time.monotonic() < begin + 60:
+        end = time.monotonic() + 60
+        while model_of(daemon)["language"]["running"] == 0 and time.monotonic() < end:
             time.sleep(0.01)
         os.kill(model_of(daemon)["instances"][0]["pid"], signal.SIGABRT)
-        begin = time.monotonic()
         assert daemon.request("POST", CHAT, chat())[0] == 200
-        back = time.monotonic() - begin
     finally:
         beside.stop()
-    return back, loading, beside
+    return beside
 
 
 class Report:
@@ -466,8 +476,9 @@ def play(daemon: Daemon, report: Report) -> None:
     report.check(not bystander.broken and bystander.whole > 0,
                  f"{bystander.whole} streams ran beside it ({bystander.refused} times it was told of the crowd and asked again), {len(bystander.broken)} were not whole {bystander.broken[:2]}, "
                  f"the slowest took {bystander.slowest_s:.1f} s")
-    back, loading, beside = abort_worker(daemon)
+    back, loading = abort_worker(daemon)
     report.check(back < loading + 1, f"after an abort of the worker the next answer came in {back:.2f} s (loading: {loading:.2f} s)")
+    beside = abort_beside_streams(daemon)
     report.check(not beside.broken and beside.whole > 0, f"{beside.whole} streams ran across it, {len(beside.broken)} were not whole {beside.broken[:2]}")
 
 

@@ -163,11 +163,14 @@ TEST(RouteTest, OfFewThatMayBeChosenTheBestIsFoundHoweverManyAreNot) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(router.Choose(replicas), 9);
 }
 
-// u = -(c / mean c + L / C) with the request counted in, the mean over those that serve: a at 4/3 + 0.5 + 0.4, b at 2/3 + 0.9 + 0.2.
-// With the others' zeros in the mean b would lose by its cost.
+// u = -(c / mean c + L / C) with the request counted in, the mean over those that serve: 2 at 4/3 + 0.5 + 0.4, 7 at 2/3 + 0.9 + 0.2.
+// With the others in the mean (0.06) cost would be nearly all that counts, and 2 would never be chosen.
 TEST(RouteTest, TheMethodIsTheUtilityToTheLetter) {
   std::vector<ReplicaView> replicas(10, Replica(1, 0));
-  for (ReplicaView& one : replicas) one.suspect = true;
+  for (ReplicaView& one : replicas) {
+    one.suspect = true;
+    one.service_s = 0;
+  }
   for (const size_t i : {2, 7}) {
     replicas[i].suspect = false;
     replicas[i].load_s = i == 2 ? 0.5 : 0.9;

@@ -186,7 +186,8 @@ Result<Answer::Drawn> Answer::Next(int row) {
     }
     if (top_logprobs_ >= 0) drawn.logprob = LogprobOf(drawn.token, logits);
   } catch (const std::length_error& e) {
-    return InvalidArgument("{}", e.what());  // of what its grammar may take (tools/patch_llamacpp.py)
+    return InvalidArgument("{}",
+                           e.what());  // of what its grammar may take (tools/patch_llamacpp.py)
   } catch (const std::exception& e) {
     return Internal("drawing a token: {}", e.what());
   }

@@ -1,6 +1,7 @@
 #include "llm/wire/prompt_messages.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/format.h"
 
@@ -26,9 +27,29 @@ auto Parse(std::string_view message, std::string_view what, Build build)
   }
 }
 
+// A whole number that T has; get<T>() would make something of any number.
+template <typename T>
+T Whole(const json& value) {
+  const bool fits = value.is_number_unsigned()
+                        ? std::in_range<T>(value.get<uint64_t>())
+                        : value.is_number_integer() && std::in_range<T>(value.get<int64_t>());
+  if (!fits) throw json::other_error::create(599, "expected a whole number in range", nullptr);
+  return value.is_number_unsigned() ? static_cast<T>(value.get<uint64_t>())
+                                    : static_cast<T>(value.get<int64_t>());
+}
+
+template <typename T>
+std::vector<T> WholeList(const json& values) {
+  if (!values.is_array()) throw json::other_error::create(599, "expected a list", nullptr);
+  std::vector<T> list;
+  list.reserve(values.size());
+  for (const json& value : values) list.push_back(Whole<T>(value));
+  return list;
+}
+
 AnswerGrammar GrammarOf(const json& message) {
   AnswerGrammar grammar;
-  const auto kind = message.at("kind").get<int>();
+  const auto kind = Whole<int>(message.at("kind"));
   if (kind < 0 || kind > static_cast<int>(AnswerGrammar::Kind::kTools))
     throw json::other_error::create(599, "kind", nullptr);
   grammar.kind = static_cast<AnswerGrammar::Kind>(kind);
@@ -36,14 +57,14 @@ AnswerGrammar GrammarOf(const json& message) {
   grammar.lazy = message.at("lazy").get<bool>();
   for (const json& trigger : message.at("triggers")) {
     AnswerGrammar::Trigger made;
-    const auto trigger_kind = trigger.at("kind").get<int>();
+    const auto trigger_kind = Whole<int>(trigger.at("kind"));
     if (trigger_kind < 0 || trigger_kind > 3) throw json::other_error::create(599, "kind", nullptr);
     made.kind = static_cast<uint8_t>(trigger_kind);
     made.text = trigger.at("text").get<std::string>();
-    made.token = trigger.at("token").get<int32_t>();
+    made.token = Whole<int32_t>(trigger.at("token"));
     grammar.triggers.push_back(std::move(made));
   }
-  grammar.preserved = message.at("preserved").get<std::vector<int32_t>>();
+  grammar.preserved = WholeList<int32_t>(message.at("preserved"));
   grammar.begun = message.at("begun").get<std::string>();
   return grammar;
 }
@@ -79,8 +100,8 @@ std::string EncodeParse(uint64_t id, const std::string& parser, const std::strin
 Result<PreparedPrompt> DecodePrepared(std::string_view message) {
   return Parse(message, "prepared", [](const json& parsed) -> Result<PreparedPrompt> {
     PreparedPrompt prompt;
-    prompt.id = parsed.at("id").get<uint64_t>();
-    prompt.tokens = parsed.at("tokens").get<std::vector<int32_t>>();
+    prompt.id = Whole<uint64_t>(parsed.at("id"));
+    prompt.tokens = WholeList<int32_t>(parsed.at("tokens"));
     prompt.stop = parsed.at("stop").get<std::vector<std::string>>();
     prompt.parser = parsed.at("parser").get<std::string>();
     prompt.grammar = GrammarOf(parsed.at("grammar"));
@@ -91,7 +112,7 @@ Result<PreparedPrompt> DecodePrepared(std::string_view message) {
 Result<ParsedAnswer> DecodeParsed(std::string_view message) {
   return Parse(message, "parsed", [](const json& parsed) -> Result<ParsedAnswer> {
     ParsedAnswer answer;
-    answer.id = parsed.at("id").get<uint64_t>();
+    answer.id = Whole<uint64_t>(parsed.at("id"));
     answer.content = parsed.at("content").get<std::string>();
     answer.reasoning = parsed.at("reasoning").get<std::string>();
     for (const json& call : parsed.at("tool_calls")) {
@@ -106,9 +127,10 @@ Result<ParsedAnswer> DecodeParsed(std::string_view message) {
 Result<TokenisedTexts> DecodeTokenised(std::string_view message) {
   return Parse(message, "tokenised", [](const json& parsed) -> Result<TokenisedTexts> {
     TokenisedTexts texts;
-    texts.id = parsed.at("id").get<uint64_t>();
-    texts.rows = parsed.at("rows").get<std::vector<std::vector<int32_t>>>();
-    texts.sizes = parsed.at("sizes").get<std::vector<int64_t>>();
+    texts.id = Whole<uint64_t>(parsed.at("id"));
+    if (!parsed.at("rows").is_array()) return Internal("a message 'tokenised' without rows");
+    for (const json& row : parsed.at("rows")) texts.rows.push_back(WholeList<int32_t>(row));
+    texts.sizes = WholeList<int64_t>(parsed.at("sizes"));
     if (texts.sizes.size() != texts.rows.size())
       return Internal("a message 'tokenised' of {} texts with {} sizes", texts.rows.size(),
                       texts.sizes.size());
@@ -119,8 +141,8 @@ Result<TokenisedTexts> DecodeTokenised(std::string_view message) {
 Result<PromptFailure> DecodePromptFailure(std::string_view message) {
   return Parse(message, "failed", [](const json& parsed) -> Result<PromptFailure> {
     PromptFailure failure;
-    failure.id = parsed.at("id").get<uint64_t>();
-    const int code = parsed.at("code").get<int>();
+    failure.id = Whole<uint64_t>(parsed.at("id"));
+    const int code = Whole<int>(parsed.at("code"));
     auto text = parsed.at("message").get<std::string>();
     text.resize(std::min<size_t>(text.size(), 1000));
     for (char& c : text) {
