@@ -1,7 +1,10 @@
 """Figures of a live cluster that loses a node, moves an answer, or has nothing to do."""
 
 import concurrent.futures
+import contextlib
+import os
 import pathlib
+import signal
 import time
 
 import llm_parity
@@ -125,6 +128,41 @@ def moved(options):
     return [figure("cluster, an answer of 512 tokens moved: pause over a token's time", median(ratios), "x", "<=", 2, detail)]
 
 
+def stores(daemons):
+    """The process ids of all nodes' etcd."""
+    found = []
+    for daemon in daemons:
+        for pid in daemon.host.group.processes():
+            with contextlib.suppress(OSError):
+                if (pathlib.Path("/proc") / str(pid) / "comm").read_text().strip() == "etcd":
+                    found.append(pid)
+    return found
+
+
+def store_away(options):
+    """Every member of the cluster's store stopped for 60 s, under calls at 60 % load"""
+    with cluster(FILES) as daemons, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        full = load(FILES, daemons[0].url, "-c", FILES.in_flight, seconds=options.seconds)["total"]["requests_per_s"]
+        members = stores(daemons)
+        if not members:
+            raise BenchError("no node runs a member of the store")
+        running = pool.submit(load, FILES, daemons[0].url, "--rate", f"{0.6 * full:.1f}", seconds=70, check=False)
+        time.sleep(4)
+        try:
+            for pid in members:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(60)
+            alive = sum(view["state"] == "alive" for view in daemons[0].views().values())
+        finally:
+            for pid in members:
+                os.kill(pid, signal.SIGCONT)
+        report = running.result()
+    total = report["total"]
+    detail = (f"{len(members)} members stopped; {total['sent']} sent at {0.6 * full:.0f} a second, {total['ok']} answered, {total['errors_by_status']}; "
+              f"p99 {total['latency_ms']['p99']:.0f} ms; {alive} of {len(daemons)} nodes alive to the gateway after 60 s")
+    return [figure("cluster, the store stopped for 60 s: calls not answered", failed(report), "", "<=", 0, detail)]
+
+
 def own_seconds(host):
     """Core time of all that runs on the host but etcd."""
     total = 0.0
@@ -173,4 +211,4 @@ def at_rest(options, count=16):
                    f"the worst; median {median(out):.1f} sent, {median(into):.1f} received; {where}")]
 
 
-FIGURES = {f.__name__: f for f in (killed, moved, at_rest)}
+FIGURES = {f.__name__: f for f in (killed, store_away, moved, at_rest)}

@@ -1,7 +1,7 @@
 """Short chats while prompts of 2,000 tokens arrive: does a long prompt hold up the tokens of others, and first tokens?
 
 Chats are a closed loop with the lengths of the Azure conversation trace (prompts up to 400 tokens); long prompts come at a constant rate with
-lengths of agentic coding sessions, cut to 2,048 tokens and answers of 32.
+lengths of agentic coding sessions, cut to 2,048 tokens and answers of 32: a third of the prompt tokens that llama-server's defaults compute alone, 0.15 a second at most.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ from llm_load import Load, pause, rows_of, write_lengths
 from llm_servers import SMOLLM2, Evenkeel, LlamaServer
 
 CHATS = 6              # in flight
-LONG_PER_S = 0.15      # 300 prompt tokens a second: a third of what two cores can do
+MOST_LONG_PER_S = 0.15  # 300 prompt tokens a second
+LONG_SHARE = 1 / 3      # of what the machine computes of prompts
 LONG_PROMPT, LONG_ANSWER = 2048, 32
 SLOTS = 8
 CONTEXT = SLOTS * 3072
@@ -39,10 +40,19 @@ class Outcome:
         self.tokens_per_s = sum(r["total"]["tokens"]["output_per_s"] + r["total"]["tokens"]["prompt"] / r["seconds"] for r in (chats, long))
 
 
-def play(server, seconds, seed):
+def long_rate(options):
+    """Long prompts a second for this machine."""
+    _, long = lengths()
+    with LlamaServer(SMOLLM2, SLOTS, CONTEXT) as server:
+        report = Load(server, "--warm-up", "2s", "--lengths", long, "-c", 1, "--seed", 50, seconds=max(options.seconds, 8)).report()
+    alone = report["total"]["tokens"]["prompt"] / report["seconds"]
+    return min(MOST_LONG_PER_S, LONG_SHARE * alone / LONG_PROMPT), f"llama-server's defaults compute {alone:.0f} prompt tokens a second alone"
+
+
+def play(server, seconds, seed, rate):
     chats, long = lengths()
     # The long prompts begin with the chats' warm-up and go on behind their end, so that all that counts has them beside it.
-    beside = Load(server, "--warm-up", "0s", "--lengths", long, "-r", LONG_PER_S, "--arrivals", "constant", "--seed", seed + 100, seconds=seconds + 4)
+    beside = Load(server, "--warm-up", "0s", "--lengths", long, "-r", f"{rate:.4f}", "--arrivals", "constant", "--seed", seed + 100, seconds=seconds + 4)
     chat = Load(server, "--warm-up", "3s", "--lengths", chats, "-c", CHATS, "--seed", seed, seconds=seconds)
     with contextlib.ExitStack() as stack:
         for load in (beside, chat):
@@ -58,13 +68,13 @@ def servers_of(sizes):
     return {"evenkeel": Evenkeel(SMOLLM2, SLOTS, CONTEXT), **{size: server(size) for size in sizes}}
 
 
-def best_size(options):
+def best_size(options, rate):
     """llama-server's --batch-size with the least p99 between tokens, each tried once."""
     found = {}
     for size in BATCH_SIZES:
         with LlamaServer(SMOLLM2, SLOTS, CONTEXT, ("--batch-size", size, "--ubatch-size", min(size, 512))) as server:
             with contextlib.suppress(BenchError):
-                found[size] = play(server, max(options.seconds, 2), seed=50).inter_p99
+                found[size] = play(server, max(options.seconds, 2), 50, rate).inter_p99
     if not found:
         raise BenchError("llama-server answered with no --batch-size")
     return min(found, key=found.get), ", ".join(f"{size}: {value:.0f} ms" for size, value in found.items())
@@ -80,13 +90,14 @@ TOTAL = Goal("mixed: tokens/s in all / the better of the two", "x", ">=", 0.95)
 @promises(INTER_DEFAULT, INTER_BEST, FIRST_DEFAULT, FIRST_BEST, TOTAL)
 def mixed(options):
     """SmolLM2: six short chats while prompts of 2,000 tokens arrive, beside llama-server's defaults and its best --batch-size"""
-    size, tried = best_size(options)
+    rate, alone = long_rate(options)
+    size, tried = best_size(options, rate)
     runs = {"evenkeel": [], None: [], size: []}
     with contextlib.ExitStack() as stack:
         servers = {name: stack.enter_context(server) for name, server in servers_of((None, size)).items()}
         for run in range(options.runs):
             for name, server in servers.items():
-                runs[name].append(play(server, 3 * options.seconds, seed=run + 1))
+                runs[name].append(play(server, 3 * options.seconds, run + 1, rate))
 
     def of(name, what):
         return [getattr(outcome, what) for outcome in runs[name]]
@@ -104,7 +115,8 @@ def mixed(options):
     peer = max((None, size), key=lambda name: median(of(name, "tokens_per_s")))
     total = compared(TOTAL, "tokens_per_s", peer, "tokens/s of prompts and answers")
     total["detail"] += (f" ({'defaults' if peer is None else peer}); first token of the long prompts p50 {median(of('evenkeel', 'long_first_p50')):.0f} ms, "
-                        f"defaults {median(of(None, 'long_first_p50')):.0f}, best size {median(of(size, 'long_first_p50')):.0f}")
+                        f"defaults {median(of(None, 'long_first_p50')):.0f}, best size {median(of(size, 'long_first_p50')):.0f}; "
+                        f"{rate:.3f} long prompts a second ({alone})")
     yield total
 
 

@@ -1,6 +1,8 @@
 #include "profile_choices.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "core/format.h"
 #include "core/parse.h"
@@ -12,6 +14,18 @@ namespace {
 
 constexpr Duration kDefaultObjective = std::chrono::milliseconds(50);
 
+// Where nobody states one, as the daemon has it: that, or ten times what one item takes.
+Duration UnstatedObjective(const LoadRows& rows, Precision precision) {
+  double least_us = 0;
+  for (const LoadRow& row : rows) {
+    const bool one =
+        row.outcome == CellOutcome::kOk && row.cell.batch == 1 && row.cell.precision == precision;
+    if (one && (least_us == 0 || row.batch_us < least_us)) least_us = row.batch_us;
+  }
+  const auto ms = static_cast<int64_t>(std::ceil(10 * least_us / 1e3));
+  return std::max<Duration>(kDefaultObjective, std::chrono::milliseconds(ms));
+}
+
 }  // namespace
 
 void ChooseAll(const ProfileOptions& options, const ModelConfig& model, const HostSize& host,
@@ -21,7 +35,7 @@ void ChooseAll(const ProfileOptions& options, const ModelConfig& model, const Ho
   const Precision precision = chosen.precision;
   if (model.precision_auto) report->precision = chosen;
   const Duration objective =
-      options.objective.value_or(model.objective.value_or(kDefaultObjective));
+      options.objective.value_or(model.objective.value_or(UnstatedObjective(rows, precision)));
   ObjectiveQuery query;
   query.objective_us = Seconds(objective) * 1e6;
   query.rate_per_s = options.rate_per_s;

@@ -186,6 +186,9 @@ Status EnsembleCall::Keep(const Step& step, std::span<const TensorView> outputs)
   const Signature& signature = step.model->signature();
   for (const EnsembleStep::Named& output : Of(step.number).outputs) {
     const TensorView& view = outputs[static_cast<size_t>(signature.FindOutput(output.own))];
+    if (view.dtype == DataType::kInvalid)
+      return InvalidArgument("model '{}' makes no '{}' of such inputs", step.model->name(),
+                             output.own);
     Slot slot{true, view.dtype, view.shape, {}, {view.data.begin(), view.data.end()}};
     const int answer = model_->signature_.FindOutput(output.tensor);
     if (answer >= 0 && model_->signature_.outputs[static_cast<size_t>(answer)].dtype != view.dtype)

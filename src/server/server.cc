@@ -43,6 +43,7 @@
 #include "server/self_profile.h"
 #include "server/service_impl.h"
 #include "server/state_lock.h"
+#include "server/text_step.h"
 
 namespace evenkeel {
 
@@ -126,6 +127,7 @@ class Server {
   Status StartLoops();
   Status LoadCertificate();
   Status Listen();
+  Result<std::shared_ptr<ServedModel>> FindStep(std::string_view name, std::string_view version);
   Status MakeProfile(const std::string& libexec);
   std::vector<std::shared_ptr<ProfiledModel>> ProfiledModels() const;
   void Announce();
@@ -305,11 +307,25 @@ Status Server::Start() {
     service_ = std::make_unique<ServiceImpl>(*registry_, *sampler_, *profile_, *accelerators_);
   }
   context_->find_model = [this](std::string_view name, std::string_view version) {
-    return service_->Find(name, version);
+    return FindStep(name, version);
   };
   EK_RETURN_IF_ERROR(Listen());
   registry_->LoadAll([this] { Announce(); });
   return Status::Ok();
+}
+
+// What a step of an ensemble calls: a model of tensors, or a language model as one.
+Result<std::shared_ptr<ServedModel>> Server::FindStep(std::string_view name,
+                                                      std::string_view version) {
+  auto found = service_->Find(name, version);
+  if (found.ok()) return found;
+  auto language = service_->FindLanguageModel(name);
+  if (!language.ok())
+    return language.status().code() == Code::kNotFound ? found : language.status();
+  auto step = std::make_shared<TextStep>(std::move(*language), SteadyClock::Instance());
+  if (!version.empty() && version != step->version())
+    return NotFound("model '{}' has no version {}", name, version);
+  return std::shared_ptr<ServedModel>(std::move(step));
 }
 
 Status Server::MakeProfile(const std::string& libexec) {

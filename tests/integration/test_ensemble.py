@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -14,6 +15,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
 from nodes import Nodes  # noqa: E402
 
+MODELS = pathlib.Path(os.environ.get("EVENKEEL_MODELS", pathlib.Path(__file__).resolve().parents[2] / "build" / "demo-models"))
 ECHO4 = "inputs: [{name: a, dtype: FP32, shape: [-1, 4]}]\noutputs: [{name: b, dtype: FP32, shape: [-1, 4], function: echo}]\n"
 SUM = "inputs: [{name: a, dtype: FP32, shape: [-1, 4]}]\noutputs: [{name: s, dtype: FP32, shape: [-1, 1], function: row_sum}]\n"
 SLOW = ECHO4 + "delay_us: {fixed: 300000}\n"
@@ -60,6 +62,32 @@ def test_steps_run_one_after_the_other_and_side_by_side(serve):
     assert server.request("GET", "/v2/models/e/ready")[0] == 200
     stats = server.json("GET", "/v2/models/e/stats")["model_stats"][0]
     assert int(stats["inference_stats"]["success"]["count"]) == 1
+
+
+@pytest.mark.skipif(not (MODELS / "smollm2" / "model.gguf").exists(), reason="needs the demo models (make models)")
+def test_a_language_model_is_a_step_whose_texts_are_tensors(serve):
+    """A message is answered, and the answer becomes a vector: the same as by the API for texts."""
+    text = ('platform: "ensemble" input [{ name: "question" data_type: TYPE_STRING dims: [1] }, { name: "most" data_type: TYPE_INT32 dims: [1] }] '
+            'output [{ name: "answer" data_type: TYPE_STRING dims: [1] }, { name: "vector" data_type: TYPE_FP32 dims: [1, 576] }] ensemble_scheduling { step [ '
+            + step("smollm2", {"chat_input": "question", "max_tokens": "most"}, {"text_output": "answer"}) + ", "
+            + step("smollm2", {"texts": "answer"}, {"embedding": "vector"}) + " ] }")
+    broken = text.replace('input_map { key: "texts" value: "answer" }', 'input_map { key: "text_input" value: "answer" } input_map { key: "max_tokens" value: "most" }')
+    assert broken != text
+    server = serve(models={"smollm2": MODELS / "smollm2", "talk/config.pbtxt": text, "talk/1/.keep": "", "odd/config.pbtxt": broken, "odd/1/.keep": ""},
+                   flags=["--profiling", "off"])
+    question = "Name the three primary colours."
+    body = {"inputs": [{"name": "question", "shape": [1], "datatype": "BYTES", "data": [question]}, {"name": "most", "shape": [1], "datatype": "INT32", "data": [12]}]}
+    answer = outputs_of(server.json("POST", "/v2/models/talk/infer", body))
+    alone = server.json("POST", "/v1/chat/completions", {"model": "smollm2", "messages": [{"role": "user", "content": question}], "max_tokens": 12, "temperature": 0})
+    assert answer["answer"] == [alone["choices"][0]["message"]["content"]]
+    vector = server.json("POST", "/v1/embeddings", {"model": "smollm2", "input": answer["answer"][0]})["data"][0]["embedding"]
+    assert len(vector) == 576 and max(abs(a - b) for a, b in zip(vector, answer["vector"])) < 1e-3
+    # What is made of a text that is continued is a text.
+    status, _, said = server.request("POST", "/v2/models/odd/infer", body)
+    assert status == 400 and b"makes no 'embedding'" in said, said
+    body["inputs"][1]["data"] = [0]
+    status, _, said = server.request("POST", "/v2/models/talk/infer", body)
+    assert status == 400 and b"max_tokens" in said and b"step 'smollm2'" in said, said
 
 
 def test_independent_steps_do_not_wait_for_each_other(serve):

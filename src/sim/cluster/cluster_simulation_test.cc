@@ -137,5 +137,22 @@ TEST(ClusterReportTest, ThePageShowsEachRule) {
   EXPECT_EQ(page.find("http"), page.find("http://www.w3.org"));
 }
 
+// Of 300 nodes one is behind, in the second of two spans: the map shows it, though no line does.
+TEST(ClusterReportTest, AllOfManyNodesAreInTheMap) {
+  ClusterScenario scenario = Unequal(0.5);
+  while (scenario.nodes.size() < 300) scenario.nodes.push_back(scenario.nodes.front());
+  ClusterOutcome outcome;
+  outcome.levels.assign(2, std::vector<double>(scenario.nodes.size(), 0));
+  const std::string idle = ClusterPage(scenario, {{RouteRule::kUtility, outcome}}, 20);
+  outcome.levels[1][150] = 50;
+  const std::string page = ClusterPage(scenario, {{RouteRule::kUtility, outcome}}, 20);
+  EXPECT_NE(page.find("all 300 nodes over 20 s"), std::string::npos);
+  EXPECT_NE(page.find("a row is the busiest"), std::string::npos);
+  EXPECT_EQ(idle.find("stroke='#a50f15'"), std::string::npos);
+  const size_t shade = page.find("stroke='#a50f15'");
+  ASSERT_NE(shade, std::string::npos);
+  EXPECT_NE(page.find("d='M490.0 ", shade), std::string::npos);  // the second half's beginning
+}
+
 }  // namespace
 }  // namespace evenkeel::sim
