@@ -10,6 +10,7 @@ usage: patch_llamacpp.py [--needed-only] SOURCE     SOURCE is a llama.cpp tree
 3. What a grammar may take at one token is bounded: rules can be written whose ways double with every letter, and the thread that follows
    them is the one that computes everybody's tokens. What exceeds it is an exception, which ends that answer alone.
 4. Attention over the cells of a cache that sequences share is computed by src/engines/llamacpp/cell_attention.h, which says why.
+5. Products of Q4_1 weights are computed by src/engines/llamacpp/q4_1_product.h, likewise.
 """
 
 import pathlib
@@ -28,7 +29,9 @@ GRAMMAR = "src/llama-grammar.cpp"
 SAMPLER = "src/llama-sampler.cpp"
 COMMON_SAMPLING = "common/sampling.cpp"
 OPS = "ggml/src/ggml-cpu/ops.cpp"
+SGEMM = "ggml/src/ggml-cpu/llamafile/sgemm.cpp"
 ATTENTION = "src/engines/llamacpp/cell_attention.h"  # of this repository; it goes beside OPS
+PRODUCT = "src/engines/llamacpp/q4_1_product.h"  # likewise, beside SGEMM
 
 NEEDED = [
     (AMX, "    _tile_loadconfig(&tc);\n", '    asm volatile("" : : "r"(&tc) : "memory");\n    _tile_loadconfig(&tc);\n'),
@@ -68,6 +71,27 @@ OURS = [
         GRAMMAR,
         "void llama_grammar_accept_impl(struct llama_grammar & grammar, llama_token token) {\n",
         "void llama_grammar_accept_impl(struct llama_grammar & grammar, llama_token token) {\n    grammar_work = 0;\n",
+    ),
+    (
+        SGEMM,
+        "/**\n * Performs optimized matrix multiplication on CPU.\n",
+        '#include "q4_1_product.h"\n\n/**\n * Performs optimized matrix multiplication on CPU.\n',
+    ),
+    (SGEMM, "    if (n < 2)\n        return false;\n", "    if (n < 2 && Atype != GGML_TYPE_Q4_1)\n        return false;\n"),
+    (
+        SGEMM,
+        "    case GGML_TYPE_IQ4_NL: {\n",
+        "    case GGML_TYPE_Q4_1: {\n"
+        "#ifdef EVENKEEL_Q4_1_PRODUCT\n"
+        "        if (Btype == GGML_TYPE_Q8_1) {\n"
+        "            evenkeel::Q41Product(k, (const block_q4_1 *)A, lda, (const block_q8_1 *)B, ldb, (float *)C, ldc)\n"
+        "                .Run(m, n, params->ith, params->nth);\n"
+        "            return true;\n"
+        "        }\n"
+        "#endif\n"
+        "        return false;\n"
+        "    }\n\n"
+        "    case GGML_TYPE_IQ4_NL: {\n",
     ),
     (OPS, "#include <cmath>\n", '#include <cmath>\n#include "cell_attention.h"\n'),
     (
@@ -147,8 +171,9 @@ def main():
             sys.exit(f"patch_llamacpp: {path}: expected this once, found it {text.count(old)} times:\n{old}")
         path.write_text(text.replace(old, new), encoding="utf-8")
     if not needed_only:
-        header = pathlib.Path(__file__).resolve().parent.parent / ATTENTION
-        shutil.copyfile(header, (source / OPS).with_name(header.name))
+        for header, user in ((ATTENTION, OPS), (PRODUCT, SGEMM)):
+            file = pathlib.Path(__file__).resolve().parent.parent / header
+            shutil.copyfile(file, (source / user).with_name(file.name))
 
 
 main()

@@ -43,6 +43,7 @@ class PatchLlamacppTest(unittest.TestCase):
             for path, _, new in changes():
                 self.assertIn(new, (pathlib.Path(name) / path).read_text(encoding="utf-8"))
             self.assertIn("CellAttention", (pathlib.Path(name) / "ggml/src/ggml-cpu/cell_attention.h").read_text(encoding="utf-8"))
+            self.assertIn("Q41Product", (pathlib.Path(name) / "ggml/src/ggml-cpu/llamafile/q4_1_product.h").read_text(encoding="utf-8"))
 
     def test_what_is_not_needed_can_be_left_out(self):
         with tempfile.TemporaryDirectory() as name:

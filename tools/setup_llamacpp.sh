@@ -24,10 +24,10 @@ cc=${LLAMACPP_CC:-gcc} cxx=${LLAMACPP_CXX:-g++}
 
 # Comments and blank lines do not count: rewording one must not cost a build.
 code() { sed 's/^[[:space:]]*#.*//;s/[[:space:]]#.*//;/^[[:space:]]*$/d' "$1"; }
-attention=$here/../src/engines/llamacpp/cell_attention.h # patch_llamacpp.py puts it in
+headers=("$here/../src/engines/llamacpp/cell_attention.h" "$here/../src/engines/llamacpp/q4_1_product.h") # patch_llamacpp.py puts them in
 patch=()
 if [ -n "$server" ]; then patch=(--needed-only); fi
-source_key=$({ echo "${patch[@]}"; code "$requirements"; code "$here/patch_llamacpp.py"; if [ -z "$server" ]; then sed '\,^[[:space:]]*//,d;/^[[:space:]]*$/d' "$attention"; fi; } |
+source_key=$({ echo "${patch[@]}"; code "$requirements"; code "$here/patch_llamacpp.py"; if [ -z "$server" ]; then sed '\,^[[:space:]]*//,d;/^[[:space:]]*$/d' "${headers[@]}"; fi; } |
   sha256sum | cut -c1-8)
 # What -march=native means here is what the code will need: two machines of one kind share a build.
 build_key=$({ echo "$source_key"; code "$0"; "$cxx" --version | head -1; "$cxx" -march=native -Q --help=target; } |

@@ -21,6 +21,8 @@ pytestmark = [
 ]
 GRID = ["--shapes", "1c/512MiB", "--batches", "1,32"]
 DAEMON_GRID = ["--profiling", "auto", "--profile-after", "0s", "--profile-shapes", "1c/512MiB", "--profile-batches", "1,32"]
+# Without AMX the instructions are there, and may gain nothing.
+NOT_FASTER = "bf16 is not faster here"
 IDS = [[(7 * row + 3 * i) % 1000 for i in range(32)] for row in range(4)]
 
 
@@ -57,6 +59,15 @@ def largest_difference(a, b):
 
 def shown(cli, daemon):
     return re.sub(r" +", " ", cli("show", "lstm", server=daemon).stdout)
+
+
+def wait_for_bf16(daemon):
+    """It is adopted, by what sampled inputs differ by; skips where the processor gains nothing by it."""
+    found = wait_until(daemon, lambda p: p.get("inputs") == "samples" and p.get("adopted")
+                       and (p["adopted"]["precision"] == "bf16" or p["precision"]["why"] == NOT_FASTER))
+    if found["adopted"]["precision"] != "bf16":
+        pytest.skip(NOT_FASTER)
+    return found
 
 
 def send_samples(daemon):
@@ -107,6 +118,8 @@ def test_the_tolerance_decides_without_another_measurement(measure):
     above = measure(2 * largest, "-o", "json")
     assert "(4 earlier)" in above.stderr
     above = json.loads(above.stdout)["models"][0]
+    if above["precision"]["why"] == NOT_FASTER:
+        pytest.skip(NOT_FASTER)
     assert above["precision"]["chosen"] == "bf16" and "times as fast" in above["precision"]["why"]
     assert next(c for c in above["choices"] if c["rule"] == "objective")["precision"] == "bf16"
     below = json.loads(measure(largest / 2, "-o", "json").stdout)["models"][0]
@@ -129,8 +142,7 @@ def test_the_daemon_goes_over_to_bf16_within_the_tolerance_and_says_so(serve, cl
     made_up = wait_until(daemon, lambda p: p.get("adopted"))
     assert made_up["inputs"] == "signature" and made_up["precision"]["chosen"] == "f32" and "made-up inputs" in made_up["precision"]["why"]
     send_samples(daemon)
-    found = wait_until(daemon, lambda p: p.get("adopted", {}).get("precision") == "bf16")
-    assert found["inputs"] == "samples"
+    found = wait_for_bf16(daemon)
     assert found["precision"]["chosen"] == "bf16" and "allowed are 0.5" in found["precision"]["why"]
     assert found["adopted"]["precision"] == "bf16"
     rows = [row for row in found["table"] if row["precision"] == "bf16"]
@@ -163,7 +175,7 @@ def test_a_restart_serves_in_bf16_at_once_only_under_the_tolerance_that_it_was_c
     first = serve(models={}, folder=folder, flags=DAEMON_GRID)
     plain = outputs_of(first)
     send_samples(first)
-    wait_until(first, lambda p: p.get("adopted", {}).get("precision") == "bf16")
+    wait_for_bf16(first)
     time.sleep(1.2)  # it is kept with the next look
     first.ended = True
     assert first.stop() == 0
