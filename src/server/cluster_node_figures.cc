@@ -209,18 +209,16 @@ void ClusterNode::TellAll(bool news) {
   }
 }
 
-// One link at a time, and while calls are about none that was measured before: it would be in their way.
+// One link at a time, and none while calls are about: it would be in their way.
 void ClusterNode::ProbeLinks(Time now) {
   int node = -1;
   double round_trip_s = 0;
   {
     const std::lock_guard lock(mutex_);
-    // Beside calls only those of which nothing is known: a node that is always asked for something would know none.
-    const bool busy = now < busy_until_;
+    if (now < busy_until_) return;
     const auto views = table_.Look(Now());
     for (size_t i = 1; i < views.size() && node < 0; ++i) {
       if (views[i].suspect || now < nodes_[i]->probe_at) continue;
-      if (busy && views[i].bytes_per_s > 0) continue;
       node = static_cast<int>(i);
       round_trip_s = views[i].round_trip_s;
       nodes_[i]->probe_at = now + kProbeEvery;
