@@ -50,6 +50,7 @@ def long_rate(options):
 
 
 def play(server, seconds, seed, rate):
+    """`seconds`: long enough for a long prompt to come."""
     chats, long = lengths()
     # The long prompts begin with the chats' warm-up and go on behind their end, so that all that counts has them beside it.
     beside = Load(server, "--warm-up", "0s", "--lengths", long, "-r", f"{rate:.4f}", "--arrivals", "constant", "--seed", seed + 100, seconds=seconds + 4)
@@ -74,7 +75,7 @@ def best_size(options, rate):
     for size in BATCH_SIZES:
         with LlamaServer(SMOLLM2, SLOTS, CONTEXT, ("--batch-size", size, "--ubatch-size", min(size, 512))) as server:
             with contextlib.suppress(BenchError):
-                found[size] = play(server, max(options.seconds, 2), 50, rate).inter_p99
+                found[size] = play(server, max(options.seconds, 1.5 / rate), 50, rate).inter_p99
     if not found:
         raise BenchError("llama-server answered with no --batch-size")
     return min(found, key=found.get), ", ".join(f"{size}: {value:.0f} ms" for size, value in found.items())
@@ -97,7 +98,7 @@ def mixed(options):
         servers = {name: stack.enter_context(server) for name, server in servers_of((None, size)).items()}
         for run in range(options.runs):
             for name, server in servers.items():
-                runs[name].append(play(server, 3 * options.seconds, run + 1, rate))
+                runs[name].append(play(server, max(3 * options.seconds, 2 / rate), run + 1, rate))
 
     def of(name, what):
         return [getattr(outcome, what) for outcome in runs[name]]
