@@ -13,22 +13,15 @@
 #include <numeric>
 #include <thread>
 
-#include "containers/runtime.h"
 #include "llm/llm_model.h"
-#include "net/io_loop.h"
+#include "server/language_test_kit.h"
 
+// The kit has EVENKEEL_BINARY_DIR of the file that includes it.
 namespace evenkeel {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-std::string ModelPath() {
-  const char* folder = std::getenv("EVENKEEL_MODELS");
-  return (folder != nullptr ? std::string(folder)
-                            : std::string(EVENKEEL_SOURCE_DIR) + "/build/demo-models") +
-         "/smollm2/model.gguf";
-}
 
 class TestCall final : public EmbeddingCall {
  public:
@@ -62,14 +55,8 @@ class TestCall final : public EmbeddingCall {
   bool done_ = false;
 };
 
-class EmbeddingCallsTest : public testing::Test {
+class EmbeddingCallsTest : public LanguageTest {
  protected:
-  void SetUp() override {
-    if (!std::filesystem::exists(ModelPath())) GTEST_SKIP() << "no " << ModelPath();
-    loop_ = IoLoop::Create("test").value();
-    loop_->Start();
-    runtime_ = MakeProcessRuntime();
-  }
   void TearDown() override {
     if (model_ != nullptr) Stop();
     if (loop_ != nullptr) loop_->Stop();
@@ -78,11 +65,7 @@ class EmbeddingCallsTest : public testing::Test {
     options.name = "smollm2";
     options.path = ModelPath();
     options.context = 512;
-    LlmContext context{*loop_,
-                       SteadyClock::Instance(),
-                       *runtime_,
-                       std::string(EVENKEEL_BINARY_DIR) + "/libexec/evenkeel",
-                       {}};
+    LlmContext context = Context();
     model_ = std::make_shared<LlmModel>(context, options);
     std::promise<Status> ready;
     loop_->Post([&] { model_->Start([&](const Status& status) { ready.set_value(status); }); });
@@ -112,8 +95,6 @@ class EmbeddingCallsTest : public testing::Test {
     return view;
   }
 
-  std::unique_ptr<IoLoop> loop_;
-  std::unique_ptr<Runtime> runtime_;
   std::shared_ptr<LlmModel> model_;
 };
 

@@ -13,23 +13,16 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "containers/runtime.h"
 #include "core/format.h"
 #include "llm/llm_model.h"
-#include "net/io_loop.h"
+#include "server/language_test_kit.h"
 
+// The kit has EVENKEEL_BINARY_DIR of the file that includes it.
 namespace evenkeel {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-std::string ModelPath() {
-  const char* folder = std::getenv("EVENKEEL_MODELS");
-  return (folder != nullptr ? std::string(folder)
-                            : std::string(EVENKEEL_SOURCE_DIR) + "/build/demo-models") +
-         "/smollm2/model.gguf";
-}
 
 class TestCall final : public GenerationCall {
  public:
@@ -95,14 +88,8 @@ class TestCall final : public GenerationCall {
   bool done_ = false, asked_ = false;
 };
 
-class LanguageModelTest : public testing::Test {
+class LanguageModelTest : public LanguageTest {
  protected:
-  void SetUp() override {
-    if (!std::filesystem::exists(ModelPath())) GTEST_SKIP() << "no " << ModelPath();
-    loop_ = IoLoop::Create("test").value();
-    loop_->Start();
-    runtime_ = MakeProcessRuntime();
-  }
   void TearDown() override {
     for (const auto& model : loaded_) {
       std::promise<void> stopped;
@@ -117,11 +104,7 @@ class LanguageModelTest : public testing::Test {
   Status Load(LlmOptions options = {}) {
     options.name = "smollm2";
     if (options.path.empty()) options.path = ModelPath();
-    LlmContext context{*loop_,
-                       SteadyClock::Instance(),
-                       *runtime_,
-                       std::string(EVENKEEL_BINARY_DIR) + "/libexec/evenkeel",
-                       {}};
+    LlmContext context = Context();
     auto model = std::make_shared<LlmModel>(context, options);
     std::promise<Status> ready;
     loop_->Post([&] { model->Start([&](const Status& status) { ready.set_value(status); }); });
@@ -151,8 +134,6 @@ class LanguageModelTest : public testing::Test {
     return step;
   }
 
-  std::unique_ptr<IoLoop> loop_;
-  std::unique_ptr<Runtime> runtime_;
   std::shared_ptr<LlmModel> model_;  // the last that was loaded
   std::vector<std::shared_ptr<LlmModel>> loaded_;
 };

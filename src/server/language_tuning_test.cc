@@ -11,11 +11,11 @@
 #include <mutex>
 #include <thread>
 
-#include "containers/runtime.h"
 #include "llm/llm_model.h"
-#include "net/io_loop.h"
 #include "server/language_tables.h"
+#include "server/language_test_kit.h"
 
+// The kit has EVENKEEL_BINARY_DIR of the file that includes it.
 namespace evenkeel {
 namespace {
 
@@ -24,13 +24,6 @@ using std::chrono::seconds;
 
 // More tokens than any machine makes before a test has seen what it waits for.
 constexpr int kLong = 6000;
-
-std::string ModelPath() {
-  const char* folder = std::getenv("EVENKEEL_MODELS");
-  return (folder != nullptr ? std::string(folder)
-                            : std::string(EVENKEEL_SOURCE_DIR) + "/build/demo-models") +
-         "/smollm2/model.gguf";
-}
 
 class Call final : public GenerationCall {
  public:
@@ -129,13 +122,11 @@ class Batches final : public NodeScheduler::Member {
   int64_t waiting_ = 0;
 };
 
-class LanguageTuningTest : public testing::Test {
+class LanguageTuningTest : public LanguageTest {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists(ModelPath())) GTEST_SKIP() << "no " << ModelPath();
-    loop_ = IoLoop::Create("test").value();
-    loop_->Start();
-    runtime_ = MakeProcessRuntime();
+    LanguageTest::SetUp();
+    if (IsSkipped()) return;
     state_ = testing::TempDir() + "language_tuning_" +
              testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove_all(state_);
@@ -147,14 +138,6 @@ class LanguageTuningTest : public testing::Test {
       loop_->Stop();
     }
     std::filesystem::remove_all(state_);
-  }
-  void OnLoop(const std::function<void()>& task) {
-    std::promise<void> done;
-    loop_->Post([&] {
-      task();
-      done.set_value();
-    });
-    done.get_future().wait();
   }
   void Stop() {
     if (model_ == nullptr) return;
@@ -171,11 +154,7 @@ class LanguageTuningTest : public testing::Test {
   void Load(LlmOptions options) {
     options.name = "smollm2";
     options.path = ModelPath();
-    LlmContext context{*loop_,
-                       SteadyClock::Instance(),
-                       *runtime_,
-                       std::string(EVENKEEL_BINARY_DIR) + "/libexec/evenkeel",
-                       {}};
+    LlmContext context = Context();
     context.node = node_.get();
     context.tables = tables_.get();
     context.cores = 2;
@@ -196,8 +175,6 @@ class LanguageTuningTest : public testing::Test {
     return view;
   }
 
-  std::unique_ptr<IoLoop> loop_;
-  std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<NodeScheduler> node_;
   std::unique_ptr<LanguageTables> tables_;
   std::shared_ptr<LlmModel> model_;

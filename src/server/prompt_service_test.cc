@@ -9,30 +9,21 @@
 #include <thread>
 #include <vector>
 
-#include "containers/runtime.h"
 #include "llm/prompt_service.h"
-#include "net/io_loop.h"
+#include "server/language_test_kit.h"
 
+// The kit has EVENKEEL_BINARY_DIR of the file that includes it.
 namespace evenkeel {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-std::string ModelPath() {
-  const char* folder = std::getenv("EVENKEEL_MODELS");
-  return (folder != nullptr ? std::string(folder)
-                            : std::string(EVENKEEL_SOURCE_DIR) + "/build/demo-models") +
-         "/smollm2/model.gguf";
-}
-
-class PromptServiceTest : public testing::Test {
+class PromptServiceTest : public LanguageTest {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists(ModelPath())) GTEST_SKIP() << "no " << ModelPath();
-    loop_ = IoLoop::Create("test").value();
-    loop_->Start();
-    runtime_ = MakeProcessRuntime();
+    LanguageTest::SetUp();
+    if (IsSkipped()) return;
     options_.name = "m";
     options_.path = ModelPath();
   }
@@ -44,20 +35,8 @@ class PromptServiceTest : public testing::Test {
     OnLoop([this] { service_.reset(); });
     loop_->Stop();
   }
-  void OnLoop(const std::function<void()>& task) {
-    std::promise<void> done;
-    loop_->Post([&] {
-      task();
-      done.set_value();
-    });
-    done.get_future().wait();
-  }
   Result<LlmLoaded> Start() {
-    context_.emplace(LlmContext{*loop_,
-                                SteadyClock::Instance(),
-                                *runtime_,
-                                std::string(EVENKEEL_BINARY_DIR) + "/libexec/evenkeel",
-                                {}});
+    context_.emplace(Context());
     service_ = std::make_unique<PromptService>(*context_, options_);
     auto loaded = std::make_shared<std::promise<Result<LlmLoaded>>>();
     loop_->Post([this, loaded] {
@@ -86,8 +65,6 @@ class PromptServiceTest : public testing::Test {
     return pid;
   }
 
-  std::unique_ptr<IoLoop> loop_;
-  std::unique_ptr<Runtime> runtime_;
   LlmOptions options_;
   std::optional<LlmContext> context_;
   std::unique_ptr<PromptService> service_;
