@@ -32,7 +32,7 @@ from serve_versions import machine  # noqa: E402
 RESULT = BUILD / "bench" / "batching.json"
 FIGURES = {**batching_simulated.FIGURES, **batching_single.FIGURES, **batching_mixes.FIGURES, **batching_peers.FIGURES}
 # Share of the whole time; what a figure does not need goes to those after it.
-WEIGHTS = {"decision": 0.5, "optimum": 3, "filetype_sim": 0.5, "traces_sim": 3, "against_none": 2, "two_cores": 2, "power": 1,
+WEIGHTS = {"decision": 0.5, "optimum": 3, "filetype_sim": 0.5, "traces_sim": 3, "rules_sim": 1, "against_none": 2, "two_cores": 2, "power": 1,
            "filetype_live": 1.5, "sim_vs_live": 1.5, "from_zero": 1, "traces_live": 4, "mix_a": 9, "mix_b": 10, "mix_c": 10, "overload": 2.5,
            "peers": 10}
 MORE_WEIGHTS = {"traces_live": 7}  # from 50 minutes on: what it has to do does not settle in less

@@ -50,6 +50,20 @@ def traces_sim(options):
     return figures
 
 
+def rules_sim(options):
+    """LSTM on the World Cup trace, objective 50 ms, simulated: auto over the method and over no batching, on one core and on two"""
+    spec, seconds = scaled("World Cup", options)
+    choices = [(policy, cores) for cores in (1, 2) for policy in ("auto", "method", "none")]
+    factors = dict(zip(choices, sim.in_parallel(
+        lambda c: sim.sim_goodput(options, [f"{MODEL}={spec}"], c[0], seconds, "--objective", f"{MODEL}=50ms", "--cores", c[1],
+                                  "--instances", f"{MODEL}={c[1]}"), choices)))
+    said = "; ".join(f"{cores} cores: " + ", ".join(f"{policy} {factors[policy, cores]:.4g}" for policy in ("auto", "method", "none")) for cores in (1, 2))
+    return [figure(f"simulated World Cup, {cores} core{'s' if cores > 1 else ''}: auto over {other}",
+                   factors["auto", cores] / factors[other, cores] if factors[other, cores] else None, "x", ">=", 1.0,
+                   f"{said}; an instance of one thread a core; factor on 1,000 a second, {seconds} s of arrivals")
+            for cores in (1, 2) for other in ("method", "none")]
+
+
 def batches_of(options, arrivals, policy, seconds, *more):
     """[(start in ns, rows)] of all batches of one model, and its report."""
     with tempfile.TemporaryDirectory(prefix="evenkeel-bench-") as folder:
@@ -143,4 +157,4 @@ def decision(options):
             figure("policy's memory a model", median(memory) if memory else None, "MiB", "<=", 1, f"runs {spread(memory)}; 10 minutes of arrivals")]
 
 
-FIGURES = {f.__name__: f for f in (decision, optimum, filetype_sim, traces_sim)}
+FIGURES = {f.__name__: f for f in (decision, optimum, filetype_sim, traces_sim, rules_sim)}

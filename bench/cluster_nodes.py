@@ -116,12 +116,12 @@ class Node:
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(kind.counter))
 
 
-def wait_until(condition, what, timeout_s=60):
+def wait_until(condition, what, timeout_s=60, pause_s=0.1):
     end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:
             raise BenchError(f"not within {timeout_s} s: {what}")
-        time.sleep(0.1)
+        time.sleep(pause_s)
 
 
 def serves(daemon, kind):

@@ -28,6 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import llm_template  # noqa: E402
 from serve_processes import BUILD, CORES, EVENKEEL, ROOT, BenchError, free_ports, spawn, stop  # noqa: E402
 
+MOST_NOISE = 1.0  # nats: what is more than that is no noise of an addition in another order, but a mistake, whoever shows it
 RESULT = BUILD / "bench" / "llm_parity.json"
 SUBJECTS = ("the sea", "a small engine", "winter", "the moon", "my neighbour", "a river", "bread", "the old clock", "a green door", "music", "the market", "a long road", "rain",
             "the teacher", "an island", "tomatoes", "the night train", "a blue whale", "the library", "chess")
@@ -284,9 +285,10 @@ def main():
     with evenkeel(knowing) as port:
         our_tool_words = put_into_words(port, tool_chats())
     differences = noise_of(alone, batched)
-    noise = differences[-1] if differences else 0.0
+    noise = min(differences[-1], MOST_NOISE) if differences else 0.0
     median = differences[len(differences) // 2] if differences else 0.0
-    print(f"noise of a token's lead between batches of other sizes: median {median:.4f}, most {noise:.4f} nats, over {len(differences)} tokens")
+    most = differences[-1] if differences else 0.0
+    print(f"noise of a token's lead between batches of other sizes: median {median:.4f}, most {most:.4f} nats, over {len(differences)} tokens; allowed {noise:.4f}")
     results = [compare("llama-server and Evenkeel alone", asked, reference, alone, noise), compare("llama-server and Evenkeel in batches", asked, reference, batched, noise),
                compare("Evenkeel alone and in batches", asked, alone, batched, noise)]
     results += [compare_words("conversations put into words", their_words, our_words, noise),

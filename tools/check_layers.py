@@ -4,7 +4,7 @@
 usage: tools/check_layers.py [ROOT]
 
 Fails on an include that the table forbids, an include of a file that does not exist, a folder of src/ that the table
-does not name, a room without a README.md, a table that names unknown rooms or allows a cycle, and a cycle among the
+does not name, a room without a README.md or without a row in docs/architecture.md, a table that names unknown rooms or allows a cycle, and a cycle among the
 includes themselves (which `except` and `*` could let in).
 """
 
@@ -93,6 +93,16 @@ def check_rooms(root, table):
     return errors
 
 
+def check_page(root, table):
+    """docs/architecture.md has a row for each room."""
+    page = root / "docs" / "architecture.md"
+    if not page.is_file():
+        return []
+    rows = [line.split("|")[1] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([\w/]+)`", row)}
+    return [f"docs/architecture.md: no row for the room {room}" for room in sorted(table.allowed) if room not in named]
+
+
 def check_includes(root, table):
     errors, used = [], {}
     for top in ("src", "apps"):
@@ -134,7 +144,7 @@ def check(root):
         errors.append("docs/layers.toml: allows a cycle: " + " -> ".join(cycle))
     if not (root / "src").is_dir():
         return [*errors, "src: no such folder"]
-    return [*errors, *check_rooms(root, table), *check_includes(root, table)]
+    return [*errors, *check_rooms(root, table), *check_includes(root, table), *check_page(root, table)]
 
 
 def main():

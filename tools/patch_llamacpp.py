@@ -11,6 +11,7 @@ usage: patch_llamacpp.py [--needed-only] SOURCE     SOURCE is a llama.cpp tree
    them is the one that computes everybody's tokens. What exceeds it is an exception, which ends that answer alone.
 4. Attention over the cells of a cache that sequences share is computed by src/engines/llamacpp/cell_attention.h, which says why.
 5. Products of Q4_1 weights are computed by src/engines/llamacpp/q4_1_product.h, likewise.
+6. Threads of a pool may come and go between the nodes of a graph, where the pool is told so: src/engines/llamacpp/coming_threads.h, likewise.
 """
 
 import pathlib
@@ -32,6 +33,7 @@ OPS = "ggml/src/ggml-cpu/ops.cpp"
 SGEMM = "ggml/src/ggml-cpu/llamafile/sgemm.cpp"
 ATTENTION = "src/engines/llamacpp/cell_attention.h"  # of this repository; it goes beside OPS
 PRODUCT = "src/engines/llamacpp/q4_1_product.h"  # likewise, beside SGEMM
+COMING = "src/engines/llamacpp/coming_threads.h"  # likewise, beside CPU
 
 NEEDED = [
     (AMX, "    _tile_loadconfig(&tc);\n", '    asm volatile("" : : "r"(&tc) : "memory");\n    _tile_loadconfig(&tc);\n'),
@@ -158,6 +160,64 @@ OURS = [
         "        threadpool->n_barrier_passed = 0;\n",
         "        threadpool->n_barrier_passed = 0;\n        threadpool->n_barrier_asleep = 0;\n",
     ),
+    (CPU, "// Threadpool def\nstruct ggml_threadpool {\n", "// Threadpool def\nstruct coming;\nstruct ggml_threadpool {\n"),
+    (
+        CPU,
+        "    struct ggml_compute_state * workers;   // per thread state\n",
+        "    struct ggml_compute_state * workers;   // per thread state\n    struct coming * coming;\n    atomic_int * n_present;  // of its\n",
+    ),
+    (
+        CPU,
+        "    int n_threads = atomic_load_explicit(&tp->n_graph, memory_order_relaxed) & GGML_THREADPOOL_N_THREADS_MASK;\n"
+        "    if (n_threads == 1) {\n",
+        "    int n_threads = atomic_load_explicit(&tp->n_graph, memory_order_relaxed) & GGML_THREADPOOL_N_THREADS_MASK;\n"
+        "    if (n_threads & 0x8000) {\n"
+        "        n_threads = atomic_load_explicit(tp->n_present, memory_order_relaxed);\n"
+        "    }\n"
+        "    if (n_threads == 1) {\n",
+    ),
+    (
+        CPU,
+        "void ggml_threadpool_free(struct ggml_threadpool* threadpool) {\n",
+        '#include "coming_threads.h"\n\nvoid ggml_threadpool_free(struct ggml_threadpool* threadpool) {\n',
+    ),
+    (
+        CPU,
+        "    ggml_aligned_free(threadpool->workers, workers_size);\n",
+        "    coming_free(threadpool->coming, n_threads);\n    ggml_aligned_free(threadpool->workers, workers_size);\n",
+    ),
+    (
+        CPU,
+        "    struct ggml_threadpool    * tp    = state->threadpool;\n\n    const struct ggml_cgraph * cgraph = tp->cgraph;\n",
+        "    struct ggml_threadpool    * tp    = state->threadpool;\n\n"
+        "    if (state->ith == 0 && (atomic_load(&tp->n_graph) & COMING_FLAG)) {\n"
+        "        coming_first(state);\n"
+        "        return 0;\n"
+        "    }\n"
+        "    if (state->ith > 0) {\n"
+        "        if (state->last_graph & COMING_FLAG) {\n"
+        "            coming_help(state);\n"
+        "            return 0;\n"
+        "        }\n"
+        "        coming_anywhere(tp->coming, &tp->coming->helpers[state->ith]);\n"
+        "    }\n\n"
+        "    const struct ggml_cgraph * cgraph = tp->cgraph;\n",
+    ),
+    (
+        CPU,
+        "    int n_threads = n_graph & GGML_THREADPOOL_N_THREADS_MASK;\n    if (n_graph != state->last_graph) {\n",
+        "    int n_threads = COMING_THREADS(n_graph & GGML_THREADPOOL_N_THREADS_MASK);\n    if (n_graph != state->last_graph) {\n",
+    ),
+    (
+        CPU,
+        "    n_graph = ((n_graph + 1) << GGML_THREADPOOL_N_THREADS_BITS) | (n_threads & GGML_THREADPOOL_N_THREADS_MASK);\n",
+        "    n_graph = ((n_graph + 1) << GGML_THREADPOOL_N_THREADS_BITS) | (coming_begin(threadpool->coming, n_threads) & GGML_THREADPOOL_N_THREADS_MASK);\n",
+    ),
+    (
+        CPU,
+        "    threadpool->workers = workers;\n",
+        "    threadpool->workers = workers;\n    threadpool->coming = coming_new(tpp->n_threads);\n    threadpool->n_present = &threadpool->coming->present;\n",
+    ),
 ]
 
 
@@ -171,7 +231,7 @@ def main():
             sys.exit(f"patch_llamacpp: {path}: expected this once, found it {text.count(old)} times:\n{old}")
         path.write_text(text.replace(old, new), encoding="utf-8")
     if not needed_only:
-        for header, user in ((ATTENTION, OPS), (PRODUCT, SGEMM)):
+        for header, user in ((ATTENTION, OPS), (PRODUCT, SGEMM), (COMING, CPU)):
             file = pathlib.Path(__file__).resolve().parent.parent / header
             shutil.copyfile(file, (source / user).with_name(file.name))
 

@@ -24,7 +24,7 @@ cc=${LLAMACPP_CC:-gcc} cxx=${LLAMACPP_CXX:-g++}
 
 # Comments and blank lines do not count: rewording one must not cost a build.
 code() { sed 's/^[[:space:]]*#.*//;s/[[:space:]]#.*//;/^[[:space:]]*$/d' "$1"; }
-headers=("$here/../src/engines/llamacpp/cell_attention.h" "$here/../src/engines/llamacpp/q4_1_product.h") # patch_llamacpp.py puts them in
+headers=("$here"/../src/engines/llamacpp/{cell_attention,q4_1_product,coming_threads}.h) # patch_llamacpp.py puts them in
 patch=()
 if [ -n "$server" ]; then patch=(--needed-only); fi
 source_key=$({ echo "${patch[@]}"; code "$requirements"; code "$here/patch_llamacpp.py"; if [ -z "$server" ]; then sed '\,^[[:space:]]*//,d;/^[[:space:]]*$/d' "${headers[@]}"; fi; } |

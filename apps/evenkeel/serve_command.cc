@@ -57,6 +57,7 @@ ServeOptions OptionsOf(const Settings& settings) {
   options.runtime = settings.text("runtime");
   options.emulated_gpu = settings.emulated_gpu("emulated_gpu");
   options.batching = settings.text("batching");
+  options.batch_delay = settings.duration("batch_delay");
   options.profiling = settings.text("profiling") == "auto";
   options.profile_shapes = settings.text("profile_shapes");
   options.profile_batches = settings.text("profile_batches");

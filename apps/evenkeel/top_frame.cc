@@ -94,7 +94,9 @@ void ReadInstances(const Json& described, TopModel* model, double* threads) {
   std::map<std::string, int> shapes;
   for (const Json& instance : described.value("instances", Json::array())) {
     ++model->instances;
-    *threads = std::max(*threads, NumberAt(instance, "threads").value_or(1));
+    // Of those on an accelerator no core is the engine's.
+    if (const std::string device = TextAt(instance, "device"); device.empty() || device == "CPU")
+      *threads = std::max(*threads, NumberAt(instance, "threads").value_or(1));
     if (TextAt(instance, "state") != "ready") continue;
     ++model->instances_ready;
     if (const std::string shape = TextAt(instance, "shape"); !shape.empty()) ++shapes[shape];
@@ -163,7 +165,12 @@ TopModel MakeModel(const Json& described, const TopLook& before, const TopLook& 
   };
   model.p50_ms = quantile(0.5);
   model.p99_ms = quantile(0.99);
-  model.cores = grown.Of("evenkeel_compute_seconds_sum", model) / seconds * threads;
+  const auto by_device = grown.By("evenkeel_device_compute_seconds_total", "device", model);
+  const auto on_cores = by_device.find("CPU");
+  // Servers of before told the sum alone.
+  model.cores = (on_cores != by_device.end() ? on_cores->second
+                                             : grown.Of("evenkeel_compute_seconds_sum", model)) /
+                seconds * threads;
   return model;
 }
 

@@ -38,7 +38,7 @@ struct TopModel {
   int instances = 0, instances_ready = 0;
   std::vector<std::pair<std::string, int>>
       shapes;        // of ready instances; empty: the server names none
-  double cores = 0;  // engine seconds a second, times the threads of an instance
+  double cores = 0;  // engine seconds a second on the processor, times the threads of an instance
   double sheds_per_s = 0;
   double errors_per_s = 0;  // sheds and calls that the client gave up not counted
 };

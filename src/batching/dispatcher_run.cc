@@ -450,12 +450,13 @@ void Dispatcher::RecordBatch(const Batch& batch, const ipc::Completion& completi
   };
   count(stats_);
   count(stats_.by_size[batch.rows]);
+  const DeviceClass device = batch.device;
+  auto& served = stats_.by_device[device == DeviceClass::kGpu ? 1 : 0];
+  served.compute += completion.compute;
   if (ok) {
-    const DeviceClass device = batch.device;
     auto& times = device == DeviceClass::kGpu ? stats_.device_times : stats_.times;
     times.Record(batch.run_rows, completion.compute);
     if (device != DeviceClass::kGpu) stats_.late.Record(batch.rows, completion.compute);
-    auto& served = stats_.by_device[device == DeviceClass::kGpu ? 1 : 0];
     ++served.batches;
     served.rows += static_cast<uint64_t>(batch.rows);
     if (node_id_ >= 0) {

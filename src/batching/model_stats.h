@@ -59,6 +59,7 @@ struct ModelStats {
   int running_batches = 0;
   struct ByDevice {
     uint64_t batches = 0, rows = 0;  // answered by instances of the class
+    Duration compute{};              // that all of its batches took, failed ones too
   };
   std::array<ByDevice, 2> by_device;  // kCpu, kGpu
 };

@@ -119,6 +119,8 @@ class NodeScheduler {
     double entitled = 0;  // of all language models together, while everybody wants all
   };
   StandingLook LookAtStanding(int id) const;
+  // Whether a language model holds cores now, or is about to.
+  bool StandingBusy() const;
 
   // Asks the policy and has batches started until it starts no more. REQUIRES: the caller holds no member's mutex.
   void Run();

@@ -80,6 +80,11 @@ NodeScheduler::StandingLook NodeScheduler::LookAtStanding(int id) const {
   return {standing.granted, standing.held(), shares_.entitled()};
 }
 
+bool NodeScheduler::StandingBusy() const {
+  const std::lock_guard lock(mutex_);
+  return StandingCoresNow() > 0;
+}
+
 int NodeScheduler::HeldCores() const {
   int held = 0;
   for (const auto& standing : standing_) held += standing->held();

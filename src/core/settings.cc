@@ -68,6 +68,8 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
     Text(kText, "cluster.peers", "", "The other nodes, as in b=10.0.0.2:8010,c=10.0.0.3:8010"),
     Choice("cluster.route", "utility", "utility|method|least-loaded|two-choices|weighted|random",
            "Which node a request goes to where several serve its model"),
+    Choice("cluster.balance", "auto", "auto|method|off",
+           "How waiting requests and running sequences move between nodes"),
     Number(kBytes, "cluster.copy_rate", "64MiB", 64 << 10, int64_t{1} << 40,
            "Bytes a second that models may be copied with from other nodes"),
     Choice("cluster.replan", "propose", "propose|auto",
@@ -93,8 +95,10 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
          "For tests: an accelerator that there is not, as in "
          "16c/4GiB,a=2ms,c=0.05ms,m0=100MiB,m1=2MiB; "
          "empty: none"),
-    Choice("batching", "auto", "auto|method|gated-greedy|greedy|none",
+    Choice("batching", "auto", "auto|method|gated-greedy|greedy|none|fixed",
            "How batches are formed, for models that do not say; see docs/batching_policy.md"),
+    Number(kDuration, "batch_delay", "5ms", 0, kMs * 60000,
+           "With batching fixed: how long a batch waits for its largest size at most"),
     Choice("profiling", "auto", "auto|off",
            "Whether models are measured beside serving, and what they run on follows"),
     Text(kText, "profile_shapes", "",

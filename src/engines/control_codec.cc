@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/format.h"
+#include "core/strict_json.h"
 #include "engines/engine.h"
 #include "ipc/frame.h"
 
@@ -14,6 +15,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kMaxName = 4096;
+constexpr int kDeepest = 16;  // levels of a message
 
 std::string Dump(const Json& json) {
   // File names and messages of libraries may not be UTF-8: replace, never throw.
@@ -101,9 +103,9 @@ Status ReadShare(const Json& json, EmulatedShare* share) {
 template <typename T, typename Read>
 Result<T> Parse(std::string_view message, Read read) {
   try {
-    const Json json = Json::parse(message);
-    if (!json.is_object()) return Broken("no object");
-    return read(json);
+    const auto json = ParseStrictObject<Json>(message, kDeepest, "it");
+    if (!json.ok()) return Broken(json.status().message());
+    return read(*json);
   } catch (const Json::exception& e) {
     return Broken(e.what());
   }

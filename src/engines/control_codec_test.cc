@@ -77,6 +77,8 @@ TEST(ControlCodecTest, NonsenseIsInternal) {
       R"({"op":"failed"})",
       R"({"op":"failed","code":99})",
       R"({"op":"failed","code":0})",
+      R"({"op":"loaded","signature":{"inputs":[],"outputs":[]},"engine":{"deep":)" +
+          std::string(400'000, '[') + std::string(400'000, ']') + "}}",
       loaded("{}"),
       loaded("[1]"),
       loaded(R"([{"name":"","dtype":"FP32","shape":[]}])"),

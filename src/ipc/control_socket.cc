@@ -55,6 +55,8 @@ Result<std::optional<std::string>> ControlSocket::Receive() {
     if (size > packet.size() || (packet[0] != kLast && packet[0] != kMore)) {
       return Internal("control socket: packet of {} bytes is not a fragment", size);
     }
+    // Never sent by us; without end they would be read without end.
+    if (packet[0] == kMore && size == 1) return Internal("control socket: an empty fragment");
     if (partial_.size() + size - 1 > kMaxControlMessage) {
       partial_.clear();
       return Internal("control socket: message over {} bytes", kMaxControlMessage);

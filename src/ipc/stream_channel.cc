@@ -135,6 +135,8 @@ void StreamChannel::CloseWorkerEnds() {
 
 void StreamChannel::Wake() { static_cast<void>(::eventfd_write(out_wake_.get(), 1)); }
 
+void StreamChannel::WakeSelf() { static_cast<void>(::eventfd_write(in_wake_.get(), 1)); }
+
 void StreamChannel::DrainWake() {
   eventfd_t ignored = 0;
   static_cast<void>(::eventfd_read(in_wake_.get(), &ignored));

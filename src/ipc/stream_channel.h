@@ -50,7 +50,8 @@ class StreamChannel {
   Status SendAside(uint32_t type, std::string_view payload) {
     return writer_->Write(type, payload, writer_->size() / 2);
   }
-  void Wake();  // the other side
+  void Wake();      // the other side
+  void WakeSelf();  // frames_fd() is readable again: frames were left
   // Resets frames_fd(). Call before Receive().
   void DrainWake();
   // False: nothing there. Error kInternal: the peer broke the rules, the channel is of no more use.

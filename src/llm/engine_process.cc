@@ -1,10 +1,16 @@
 #include "llm/engine_process.h"
 
+#include <limits>
 #include <utility>
 
 #include "core/format.h"
 
 namespace evenkeel {
+namespace {
+
+constexpr int kFramesATurn = 1024;
+
+}  // namespace
 
 Result<std::unique_ptr<EngineProcess>> EngineProcess::Start(EngineProcessOptions options,
                                                             Runtime& runtime, EventLoop& loop,
@@ -25,8 +31,9 @@ Result<std::unique_ptr<EngineProcess>> EngineProcess::Start(EngineProcessOptions
   WatchedProcessEvents watched;
   watched.receive = [self] { return self->channel_->control().Receive(); };
   watched.loaded = [self](Result<std::string> answer) { self->OnAnswer(std::move(answer)); };
-  watched.readable = [self] { self->OnFrames(); };
-  watched.last = watched.readable;  // the last answers may lie in the channel still
+  watched.readable = [self] { self->OnFrames(kFramesATurn); };
+  // The last answers may lie in the channel still; nobody adds to them.
+  watched.last = [self] { self->OnFrames(std::numeric_limits<int>::max()); };
   watched.ended = [self](const std::string& how) { self->events_.ended(how); };
   made->process_ = std::make_unique<WatchedProcess>(
       std::move(*process),
@@ -55,11 +62,13 @@ void EngineProcess::OnAnswer(Result<std::string> answer) {
   events_.loaded(std::move(*loaded));
 }
 
-void EngineProcess::OnFrames() {
+void EngineProcess::OnFrames(int most) {
   channel_->DrainWake();
   uint32_t type = 0;
   std::string payload;
-  while (!process_->ending()) {
+  for (int i = 0; !process_->ending(); ++i) {
+    // A process that writes as fast as it is read does not keep the loop from all else.
+    if (i == most) return channel_->WakeSelf();
     const auto got = channel_->Receive(&type, &payload);
     if (got.ok() && !*got) return;
     const Status status = got.ok() ? events_.frame(type, payload) : got.status();

@@ -60,7 +60,7 @@ class EngineProcess {
   EngineProcess(std::unique_ptr<ipc::StreamChannel> channel, EngineProcessEvents events)
       : events_(std::move(events)), channel_(std::move(channel)) {}
   void OnAnswer(Result<std::string> answer);
-  void OnFrames();
+  void OnFrames(int most);
 
   EngineProcessEvents events_;
   std::unique_ptr<ipc::StreamChannel> channel_;

@@ -61,7 +61,9 @@ void LlmModel::Start(std::function<void(Status)> on_ready) {
     if (!prompt.ok()) return BecomeReady(prompt.status());
     if (!on_ready_) return;  // stopped meanwhile
     const auto facts = nlohmann::json::parse(prompt->facts, nullptr, false);
-    const std::string version = facts.is_object() ? facts.value("version", "") : "";
+    const auto at = facts.is_object() ? facts.find("version") : facts.end();
+    const std::string version =
+        at != facts.end() && at->is_string() ? at->get<std::string>() : std::string();
     const std::string build = fmt::format("llama.cpp {}, changes {}", version, kEngineChanges);
     tuner_.Begin(build, [this, chat = prompt->chat] {
       if (!on_ready_) return;

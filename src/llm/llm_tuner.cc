@@ -7,6 +7,7 @@
 
 #include "core/format.h"
 #include "core/log.h"
+#include "llm/wire/load_messages.h"
 
 namespace evenkeel {
 namespace {
@@ -33,10 +34,12 @@ std::optional<double> QuantileOf(std::vector<double>& values, double q) {
 
 Duration FromSeconds(double seconds) { return Duration(static_cast<int64_t>(seconds * 1e9)); }
 
-int64_t BytesIn(const nlohmann::json& facts, const char* key) {
+// What a worker says, within what sums and products of such figures may be.
+int64_t BytesIn(const nlohmann::json& facts, const char* key, int64_t most) {
   const auto at = facts.find(key);
-  return at != facts.end() && at->is_number_integer() ? std::max<int64_t>(0, at->get<int64_t>())
-                                                      : 0;
+  return at != facts.end() && at->is_number_integer()
+             ? std::clamp<int64_t>(at->get<int64_t>(), 0, most)
+             : 0;
 }
 
 }  // namespace
@@ -127,9 +130,9 @@ void LlmTuner::OnWorker(const LlmLoaded* up) {
   vocabulary_ = up->vocabulary;
   const auto facts = nlohmann::json::parse(up->facts, nullptr, /*allow_exceptions=*/false);
   if (facts.is_object()) {
-    table_.memory.weight_bytes = BytesIn(facts, "weight_bytes");
-    table_.memory.cell_bytes = BytesIn(facts, "cell_bytes");
-    text_bytes_ = BytesIn(facts, "text_bytes");
+    table_.memory.weight_bytes = BytesIn(facts, "weight_bytes", kMostBytes);
+    table_.memory.cell_bytes = BytesIn(facts, "cell_bytes", kMostCellBytes);
+    text_bytes_ = BytesIn(facts, "text_bytes", kMostBytes);
   }
   coming_cells_ = 0;
   refused_.reset();

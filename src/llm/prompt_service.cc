@@ -49,6 +49,7 @@ void PromptService::StartProcess() {
   events.loaded = [this](LlmLoaded loaded) {
     up_ = true;
     answers_ = 0;
+    failed_loads_ = 0;
     context_tokens_ = loaded.context;
     if (ready_ && !without_chat_.empty())
       LogWarning("model '{}': served without its chat template until it is loaded again: {}",
@@ -76,6 +77,16 @@ void PromptService::StartProcess() {
            process.status().message());
   if (ready_) return std::exchange(ready_, nullptr)(process.status());
   restart_->Set(context_.clock.Now() + policy_.OnEnd({}, 0));
+  NoteFailedLoad(process.status().message());
+}
+
+// Nobody is made to wait for what may never be: it is tried on, and what comes meanwhile is refused.
+void PromptService::NoteFailedLoad(const std::string& how) {
+  if (++failed_loads_ < RestartPolicy::kLoadAttempts) return;
+  why_none_ =
+      fmt::format("model '{}': its prompt process does not load again: {}", options_.name, how);
+  auto waiting = std::exchange(asked_, {});
+  for (Asked& asked : waiting) Fail(asked, Unavailable("{}", why_none_));
 }
 
 void PromptService::Stop() {
@@ -107,9 +118,11 @@ uint64_t PromptService::Tokenise(const TextsToTokenise& texts, OnTokenised done)
 
 uint64_t PromptService::Ask(PromptFrame type, uint64_t id, std::string message, Done done) {
   Asked asked{id, type, std::move(message), std::move(done)};
-  if (stopped_ || asked_.size() >= kMostWaiting) {
-    const Status status = stopped_ ? Unavailable("model '{}' is being unloaded", options_.name)
-                                   : Overloaded("{} prompts wait to be prepared", asked_.size());
+  const bool hopeless = failed_loads_ >= RestartPolicy::kLoadAttempts;
+  if (stopped_ || hopeless || asked_.size() >= kMostWaiting) {
+    const Status status = stopped_   ? Unavailable("model '{}' is being unloaded", options_.name)
+                          : hopeless ? Unavailable("{}", why_none_)
+                                     : Overloaded("{} prompts wait to be prepared", asked_.size());
     context_.loop.Post([this, status, shared = std::make_shared<Asked>(std::move(asked))] {
       Fail(*shared, status);
     });
@@ -218,7 +231,7 @@ Status PromptService::OnFrame(uint32_t type, const std::string& payload) {
 }
 
 void PromptService::OnEnded(const std::string& how) {
-  up_ = false;
+  const bool was_up = std::exchange(up_, false);
   WatchHead();
   const Duration life = context_.clock.Now() - process_->started();
   context_.loop.Post([gone = std::shared_ptr<EngineProcess>(std::move(process_))] {});
@@ -236,6 +249,7 @@ void PromptService::OnEnded(const std::string& how) {
   const bool at_work = !asked_.empty() && asked_.front().sent;
   for (Asked& asked : asked_) asked.sent = false;
   restart_->Set(context_.clock.Now() + pause);
+  if (!was_up) return NoteFailedLoad(how);
   if (!at_work) return;
   Asked& head = asked_.front();
   ++head.deaths;

@@ -64,6 +64,7 @@ class PromptService {
   void WatchHead();
   Status OnFrame(uint32_t type, const std::string& payload);
   void OnEnded(const std::string& how);
+  void NoteFailedLoad(const std::string& how);
   // Answers the request at the head: that it failed, or with what its process said, an error of which breaks the channel.
   void AnswerHead(const Status& status);
   template <typename T>
@@ -80,6 +81,8 @@ class PromptService {
   uint64_t next_id_ = 1;
   uint64_t watched_ = 0;      // the request that `limit_` is for; 0: none
   std::string without_chat_;  // why its processes do not read the chat template; empty: they do
+  std::string why_none_;      // it was there, and is not tried for long any more
+  int failed_loads_ = 0;      // in a row
   int context_tokens_ = 0;
   uint64_t answers_ = 0;  // of the current process
   uint64_t restarts_ = 0;

@@ -69,6 +69,8 @@ void SequenceEngine::StartWorker() {
     up_ = true;
     ends_ = 0;
     vocabulary_ = loaded.vocabulary;
+    context_tokens_ = loaded.context;
+    failed_loads_ = 0;
     row_size_ = loaded.pooling == Pooling::kRank ? 1 : static_cast<size_t>(loaded.vector_size);
     Note([pid = process_->pid()](View& view) {
       view.state = "ready";
@@ -100,6 +102,16 @@ void SequenceEngine::StartWorker() {
   LogError("model '{}': its worker does not start: {}", options_.name, process.status().message());
   if (ready_) return std::exchange(ready_, nullptr)(process.status());
   restart_->Set(context_.clock.Now() + policy_.OnEnd({}, 0));
+  NoteFailedLoad(process.status().message());
+}
+
+// What waits is not made to wait for what may never be.
+void SequenceEngine::NoteFailedLoad(const std::string& how) {
+  ++failed_loads_;
+  if (!hopeless()) return;
+  for (const uint64_t id : std::exchange(unsent_, {}))
+    FailLater(id,
+              Unavailable("model '{}': its worker does not load again: {}", options_.name, how));
 }
 
 void SequenceEngine::Stop() {
@@ -147,6 +159,9 @@ void SequenceEngine::AddWork(uint64_t id, Work work) {
   const bool added = sequences_.try_emplace(id, Sequence{std::move(work)}).second;
   EK_CHECK(added);
   if (stopped_) return FailLater(id, Unavailable("model '{}' is being unloaded", options_.name));
+  if (hopeless())
+    return FailLater(id, Unavailable("model '{}': its worker does not load again: {}",
+                                     options_.name, Look().last_end));
   unsent_.push_back(id);
   Noticed();
   LetIn();
@@ -291,6 +306,9 @@ Status SequenceEngine::OnTokenFrame(const std::string& payload) {
   auto* start = std::get_if<SequenceStart>(&at->second.work);
   if (start == nullptr) return Internal("a token of a text");
   at->second.heard = true;
+  const int most = start->max_tokens > 0 ? start->max_tokens : context_tokens_;
+  if (start->answered.size() >= static_cast<size_t>(most))
+    return Internal("a token beyond the {} that an answer may have", most);
   start->answered.push_back(token->token);
   if (!uncounted_) Note([](View& view) { ++view.answer_tokens; });
   Heard(token->id);
@@ -375,7 +393,7 @@ Status SequenceEngine::OnFrame(uint32_t type, const std::string& payload) {
 }
 
 void SequenceEngine::OnEnded(const std::string& how) {
-  up_ = false;
+  const bool was_up = std::exchange(up_, false);
   unsent_removals_.clear();
   unsent_steers_.clear();
   retry_->Set(kNever);
@@ -416,6 +434,7 @@ void SequenceEngine::OnEnded(const std::string& how) {
   unsent_.insert(unsent_.begin(), again.begin(), again.end());
   careful_ = true;
   probe_ = 0;
+  if (!was_up) NoteFailedLoad(how);
   owner_.OnWorker(nullptr);
 }
 

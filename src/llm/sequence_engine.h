@@ -74,6 +74,8 @@ class SequenceEngine {
   Status SetContainer(WorkerShape shape);
   const std::optional<WorkerShape>& container() const { return container_; }
   bool busy() const { return !sequences_.empty(); }
+  // The worker was there and has not loaded again the last few times. It is tried on; what waits, and what comes meanwhile, fails.
+  bool hopeless() const { return failed_loads_ >= RestartPolicy::kLoadAttempts; }
   std::optional<int64_t> MemoryBytes() const;  // of the worker, resident; nullopt: not known
   // What runs are sequences of the house: their tokens and steps are not counted.
   void SetUncounted(bool uncounted) { uncounted_ = uncounted; }
@@ -102,6 +104,7 @@ class SequenceEngine {
   };
 
   void StartWorker();
+  void NoteFailedLoad(const std::string& how);
   void AddWork(uint64_t id, Work work);
   void LetIn();
   bool SendSteers();
@@ -133,7 +136,8 @@ class SequenceEngine {
   uint64_t probe_ = 0;    // the one being let in after a death; 0: none
   bool careful_ = false;  // since a death, until all of its time were let in
   uint64_t ends_ = 0;     // of the current worker
-  int vocabulary_ = 0;
+  int failed_loads_ = 0;  // in a row
+  int vocabulary_ = 0, context_tokens_ = 0;
   size_t row_size_ = 0;  // numbers of a text's row
   int slots_;
   int64_t cells_;

@@ -1,9 +1,9 @@
 // evenkeel.yaml: the settings of one model, where they differ from what `base` says.
 //
 // Keys: name, version, engine, file, max_batch, batching {policy, max_batch, max_delay,
-// preferred_sizes, max_queue_rows, max_queue_bytes}, objective, precision, class, instances,
-// min_instances, keep_alive, threads, priority, hang_timeout, inputs, outputs, samples, language
-// {context, sequences, cache_tokens, time_to_first_token, inter_token}. Contract: every value is checked for
+// preferred_sizes, max_queue_rows, max_queue_bytes}, objective, precision, tolerance, profile, class, gpu_shape,
+// gpu_instances, instances, min_instances, keep_alive, threads, hard_cores, priority, hang_timeout, inputs, outputs,
+// samples, language {context, sequences, cache_tokens, time_to_first_token, inter_token, pooling}. Contract: every value is checked for
 // type and range; unknown and repeated keys are errors. Label files are read from `base.folder`.
 // Errors: kInvalidArgument "SOURCE:LINE:COLUMN: key: expected ..., got ..."; kTooLarge over 1 MiB.
 // Thread-safety: thread-safe.

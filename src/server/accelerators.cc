@@ -21,6 +21,10 @@ void Accelerators::Find() {
         std::make_unique<Device>("EMULATED", "CPU", emulated_->size, emulated_->size));
     return;
   }
+  if (!barred_.empty()) {
+    why_none_ = Unsupported("{}", barred_);
+    return;
+  }
   const auto found = ListDevices(worker_);
   if (!found.ok()) {
     why_none_ = found.status();
@@ -43,7 +47,7 @@ bool Accelerators::any() const {
 std::string Accelerators::Say() const {
   const std::lock_guard lock(mutex_);
   if (devices_.empty() && !why_none_.ok())
-    return fmt::format("accelerators could not be looked for: {}", why_none_.message());
+    return fmt::format("accelerators are not looked for: {}", why_none_.message());
   if (devices_.empty()) return "OpenVINO sees no GPU or NPU on this machine, and none is emulated";
   std::string text;
   for (const auto& device : devices_) {

@@ -61,8 +61,9 @@ class DeviceLoan {
 
 class Accelerators {
  public:
-  Accelerators(std::optional<EmulatedGpu> emulated, std::string worker)
-      : emulated_(std::move(emulated)), worker_(std::move(worker)) {}
+  // `barred`: why no real one can be used here; empty: they can.
+  Accelerators(std::optional<EmulatedGpu> emulated, std::string worker, std::string barred = {})
+      : emulated_(std::move(emulated)), worker_(std::move(worker)), barred_(std::move(barred)) {}
 
   void Find();
   // At least one was found. REQUIRES: Find() has returned.
@@ -115,6 +116,7 @@ class Accelerators {
 
   const std::optional<EmulatedGpu> emulated_;
   const std::string worker_;  // executable of the OpenVINO engine
+  const std::string barred_;
   mutable std::mutex mutex_;  // guards the rest; devices stay once they are there
   bool looked_ = false;
   Status why_none_;

@@ -97,6 +97,19 @@ TEST(AcceleratorsTest, WithNoneItSaysSo) {
   EXPECT_NE(grant.status().message().find("/nowhere/worker"), std::string::npos);
 }
 
+TEST(AcceleratorsTest, WhereRealOnesAreBarredItSaysWhyAndLooksForNone) {
+  Accelerators all(std::nullopt, "/nowhere/worker", "containers are given no device");
+  all.Find();
+  EXPECT_FALSE(all.any());
+  const auto grant = all.Take({});
+  EXPECT_EQ(grant.status().code(), Code::kUnsupported);
+  EXPECT_EQ(grant.status().message(),
+            "accelerators are not looked for: containers are given no device");
+  Accelerators emulated(Gpu(), "/nowhere", "containers are given no device");
+  emulated.Find();
+  EXPECT_TRUE(emulated.Take({}).ok());
+}
+
 TEST(AcceleratorsTest, WhatTheEngineSeesIsGivenInTheOrderItSaysIt) {
   const auto path = std::filesystem::temp_directory_path() /
                     ("evenkeel-accelerators-" + std::to_string(::getpid()));

@@ -23,8 +23,8 @@ namespace evenkeel {
 
 class ClusterBalance {
  public:
-  ClusterBalance(ModelRegistry& registry, EventLog& events)
-      : registry_(registry), events_(events) {}
+  ClusterBalance(ModelRegistry& registry, EventLog& events, BalanceRule rule)
+      : registry_(registry), events_(events), rebalancer_(rule) {}
 
   bool Due(Time now) const { return now >= at_; }
   // `views`: of all nodes, the own one first. Each move that was made is noted with what it gains.

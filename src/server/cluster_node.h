@@ -4,7 +4,7 @@
 //   (cluster/live/tell_pace.h). The first call after a rest begins a tick. Models that only others have are
 //   described by one of them. A node that stays silent is suspect (ReplicaTable), and what is under way there is given up, to be tried elsewhere.
 // How fast links are is tried out with kProbeBytes, once when a node is first heard of and every kProbeEvery after.
-// Retries take from a budget: kRetryShare of the calls, kRetryReserve at once at most.
+// Retries take from a budget (policy/retry_budget.h).
 // Ownership: the registry, the loop and the clock outlive it. Stop() before it goes.
 // Thread-safety: thread-safe, but for construction, Stop() and destruction. Source: B6, issue S4.
 #pragma once
@@ -28,6 +28,7 @@
 #include "cluster/link/model_link.h"
 #include "cluster/live/cluster_health.h"
 #include "cluster/live/replica_table.h"
+#include "cluster/policy/retry_budget.h"
 #include "containers/node_memory.h"
 #include "core/event_loop.h"
 #include "server/cluster_balance.h"
@@ -50,7 +51,6 @@ class ClusterNode final : private NodeHost {
   static constexpr Duration kMemoryEvery = std::chrono::seconds(1);  // it is read from files
   static constexpr size_t kProbeBytes = size_t{256} << 10;
   static constexpr Duration kProbeEvery = std::chrono::minutes(10);
-  static constexpr double kRetryShare = 0.1, kRetryReserve = 100;
 
   // What nodes know each other by; both outlive the node. Null: nothing is encrypted.
   struct Trust {
@@ -252,8 +252,7 @@ class ClusterNode final : private NodeHost {
   Time memory_at_{};      // when it is read again
   int64_t free_memory_bytes_ = 0;
   Time busy_until_{};
-  double retries_ = kRetryReserve;
-  uint64_t retries_taken_ = 0, retries_refused_ = 0;
+  RetryBudget retries_;
 };
 
 }  // namespace evenkeel

@@ -147,7 +147,7 @@ ReplicaTable::Choice ClusterNode::Choose(const ReplicaTable::Wanted& wanted,
     });
   }
   if (std::ranges::count(not_these, true) == 0)
-    retries_ = std::min(kRetryReserve, retries_ + kRetryShare);
+    retries_.OnCall();
   return table_.Choose(wanted, not_these, Now());
 }
 
@@ -172,18 +172,12 @@ void ClusterNode::OnLinkFailure(int node) {
 
 bool ClusterNode::TakeRetry() {
   const std::lock_guard lock(mutex_);
-  if (retries_ < 1) {
-    ++retries_refused_;
-    return false;
-  }
-  retries_ -= 1;
-  ++retries_taken_;
-  return true;
+  return retries_.Take();
 }
 
 ClusterNode::Counts ClusterNode::counts() const {
   const std::lock_guard lock(mutex_);
-  return {balance_.moved(), std::max(0, moving_.load()), retries_taken_, retries_refused_};
+  return {balance_.moved(), std::max(0, moving_.load()), retries_.taken(), retries_.refused()};
 }
 
 }  // namespace evenkeel

@@ -40,6 +40,9 @@ Result<ClusterOptions> ClusterOptionsOf(const Settings& settings) {
   const auto route = RouteRuleNamed(settings.text("cluster.route"));
   if (!route.ok()) return route.status().Annotate("cluster.route");
   cluster.route = *route;
+  const auto balance = BalanceRuleNamed(settings.text("cluster.balance"));
+  if (!balance.ok()) return balance.status().Annotate("cluster.balance");
+  cluster.balance = *balance;
   cluster.name = settings.text("cluster.name");
   const std::string& peers = settings.text("cluster.peers");
   if (cluster.name.empty()) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cluster/home/cluster_home.h"
+#include "cluster/policy/balance_rule.h"
 #include "cluster/policy/route.h"
 #include "cluster/resource_vector.h"
 #include "core/clock.h"
@@ -26,6 +27,7 @@ struct ClusterOptions {
   int port = 0;  // 0: any free one
   std::vector<NodeAddress> peers;
   RouteRule route = RouteRule::kUtility;
+  BalanceRule balance = BalanceRule::kAuto;
   bool replan_auto = false;  // plans that are worth it are applied; else only proposed
   size_t max_message_bytes = size_t{64} << 20;
   ResourceVector resources;  // of this server

@@ -23,6 +23,7 @@ Result<ClusterOptions> OptionsOf(const SettingSources::Pairs& flags) {
 TEST(ClusterOptionsTest, ANodeThatTheSettingsDoNotNameHasTheRestOfThemToo) {
   const auto options = OptionsOf({{"cluster.route", "two-choices"},
                                   {"cluster.replan", "auto"},
+                                  {"cluster.balance", "method"},
                                   {"cluster.copy_rate", "1MiB"},
                                   {"cluster.lease", "3s"},
                                   {"max_body", "128MiB"}});
@@ -30,6 +31,7 @@ TEST(ClusterOptionsTest, ANodeThatTheSettingsDoNotNameHasTheRestOfThemToo) {
   EXPECT_EQ(options->name, "");
   EXPECT_EQ(options->route, RouteRule::kTwoChoices);
   EXPECT_TRUE(options->replan_auto);
+  EXPECT_EQ(options->balance, BalanceRule::kMethod);
   EXPECT_EQ(options->copy_rate_bytes_s, 1 << 20);
   EXPECT_EQ(options->lease, std::chrono::seconds(3));
   EXPECT_EQ(options->max_message_bytes, size_t{129} << 20);

@@ -228,10 +228,10 @@ std::string ClusterService::MetricsText() const {
       "# HELP evenkeel_moves_frozen 1: so many nodes went at once that nothing is moved\n"
       "# TYPE evenkeel_moves_frozen gauge\nevenkeel_moves_frozen {}\n",
       cluster_.WhyFrozen().empty() ? 0 : 1);
-  family("evenkeel_node_cores", "Cores of a node that batches may use", "gauge",
+  family("evenkeel_cluster_node_cores", "Cores of a node that batches may use", "gauge",
          [](const auto& node) { return node.figures.cores; });
-  family("evenkeel_node_busy_cores", "Of them, those that work, mean of the last seconds", "gauge",
-         [](const auto& node) { return node.figures.busy_cores; });
+  family("evenkeel_cluster_node_busy_cores", "Of them, those that work, mean of the last seconds",
+         "gauge", [](const auto& node) { return node.figures.busy_cores; });
   family("evenkeel_node_moving", "Answers that a node's gateway is moving to another node", "gauge",
          [](const auto& node) { return node.figures.moving; });
   const ClusterNode::Counts counts = cluster_.counts();

@@ -351,12 +351,15 @@ TEST_F(LanguageModelTest, AHostileGrammarEndsOnlyThePromptProcess) {
 
 TEST_F(LanguageModelTest, AnswersGoOnInTheNextWorker) {
   ASSERT_TRUE(Load().ok());
-  auto undisturbed = Greedy(kPrompts[2], 60);
+  // The next token is never in doubt, as it is in a story.
+  std::string counting = "Count in steps of one:";
+  for (int i = 1; i <= 30; ++i) counting += fmt::format(" {},", i);
+  auto undisturbed = Greedy(counting, 60);
   model_->Generate(undisturbed.get());
   ASSERT_TRUE(undisturbed->Wait().ok());
   std::vector<std::unique_ptr<TestCall>> calls;
   for (int i = 0; i < 3; ++i) {
-    calls.push_back(Greedy(kPrompts[2], 60));
+    calls.push_back(Greedy(counting, 60));
     model_->Generate(calls.back().get());
   }
   calls[0]->WaitForText(5);
@@ -671,6 +674,44 @@ TEST_F(LanguageModelTest, AnAnswerThatHasJustComeIsNotAskedToGo) {
   EXPECT_EQ(ask(LlmModel::kAskAgain), 0);
   EXPECT_EQ(ask(Duration::zero()), 1);  // where the node ends
   EXPECT_EQ(end(*moved), 1);
+}
+
+// The file goes while the model serves, and with it what would follow a process that ends: nobody waits for that without end.
+TEST_F(LanguageModelTest, WhereNothingLoadsAgainCallsFailAndLaterGoOn) {
+  const std::string path = testing::TempDir() + fmt::format("/gone_{}.gguf", ::getpid());
+  const std::string aside = path + ".aside";
+  std::filesystem::copy_file(ModelPath(), path, std::filesystem::copy_options::overwrite_existing);
+  LlmOptions options;
+  options.path = path;
+  ASSERT_TRUE(Load(options).ok());
+  auto begun = Greedy(kPrompts[2], 2000);
+  begun->request.ignore_eos = true;
+  model_->Generate(begun.get());
+  begun->WaitForText(3);
+  std::filesystem::rename(path, aside);
+  ASSERT_EQ(::kill(model_->Look().engine.pid, SIGKILL), 0);
+  EXPECT_EQ(begun->Wait().code(), Code::kUnavailable);
+  EXPECT_NE(begun->status.message().find("does not load again"), std::string::npos)
+      << begun->status.ToString();
+  auto next = Greedy(kPrompts[0], 5);
+  model_->Generate(next.get());
+  EXPECT_EQ(next->Wait().code(), Code::kUnavailable);
+  ASSERT_EQ(::kill(model_->Look().prompt_pid, SIGKILL), 0);
+  auto unprepared = Greedy(kPrompts[0], 5);
+  model_->Generate(unprepared.get());
+  EXPECT_EQ(unprepared->Wait().code(), Code::kUnavailable);
+  std::filesystem::rename(aside, path);
+  Status last;
+  for (int i = 0; i < 300; ++i) {
+    auto again = Greedy(kPrompts[0], 5);
+    model_->Generate(again.get());
+    last = again->Wait();
+    if (last.ok()) break;
+    EXPECT_EQ(last.code(), Code::kUnavailable) << last.ToString();
+    std::this_thread::sleep_for(milliseconds(100));
+  }
+  EXPECT_TRUE(last.ok()) << last.ToString();
+  std::filesystem::remove(path);
 }
 
 TEST_F(LanguageModelTest, AFileThatIsNoModelIsRefused) {

@@ -162,12 +162,15 @@ void AddInstances(const std::vector<ModelMetrics>& models, Families* families) {
                              MetricType::Counter);
   auto& batches = families->Add("evenkeel_device_batches_total",
                                 "Batches answered, by what they ran on", MetricType::Counter);
+  auto& compute = families->Add("evenkeel_device_compute_seconds_total",
+                                "Engine time of batches, by what they ran on", MetricType::Counter);
   for (const auto& model : models) {
     ByDevice(model, [&](const std::string& device, int index) {
       const auto& served = model.stats.by_device[static_cast<size_t>(index)];
       const Labels labels = With(LabelsOf(model), "device", device);
       Families::Value(rows, labels, static_cast<double>(served.rows));
       Families::Value(batches, labels, static_cast<double>(served.batches));
+      Families::Value(compute, labels, Seconds(served.compute));
     });
   }
   auto& memory = families->Add("evenkeel_instance_memory_bytes",

@@ -29,6 +29,14 @@ DeviceClass ClassOf(const ModelConfig& config, const ServingContext& context) {
   return ClassToServe(config, context.accelerators, method);
 }
 
+ModelConfig WithNodesBatching(ModelConfig config, const ServingContext& context) {
+  if (context.fixed_delay && config.batching.policy == BatchingPolicy::kAuto) {
+    config.batching.policy = BatchingPolicy::kFixed;
+    config.batching.max_delay = *context.fixed_delay;
+  }
+  return config;
+}
+
 // A worker with its share of an accelerator, which goes back with it.
 class DeviceWorker final : public InstanceWorker {
  public:
@@ -48,7 +56,7 @@ class DeviceWorker final : public InstanceWorker {
 
 ModelVersion::ModelVersion(ServingContext& context, ModelConfig config)
     : context_(context),
-      config_(std::move(config)),
+      config_(WithNodesBatching(std::move(config), context)),
       version_(std::to_string(config_.version)),
       device_class_(ClassOf(config_, context)),
       instances_(*this, config_.name, context.loop, context.clock),

@@ -56,6 +56,8 @@ struct ServingContext {
   std::optional<Duration> language_measure_after = {};  // without calls; unset: never measured
   std::function<std::optional<int64_t>()> spare_memory = {};  // bytes; empty: not known
   bool save_power = false;
+  // `batching: fixed`: of models whose settings name no policy; unset: the node decides theirs.
+  std::optional<Duration> fixed_delay = {};
   // Any model that can be called, by name and version, on whatever node; empty: there are no ensembles.
   std::function<Result<std::shared_ptr<ServedModel>>(std::string_view, std::string_view)>
       find_model = {};

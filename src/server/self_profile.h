@@ -53,6 +53,8 @@ struct SelfProfileOptions {
   bool by_method = false;
   double ratio_threshold = 0.8;
   Accelerators* accelerators = nullptr;  // null: none are served
+  // Whether something else that is served computes now, language models that is. Any thread; empty: nothing ever.
+  std::function<bool()> others_busy = {};
 };
 
 class SelfProfile {

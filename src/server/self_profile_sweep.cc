@@ -99,6 +99,7 @@ ServingState SelfProfile::ServingNow(Time now) const {
     all.last_arrival = std::max(all.last_arrival, one.last_arrival);
     all.worst_wait = std::max(all.worst_wait, one.worst_wait);
   }
+  if (options_.others_busy && options_.others_busy()) all.last_arrival = now;
   return all;
 }
 

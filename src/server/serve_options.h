@@ -48,7 +48,9 @@ struct ServeOptions {
   std::string runtime = "process";  // none, process, cgroup, oci, auto; see containers/runtime.h
   bool hard_cores = false;  // of models that do not say: whole cores by quota too; see WorkerSpec
   std::optional<EmulatedGpu> emulated_gpu;  // tests and simulation: stands for an accelerator
-  std::string batching = "auto";  // the node's policy: auto, method, gated-greedy, greedy, none
+  std::string batching =
+      "auto";  // of models that do not say: auto, method, gated-greedy, greedy, none, fixed
+  Duration batch_delay = std::chrono::milliseconds(5);  // `batching: fixed`; 0 to 60 s
   bool profiling = true;  // models are measured beside serving, and adopt what their tables say
   std::string profile_shapes, profile_batches;  // to measure; empty: what the host holds, 1 2 4 ...
   Duration profile_after = std::chrono::seconds(5);  // all models are ready; 0 to 1 h

@@ -72,8 +72,9 @@ Status CheckAddresses(const ServeOptions& options, bool keys) {
   if (!options.cluster.name.empty() && !IsLoopbackAddress(options.cluster.address) &&
       !options.insecure)
     return InvalidArgument(
-        "{} is reachable from outside and there is no authentication between nodes yet: "
-        "say --insecure if the network is trusted",
+        "{} is reachable from outside, and nodes without certificates are not told apart from "
+        "strangers: make a cluster with certificates (evenkeel cluster init, cluster join), or say "
+        "--insecure if the network is trusted",
         options.cluster.address);
   return Status::Ok();
 }
@@ -253,8 +254,10 @@ Status Server::Start() {
   const int cores = WithinQuota(options_.worker_cpus.empty()
                                     ? static_cast<int>(std::thread::hardware_concurrency())
                                     : static_cast<int>(options_.worker_cpus.size()));
-  auto policy =
-      policy::MakeNodePolicy(options_.batching, {.ratio_threshold = options_.ratio_threshold});
+  // Under `fixed` every model that does not say has that rule of its own; the node's decides for none.
+  const bool fixed = options_.batching == "fixed";
+  auto policy = policy::MakeNodePolicy(fixed ? "auto" : options_.batching,
+                                       {.ratio_threshold = options_.ratio_threshold});
   if (!policy.ok()) return policy.status();
   node_ =
       std::make_unique<NodeScheduler>(std::move(*policy), std::max(1, cores), options_.save_power,
@@ -268,8 +271,9 @@ Status Server::Start() {
   keeping.free_memory = [this] { return memory_.Read().free_bytes; };
   keeper_ = std::make_unique<InstanceKeeper>(std::move(keeping), *loops_.front(),
                                              SteadyClock::Instance());
-  accelerators_ =
-      std::make_unique<Accelerators>(options_.emulated_gpu, *libexec + "/evenkeel-worker-openvino");
+  accelerators_ = std::make_unique<Accelerators>(
+      options_.emulated_gpu, *libexec + "/evenkeel-worker-openvino",
+      runtime_->rung() == Rung::kOci ? "containers are given no device: use --runtime cgroup" : "");
   if (options_.emulated_gpu) {
     LogWarning("an accelerator is EMULATED, which is for tests only: {}",
                FormatEmulatedGpu(*options_.emulated_gpu));
@@ -285,6 +289,7 @@ Status Server::Start() {
   context_->loop_lag = &loop_lag_;
   if (options_.profiling) context_->language_measure_after = options_.profile_after;
   context_->save_power = options_.save_power;
+  if (fixed) context_->fixed_delay = options_.batch_delay;
   context_->spare_memory = [this, headroom]() -> std::optional<int64_t> {
     const auto free = memory_.Read().free_bytes;
     if (!free) return std::nullopt;
@@ -345,6 +350,7 @@ Status Server::MakeProfile(const std::string& libexec) {
   profile.by_method = options_.batching == "method";
   profile.ratio_threshold = options_.ratio_threshold;
   profile.accelerators = accelerators_.get();
+  profile.others_busy = [node = context_->node] { return node != nullptr && node->StandingBusy(); };
   auto made = SelfProfile::Create(std::move(profile), *sampler_, context_->clock);
   if (!made.ok()) return made.status();
   profile_ = std::move(*made);

@@ -284,8 +284,13 @@ class TextStepCall final : public std::enable_shared_from_this<TextStepCall> {
     timings.compute =
         std::max(Duration::zero(), step->clock_.Now() - call_->arrived - timings.queue);
     step->open_.Remove(call_);
-    if (failure_.ok() && vectors_) failure_ = CheckRows();
-    if (!failure_.ok()) return call_->Done(failure_, {}, timings);
+    Status failure;
+    {
+      const std::lock_guard lock(mutex_);  // Start() may look at it yet
+      failure = failure_;
+    }
+    if (failure.ok() && vectors_) failure = CheckRows();
+    if (!failure.ok()) return call_->Done(failure, {}, timings);
     std::vector<std::byte> bytes;
     TensorView made;
     made.shape = shape_;

@@ -25,6 +25,9 @@ class WrongForecast final : public policy::AutoPolicy {
   double RateOf(const policy::ModelView& model, Time now) const override {
     return factor_ * policy::AutoPolicy::RateOf(model, now);
   }
+  double HoldRate(const policy::ModelView& model, const State& state, Time now) const override {
+    return factor_ * policy::AutoPolicy::HoldRate(model, state, now);
+  }
 
  private:
   double factor_;

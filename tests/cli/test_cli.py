@@ -147,7 +147,24 @@ def test_every_metric_is_documented(server):
     metrics = urllib.request.urlopen(server.metrics_url, timeout=10).read().decode()
     names = set(re.findall(r"^# TYPE (evenkeel_\w+) ", metrics, re.M))
     assert len(names) > 40
+    # Those of clusters and language models too, which this server has not.
+    for source in (ROOT / "src" / "server").rglob("*.cc"):
+        if not source.name.endswith("_test.cc"):
+            names |= set(re.findall(r'"(evenkeel_\w+)"', source.read_text()))
+    assert "evenkeel_llm_inter_token_seconds" in names
     assert {name for name in names if not re.search(rf"`{name}[`{{]", text)} == set()
+
+
+def test_every_path_is_documented():
+    text = (ROOT / "docs" / "operations.md").read_text()
+    routes = (ROOT / "src" / "frontends" / "routes.cc").read_text()
+    paths = set(re.findall(r'\{"(/[^"]*)", "', routes)) - {"/"}
+    assert len(paths) > 40
+    below_version = "/v2/models/{model}/versions/{version}"
+    documented = lambda path: path.replace("{model}", "NAME").replace("{node}", "NODE").replace("...", "…")
+    # Below a version the same as without one: said once.
+    assert {path for path in paths if not path.startswith(below_version) and f"{documented(path)}`" not in text} == set()
+    assert "/v2/models/NAME/versions/N`" in text
 
 
 def test_doctor_says_that_version_2_of_control_groups_is_untested(tmp_path):

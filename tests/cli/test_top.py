@@ -119,6 +119,19 @@ def test_figures_are_differences_of_two_looks(cli):
     assert node["daemon_cores"] * seconds == pytest.approx(0.1)
 
 
+def test_the_time_of_an_accelerator_is_nobodys_core(cli):
+    def look(compute, cores, device):
+        m = 'model="a",version="1"'
+        return metrics(ok=10, compute=compute) + (f'evenkeel_device_compute_seconds_total{{{m},device="CPU"}} {cores}\n'
+                                                  f'evenkeel_device_compute_seconds_total{{{m},device="EMULATED"}} {device}\n')
+
+    page = models(threads=2)
+    page["models"][0]["instances"][0] |= {"device": "CPU"}
+    page["models"][0]["instances"][1] |= {"device": "EMULATED", "threads": 16}
+    document = once(cli, [look(1.0, 0.5, 0.5), look(1.7, 0.6, 1.1)], page)
+    assert document["models"][0]["cores"] * document["seconds"] == pytest.approx(0.1 * 2)
+
+
 def test_what_the_interval_does_not_tell_is_left_out(cli):
     quiet = metrics(ok=10, rows=10, full=1, batch_rows=10, fast=10, knee=0, target=0)
     model = once(cli, [quiet, quiet])["models"][0]

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -28,7 +29,7 @@ import grpc
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
-from daemon import BINARY, ECHO, place_models
+from daemon import BINARY, ECHO, ROOT, place_models
 from host_nodes import BUSY, clusters, good, network
 from load import Load
 from made import Made
@@ -177,6 +178,15 @@ def figures(node: str) -> bytes:
     return b"\x0a" + bytes([len(node)]) + node.encode() + b"\x21" + struct.pack("<d", 2.0)
 
 
+def node_methods() -> list[str]:
+    """Of the service that nodes call each other by."""
+    text = (ROOT / "src/proto/node.proto").read_text()
+    service = re.search(r"service Node \{(.*?)\n\}", text, re.S)[1]
+    methods = re.findall(r"rpc (\w+)\(", service)
+    assert len(methods) >= 10
+    return methods
+
+
 def test_a_certificate_of_another_cluster_opens_nothing(made):
     for name in ("desk", "other"):
         assert made.init(name).returncode == 0
@@ -186,7 +196,7 @@ def test_a_certificate_of_another_cluster_opens_nothing(made):
     made.wait(lambda: made.view("attic")["desk"]["state"] == "alive", "they know each other")
     port, drain = made.port("desk"), b"\x0a\x05drain"
     own, own_authority = certificate_of(made, "attic")
-    foreign, foreign_authority = certificate_of(made, "other")
+    foreign, _ = certificate_of(made, "other")
     desk_name = next(line.split("DNS:")[1].split(",")[0].strip() for line in subprocess.run(
         ["openssl", "x509", "-noout", "-text"], input=certificate_of(made, "desk")[0].decode(), capture_output=True, text=True, check=True).stdout.splitlines()
         if "DNS:" in line)
@@ -196,10 +206,10 @@ def test_a_certificate_of_another_cluster_opens_nothing(made):
     made.wait(lambda: made.daemons["attic"].request("GET", "/v2/models/echo/ready")[0] == 200, "attic knows the model")
     load.start()
     codes = {}
-    for method, body in (("Tell", figures("other")), ("Tell", figures("attic")), ("SetState", drain), ("Infer", b""), ("Describe", b"\x0a\x04echo"), ("Probe", b"")):
-        # It may even trust the other authority: what it shows itself is not of the cluster.
+    bodies = {"Tell": figures("attic"), "SetState": drain, "Describe": b"\x0a\x04echo"}
+    for method in node_methods():
+        body = bodies.get(method, b"")
         codes[f"{method} foreign"] = node_call(port, desk_name, method, body, foreign, own_authority)
-        codes[f"{method} its own authority"] = node_call(port, desk_name, method, body, foreign, foreign_authority)
         codes[f"{method} nothing"] = node_call(port, desk_name, method, body)
     assert set(codes.values()) == {grpc.StatusCode.UNAVAILABLE}, codes
     # Nor does a node of the cluster tell another's figures.
@@ -379,6 +389,8 @@ def test_a_node_that_is_stopped_for_a_while(serve):
         nodes.wait(lambda: stopped, "the answer has begun", 30)
         time.sleep(20)
         assert nodes.view("a")[stopped[0][0]]["state"] == "suspect"
+        # It went on, and may be through, while that node stood still.
+        assert len(times) > 40, "the answer waits for the node that is stopped"
     finally:
         for pid in stopped[0][1] if stopped else ():
             os.kill(pid, signal.SIGCONT)
@@ -392,6 +404,7 @@ def test_a_node_that_is_stopped_for_a_while(serve):
     assert finishes == ["length"]
     nodes.wait(lambda: not open_calls(nodes["b"]) and not open_calls(nodes["c"]), "nothing is left of the answer's first half")
     gap = max(later - before for before, later in zip(times, times[1:]))
+    assert gap < 10 and max(load.latencies) < 10, (gap, max(load.latencies))
     tell("a node stopped", "SIGSTOP of a node and its workers for 20 s while it made one of the answers",
          f"{counted(load)}, the slowest after {max(load.latencies):.1f} s; the streamed answer paused {gap:.1f} s, went on on the other node, "
          "one end, the same text as undisturbed")
@@ -431,7 +444,7 @@ def test_all_nodes_restart_at_once(made):
     made.wait(lambda: all(view["state"] == "alive" for name in made.daemons for view in made.view(name).values()), "all see all")
     time.sleep(1)
     second.stop()
-    assert not second.wrong and not second.unanswered and set(second.statuses) <= {200, 503}, second.summary()
+    assert not second.wrong and not second.unanswered and set(second.statuses) <= {200, 503} and second.statuses[200] > 0, second.summary()
     tell("all nodes restart at once", "kill -9 of three nodes under load, all started again, the one with the certificate authority last",
          f"503 (never 404) from the one that was back alone; each found the others from its own folder; answers {took:.1f} s after the kill; then {second.summary()}")
 
@@ -504,12 +517,14 @@ def test_a_cut_and_a_flapping_cable(cluster):
     load = Load(nodes["a"].http_address, threads=6).start()
     time.sleep(1)
     nodes["b"].host.link("down")
-    time.sleep(4.5)
+    # Longer than TCP takes to send anew what waited, so that calls are not saved by the cable's return.
+    time.sleep(12)
     assert nodes["a"].views()["b"]["state"] == "suspect"
     nodes["b"].host.link("up")
     nodes.wait_alive("a", "b")
     load.stop()
-    tell("cut cable", "a node's cable out for 4.5 s", f"{counted(load)}, the slowest after {max(load.latencies):.1f} s")
+    assert max(load.latencies) < 8, max(load.latencies)
+    tell("cut cable", "a node's cable out for 12 s", f"{counted(load)}, the slowest after {max(load.latencies):.1f} s")
 
 
 def test_a_node_that_lies_about_its_capacity_and_one_that_becomes_slow(cluster):

@@ -34,6 +34,10 @@ def embed(daemon, **more):
 def vectors(daemon) -> list[list[float]]:
     status, _, body = embed(daemon)
     assert status == 200, body
+    return vectors_in(body)
+
+
+def vectors_in(body: bytes) -> list[list[float]]:
     answer = json.loads(body)
     assert [one["index"] for one in answer["data"]] == list(range(len(TEXTS)))
     assert answer["usage"]["prompt_tokens"] > 0
@@ -95,6 +99,7 @@ def test_a_node_that_is_lost_costs_no_answer(serve):
     try:
         time.sleep(1)
         before = len(ended)
+        assert nodes.view("a")["b"]["sent"] > 0
         os.kill(nodes["b"].pid, signal.SIGKILL)
         nodes["b"].process.wait()
         nodes["b"].ended = True
@@ -105,6 +110,8 @@ def test_a_node_that_is_lost_costs_no_answer(serve):
             thread.join(timeout=60)
     assert before > 0 and len(ended) > before
     assert {status for status, _ in ended} == {200}, [body for status, body in ended if status != 200][:3]
+    right = vectors(nodes["c"])
+    assert all(close(vectors_in(body), right) for _, body in ended)
 
 
 def test_without_a_node_that_has_the_model_it_says_so(serve):

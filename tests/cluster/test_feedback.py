@@ -45,7 +45,7 @@ def test_models_that_crowd_one_node_are_proposed_to_be_spread(serve, cli):
     assert "NODE" in table and "average load" in table and "Last events" in table and "a new plan would serve" in table
     metrics = nodes["a"].request("GET", "/metrics")[2].decode()
     assert "evenkeel_plan_proposals_total 1" in metrics
-    assert 'evenkeel_node_cores{node="b"}' in metrics and "evenkeel_route_retries_total 0" in metrics
+    assert 'evenkeel_cluster_node_cores{node="b"}' in metrics and "evenkeel_route_retries_total 0" in metrics
 
 
 def test_a_quiet_cluster_proposes_nothing(serve):

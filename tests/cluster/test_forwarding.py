@@ -98,6 +98,12 @@ def test_a_node_that_drains_gets_no_new_work_and_answers_what_it_has(serve):
     nodes.wait_for("a", "echo", "a", "b")
     load = Load(nodes["a"].http_address, threads=8).start()
     time.sleep(1)
+    status, _, _ = nodes["a"].request("POST", "/v2/evenkeel/cluster/nodes/b/drain", b"")
+    assert status == 200
+    nodes.wait(lambda: nodes.view("a")["b"]["state"] != "alive" and nodes.view("a")["b"]["outstanding"] == 0, "b drains, and has answered what it had")
+    before = nodes.view("a")["b"]["sent"]
+    time.sleep(2)
+    assert nodes.view("a")["b"]["sent"] == before > 0
     assert nodes["b"].stop() == 0
     nodes["b"].ended = True
     time.sleep(1)

@@ -55,11 +55,12 @@ class AutoPolicy : public NodePolicy {
   // Until when what waits is held; <= now: it is not. REQUIRES: 0 < lane.waiting_rows < state.knee, price > 0.
   virtual Time HeldUntil(const ModelView& model, const State& state, const LaneView& lane,
                          Time now) const;
+  // The same for how long what waits is held: of the last moments, so that a hold sees that the flow has changed.
+  virtual double HoldRate(const ModelView& model, const State& state, Time now) const;
   double price() const { return price_; }
 
  private:
   Time OfferLane(const NodeView& node, size_t m, int lane, Time now, Gate* gate) const;
-  double HoldRate(const ModelView& model, const State& state, Time now) const;
   Decision Close(const ModelView& model, const State& state, const LaneView& lane, double urgency,
                  Time now) const;
   // The same on an accelerator: its time has no price, and what waits is taken.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "batching/policy/gate.h"
 
@@ -13,6 +14,14 @@ using namespace std::chrono_literals;
 constexpr Duration kGuarded = 30s;
 constexpr double kWorse = 0.002;  // of the rows
 constexpr int64_t kLeast = 16;    // rows: one shadow may be a batch ahead of the other
+
+// That batches can count on beside language models.
+int CoresForBatches(const NodeView& node) {
+  return std::max(1, static_cast<int>(std::lround(node.cores - node.standing_share)));
+}
+
+// That a batch takes of them. A wider one has all: it would never begin.
+int ThreadsOf(const ModelView& model, int cores) { return std::clamp(CpuThreads(model), 1, cores); }
 
 Duration FromSeconds(double s) { return Duration(static_cast<int64_t>(std::min(s, 3600.0) * 1e9)); }
 
@@ -55,12 +64,13 @@ void ShadowNode::Start(const NodeView& node, const Steering& steering, size_t m,
     if (group.rows == 0) queue.PopFront();
   }
   ++queue.busy;
-  running_.push_back({m, std::clamp(CpuThreads(model), 1, node.cores), end});
+  running_.push_back({m, ThreadsOf(model, CoresForBatches(node)), end});
 }
 
 void ShadowNode::StartWhatMay(const NodeView& node, std::span<const Steering> steering, Time at) {
+  const int cores = CoresForBatches(node);
   for (;;) {
-    int free = node.cores;
+    int free = cores;
     for (const Running& batch : running_) free -= batch.threads;
     size_t best = node.models.size();
     double urgency = -1;
@@ -68,8 +78,7 @@ void ShadowNode::StartWhatMay(const NodeView& node, std::span<const Steering> st
       const ModelView& model = node.models[m];
       Queue& queue = queues_[m];
       if (queue.rows == 0 || model.curve == nullptr || model.curve->empty() ||
-          queue.busy >= static_cast<int>(model.instances.size()) ||
-          std::clamp(CpuThreads(model), 1, node.cores) > free)
+          queue.busy >= static_cast<int>(model.instances.size()) || ThreadsOf(model, cores) > free)
         continue;
       const double own = Seconds(at - queue.front().arrived) / Seconds(model.objective);
       if (own > urgency && Ready(model, steering[m], queue, at)) {

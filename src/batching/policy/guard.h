@@ -3,7 +3,7 @@
 //
 // Rule: over the last 10 s, if the shadow at price 0 missed fewer objectives by more than 0.2 % of the rows (and 16 rows), the price stays 0 for the
 //   next 30 s. Both sides are shadows, so that what the model of service leaves out (scatter, other load) weighs on both alike.
-// Model: a queue a model, instances of k threads, the core gate, batches of at most the knee; a model is ready at once (price 0), or when its
+// Model: a queue a model, instances of k threads, the core gate over what language models leave of the cores, batches of at most the knee; a model is ready at once (price 0), or when its
 //   target is reached or its oldest row has waited for target/lambda or half its objective. Rows that come together are one group;
 //   at most kGroups groups wait a model, the last one takes what comes beyond.
 // Contract: Tick() is called with times that never go back, at each decision while the price is above 0; Reset() when it is not.

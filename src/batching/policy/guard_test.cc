@@ -63,6 +63,35 @@ TEST_F(GuardTest, HoldsForHalfAMinuteAndThenLooksAgain) {
   EXPECT_FALSE(guard_.Idle(now_ + 31s));
 }
 
+TEST_F(GuardTest, WhatLanguageModelsAreEntitledToIsNotTheShadows) {
+  // Two instances: on two cores waiting costs nothing that time would show; beside a language model that is entitled to one of them the shadows have one.
+  const InstanceView two[] = {{.threads = 1}, {.threads = 1}};
+  model_.instances = two;
+  node_.cores = 2;
+  const Steering steering{4, 4, 400.0};
+  const auto missed = [&](double standing) {
+    node_.standing_share = standing;
+    ShadowNode shadow(false);
+    int64_t sum = 0;
+    const Steering* one = &steering;
+    const int64_t rows = 1;
+    model_.objective = 12ms;
+    for (int i = 0; i < 400; ++i) {
+      now_ += 2500us;
+      shadow.Advance(node_, {one, 1}, {&rows, 1}, now_);
+      sum += shadow.TakeMissed();
+    }
+    return sum;
+  };
+  // A row each 2.5 ms, 3 ms alone and 1 ms more for each beside it.
+  EXPECT_EQ(missed(0), 0);
+  EXPECT_EQ(missed(1), missed(1.4));
+  node_.cores = 1;
+  const int64_t on_one = missed(0);
+  node_.cores = 2;
+  EXPECT_EQ(missed(1), on_one);
+}
+
 TEST_F(GuardTest, ABurstBeyondItsMemoryIsCountedAllTheSame) {
   model_.objective = 50ms;
   const Steering steering{20, 10, 1000.0};

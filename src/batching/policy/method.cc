@@ -126,6 +126,15 @@ int MethodPolicy::BestOf(const ModelView& model, bool gpu, int max_rows) const {
 
 void MethodPolicy::Move(const ModelView& model, const LaneView& lane, bool gpu, Time now,
                         Window* window) const {
+  if (model.traffic == nullptr) {  // nothing is forecast: the window ends with what waits
+    window->best_batch = BestOf(model, gpu, lane.max_rows);
+    window->formed = true;
+    window->left = lane.oldest_arrival;
+    window->forecast = 0;
+    window->right_rows = std::min<int64_t>(lane.waiting_rows, window->best_batch);
+    window->right = now;
+    return;
+  }
   model.traffic->AdvanceTo(now);
   const double forecast = ForecastOf(model);
   if (window->formed && window->left == lane.oldest_arrival && window->forecast == forecast) return;

@@ -56,6 +56,17 @@ TEST_F(MethodTest, AChangedForecastMovesTheRightBound) {
   EXPECT_GT(policy_->Outlook(0).right_rows, before);
 }
 
+TEST_F(MethodTest, WhereNothingIsKnownOfArrivalsTheWindowEndsWithWhatWaits) {
+  node_.Wait(0, 3, now_);
+  NodeView view = node_.View(1);
+  std::vector<ModelView> models(view.models.begin(), view.models.end());
+  models[0].traffic = nullptr;
+  view.models = models;
+  const Decision d = policy_->Decide(view, now_);
+  EXPECT_TRUE(d.start);
+  EXPECT_EQ(d.rows, 3);
+}
+
 TEST_F(MethodTest, ClosesWhenTheRightBoundIsReached) {
   Feed(20, 50);
   node_.Wait(0, 3, now_);

@@ -4,7 +4,9 @@
 #include <rapidcheck/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -334,6 +336,47 @@ TEST(FixedTest, WaitsForItsDelayOrItsSize) {
   EXPECT_EQ(policy->Decide(node.View(1), kStart + 5ms).reason, CloseReason::kDeadline);
   node.Wait(0, 8, kStart);
   EXPECT_EQ(policy->Decide(node.View(1), kStart).reason, CloseReason::kFull);
+}
+
+// Two models that share a core; T(n) = 1 ms + n / 2, and 8 ms for each row. While one waits for its target the other's batch may come between, and then it is late.
+class GuardedTest : public ::testing::Test {
+ protected:
+  GuardedTest() {
+    for (int m = 0; m < 2; ++m) node_.Add(1ms, 500us, 8ms);
+  }
+  // 733 rows a second, of both models by turns, at random times, each answered at once; the price at the end.
+  double Run(Duration length) {
+    for (const Time end = now_ + length; now_ < end;) {
+      const double u = (static_cast<double>(random_()) + 1) / 4294967296.0;
+      now_ += Duration(static_cast<int64_t>(-std::log(u) / 733 * 1e9) + 1);
+      Node::Model& model = node_.models[static_cast<size_t>(++turn_ % 2)];
+      model.traffic.OnArrival(1, now_);
+      policy_->Decide(node_.View(1), now_);
+      const bool on = policy_->Outlook(0).guarded;
+      if (on && !guarded_since_) guarded_since_ = now_;
+      if (!on && guarded_since_ && !over_) over_ = now_;
+      if (on) {
+        EXPECT_EQ(policy_->Outlook(0).price, 0);
+      }
+    }
+    return policy_->Outlook(0).price;
+  }
+  std::mt19937 random_{3};
+  Node node_;
+  Time now_ = kStart;
+  int turn_ = 0;
+  std::optional<Time> guarded_since_, over_;
+  std::unique_ptr<NodePolicy> policy_ = Make("auto");
+};
+
+TEST_F(GuardedTest, ThePriceIsZeroForHalfAMinuteWhereWaitingCostsObjectives) {
+  EXPECT_GT(Run(600ms), 0);
+  Run(15s);
+  ASSERT_TRUE(guarded_since_.has_value());
+  Run(45s);
+  ASSERT_TRUE(over_.has_value());
+  EXPECT_GE(*over_ - *guarded_since_, 29s);
+  EXPECT_LE(*over_ - *guarded_since_, 31s);
 }
 
 }  // namespace

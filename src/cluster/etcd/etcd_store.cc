@@ -68,12 +68,15 @@ class EtcdStore final : public KvStore {
 
   void Read(const std::string& prefix, Done<KvSnapshot> done) override {
     if (checked_ == client_.connection() + 1) return ReadChecked(prefix, std::move(done));
+    const uint64_t asked = client_.connection();
     client_.EndpointStatus(
-        [this, prefix, done = std::move(done)](const Result<pb::StatusResponse>& status) {
+        [this, asked, prefix, done = std::move(done)](const Result<pb::StatusResponse>& status) {
           if (!status.ok()) return done(status.status());
           if (const Status version = CheckEtcdVersion(status->version()); !version.ok())
             return done(version.Annotate(client_.endpoint()));
-          checked_ = client_.connection() + 1;
+          if (asked != client_.connection())
+            return done(Unavailable("etcd: another endpoint is asked since"));
+          checked_ = asked + 1;
           ReadChecked(prefix, done);
         });
   }

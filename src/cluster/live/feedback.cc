@@ -165,7 +165,9 @@ Allocation Feedback::AllocationOf(std::span<const NodeView> all, double now_s) c
       served.rate += model.rate_rps;
       served.memory = std::max(served.memory, model.memory_bytes);
       served.start_up_s = std::max(served.start_up_s, model.start_up_s);
-      served.holders.push_back(static_cast<int>(i));
+      // Two versions have one room, as in FreeWithoutModels().
+      if (served.holders.empty() || served.holders.back() != static_cast<int>(i))
+        served.holders.push_back(static_cast<int>(i));
     }
     now.problem.room.push_back(nodes[i]->figures.free_memory_bytes);
     now.problem.present_s.push_back(0);

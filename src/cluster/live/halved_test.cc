@@ -171,9 +171,9 @@ class ClosedLoop {
 };
 
 TEST(HalvedNodeTest, AnswersTakeEquallyLongEverywhereTenSecondsLater) {
-  // A call more or less on a small node is a tenth.
+  // A call more or less on a small node is a tenth: 0.132 were seen.
   for (const auto tells : {ClosedLoop::Tells::kLately, ClosedLoop::Tells::kSteps}) {
-    for (const double level : ClosedLoop(tells).LevelsAfter(10)) EXPECT_LT(std::abs(level), 0.2);
+    for (const double level : ClosedLoop(tells).LevelsAfter(10)) EXPECT_LT(std::abs(level), 0.14);
   }
 }
 

@@ -20,6 +20,34 @@ double SpeedOf(const NodeFigures& figures) {
   return has.gflops > 0 && has.cores > 0 ? has.gflops / has.cores : 0;
 }
 
+// Versions are numbers.
+bool Newer(std::string_view a, std::string_view b) {
+  return a.size() != b.size() ? a.size() > b.size() : a > b;
+}
+
+// Of each model the newest version that any of the nodes tells of.
+std::map<std::string_view, const ModelFigures*> NewestOf(
+    std::span<const ReplicaTable::NodeView> nodes) {
+  std::map<std::string_view, const ModelFigures*> newest;
+  for (const ReplicaTable::NodeView& node : nodes) {
+    if (!node.known || node.suspect) continue;
+    for (const ModelFigures& model : node.figures.models) {
+      if (!Usable(model.row_s)) continue;
+      const ModelFigures*& at = newest[model.name];
+      if (at == nullptr || Newer(model.version, at->version)) at = &model;
+    }
+  }
+  return newest;
+}
+
+// Whether the node tells of a newer version that is the same to callers: its figures are the node's then.
+bool Superseded(const ModelFigures& model, const NodeFigures& node) {
+  return std::ranges::any_of(node.models, [&](const ModelFigures& other) {
+    return other.name == model.name && other.signature == model.signature && Usable(other.row_s) &&
+           Newer(other.version, model.version);
+  });
+}
+
 }  // namespace
 
 double MeasuredCosts::WeightOf(const Entry& entry, double now_s) {
@@ -60,12 +88,15 @@ void MeasuredCosts::Take(const ReplicaTable::NodeView& node, const ModelFigures&
 std::vector<MeasuredCosts::Drift> MeasuredCosts::Look(std::span<const ReplicaTable::NodeView> nodes,
                                                       double now_s) {
   std::vector<Drift> drifts;
+  const auto newest = NewestOf(nodes);
   for (const ReplicaTable::NodeView& node : nodes) {
     const double speed = SpeedOf(node.figures);
     if (!node.known || node.suspect || speed <= 0) continue;
     nodes_[node.name].log_speed = std::log(speed);
     for (const ModelFigures& model : node.figures.models) {
-      if (Usable(model.row_s)) Take(node, model, now_s, &drifts);
+      if (Usable(model.row_s) && newest.at(model.name)->signature == model.signature &&
+          !Superseded(model, node.figures))
+        Take(node, model, now_s, &drifts);
     }
   }
   // Where nothing new came, only the weights age.

@@ -5,6 +5,7 @@
 // Factor: ln(measured / predicted) of model j on node k is taken apart into a_j + b_k + c_jk. a and b minimise  sum w (y - a_j - b_k)^2 + kModelRidge sum a^2 +
 //   kNodeRidge sum b^2, and c = w (y - a - b), where w = n / (n + kHalf) / 2^(age / kHalfLife) of n measurements. A pair that was never measured gets exp(a_j + b_k): what is
 //   known of the model elsewhere and of the node's other models, pulled towards 1 the fewer measurements there are. Nodes become slow more easily than models heavy: the ridges.
+// Where several versions are told of, those count that answer as the newest does, and on a node the newest of them.
 // What was not measured for kForget is forgotten. Nodes that are suspect, or whose speed is not known, say nothing.
 // Units: seconds of one core of the node's own. Deterministic. Thread-safety: single-owner. Source: B9; ridge as in policy/factorisation.h.
 #pragma once

@@ -169,5 +169,28 @@ TEST(MeasuredCostsTest, AnotherModelOfTheSameNameIsLearntAnew) {
   EXPECT_NEAR(costs.WorkOf("m"), 2.5, 1e-9);
 }
 
+TEST(MeasuredCostsTest, OfTwoVersionsTheNewestIsLearntAndNothingIsLearntOfAStandstill) {
+  std::vector<ReplicaTable::NodeView> nodes{ViewOf("a", 2, 100), ViewOf("b", 2, 100)};
+  Serve(nodes[0], "m", 0.01, 10);
+  ModelFigures newer = ModelOn(nodes[0]);
+  newer.version = "10";
+  newer.row_s = 0.05;
+  ModelOn(nodes[0]).version = "9";
+  nodes[0].figures.models.push_back(newer);
+  // The other node has not gone over yet, to a version that answers otherwise.
+  Serve(nodes[1], "m", 0.03, 10);
+  ModelOn(nodes[1]).version = "9";
+  ModelOn(nodes[1]).signature = newer.signature + 1;
+  MeasuredCosts costs;
+  double now_s = 0;
+  Measure(costs, nodes, 30, &now_s);
+  EXPECT_EQ(costs.Of("m", nodes[0], now_s)->samples, 30);
+  EXPECT_NEAR(costs.Of("m", nodes[0], now_s)->best_s(), 0.05, 1e-9);
+  EXPECT_EQ(costs.Of("m", nodes[1], now_s)->samples, 0);
+  for (int i = 0; i < 50; ++i) costs.Look(nodes, now_s += 1);
+  EXPECT_EQ(costs.Of("m", nodes[0], now_s)->samples, 30);
+  EXPECT_EQ(costs.Of("m", nodes[0], now_s)->age_s, 50);
+}
+
 }  // namespace
 }  // namespace evenkeel

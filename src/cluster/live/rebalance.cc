@@ -43,24 +43,19 @@ std::vector<Rebalancer::Move> Rebalancer::Plan(std::span<const Node> nodes,
                                                std::span<const Queue> queues) {
   const auto count = static_cast<Eigen::Index>(nodes.size());
   if (carried_.rows() != count) carried_ = Eigen::MatrixXd::Zero(count, count);
-  if (count < 2) return {};
+  if (count < 2 || rule_ == BalanceRule::kOff) return {};
   MoveSnapshot snapshot;
   snapshot.load.resize(count);
   snapshot.capacity.resize(count);
-  BalanceModel model;
-  model.arrivals = Eigen::VectorXd::Zero(count);
-  model.moves = Eigen::MatrixXd::Zero(count, count);
+  std::vector<bool> open;
   for (Eigen::Index i = 0; i < count; ++i) {
     const Node& node = nodes[static_cast<size_t>(i)];
     snapshot.load[i] = node.load_s;
     snapshot.capacity[i] = node.capacity;
-    for (Eigen::Index j = 0; j < count; ++j) {
-      if (i != j && node.takes_work && nodes[static_cast<size_t>(j)].takes_work)
-        model.moves(i, j) = kFast;
-    }
+    open.push_back(node.takes_work);
   }
-  model.capacity = snapshot.capacity;
-  snapshot.flows = Flows(Damped(model, kPeriod, kAge), snapshot.load);
+  snapshot.flows =
+      Flows(BalanceFor(rule_, snapshot.capacity, open, kFast, kPeriod, kAge), snapshot.load);
   snapshot.room.assign(nodes.size(), std::numeric_limits<int64_t>::max());
   snapshot.period_s = kPeriod;
   snapshot.hysteresis_s = kHysteresis;

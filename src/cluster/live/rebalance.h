@@ -3,7 +3,7 @@
 // The differential equation of loads (policy/balance.h) says how much work flows from here to each other node in a second; whole moves that repay their cost are
 //   made of it (policy/moves.h). Every node works out its own moves from about the same figures; what it hands on is chosen a place by routing, so the
 //   destination that a move is justified by is where it goes, most likely.
-// The flows are damped so that with figures of a sample's age nothing overshoots. New work is not moved here: routing sends it where load is low.
+// Or as the method has it, or not at all (policy/balance_rule.h). The flows are damped so that with figures of a sample's age nothing overshoots. New work is not moved here: routing sends it where load is low.
 // Contract: Plan() names no more rows of a model than wait. Single-owner. Units: seconds, rows. Source: B7, B8.
 #pragma once
 
@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/policy/balance_rule.h"
 #include "cluster/policy/moves.h"
 
 namespace evenkeel {
@@ -50,10 +51,13 @@ class Rebalancer {
     double gain_s = 0;  // of the higher of the two levels
   };
 
+  explicit Rebalancer(BalanceRule rule = BalanceRule::kAuto) : rule_(rule) {}
+
   // `nodes`: the own one first.
   std::vector<Move> Plan(std::span<const Node> nodes, std::span<const Queue> queues);
 
  private:
+  BalanceRule rule_;
   Eigen::MatrixXd carried_;
 };
 

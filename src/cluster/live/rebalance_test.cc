@@ -27,6 +27,27 @@ TEST(RebalancerTest, LevelNodesMoveNothing) {
   for (int i = 0; i < 5; ++i) EXPECT_TRUE(rebalancer.Plan(nodes, queues).empty());
 }
 
+TEST(RebalancerTest, TheMethodMakesLoadsAlikeWhateverANodesSize) {
+  // To the method the large node has too much, and a part repays its cost as long as nobody is through later.
+  const Rebalancer::Node nodes[] = {{.load_s = 8, .capacity = 4}, {.load_s = 1, .capacity = 1}};
+  const Rebalancer::Queue queues[] = {Queue(800, {0, 0.01})};
+  Rebalancer method(BalanceRule::kMethod);
+  const auto moves = method.Plan(nodes, queues);
+  ASSERT_EQ(moves.size(), 1);
+  EXPECT_EQ(moves[0].to, 1);
+  // Turned round: the small one is behind for its size, and gives nothing, since its load is less.
+  const Rebalancer::Node behind[] = {{.load_s = 3, .capacity = 1}, {.load_s = 4, .capacity = 4}};
+  const Rebalancer::Queue waits[] = {Queue(300, {0, 0.01})};
+  EXPECT_TRUE(Rebalancer(BalanceRule::kMethod).Plan(behind, waits).empty());
+  EXPECT_FALSE(Rebalancer().Plan(behind, waits).empty());
+}
+
+TEST(RebalancerTest, SwitchedOffMovesNothing) {
+  const Rebalancer::Node nodes[] = {{.load_s = 4}, {.load_s = 0}};
+  const Rebalancer::Queue queues[] = {Queue(400, {0, 0.01})};
+  EXPECT_TRUE(Rebalancer(BalanceRule::kOff).Plan(nodes, queues).empty());
+}
+
 TEST(RebalancerTest, AFullNodeGivesToAnEmptyOne) {
   Rebalancer rebalancer;
   const Rebalancer::Node nodes[] = {{.load_s = 4}, {.load_s = 0}};

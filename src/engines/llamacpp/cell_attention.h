@@ -129,6 +129,7 @@ class CellAttention {
   static constexpr int kMostQueries =
       64;  // rows x query heads of a key head that are computed together
   static constexpr int kMostRows = 16;
+  static constexpr int kParts = 8;  // of a row that all threads share
   static constexpr int kFewCells =
       8;  // by which rows that are computed together may differ, one from the next
   static constexpr uint16_t kUnseen = 0xFC00;  // -inf
@@ -153,31 +154,36 @@ class CellAttention {
   // One row by all: the threads divide its cells, so that each key is read once, and put together what they found.
   void RunOneRow(int64_t row) {
     const int threads = params_->nth, heads = static_cast<int>(q_->ne[2]);
-    const size_t stride = 2 + Out(1);  // most, sum, values; ggml's plan has room for as much
+    const size_t stride = 2 + Out(1);  // most, sum, values; ggml's plan has room for as much a thread
     float* found = static_cast<float*>(params_->wdata);
+    // As many parts as there is room for and not as threads: these may come and go, and sums of other parts add up in another order.
+    const int parts = static_cast<int>(std::clamp<size_t>(
+        params_->wsize / (sizeof(float) * stride * static_cast<size_t>(heads)), 1,
+        static_cast<size_t>(std::max(kParts, threads))));
     List(row, 1);
     const int blocks = (listed_ + kLanes - 1) / kLanes;
-    const int begin = blocks * params_->ith / threads * kLanes,
-              end = blocks * (params_->ith + 1) / threads * kLanes;
-    ListAdded(row, 1, begin, end);
-    for (int64_t key_head = 0; key_head < k_->ne[2]; ++key_head) {
-      Attend(row, 1, key_head, begin, end);
-      for (int i = 0; i < heads_a_key_; ++i) {
-        float* to = found + stride * static_cast<size_t>((key_head * heads_a_key_ + i) * threads +
-                                                         params_->ith);
-        to[0] = own_.most[i];
-        to[1] = Sum(own_.sums[i]);
-        std::memcpy(to + 2, &own_.out[Out(i)], sizeof(float) * Out(1));
+    for (int part = params_->ith; part < parts; part += threads) {
+      const int begin = blocks * part / parts * kLanes, end = blocks * (part + 1) / parts * kLanes;
+      ListAdded(row, 1, begin, end);
+      for (int64_t key_head = 0; key_head < k_->ne[2]; ++key_head) {
+        Attend(row, 1, key_head, begin, end);
+        for (int i = 0; i < heads_a_key_; ++i) {
+          float* to =
+              found + stride * static_cast<size_t>((key_head * heads_a_key_ + i) * parts + part);
+          to[0] = own_.most[i];
+          to[1] = Sum(own_.sums[i]);
+          std::memcpy(to + 2, &own_.out[Out(i)], sizeof(float) * Out(1));
+        }
       }
     }
     ggml_barrier(params_->threadpool);
     for (int head = params_->ith; head < heads; head += threads) {
-      const float* of_head = found + stride * static_cast<size_t>(head * threads);
+      const float* of_head = found + stride * static_cast<size_t>(head * parts);
       float most = -INFINITY, sum = 0;
-      for (int t = 0; t < threads; ++t)
+      for (int t = 0; t < parts; ++t)
         most = std::max(most, of_head[stride * static_cast<size_t>(t)]);
       std::memset(own_.out, 0, sizeof(float) * Out(1));
-      for (int t = 0; t < threads; ++t) {
+      for (int t = 0; t < parts; ++t) {
         const float* part = of_head + stride * static_cast<size_t>(t);
         const float by = most == -INFINITY ? 1.0f : expf(part[0] - most);  // NaN stays
         sum += part[1] * by;

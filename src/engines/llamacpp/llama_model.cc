@@ -17,6 +17,9 @@
 #include "engines/llamacpp/text_context.h"
 #include "llm/policy/pooling.h"
 
+// Of ours in ggml-cpu.c (coming_threads.h).
+extern "C" void evenkeel_threads_come_and_go(ggml_threadpool* threads, bool wanted);
+
 namespace evenkeel {
 namespace {
 
@@ -181,8 +184,9 @@ Status LlamaModel::MakeContext(const LlmLoad& load) {
   return Status::Ok();
 }
 
-void LlamaModel::SetThreads(int threads) {
+void LlamaModel::SetThreads(int threads, bool come_and_go) {
   thread_count_ = std::clamp(threads, 1, most_threads_);
+  evenkeel_threads_come_and_go(threads_, come_and_go);
   if (context_ != nullptr) llama_set_n_threads(context_, thread_count_, thread_count_);
 }
 

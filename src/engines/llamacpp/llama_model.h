@@ -45,8 +45,8 @@ class LlamaModel {
   int slots() const { return slots_; }
   int batch() const { return batch_; }  // tokens of a step at most
   int threads() const { return thread_count_; }
-  // Of the next steps; at least 1, at most those that Load() was given.
-  void SetThreads(int threads);
+  // Of the next steps; at least 1, at most those that Load() was given. Whether all but one come and go within a step (coming_threads.h).
+  void SetThreads(int threads, bool come_and_go = false);
   // Another context of so many slots and cells, empty. What cannot be had leaves one as before. REQUIRES: nothing runs in the present one.
   // Error kUnavailable: there is none any more.
   Status Reshape(int slots, int64_t cells);

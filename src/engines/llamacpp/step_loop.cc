@@ -3,12 +3,12 @@
 #include <llama.h>
 
 #include <algorithm>
-#include <ctime>
 #include <exception>
 #include <utility>
 
 #include "core/check.h"
 #include "core/format.h"
+#include "engines/llamacpp/core_time.h"
 #include "engines/llamacpp/saved_state.h"
 #include "llm/wire/kv_state.h"
 
@@ -17,13 +17,6 @@ namespace {
 
 // Answers up to this length have all their cells from the start; longer ones grow by it.
 constexpr int kBookedAhead = 128;
-
-// Of all threads of this process.
-Duration CoreTime() {
-  timespec now{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
-}
 
 }  // namespace
 
@@ -280,7 +273,8 @@ void StepLoop::Step() {
   const auto plan = policy::PlanStep(view, {model_.batch(), budget_.Tokens(answers, backlog)});
   const auto outputs = FillBatch(plan, running);
   const int tokens = batch_->batch.n_tokens;
-  model_.SetThreads(step_threads_.Choose(permitted_, clock_.Now()));
+  const auto threads = step_threads_.Choose(permitted_, clock_.Now());
+  model_.SetThreads(threads.threads, threads.come_and_go);
   const Time begin = clock_.Now();
   const Duration worked = CoreTime();
   const Status status = Compute();

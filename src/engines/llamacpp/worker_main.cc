@@ -11,11 +11,13 @@
 #include "core/clock.h"
 #include "core/format.h"
 #include "engines/control_codec.h"
+#include "engines/llamacpp/core_time.h"
 #include "engines/llamacpp/step_loop.h"
 #include "engines/llamacpp/text_loop.h"
 #include "ipc/stream_channel.h"
 #include "ipc/worker_end.h"
 #include "llm/policy/state_time.h"
+#include "llm/policy/step_threads.h"
 #include "llm/wire/load_messages.h"
 #include "llm/wire/messages.h"
 #include "llm/wire/state_messages.h"
@@ -79,7 +81,8 @@ class Worker final : public StepSink, public TextSink {
   std::unique_ptr<TextLoop> texts_;  // null where texts become nothing
   Duration answers_{};               // the last step of answers; zero: it had none
   Duration inter_token_{};
-  int permitted_ = 0;  // threads; 0: no step
+  int permitted_ = 0;                 // threads; 0: no step
+  policy::StepThreads text_threads_;  // of steps of texts while no sequences run
   LlmSteer steer_;
   std::deque<StateCutter> leaving_;  // states on their way to the daemon
   StateAssembly arriving_;
@@ -301,9 +304,14 @@ void Worker::Step() {
   const bool sequences = loop_ != nullptr && !loop_->idle();
   if (sequences) loop_->Step();
   if (texts_ == nullptr || texts_->idle()) return;
-  if (!sequences)
-    model_->SetThreads(permitted_);  // the last step of sequences may have taken fewer
-  texts_->Step(sequences ? answers_ : Duration::zero());
+  if (sequences) return texts_->Step(answers_);
+  const Time begin = SteadyClock::Instance().Now();
+  const auto threads = text_threads_.Choose(permitted_, begin);
+  model_->SetThreads(threads.threads, threads.come_and_go);
+  const Duration worked = CoreTime();
+  texts_->Step(Duration::zero());
+  const Time end = SteadyClock::Instance().Now();
+  text_threads_.Observe(CoreTime() - worked, end - begin, end);
 }
 
 int Worker::Serve() {

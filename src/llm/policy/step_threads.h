@@ -1,13 +1,13 @@
-// How many of its threads a step takes, where others want the cores too.
+// How the threads of a step work together, where others want the cores too.
 //
 // The threads of a step wait for each other some hundred times, so one that shares its core with another process holds all of them up
 // by that process's turns, each longer than a whole step of a small model; or the system puts two of them on one core, where one looks for
 // the other's end while that one waits for the core. Seen by what they get: their core time over threads x wall time, smoothed. Where that
-// is less than kShared, one thread fewer takes the next steps (two that share a core get half, and those that wait for them too).
-// Whether the cores are free again shows only by trying: after kTry, then twice as long each time up to kMostTry, kTrial steps take one
-// thread more; they stay if each gets kFree of a core.
-// Contract: between 1 and what is permitted; the permitted number where that gets its cores. What is tried costs at most kTrial steps
-// in kTry. Pure: told times only. Units: threads, Duration. Thread-safety: thread-compatible. Source: ours.
+// is less than kShared (two that share a core get half, and those that wait for them too), the next steps' threads come and go: one computes all
+// of it, and the others help with what begins while they have a core (engines/llamacpp/coming_threads.h).
+// Whether the cores are free again shows only by trying: after kTry, then twice as long each time up to kMostTry, a step is of the usual
+// kind, and so are the next if its threads got kFree of a core each.
+// Contract: the permitted number, always. Pure: told times only. Units: threads, Duration. Thread-safety: thread-compatible. Source: ours.
 #pragma once
 
 #include <algorithm>
@@ -20,52 +20,56 @@ class StepThreads {
  public:
   static constexpr double kShared = 0.6, kFree = 0.7;
   static constexpr Duration kTry = std::chrono::seconds(1), kMostTry = std::chrono::seconds(8);
-  static constexpr int kTrial = 1, kSure = 8;  // steps
+  static constexpr int kSure = 8;  // steps
 
-  int Choose(int permitted, Time now) {
-    if (permitted != permitted_) {
-      permitted_ = permitted;
-      Settle(permitted);
+  struct Choice {
+    int threads = 1;
+    bool come_and_go = false;
+  };
+  Choice Choose(int permitted, Time now) {
+    if (permitted != threads_) {
+      threads_ = permitted;
+      got_ = 0;
+      seen_ = 0;
+      // What others do to the cores is no matter of how many are permitted: it is tried at once.
       wait_ = kTry;
+      next_try_ = now;
     }
-    if (trial_ == 0 && threads_ < permitted_ && now >= next_try_) {
-      Settle(threads_ + 1);
-      trial_ = kTrial;
-    }
-    return threads_;
+    trial_ = come_and_go_ && now >= next_try_;
+    return {threads_, come_and_go_ && !trial_ && threads_ > 1};
   }
 
-  // `cpu`: core time of all threads in a step that took `took` with as many threads as were chosen.
+  // `cpu`: core time of all threads in a step that took `took`, as was chosen.
   void Observe(Duration cpu, Duration took, Time now) {
-    if (took <= Duration::zero()) return;
-    // A mean at first, so that one step that was held up decides nothing.
-    got_ += (Seconds(cpu) / (threads_ * Seconds(took)) - got_) / std::min(++seen_, kSure);
-    if (trial_ > 0) {
-      if (--trial_ > 0) return;
-      if (got_ >= kFree) {
-        wait_ = kTry;
-        next_try_ = now + wait_;
-        return;
-      }
-      Fewer(now);
+    if (took <= Duration::zero() || threads_ < 2) return;
+    const double got = Seconds(cpu) / (threads_ * Seconds(took));
+    if (come_and_go_) {
+      if (!trial_) return;
+      if (got >= kFree) return Settle(false, now);
+      next_try_ = now + wait_;
       wait_ = std::min(2 * wait_, kMostTry);
       return;
     }
-    if (threads_ > 1 && seen_ >= kSure && got_ < kShared) Fewer(now);
+    // A mean at first, so that one step that was held up decides nothing.
+    got_ += (got - got_) / std::min(++seen_, kSure);
+    if (seen_ >= kSure && got_ < kShared) Settle(true, now);
   }
 
  private:
-  void Settle(int threads) {
-    threads_ = threads;
+  void Settle(bool come_and_go, Time now) {
+    come_and_go_ = come_and_go;
     got_ = 0;
-    seen_ = trial_ = 0;
-  }
-  void Fewer(Time now) {
-    Settle(threads_ - 1);
+    seen_ = 0;
+    if (!come_and_go) {
+      wait_ = kTry;
+      return;
+    }
     next_try_ = now + wait_;
   }
 
-  int permitted_ = 0, threads_ = 0, seen_ = 0, trial_ = 0;
+  int threads_ = 0, seen_ = 0;
+  bool come_and_go_ = false;
+  bool trial_ = false;  // the step that runs
   double got_ = 0;
   Duration wait_ = kTry;
   Time next_try_{};

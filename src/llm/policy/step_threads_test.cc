@@ -8,106 +8,88 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A machine of so many cores of which some are burnt by others: what n threads get, and how long a step takes.
+// A machine of so many cores of which some are burnt by others: what n threads get of the wall time together.
 struct Machine {
   int cores = 2, burnt = 0;
-  double Got(int threads) const {
-    // All go at the pace of the one that shares its core, and sleep meanwhile.
-    return threads <= cores - burnt ? 0.9 * threads : 0.5 * threads;
+  double Got(const StepThreads::Choice& choice) const {
+    const int free = cores - burnt;
+    if (choice.threads <= free) return 0.95 * choice.threads;
+    // Those who share a core have half of it; where they wait for each other the others have no more.
+    return choice.come_and_go ? 0.95 * free + 0.5 * (choice.threads - free) : 0.5 * choice.threads;
   }
 };
 
 struct Worker {
   StepThreads threads;
   Time now{};
-  int steps = 0, fewer = 0;
-  void For(Duration span, const Machine& machine, int permitted) {
-    const Time end = now + span;
-    steps = fewer = 0;
-    while (now < end) {
-      const int n = threads.Choose(permitted, now);
-      ASSERT_GE(n, 1);
-      ASSERT_LE(n, permitted);
-      const double got = machine.Got(n);
-      const Duration took(static_cast<int64_t>(8e6 / got));
-      now += took;
-      threads.Observe(Duration(8'000'000), took, now);
-      ++steps;
-      fewer += n < permitted ? 1 : 0;
+  // Of so many steps of 8 ms, those whose threads come and go.
+  int Run(int steps, const Machine& machine, int permitted) {
+    int coming = 0;
+    for (int i = 0; i < steps; ++i) {
+      const auto choice = threads.Choose(permitted, now);
+      EXPECT_EQ(choice.threads, permitted);
+      coming += choice.come_and_go ? 1 : 0;
+      threads.Observe(Duration(static_cast<int64_t>(machine.Got(choice) * 8e6)), 8ms, now += 8ms);
     }
+    return coming;
   }
 };
 
-TEST(StepThreadsTest, TakesAllThatIsPermittedWhileTheCoresAreFree) {
-  Worker run;
-  run.For(5s, {}, 2);
-  EXPECT_EQ(run.fewer, 0);
-  EXPECT_EQ(StepThreads().Choose(1, Time{}), 1);
+TEST(StepThreadsTest, WorkTogetherWhileTheCoresAreFree) {
+  Worker worker;
+  EXPECT_EQ(worker.Run(500, {}, 2), 0);
+  EXPECT_FALSE(StepThreads().Choose(1, Time{}).come_and_go);
 }
 
-TEST(StepThreadsTest, LeavesABurntCoreAndComesBack) {
-  Worker run;
-  run.For(1s, {}, 2);
-  run.For(1s, {2, 1}, 2);
-  run.For(20s, {2, 1}, 2);
-  EXPECT_GT(run.fewer, 0.97 * run.steps);  // the rest are trials
-  run.For(StepThreads::kMostTry + 1s, {}, 2);
-  run.For(1s, {}, 2);
-  EXPECT_EQ(run.fewer, 0);
+TEST(StepThreadsTest, ComeAndGoWhereACoreIsBurntAndNoLonger) {
+  Worker worker;
+  worker.Run(100, {}, 2);
+  worker.Run(125, {2, 1}, 2);
+  EXPECT_GT(worker.Run(2500, {2, 1}, 2), 0.99 * 2500);  // the rest are trials
+  worker.Run(1 + static_cast<int>(StepThreads::kMostTry / 8ms), {}, 2);
+  EXPECT_EQ(worker.Run(500, {}, 2), 0);
 }
 
-TEST(StepThreadsTest, OfManyThreadsOnlyTheLastGoes) {
-  Worker run;
-  const Machine machine{16, 1};
-  run.For(30s, machine, 16);
-  run.For(5s, machine, 16);
-  EXPECT_EQ(run.threads.Choose(16, run.now - 10s), 15);
+TEST(StepThreadsTest, OfManyOneWhoseCoreIsBurntHoldsUpNobody) {
+  for (const int cores : {3, 8, 16}) {
+    Worker worker;
+    worker.Run(125, {cores, 1}, cores);
+    EXPECT_GT(worker.Run(2500, {cores, 1}, cores), 0.99 * 2500) << cores;
+  }
 }
 
 TEST(StepThreadsTest, OneStepThatWasHeldUpDecidesNothing) {
   StepThreads threads;
   Time now{};
   for (int i = 0; i < 100; ++i) {
-    EXPECT_EQ(threads.Choose(2, now), 2);
+    EXPECT_FALSE(threads.Choose(2, now).come_and_go);
     const Duration took = i % 20 == 19 ? 20ms : 4ms;
-    now += took;
-    threads.Observe(7600us, took, now);
+    threads.Observe(7600us, took, now += took);
   }
 }
 
-TEST(StepThreadsTest, AnotherNumberThatIsPermittedCountsAtOnce) {
-  Worker run;
-  run.For(2s, {4, 3}, 4);
-  EXPECT_LT(run.threads.Choose(4, run.now - 10s), 4);
-  EXPECT_EQ(run.threads.Choose(2, run.now), 2);
-  EXPECT_EQ(run.threads.Choose(4, run.now), 4);
+TEST(StepThreadsTest, AnotherNumberThatIsPermittedIsTriedAtOnce) {
+  Worker worker;
+  worker.Run(50, {4, 3}, 4);
+  EXPECT_TRUE(worker.threads.Choose(4, worker.now).come_and_go);
+  EXPECT_EQ(worker.Run(1, {4, 2}, 2), 0);
+  EXPECT_EQ(worker.Run(100, {4, 2}, 2), 0);
+  // Where it is no better the threads come and go from the next step on.
+  worker.Run(50, {4, 3}, 4);
+  EXPECT_EQ(worker.Run(1, {4, 3}, 3), 0);
+  EXPECT_EQ(worker.Run(50, {4, 3}, 3), 50);
 }
 
-TEST(StepThreadsTest, ATrialEndsWhereAnotherNumberIsPermitted) {
-  StepThreads threads;
-  Time now{};
-  for (int i = 0; i < StepThreads::kSure; ++i) {
-    threads.Choose(2, now);
-    threads.Observe(1ms, 4ms, now += 4ms);
-  }
-  EXPECT_EQ(threads.Choose(2, now), 1);
-  now += StepThreads::kTry;
-  EXPECT_EQ(threads.Choose(2, now), 2);  // tried, and nothing seen of it
-  EXPECT_EQ(threads.Choose(1, now), 1);
-  threads.Observe(1ms, 4ms, now += 4ms);
-  EXPECT_EQ(threads.Choose(1, now), 1);
-}
-
-RC_GTEST_PROP(StepThreadsProperty, StaysWithinWhatIsPermitted, ()) {
+RC_GTEST_PROP(StepThreadsProperty, StaysWithWhatIsPermitted, ()) {
   StepThreads threads;
   Time now{};
   for (int i = 0; i < 200; ++i) {
     const int permitted = *rc::gen::inRange(1, 9);
-    const int n = threads.Choose(permitted, now);
-    RC_ASSERT(n >= 1 && n <= permitted);
+    const auto choice = threads.Choose(permitted, now);
+    RC_ASSERT(choice.threads == permitted);
+    RC_ASSERT(permitted > 1 || !choice.come_and_go);
     const Duration took(*rc::gen::inRange(0, 50'000'000));
-    now += took;
-    threads.Observe(Duration(*rc::gen::inRange(0, 100'000'000)), took, now);
+    threads.Observe(Duration(*rc::gen::inRange(0, 100'000'000)), took, now += took);
   }
 }
 

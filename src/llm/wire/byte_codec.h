@@ -11,7 +11,12 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/clock.h"
+
 namespace evenkeel {
+
+// Of one step, or of anything that a sequence waited for; so that sums of what a process tells stay numbers.
+inline constexpr Duration kLongestTime = std::chrono::hours(24);
 
 // What another process wrote, for answers and logs: printable ASCII, at most 1000 bytes, whatever it wrote.
 inline std::string PrintableText(std::string text) {

@@ -4,6 +4,7 @@
 
 #include "core/format.h"
 #include "core/sequence_state.h"
+#include "core/strict_json.h"
 #include "llm/wire/byte_codec.h"
 #include "llm/wire/text_messages.h"
 
@@ -12,13 +13,15 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kDeepest = 16;  // levels of a control message
 constexpr int kMostSlots = 256;
 constexpr int64_t kMostTokens = int64_t{1} << 30;
-constexpr int64_t kMostCellBytes = int64_t{1} << 32;  // times kMostTokens it is a number yet
 
 Result<json> Parse(std::string_view message, std::string_view op) {
-  json parsed = json::parse(message, nullptr, /*allow_exceptions=*/false);
-  if (!parsed.is_object() || !parsed.contains("op") || !parsed["op"].is_string())
+  auto strict = ParseStrictObject<json>(message, kDeepest, "a control message");
+  if (!strict.ok()) return Internal("{}", strict.status().message());
+  json& parsed = *strict;
+  if (!parsed.contains("op") || !parsed["op"].is_string())
     return Internal("a control message that is no JSON object with an \"op\"");
   if (op == "loaded" && parsed["op"] == "failed") {
     const int64_t code = parsed.value("code", json()).is_number_integer()

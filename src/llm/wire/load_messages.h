@@ -14,6 +14,10 @@
 
 namespace evenkeel {
 
+// Of what a worker tells, bytes: all of something, and of one cell, which times the most cells is a number yet.
+inline constexpr int64_t kMostBytes = int64_t{1} << 50;
+inline constexpr int64_t kMostCellBytes = int64_t{1} << 32;
+
 struct LlmLoad {
   std::string path;    // of the GGUF file
   int threads = 1;     // 1 to 512; of a step at most

@@ -10,8 +10,9 @@ namespace {
 
 Duration ReadDuration(ByteReader& in) {
   const auto ns = in.Number<int64_t>();
-  if (ns < 0) in.Fail();
-  return Duration(ns < 0 ? 0 : ns);
+  if (ns >= 0 && ns <= kLongestTime.count()) return Duration(ns);
+  in.Fail();
+  return Duration::zero();
 }
 
 int32_t ReadCount(ByteReader& in) {

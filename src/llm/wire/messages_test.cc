@@ -88,6 +88,14 @@ TEST(LlmMessagesTest, NumbersThatNothingShouldReachAreRefused) {
   SequenceEnd end;
   end.completion_tokens = -5;
   EXPECT_FALSE(DecodeEnd(Encode(end)).ok());
+  end = SequenceEnd();
+  EXPECT_TRUE(DecodeEnd(Encode(end)).ok());
+  end.decode = std::chrono::hours(25);
+  EXPECT_FALSE(DecodeEnd(Encode(end)).ok());
+  StepReport step;
+  EXPECT_TRUE(DecodeStep(Encode(step)).ok());
+  step.took = Duration::max();
+  EXPECT_FALSE(DecodeStep(Encode(step)).ok());
 }
 
 TEST(LoadMessagesTest, ArriveAsTheyWereSentAndRefusalsComeBackAsErrors) {
@@ -116,6 +124,12 @@ TEST(LoadMessagesTest, ArriveAsTheyWereSentAndRefusalsComeBackAsErrors) {
   EXPECT_EQ(failed.status().code(), Code::kInvalidArgument);
   EXPECT_EQ(failed.status().message(), "no model");
   EXPECT_EQ(DecodeLlmLoaded("{").status().code(), Code::kInternal);
+  // What is nested deep would overflow the stack of whoever copies it.
+  for (const std::string field : {"engine", "message"}) {
+    const std::string deep = R"({"op":"failed",")" + field + R"(":{"a":)" +
+                             std::string(400'000, '[') + std::string(400'000, ']') + "}}";
+    EXPECT_EQ(DecodeLlmLoaded(deep).status().code(), Code::kInternal);
+  }
   EXPECT_EQ(DecodeLlmLoaded(R"({"op":"loaded","context":-1})").status().code(), Code::kInternal);
 }
 

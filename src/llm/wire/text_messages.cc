@@ -1,6 +1,7 @@
 #include "llm/wire/text_messages.h"
 
 #include <cmath>
+#include <limits>
 
 #include "core/format.h"
 #include "llm/wire/byte_codec.h"
@@ -14,11 +15,17 @@ Result<T> Checked(const ByteReader& in, T message, std::string_view what) {
   return message;
 }
 
+// From 0 to `most`.
 template <typename T>
-T NotNegative(ByteReader& in) {
+T Within(ByteReader& in, T most) {
   const T value = in.Number<T>();
-  if (value < 0) in.Fail();
-  return value < 0 ? 0 : value;
+  if (value >= 0 && value <= most) return value;
+  in.Fail();
+  return 0;
+}
+
+Duration ReadDuration(ByteReader& in) {
+  return Duration(Within<int64_t>(in, kLongestTime.count()));
 }
 
 }  // namespace
@@ -66,7 +73,7 @@ Result<TextEnd> DecodeVector(std::string_view bytes) {
     if (!std::isfinite(end.values.back())) in.Fail();
   }
   if (in.ok() && code != 0) end.status = Status(static_cast<Code>(code), std::move(message));
-  for (Duration* time : {&end.queue, &end.compute}) *time = Duration(NotNegative<int64_t>(in));
+  for (Duration* time : {&end.queue, &end.compute}) *time = ReadDuration(in);
   return Checked(in, std::move(end), "vector");
 }
 
@@ -83,9 +90,9 @@ Result<TextReport> DecodeTextStep(std::string_view bytes) {
   ByteReader in(bytes);
   TextReport report;
   for (int32_t* count : {&report.tokens, &report.texts, &report.running, &report.waiting})
-    *count = NotNegative<int32_t>(in);
-  report.bytes = NotNegative<int64_t>(in);
-  report.took = Duration(NotNegative<int64_t>(in));
+    *count = Within(in, std::numeric_limits<int32_t>::max());
+  report.bytes = Within<int64_t>(in, int64_t{1} << 50);
+  report.took = ReadDuration(in);
   return Checked(in, report, "text step");
 }
 

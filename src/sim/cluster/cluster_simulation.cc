@@ -249,7 +249,7 @@ class Simulation {
         row[node].OnFigures(nodes_[node].figures.front(), std::max(0.0, made), now_,
                             static_cast<double>(nodes_.size()));
     }
-    if (scenario_.balance) Balance();
+    if (scenario_.balance != BalanceRule::kOff) Balance();
     Push(now_ + scenario_.period_s, Event::Kind::kTick, 0);
   }
 
@@ -271,10 +271,10 @@ class Simulation {
     snapshot.room.assign(up.size(), std::numeric_limits<int64_t>::max());
     snapshot.period_s = scenario_.period_s;
     snapshot.hysteresis_s = 2 * scenario_.work_s;
-    if (model_.capacity.size() != count || model_.capacity != snapshot.capacity) {
-      model_ = BalanceModel::Method(static_cast<int>(count), 0, 0, kMoves);
-      model_.capacity = snapshot.capacity;
-      model_ = Damped(model_, scenario_.period_s, scenario_.age);
+    if (balanced_.size() != count || balanced_ != snapshot.capacity) {
+      balanced_ = snapshot.capacity;
+      model_ = BalanceFor(scenario_.balance, balanced_, std::vector<bool>(up.size(), true), kMoves,
+                          scenario_.period_s, scenario_.age);
       carried_ = Eigen::MatrixXd::Zero(count, count);
     }
     snapshot.flows = Flows(model_, snapshot.load);
@@ -370,6 +370,7 @@ class Simulation {
   std::vector<std::vector<Backlog>> backlogs_;    // by gateway and node
   std::vector<std::vector<double>> outstanding_;  // likewise
   std::vector<ReplicaView> views_;
+  Eigen::VectorXd balanced_;  // capacities that the model is of
   BalanceModel model_;
   Eigen::MatrixXd carried_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;

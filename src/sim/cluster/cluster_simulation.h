@@ -4,7 +4,7 @@
 // Model: every node is a gateway, and works through its queue one request at a time at `capacity` seconds of work a second. A request comes to a gateway drawn evenly, is routed
 //   by the rule, and takes `forward_s` there and back unless it stays. Figures are made once a period and seen `age` periods later; an answer
 //   tells its gateway the load of its node as well. A node that fails loses what it had: its
-//   requests are sent elsewhere by their gateways after `detect_s`. With `balance`, queued requests move by balance.h and moves.h; each move takes `move_s`.
+//   requests are sent elsewhere by their gateways after `detect_s`. Queued requests move by balance.h and moves.h as `balance` says; each move takes `move_s`.
 // Left out: the link's bandwidth, batching within a node, the work of forwarding.
 // Contract: every request that arrived is answered or still under way at the end, and `unanswered` counts the latter. Deterministic by seed.
 // Thread-safety: pure.
@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/policy/balance_rule.h"
 #include "cluster/policy/route.h"
 #include "sim/arrivals.h"
 #include "sim/latency_counts.h"
@@ -44,7 +45,7 @@ struct ClusterScenario {
   double period_s = 1;  // of figures and balance
   int age = 1;          // periods until figures are seen
   double detect_s = 1;
-  bool balance = true;
+  BalanceRule balance = BalanceRule::kAuto;
   double move_s = 0.005;
   std::vector<ClusterEvent> events;  // by time
 };

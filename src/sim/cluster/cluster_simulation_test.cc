@@ -89,6 +89,12 @@ TEST(ClusterSimulationTest, BalanceEmptiesANodeThatBecameSlow) {
   EXPECT_GT(with.moved, 0u);
   EXPECT_EQ(without.moved, 0u);
   EXPECT_GT(with.answered, without.answered);
+  // The method's makes loads alike, not loads for their capacities: it asks more of the small one than it can do.
+  const ClusterOutcome method =
+      Play(Unequal(0.4, slow + R"(,"balance":"method")"), RouteRule::kWeighted);
+  EXPECT_GT(method.moved, 0u);
+  EXPECT_GT(method.answered, without.answered);
+  EXPECT_NE(method.moved, with.moved);
 }
 
 TEST(ScenarioFileTest, WhatIsWrongIsNamedWithItsPlace) {
@@ -108,6 +114,10 @@ TEST(ScenarioFileTest, WhatIsWrongIsNamedWithItsPlace) {
   expect_refused("{" + node + R"(,"arrivals":"poisson:5","work":"0s"})", "work: expected more");
   expect_refused("{" + node + R"(,"arrivals":"poisson:5","work":"1ms","balanse":true})",
                  "did you mean 'balance'?");
+  expect_refused("{" + node + R"(,"arrivals":"poisson:5","work":"1ms","balance":1})",
+                 "the scenario.balance: expected true, false, auto, method or off, got '1'");
+  expect_refused("{" + node + R"(,"arrivals":"poisson:5","work":"1ms","balance":"on"})",
+                 "the scenario.balance: expected auto, method or off, got 'on'");
   expect_refused("{" + node + R"(,"arrivals":"poisson:5","work":"1ms","age":1.5})",
                  "the scenario.age: expected a whole number");
   expect_refused(R"({"nodes":[{"name":"a","capacity":0}],"arrivals":"poisson:5","work":"1ms"})",

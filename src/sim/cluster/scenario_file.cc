@@ -9,6 +9,7 @@
 
 #include "core/format.h"
 #include "core/json_fields.h"
+#include "core/parse.h"
 #include "core/strict_json.h"
 
 namespace evenkeel::sim {
@@ -70,6 +71,16 @@ Status ForEach(const Json* list, const char* name, const Add& add) {
   return Status::Ok();
 }
 
+// Written before there were three: true is "auto", false "off".
+Result<BalanceRule> BalanceOf(const Json* value) {
+  if (value == nullptr) return BalanceRule::kAuto;
+  if (value->is_boolean()) return value->get<bool>() ? BalanceRule::kAuto : BalanceRule::kOff;
+  if (!value->is_string())
+    return InvalidArgument("expected true, false, auto, method or off, got {}",
+                           Excerpt(value->dump()));
+  return BalanceRuleNamed(value->get_ref<const std::string&>());
+}
+
 }  // namespace
 
 Result<std::vector<ClusterEvent>> ParseEvents(const Json* list,
@@ -99,10 +110,13 @@ Result<ClusterScenario> ParseScenario(std::string_view text, const ReadFile& rea
   scenario.period_s = fields.Seconds("period", scenario.period_s);
   scenario.age = static_cast<int>(fields.Count("age", scenario.age, 0, kOldest));
   scenario.detect_s = fields.Seconds("detect", scenario.detect_s);
-  scenario.balance = fields.Truth("balance", scenario.balance);
+  const Json* const balance = fields.Find("balance");
   scenario.move_s = fields.Seconds("move", scenario.move_s);
   const Json* const events = fields.List("events");
   EK_RETURN_IF_ERROR(fields.status());
+  const auto rule = BalanceOf(balance);
+  if (!rule.ok()) return rule.status().Annotate("the scenario.balance");
+  scenario.balance = *rule;
   for (const auto& [name, value] :
        {std::pair{"work", scenario.work_s}, std::pair{"period", scenario.period_s},
         std::pair{"detect", scenario.detect_s}}) {
