@@ -55,6 +55,8 @@ struct LlmOptions {
   Duration prompt_limit = std::chrono::seconds(5);  // for one template, grammar or parse
   Duration prompt_load_limit =
       std::chrono::seconds(30);  // for vocabulary and template; longer: without the template
+  Duration load_patience = std::chrono::seconds(
+      10);  // with a process that ended and does not load again, at least; policy/load_patience.h
 };
 
 }  // namespace evenkeel

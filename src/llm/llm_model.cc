@@ -18,7 +18,7 @@ namespace evenkeel {
 namespace {
 
 // Of what tools/patch_llamacpp.py makes of the engine; counted on where steps take another time, so that load tables begin anew.
-constexpr int kEngineChanges = 2;
+constexpr int kEngineChanges = 3;
 
 int64_t FileTime(const std::string& path) {
   struct stat info {};
@@ -137,8 +137,9 @@ LanguageModelInfo LlmModel::Info() const {
 }
 
 bool LlmModel::available() const {
-  const std::string state = engine_.Look().state;
-  return state == "ready" || state == "starting";
+  const SequenceEngine::View view = engine_.Look();
+  return (view.state == "ready" || view.state == "starting") && !view.hopeless &&
+         !prompts_.hopeless();
 }
 
 void LlmModel::Publish() {

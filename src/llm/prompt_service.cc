@@ -15,7 +15,7 @@ constexpr size_t kMostWaiting = 1024;
 }  // namespace
 
 PromptService::PromptService(LlmContext& context, const LlmOptions& options)
-    : context_(context), options_(options) {
+    : context_(context), options_(options), patience_(options.load_patience) {
   limit_ = context_.loop.MakeAlarm([this] {
     timed_out_ = true;
     if (process_ != nullptr)
@@ -23,6 +23,7 @@ PromptService::PromptService(LlmContext& context, const LlmOptions& options)
           fmt::format("a request took longer than {:.0f} s", Seconds(options_.prompt_limit)));
   });
   restart_ = context_.loop.MakeAlarm([this] { StartProcess(); });
+  give_up_ = context_.loop.MakeAlarm([this] { LookWhetherHopeless("it takes too long"); });
 }
 
 PromptService::~PromptService() = default;
@@ -49,7 +50,9 @@ void PromptService::StartProcess() {
   events.loaded = [this](LlmLoaded loaded) {
     up_ = true;
     answers_ = 0;
-    failed_loads_ = 0;
+    patience_.OnLoaded(context_.clock.Now() - process_->started());
+    give_up_->Set(kNever);
+    hopeless_ = false;
     context_tokens_ = loaded.context;
     if (ready_ && !without_chat_.empty())
       LogWarning("model '{}': served without its chat template until it is loaded again: {}",
@@ -77,14 +80,20 @@ void PromptService::StartProcess() {
            process.status().message());
   if (ready_) return std::exchange(ready_, nullptr)(process.status());
   restart_->Set(context_.clock.Now() + policy_.OnEnd({}, 0));
-  NoteFailedLoad(process.status().message());
+  patience_.OnFailed();
+  LookWhetherHopeless(process.status().message());
 }
 
 // Nobody is made to wait for what may never be: it is tried on, and what comes meanwhile is refused.
-void PromptService::NoteFailedLoad(const std::string& how) {
-  if (++failed_loads_ < RestartPolicy::kLoadAttempts) return;
+void PromptService::LookWhetherHopeless(const std::string& how) {
+  if (up_ || stopped_) return;
+  const bool now = patience_.Look(context_.clock.Now());
+  give_up_->Set(patience_.due());
+  if (!now) return;
+  hopeless_ = true;
   why_none_ =
       fmt::format("model '{}': its prompt process does not load again: {}", options_.name, how);
+  LogError("{}; what waits for it fails, and it is tried on", why_none_);
   auto waiting = std::exchange(asked_, {});
   for (Asked& asked : waiting) Fail(asked, Unavailable("{}", why_none_));
 }
@@ -94,6 +103,7 @@ void PromptService::Stop() {
   up_ = false;
   WatchHead();
   restart_->Set(kNever);
+  give_up_->Set(kNever);
   process_.reset();
   auto waiting = std::exchange(asked_, {});
   for (Asked& asked : waiting)
@@ -118,11 +128,10 @@ uint64_t PromptService::Tokenise(const TextsToTokenise& texts, OnTokenised done)
 
 uint64_t PromptService::Ask(PromptFrame type, uint64_t id, std::string message, Done done) {
   Asked asked{id, type, std::move(message), std::move(done)};
-  const bool hopeless = failed_loads_ >= RestartPolicy::kLoadAttempts;
-  if (stopped_ || hopeless || asked_.size() >= kMostWaiting) {
-    const Status status = stopped_   ? Unavailable("model '{}' is being unloaded", options_.name)
-                          : hopeless ? Unavailable("{}", why_none_)
-                                     : Overloaded("{} prompts wait to be prepared", asked_.size());
+  if (stopped_ || hopeless_ || asked_.size() >= kMostWaiting) {
+    const Status status = stopped_    ? Unavailable("model '{}' is being unloaded", options_.name)
+                          : hopeless_ ? Unavailable("{}", why_none_)
+                                      : Overloaded("{} prompts wait to be prepared", asked_.size());
     context_.loop.Post([this, status, shared = std::make_shared<Asked>(std::move(asked))] {
       Fail(*shared, status);
     });
@@ -249,7 +258,12 @@ void PromptService::OnEnded(const std::string& how) {
   const bool at_work = !asked_.empty() && asked_.front().sent;
   for (Asked& asked : asked_) asked.sent = false;
   restart_->Set(context_.clock.Now() + pause);
-  if (!was_up) return NoteFailedLoad(how);
+  if (was_up) {
+    patience_.OnEnded(context_.clock.Now());
+  } else {
+    patience_.OnFailed();
+  }
+  LookWhetherHopeless(how);
   if (!at_work) return;
   Asked& head = asked_.front();
   ++head.deaths;

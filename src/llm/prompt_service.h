@@ -2,12 +2,14 @@
 //
 // What it is given comes from strangers, and may make it loop, abort or run out of memory. Then it is ended and started again, the request
 //   that it was at is answered kInvalidArgument, and the others are asked again. A death without time-out is blamed on a
-//   request only when it happens twice.
-// Contract: each Prepare(), Parse() and Tokenise() calls back exactly once, on the loop, never inside the call, unless Forget() came first. After
-//   Stop() all that waits is answered kUnavailable.
-// Thread-safety: single-owner (the loop).
+//   request only when it happens twice. Where it does not load again (policy/load_patience.h) all that waits is answered kUnavailable, and so is what comes,
+//   until it has loaded.
+// Contract: each Prepare(), Parse() and Tokenise() calls back exactly once, on the loop, never inside the call, unless Forget() came first; what is refused calls back whether
+//   it was forgotten or not. After Stop() all that waits is answered kUnavailable.
+// Thread-safety: single-owner (the loop), but for hopeless().
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -18,6 +20,7 @@
 #include "containers/restart_policy.h"
 #include "llm/engine_process.h"
 #include "llm/llm_context.h"
+#include "llm/policy/load_patience.h"
 #include "llm/wire/prompt_messages.h"
 
 namespace evenkeel {
@@ -43,6 +46,7 @@ class PromptService {
 
   pid_t pid() const { return process_ != nullptr ? process_->pid() : 0; }
   uint64_t restarts() const { return restarts_; }
+  bool hopeless() const { return hopeless_.load(); }  // what is asked is refused; any thread
   size_t waiting() const { return asked_.size(); }
 
  private:
@@ -64,7 +68,7 @@ class PromptService {
   void WatchHead();
   Status OnFrame(uint32_t type, const std::string& payload);
   void OnEnded(const std::string& how);
-  void NoteFailedLoad(const std::string& how);
+  void LookWhetherHopeless(const std::string& how);
   // Answers the request at the head: that it failed, or with what its process said, an error of which breaks the channel.
   void AnswerHead(const Status& status);
   template <typename T>
@@ -76,13 +80,14 @@ class PromptService {
   std::unique_ptr<EngineProcess> process_;
   std::function<void(Result<LlmLoaded>)> ready_;
   std::deque<Asked> asked_;  // in the order in which they are answered
-  std::unique_ptr<Alarm> limit_, restart_;
+  std::unique_ptr<Alarm> limit_, restart_, give_up_;
   RestartPolicy policy_;
   uint64_t next_id_ = 1;
   uint64_t watched_ = 0;      // the request that `limit_` is for; 0: none
   std::string without_chat_;  // why its processes do not read the chat template; empty: they do
-  std::string why_none_;      // it was there, and is not tried for long any more
-  int failed_loads_ = 0;      // in a row
+  policy::LoadPatience patience_;
+  std::string why_none_;  // while it is hopeless
+  std::atomic<bool> hopeless_ = false;
   int context_tokens_ = 0;
   uint64_t answers_ = 0;  // of the current process
   uint64_t restarts_ = 0;

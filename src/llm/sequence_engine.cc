@@ -24,10 +24,12 @@ SequenceEngine::SequenceEngine(LlmContext& context, const LlmOptions& options, O
               [this](LlmFrame type, const std::string& payload) {
                 return process_->SendAside(static_cast<uint32_t>(type), payload);
               }),
+      patience_(options.load_patience),
       slots_(options.slots),
       cells_(options.cells) {
   restart_ = context_.loop.MakeAlarm([this] { StartWorker(); });
   retry_ = context_.loop.MakeAlarm([this] { LetIn(); });
+  give_up_ = context_.loop.MakeAlarm([this] { LookWhetherHopeless(); });
 }
 
 SequenceEngine::~SequenceEngine() = default;
@@ -70,10 +72,12 @@ void SequenceEngine::StartWorker() {
     ends_ = 0;
     vocabulary_ = loaded.vocabulary;
     context_tokens_ = loaded.context;
-    failed_loads_ = 0;
+    patience_.OnLoaded(context_.clock.Now() - process_->started());
+    give_up_->Set(kNever);
     row_size_ = loaded.pooling == Pooling::kRank ? 1 : static_cast<size_t>(loaded.vector_size);
     Note([pid = process_->pid()](View& view) {
       view.state = "ready";
+      view.hopeless = false;
       view.pid = pid;  // a container's was not known at its start
     });
     states_.OnWorker(true);
@@ -102,16 +106,22 @@ void SequenceEngine::StartWorker() {
   LogError("model '{}': its worker does not start: {}", options_.name, process.status().message());
   if (ready_) return std::exchange(ready_, nullptr)(process.status());
   restart_->Set(context_.clock.Now() + policy_.OnEnd({}, 0));
-  NoteFailedLoad(process.status().message());
+  Note([&](View& view) { view.last_end = process.status().message(); });
+  patience_.OnFailed();
+  LookWhetherHopeless();
 }
 
 // What waits is not made to wait for what may never be.
-void SequenceEngine::NoteFailedLoad(const std::string& how) {
-  ++failed_loads_;
-  if (!hopeless()) return;
-  for (const uint64_t id : std::exchange(unsent_, {}))
-    FailLater(id,
-              Unavailable("model '{}': its worker does not load again: {}", options_.name, how));
+void SequenceEngine::LookWhetherHopeless() {
+  if (up_ || stopped_) return;
+  const bool now = patience_.Look(context_.clock.Now());
+  give_up_->Set(patience_.due());
+  if (!now) return;
+  why_none_ =
+      fmt::format("model '{}': its worker does not load again: {}", options_.name, Look().last_end);
+  LogError("{}; what waits for it fails, and it is tried on", why_none_);
+  Note([](View& view) { view.hopeless = true; });
+  for (const uint64_t id : std::exchange(unsent_, {})) FailLater(id, Unavailable("{}", why_none_));
 }
 
 void SequenceEngine::Stop() {
@@ -119,6 +129,7 @@ void SequenceEngine::Stop() {
   up_ = false;
   restart_->Set(kNever);
   retry_->Set(kNever);
+  give_up_->Set(kNever);
   process_.reset();
   Note([](View& view) {
     view.state = "ended";
@@ -159,9 +170,7 @@ void SequenceEngine::AddWork(uint64_t id, Work work) {
   const bool added = sequences_.try_emplace(id, Sequence{std::move(work)}).second;
   EK_CHECK(added);
   if (stopped_) return FailLater(id, Unavailable("model '{}' is being unloaded", options_.name));
-  if (hopeless())
-    return FailLater(id, Unavailable("model '{}': its worker does not load again: {}",
-                                     options_.name, Look().last_end));
+  if (patience_.hopeless()) return FailLater(id, Unavailable("{}", why_none_));
   unsent_.push_back(id);
   Noticed();
   LetIn();
@@ -434,7 +443,12 @@ void SequenceEngine::OnEnded(const std::string& how) {
   unsent_.insert(unsent_.begin(), again.begin(), again.end());
   careful_ = true;
   probe_ = 0;
-  if (!was_up) NoteFailedLoad(how);
+  if (was_up) {
+    patience_.OnEnded(context_.clock.Now());
+  } else {
+    patience_.OnFailed();
+  }
+  LookWhetherHopeless();
   owner_.OnWorker(nullptr);
 }
 

@@ -3,6 +3,7 @@
 // A worker that ends is started again (RestartPolicy); what ran goes on from its tokens. Who it died of is not known, so after a death
 //   sequences are let in one by one, each once the one before has come a step further: one that a worker dies of while it is being let in is
 //   failed (kInternal), and so is one that has seen kMostDeaths. A text (for a vector or a score) is a sequence in all this, but begins anew.
+// Where none loads again (policy/load_patience.h) what waits fails with kUnavailable, and so does what comes, until one has loaded: it is tried on.
 // Contract: each added sequence ends with exactly one OnEnd(), each text with one OnVector(), unless it was removed. Events come on the
 //   loop, never inside Add().
 // Thread-safety: single-owner (the loop), but for Look().
@@ -22,6 +23,7 @@
 #include "containers/restart_policy.h"
 #include "llm/engine_process.h"
 #include "llm/llm_context.h"
+#include "llm/policy/load_patience.h"
 #include "llm/state_transfers.h"
 #include "llm/wire/messages.h"
 #include "llm/wire/steer_messages.h"
@@ -74,15 +76,14 @@ class SequenceEngine {
   Status SetContainer(WorkerShape shape);
   const std::optional<WorkerShape>& container() const { return container_; }
   bool busy() const { return !sequences_.empty(); }
-  // The worker was there and has not loaded again the last few times. It is tried on; what waits, and what comes meanwhile, fails.
-  bool hopeless() const { return failed_loads_ >= RestartPolicy::kLoadAttempts; }
   std::optional<int64_t> MemoryBytes() const;  // of the worker, resident; nullopt: not known
   // What runs are sequences of the house: their tokens and steps are not counted.
   void SetUncounted(bool uncounted) { uncounted_ = uncounted; }
 
   struct View {
     pid_t pid = 0;
-    std::string state;  // "starting", "ready", "waiting to restart", "ended"
+    bool hopeless = false;  // no worker has loaded again, and what comes fails
+    std::string state;      // "starting", "ready", "waiting to restart", "ended"
     uint64_t restarts = 0;
     std::string last_end;
     StepReport step;  // the latest
@@ -104,7 +105,7 @@ class SequenceEngine {
   };
 
   void StartWorker();
-  void NoteFailedLoad(const std::string& how);
+  void LookWhetherHopeless();
   void AddWork(uint64_t id, Work work);
   void LetIn();
   bool SendSteers();
@@ -127,7 +128,7 @@ class SequenceEngine {
   std::unique_ptr<EngineProcess> process_;
   StateTransfers states_;
   std::function<void(Result<LlmLoaded>)> ready_;
-  std::unique_ptr<Alarm> restart_, retry_;
+  std::unique_ptr<Alarm> restart_, retry_, give_up_;
   RestartPolicy policy_;
   std::unordered_map<uint64_t, Sequence> sequences_;
   std::deque<uint64_t> unsent_;  // in the order of their coming
@@ -136,7 +137,8 @@ class SequenceEngine {
   uint64_t probe_ = 0;    // the one being let in after a death; 0: none
   bool careful_ = false;  // since a death, until all of its time were let in
   uint64_t ends_ = 0;     // of the current worker
-  int failed_loads_ = 0;  // in a row
+  policy::LoadPatience patience_;
+  std::string why_none_;  // while it is hopeless
   int vocabulary_ = 0, context_tokens_ = 0;
   size_t row_size_ = 0;  // numbers of a text's row
   int slots_;

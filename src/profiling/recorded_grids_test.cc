@@ -165,7 +165,7 @@ LoadRows OfMedians(const LoadRows& rows) {
 // What a choice may cost more than the best one of the medians: the pruner's rows are single measurements.
 constexpr double kDearer = 1.25;
 
-TEST_P(RecordedGrid, TheObjectiveChoosesTheSame) {
+TEST_P(RecordedGrid, TheObjectiveChoosesWhatTheMediansDo) {
   const LoadRows medians = OfMedians(full_);
   std::map<Cell, const LoadRow*> by_cell;
   for (const LoadRow& row : medians) by_cell[row.cell] = &row;
@@ -177,18 +177,18 @@ TEST_P(RecordedGrid, TheObjectiveChoosesTheSame) {
       query.objective_us = objective_us;
       query.rate_per_s = rate;
       query.host = Host();
-      const Choice of_full = SelectByObjective(medians, query);
+      const Choice of_medians = SelectByObjective(medians, query);
       const Choice of_pruned = SelectByObjective(pruned_, query);
       const std::string what =
-          fmt::format("objective {} ms, {} items/s: full {}, pruned {}", objective_us / 1e3, rate,
-                      Describe(medians, of_full), Describe(pruned_, of_pruned));
-      ASSERT_EQ(of_full.row.has_value(), of_pruned.row.has_value()) << what;
-      if (!of_full.row) continue;
+          fmt::format("objective {} ms, {} items/s: medians {}, pruned {}", objective_us / 1e3,
+                      rate, Describe(medians, of_medians), Describe(pruned_, of_pruned));
+      ASSERT_EQ(of_medians.row.has_value(), of_pruned.row.has_value()) << what;
+      if (!of_medians.row) continue;
       ++all;
-      same += Describe(medians, of_full) == Describe(pruned_, of_pruned) ? 1 : 0;
-      const RowPrice best = PriceOf(medians[*of_full.row], query);
+      same += Describe(medians, of_medians) == Describe(pruned_, of_pruned) ? 1 : 0;
+      const RowPrice best = PriceOf(medians[*of_medians.row], query);
       const RowPrice chosen = PriceOf(*by_cell.at(pruned_[*of_pruned.row].cell), query);
-      if (of_full.met && of_pruned.met) {
+      if (of_medians.met && of_pruned.met) {
         EXPECT_LE(chosen.core_s_per_item, kDearer * best.core_s_per_item) << what;
         EXPECT_LE(chosen.latency99_us, kDearer * objective_us) << what;
         worst = std::max(worst, chosen.core_s_per_item / best.core_s_per_item);

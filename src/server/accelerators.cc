@@ -22,12 +22,12 @@ void Accelerators::Find() {
     return;
   }
   if (!barred_.empty()) {
-    why_none_ = Unsupported("{}", barred_);
+    why_none_ = Unsupported("accelerators are not looked for: {}", barred_);
     return;
   }
   const auto found = ListDevices(worker_);
   if (!found.ok()) {
-    why_none_ = found.status();
+    why_none_ = found.status().Annotate("accelerators could not be looked for");
     return;
   }
   for (const EngineDevice& device : *found) {
@@ -46,8 +46,7 @@ bool Accelerators::any() const {
 
 std::string Accelerators::Say() const {
   const std::lock_guard lock(mutex_);
-  if (devices_.empty() && !why_none_.ok())
-    return fmt::format("accelerators are not looked for: {}", why_none_.message());
+  if (devices_.empty() && !why_none_.ok()) return std::string(why_none_.message());
   if (devices_.empty()) return "OpenVINO sees no GPU or NPU on this machine, and none is emulated";
   std::string text;
   for (const auto& device : devices_) {

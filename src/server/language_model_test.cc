@@ -683,6 +683,7 @@ TEST_F(LanguageModelTest, WhereNothingLoadsAgainCallsFailAndLaterGoOn) {
   std::filesystem::copy_file(ModelPath(), path, std::filesystem::copy_options::overwrite_existing);
   LlmOptions options;
   options.path = path;
+  options.load_patience = milliseconds(300);
   ASSERT_TRUE(Load(options).ok());
   auto begun = Greedy(kPrompts[2], 2000);
   begun->request.ignore_eos = true;
@@ -693,6 +694,7 @@ TEST_F(LanguageModelTest, WhereNothingLoadsAgainCallsFailAndLaterGoOn) {
   EXPECT_EQ(begun->Wait().code(), Code::kUnavailable);
   EXPECT_NE(begun->status.message().find("does not load again"), std::string::npos)
       << begun->status.ToString();
+  EXPECT_FALSE(model_->available());
   auto next = Greedy(kPrompts[0], 5);
   model_->Generate(next.get());
   EXPECT_EQ(next->Wait().code(), Code::kUnavailable);
@@ -711,6 +713,7 @@ TEST_F(LanguageModelTest, WhereNothingLoadsAgainCallsFailAndLaterGoOn) {
     std::this_thread::sleep_for(milliseconds(100));
   }
   EXPECT_TRUE(last.ok()) << last.ToString();
+  EXPECT_TRUE(model_->available());
   std::filesystem::remove(path);
 }
 

@@ -238,7 +238,6 @@ TEST_F(LanguageTuningTest, StepsLeaveBatchesTheCoresThatTheyNeed) {
   Batches batches(*node_, 1);
   Call call("Once upon a time there was", kLong);
   model_->Generate(&call);
-  // A worker takes fewer threads than it may where another program burns a core.
   WaitUntil([](const LlmModel::View& now) { return now.tuning.held == 2 && now.engine.steps > 0; });
   batches.Add();
   WaitUntil([&](const LlmModel::View&) { return batches.starts == 1; });

@@ -34,7 +34,10 @@ std::map<std::string_view, const ModelFigures*> NewestOf(
     for (const ModelFigures& model : node.figures.models) {
       if (!Usable(model.row_s)) continue;
       const ModelFigures*& at = newest[model.name];
-      if (at == nullptr || Newer(model.version, at->version)) at = &model;
+      // Of one version in two forms all nodes take the same one.
+      if (at == nullptr || Newer(model.version, at->version) ||
+          (model.version == at->version && model.signature > at->signature))
+        at = &model;
     }
   }
   return newest;

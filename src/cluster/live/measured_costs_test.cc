@@ -187,6 +187,18 @@ TEST(MeasuredCostsTest, OfTwoVersionsTheNewestIsLearntAndNothingIsLearntOfAStand
   EXPECT_EQ(costs.Of("m", nodes[0], now_s)->samples, 30);
   EXPECT_NEAR(costs.Of("m", nodes[0], now_s)->best_s(), 0.05, 1e-9);
   EXPECT_EQ(costs.Of("m", nodes[1], now_s)->samples, 0);
+  // Whoever looks, and at whom first.
+  ModelOn(nodes[1]).version = "10";
+  for (const bool turned : {false, true}) {
+    auto seen = nodes;
+    if (turned) std::swap(seen[0], seen[1]);
+    MeasuredCosts other;
+    double other_s = 0;
+    Measure(other, seen, 5, &other_s);
+    EXPECT_EQ(other.Of("m", nodes[1], other_s)->samples, 5) << turned;
+    EXPECT_EQ(other.Of("m", nodes[0], other_s)->samples, 0) << turned;
+  }
+  ModelOn(nodes[1]).version = "9";
   for (int i = 0; i < 50; ++i) costs.Look(nodes, now_s += 1);
   EXPECT_EQ(costs.Of("m", nodes[0], now_s)->samples, 30);
   EXPECT_EQ(costs.Of("m", nodes[0], now_s)->age_s, 50);

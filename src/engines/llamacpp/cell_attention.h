@@ -154,12 +154,12 @@ class CellAttention {
   // One row by all: the threads divide its cells, so that each key is read once, and put together what they found.
   void RunOneRow(int64_t row) {
     const int threads = params_->nth, heads = static_cast<int>(q_->ne[2]);
-    const size_t stride = 2 + Out(1);  // most, sum, values; ggml's plan has room for as much a thread
+    const size_t stride =
+        2 + Out(1);  // most, sum, values; ggml's plan has room for as much a thread
     float* found = static_cast<float*>(params_->wdata);
-    // As many parts as there is room for and not as threads: these may come and go, and sums of other parts add up in another order.
+    // Not as many parts as threads: these may come and go, and sums of other parts add up in another order.
     const int parts = static_cast<int>(std::clamp<size_t>(
-        params_->wsize / (sizeof(float) * stride * static_cast<size_t>(heads)), 1,
-        static_cast<size_t>(std::max(kParts, threads))));
+        params_->wsize / (sizeof(float) * stride * static_cast<size_t>(heads)), 1, kParts));
     List(row, 1);
     const int blocks = (listed_ + kLanes - 1) / kLanes;
     for (int part = params_->ith; part < parts; part += threads) {

@@ -6,7 +6,7 @@
 // is less than kShared (two that share a core get half, and those that wait for them too), the next steps' threads come and go: one computes all
 // of it, and the others help with what begins while they have a core (engines/llamacpp/coming_threads.h).
 // Whether the cores are free again shows only by trying: after kTry, then twice as long each time up to kMostTry, a step is of the usual
-// kind, and so are the next if its threads got kFree of a core each.
+// kind, and so are the next if its threads got kFree of a core each, as long as they do in the mean of kSure steps.
 // Contract: the permitted number, always. Pure: told times only. Units: threads, Duration. Thread-safety: thread-compatible. Source: ours.
 #pragma once
 
@@ -45,26 +45,30 @@ class StepThreads {
     const double got = Seconds(cpu) / (threads_ * Seconds(took));
     if (come_and_go_) {
       if (!trial_) return;
-      if (got >= kFree) return Settle(false, now);
-      next_try_ = now + wait_;
-      wait_ = std::min(2 * wait_, kMostTry);
+      if (got >= kFree) return Settle(false);
+      TryLater(now);
       return;
     }
     // A mean at first, so that one step that was held up decides nothing.
     got_ += (got - got_) / std::min(++seen_, kSure);
-    if (seen_ >= kSure && got_ < kShared) Settle(true, now);
+    if (seen_ < kSure) return;
+    if (got_ < kShared) {
+      Settle(true);
+      return TryLater(now);
+    }
+    // A trial that was right. One that a lucky moment made is the next one's longer wait.
+    wait_ = kTry;
   }
 
  private:
-  void Settle(bool come_and_go, Time now) {
+  void Settle(bool come_and_go) {
     come_and_go_ = come_and_go;
     got_ = 0;
     seen_ = 0;
-    if (!come_and_go) {
-      wait_ = kTry;
-      return;
-    }
+  }
+  void TryLater(Time now) {
     next_try_ = now + wait_;
+    wait_ = std::min(2 * wait_, kMostTry);
   }
 
   int threads_ = 0, seen_ = 0;

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <algorithm>
+#include <vector>
+
 namespace evenkeel::policy {
 namespace {
 
@@ -66,6 +69,22 @@ TEST(StepThreadsTest, OneStepThatWasHeldUpDecidesNothing) {
     const Duration took = i % 20 == 19 ? 20ms : 4ms;
     threads.Observe(7600us, took, now += took);
   }
+}
+
+TEST(StepThreadsTest, ATrialThatWasFreeByChanceMakesTheNextOneLater) {
+  Worker worker;
+  worker.Run(125, {2, 1}, 2);
+  std::vector<Duration> apart;
+  Time last = worker.now;
+  for (int trial = 0; trial < 6; ++trial) {
+    while (worker.threads.Choose(2, worker.now).come_and_go) worker.Run(1, {2, 1}, 2);
+    apart.push_back(worker.now - last);
+    last = worker.now;
+    worker.Run(1, {}, 2);                           // nobody was there in this one
+    worker.Run(StepThreads::kSure + 1, {2, 1}, 2);  // and then they are
+  }
+  EXPECT_TRUE(std::ranges::is_sorted(apart));
+  EXPECT_GE(apart.back(), StepThreads::kMostTry);
 }
 
 TEST(StepThreadsTest, AnotherNumberThatIsPermittedIsTriedAtOnce) {
