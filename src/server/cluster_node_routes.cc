@@ -146,8 +146,7 @@ ReplicaTable::Choice ClusterNode::Choose(const ReplicaTable::Wanted& wanted,
       if (!stopped_.load() && tick_) tick_->Set(clock_.Now());
     });
   }
-  if (std::ranges::count(not_these, true) == 0)
-    retries_.OnCall();
+  if (std::ranges::count(not_these, true) == 0) retries_.OnCall();
   return table_.Choose(wanted, not_these, Now());
 }
 
