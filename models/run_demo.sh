@@ -54,9 +54,9 @@ if [ "$status" -ne 0 ]; then
 fi
 
 if [ -e "$models/smollm2" ]; then
-  # A language model takes longer to load than those before it, and starts in its own time.
+  # A language model takes longer to load than those before it, and starts in its own time; what all of them say of their start is not to come amid its answer.
   for _ in $(seq 120); do
-    curl -sf "$url/v1/models/smollm2" >/dev/null && break
+    curl -sf "$url/v1/models/smollm2" >/dev/null && curl -sf "$url/readyz" >/dev/null && break
     sleep 0.5
   done
   echo "smollm2, asked to name three primary colours:"
