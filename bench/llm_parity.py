@@ -5,8 +5,8 @@
   bench/llm_parity.py --prompts 40 --tokens 32 --model build/demo-models/smollm2
 
 Each prompt is answered by llama-server alone, by Evenkeel alone, and by Evenkeel in batches of 1 to 16 that others join and leave. Two answers may part where the
-likeliest token led by less than the engine's own noise: how much a token's lead differs between Evenkeel alone and in batches while the text
-is the same. Conversations must become the tokens that llama-server makes of them (as many, and what comes first as likely): those without tools by the model's own template, those with tools by one that
+likeliest token led by less than the engine's own noise: how much a token's lead differs between Evenkeel alone and in batches, and between llama-server's two kinds of
+attention (`-fa on` and `off`), while the text is the same; at most 1 nat. Conversations must become the tokens that llama-server makes of them (as many, and what comes first as likely): those without tools by the model's own template, those with tools by one that
 knows them (llm_template.py), since where the template knows none Evenkeel has words of its own. Prints a table, each prompt that parts with its lead, and writes
 build/bench/llm_parity.json. Standard library only.
 """
@@ -182,10 +182,12 @@ def in_batches(port, asked, tokens, most=16):
 
 
 def noise_of(alone, batched):
-    """How much the lead of the same token after the same text differs, over all of them, sorted."""
+    """How much the lead of the same token after the same text differs, over all of them, sorted. Where another token leads it differs by both leads."""
     differences = []
     for one, other in zip(alone, batched):
         parted = one.parts_from(other)
+        if parted is not None and parted < min(len(one.leads), len(other.leads)) and one.leads[parted] + other.leads[parted] < float("inf"):
+            differences.append(one.leads[parted] + other.leads[parted])
         for mine, theirs_ in list(zip(one.leads, other.leads))[: parted if parted is not None else len(one.leads)]:
             if mine != float("inf") and theirs_ != float("inf"):
                 differences.append(abs(mine - theirs_))
@@ -221,8 +223,8 @@ def read_options():
 
 
 @contextlib.contextmanager
-def llama_server(program, model, port):
-    peer = spawn([program, "-m", model, "--port", port, "-np", 1, "-c", 2048, "-t", len(CORES), "--jinja"], CORES, "llama-server")
+def llama_server(program, model, port, *more):
+    peer = spawn([program, "-m", model, "--port", port, "-np", 1, "-c", 2048, "-t", len(CORES), "--jinja", *more], CORES, "llama-server")
     try:
         wait_for(port, "/health", peer)
         yield
@@ -276,6 +278,8 @@ def main():
     with llama_server(program, options.model / "model.gguf", llama_port):
         reference = timed("llama-server, one by one", lambda: [theirs(llama_port, prompt, options.tokens) for prompt in asked])
         their_words = put_into_words(llama_port, chats())
+    with llama_server(program, options.model / "model.gguf", llama_port, "-fa", "off"):
+        plain = timed("llama-server without flash attention", lambda: [theirs(llama_port, prompt, options.tokens) for prompt in asked])
     with llama_server(program, knowing / "m" / "model.gguf", llama_port):
         their_tool_words = put_into_words(llama_port, tool_chats())
     with evenkeel(models) as port:
@@ -284,11 +288,13 @@ def main():
         batched = timed("Evenkeel, in batches", lambda: in_batches(port, asked, options.tokens))
     with evenkeel(knowing) as port:
         our_tool_words = put_into_words(port, tool_chats())
-    differences = noise_of(alone, batched)
-    noise = min(differences[-1], MOST_NOISE) if differences else 0.0
-    median = differences[len(differences) // 2] if differences else 0.0
-    most = differences[-1] if differences else 0.0
-    print(f"noise of a token's lead between batches of other sizes: median {median:.4f}, most {most:.4f} nats, over {len(differences)} tokens; allowed {noise:.4f}")
+    noise = 0.0
+    for what, differences in (("between batches of other sizes", noise_of(alone, batched)), ("between llama-server's two kinds of attention", noise_of(reference, plain))):
+        if differences:
+            noise = min(max(noise, differences[-1]), MOST_NOISE)
+            print(f"noise of a token's lead {what}: median {differences[len(differences) // 2]:.4f}, most {differences[-1]:.4f} nats, over {len(differences)} tokens")
+    own = sum(one.parts_from(other) is None for one, other in zip(reference, plain))
+    print(f"llama-server with and without flash attention: {own} of {len(asked)} identical; a lead of {noise:.4f} is allowed")
     results = [compare("llama-server and Evenkeel alone", asked, reference, alone, noise), compare("llama-server and Evenkeel in batches", asked, reference, batched, noise),
                compare("Evenkeel alone and in batches", asked, alone, batched, noise)]
     results += [compare_words("conversations put into words", their_words, our_words, noise),
