@@ -108,4 +108,12 @@ class ByteReader {
   bool ok_ = true;
 };
 
+// From 0 to kLongestTime.
+inline Duration ReadDuration(ByteReader& in) {
+  const auto ns = in.Number<int64_t>();
+  if (ns >= 0 && ns <= kLongestTime.count()) return Duration(ns);
+  in.Fail();
+  return Duration::zero();
+}
+
 }  // namespace evenkeel

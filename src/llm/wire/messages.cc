@@ -8,13 +8,6 @@
 namespace evenkeel {
 namespace {
 
-Duration ReadDuration(ByteReader& in) {
-  const auto ns = in.Number<int64_t>();
-  if (ns >= 0 && ns <= kLongestTime.count()) return Duration(ns);
-  in.Fail();
-  return Duration::zero();
-}
-
 int32_t ReadCount(ByteReader& in) {
   const auto value = in.Number<int32_t>();
   if (value < 0) in.Fail();

@@ -5,6 +5,7 @@
 
 #include "core/format.h"
 #include "llm/wire/byte_codec.h"
+#include "llm/wire/load_messages.h"
 
 namespace evenkeel {
 namespace {
@@ -22,10 +23,6 @@ T Within(ByteReader& in, T most) {
   if (value >= 0 && value <= most) return value;
   in.Fail();
   return 0;
-}
-
-Duration ReadDuration(ByteReader& in) {
-  return Duration(Within<int64_t>(in, kLongestTime.count()));
 }
 
 }  // namespace
@@ -91,7 +88,7 @@ Result<TextReport> DecodeTextStep(std::string_view bytes) {
   TextReport report;
   for (int32_t* count : {&report.tokens, &report.texts, &report.running, &report.waiting})
     *count = Within(in, std::numeric_limits<int32_t>::max());
-  report.bytes = Within<int64_t>(in, int64_t{1} << 50);
+  report.bytes = Within(in, kMostBytes);
   report.took = ReadDuration(in);
   return Checked(in, report, "text step");
 }
