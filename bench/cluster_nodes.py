@@ -76,7 +76,7 @@ class Node:
                   f"{self.host.address}:{NODE_PORT}")
 
     def serve(self, *flags):
-        command = [EVENKEEL, "serve", "--insecure", "--threads", 1, "--profiling", "off", "--log-level", "info", *flags]
+        command = [EVENKEEL, "serve", "--insecure", "--threads", 1, "--profiling", "off", "--runtime", "process", "--log-level", "info", *flags]
         for kind, port in (("http", PORT), ("grpc", 8001), ("metrics", METRICS_PORT)):
             command += [f"--{kind}-address", self.host.address, f"--{kind}-port", port]
         for kind in ("models", "state", "cache"):

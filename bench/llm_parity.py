@@ -237,7 +237,7 @@ def evenkeel(models):
     """The port of a daemon that serves the model m."""
     http_port, grpc_port, metrics_port = free_ports(3)
     daemon = spawn([EVENKEEL, "serve", models, "--http-port", http_port, "--grpc-port", grpc_port, "--metrics-port", metrics_port, "--state", BUILD / "bench" / "parity-state",
-                    "--profiling", "off"], CORES, "parity-evenkeel")
+                    "--profiling", "off", "--runtime", "process"], CORES, "parity-evenkeel")
     try:
         wait_for(http_port, "/v1/models/m", daemon)
         yield http_port

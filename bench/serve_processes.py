@@ -143,6 +143,8 @@ class Daemon:
                    "--log-level", "warning", *self.flags]
         if "--profiling" not in self.flags:
             command += ["--profiling", "off"]  # figures of what serves alone
+        if "--runtime" not in self.flags:
+            command += ["--runtime", "process"]  # the same on every machine
         self.started = time.monotonic()
         self.process = spawn(command, self.daemon_core, self.name)
         return self

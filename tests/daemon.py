@@ -99,9 +99,9 @@ def sanitizer_report(text: str) -> str:
 
 
 def environment(folder: pathlib.Path) -> dict[str, str]:
-    """Nothing of the user's settings gets in."""
+    """Nothing of the user's settings gets in. Workers are plain processes unless a test says otherwise: containers take longer to start."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("EVENKEEL_", "XDG_"))}
-    return {**kept, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
+    return {**kept, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1", "EVENKEEL_RUNTIME": "process"}
 
 
 def run_cli(*arguments: str, folder: pathlib.Path, env: dict | None = None, stdin: str = "", timeout: float = 30):

@@ -17,6 +17,7 @@
 #include "containers/leftovers.h"
 #include "containers/oci.h"
 #include "containers/runtime.h"
+#include "containers/trial.h"
 #include "core/format.h"
 
 namespace evenkeel {
@@ -134,6 +135,52 @@ class ConfinementTest : public testing::TestWithParam<Rung> {
 
 INSTANTIATE_TEST_SUITE_P(Rungs, ConfinementTest, testing::Values(Rung::kCgroup, Rung::kOci),
                          [](const auto& rung) { return std::string(NameOf(rung.param)); });
+
+TEST_P(ConfinementTest, ATrialTellsWhetherSomethingStarts) {
+  const WorkerShape shape = ParseWorkerShape("0.5c/64MiB").value();
+  const Status works = TryOut(*runtime_, kLibexec, shape);
+  EXPECT_TRUE(works.ok()) << works.ToString();
+  EXPECT_THAT(TryOut(*runtime_, state_.string(), shape).message(), HasSubstr("evenkeel-init"));
+  const auto init = state_ / "evenkeel-init";  // one that ends with 7
+  std::ofstream(init) << "#!/bin/sh\nexit 7\n";
+  fs::permissions(init, fs::perms::owner_all);
+  if (!Oci())  // in a container there is no shell
+    EXPECT_THAT(TryOut(*runtime_, state_.string(), shape).message(), HasSubstr("exit 7"));
+  EXPECT_THAT(Traces(), testing::IsEmpty());
+}
+
+TEST_P(ConfinementTest, ATrialThatDoesNotEndIsKilled) {
+  if (Oci()) GTEST_SKIP() << "in a container there is no shell";
+  const auto init = state_ / "evenkeel-init";
+  std::ofstream(init) << "#!/bin/sh\nwhile :; do :; done\n";
+  fs::permissions(init, fs::perms::owner_all);
+  const Status late = TryOut(*runtime_, state_.string(), ParseWorkerShape("0.5c/64MiB").value(),
+                             std::chrono::milliseconds(200));
+  EXPECT_THAT(late.message(), HasSubstr("did not end within 200 ms"));
+  EXPECT_THAT(Traces(), testing::IsEmpty());
+}
+
+TEST(AutoRungsTest, HighestFirstAndNoContainersBesideADevice) {
+  const std::vector<RungReport> all = {{Rung::kNone, true, {}, {}},
+                                       {Rung::kProcess, true, {}, {}},
+                                       {Rung::kCgroup, true, {}, {}},
+                                       {Rung::kOci, true, {}, {}}};
+  const auto devices = fs::temp_directory_path() / fmt::format("evenkeel-dev-{}", ::getpid());
+  const AutoRungs rungs = RungsForAuto(all, devices.string());
+  EXPECT_THAT(rungs.order, testing::ElementsAre(Rung::kOci, Rung::kCgroup, Rung::kProcess));
+  EXPECT_EQ(rungs.left_out, "");
+  fs::create_directories(devices / "dri");
+  std::ofstream(devices / "dri" / "card0") << "";  // a picture's, not for computing
+  EXPECT_EQ(RungsForAuto(all, devices.string()).left_out, "");
+  std::ofstream(devices / "dri" / "renderD128") << "";
+  const AutoRungs beside = RungsForAuto(all, devices.string());
+  EXPECT_THAT(beside.order, testing::ElementsAre(Rung::kCgroup, Rung::kProcess));
+  EXPECT_THAT(beside.left_out, HasSubstr("dri/renderD128"));
+  auto without = all;
+  without[3].works = without[2].works = false;
+  EXPECT_THAT(RungsForAuto(without, devices.string()).order, testing::ElementsAre(Rung::kProcess));
+  fs::remove_all(devices);
+}
 
 TEST_P(ConfinementTest, TellsExitCodesAndSignals) {
   EXPECT_EQ(Ask("exit", "3").how, "exit 3");

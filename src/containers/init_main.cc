@@ -1,6 +1,7 @@
 // evenkeel-init: the first process of a container, for the few microseconds until it becomes the worker.
 //
 //   evenkeel-init NUMBERS PROGRAM [ARGUMENT...]        NUMBERS: "5,7,9" or "-" for none
+//   evenkeel-init --trial                              ends with 0: the worker of a trial, see trial.h
 //
 // Descriptor 3 is the lifeline, a socket whose other end the daemon has. What comes over it is one byte and the worker's
 // descriptors, which get NUMBERS. It comes once runc has exited, and so the daemon has become this process's parent: only then can
@@ -91,6 +92,7 @@ void PlaceDescriptors(const int* fds, const int* numbers, int count) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "--trial") == 0) return 0;
   if (argc < 3) {
     std::fputs("evenkeel-init: started by evenkeel only\n", stderr);
     return 2;

@@ -9,6 +9,7 @@
 #include "containers/oci.h"
 #include "containers/process.h"
 #include "containers/runtime.h"
+#include "containers/trial.h"
 #include "core/format.h"
 #include "core/log.h"
 
@@ -64,21 +65,20 @@ RungReport ProbeOci(const RungReport& cgroup, const std::string& libexec) {
   return Works(Rung::kOci);
 }
 
-Result<Rung> Choose(const RuntimeOptions& options) {
-  const auto reports = ProbeRungs(options.libexec);
-  const RungReport* best = nullptr;
-  for (const RungReport& report : reports) {
-    if (report.works) best = &report;
-    if (options.choice != NameOf(report.rung)) continue;
-    if (report.works) return report.rung;
-    return Unavailable("runtime {}: {}; to put it right: {}", options.choice, report.why,
-                       report.fix);
+// A file below `devices` that an accelerator is reached through; empty: none. Whether an engine can use it is not known yet: that is asked later, by a
+// process on the rung that is chosen now.
+std::string DeviceNode(const std::string& devices) {
+  std::error_code error;
+  for (const char* folder : {"dri", "accel"}) {
+    for (const auto& entry : fs::directory_iterator(devices + "/" + folder, error)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with("render") || name.starts_with("accel")) return entry.path().string();
+    }
   }
-  if (options.choice == "auto" && best != nullptr) return best->rung;
-  return InvalidArgument("runtime '{}': expected none, process, cgroup, oci or auto",
-                         options.choice);
+  return {};
 }
 
+// Also for a lower rung: the daemon before may have run on a higher one.
 void CleanUp(const RuntimeOptions& options, const std::string& label) {
   const Leftovers left = RemoveLeftovers(options.state + "/containers", label);
   if (left.groups + left.containers > 0) {
@@ -86,6 +86,36 @@ void CleanUp(const RuntimeOptions& options, const std::string& label) {
             left.groups, left.containers);
   }
   for (const std::string& kept : left.kept) LogWarning("left as it is: {}", kept);
+}
+
+// `tried`: it has started something.
+Result<std::unique_ptr<Runtime>> Make(const RuntimeOptions& options, const std::string& label,
+                                      Rung rung, bool tried) {
+  if (rung <= Rung::kProcess) return MakeProcessRuntime(rung);
+  auto host = CgroupHost::Detect();
+  if (!host.ok()) return host.status();
+  EK_RETURN_IF_ERROR(host->Prepare(label).Annotate("runtime " + std::string(NameOf(rung))));
+  const WorkerShape small{std::min(500, host->Capacity().milli_cores), int64_t{64} << 20, {}};
+  auto shared = std::make_shared<const CgroupHost>(std::move(*host));
+  auto runtime = rung == Rung::kCgroup
+                     ? MakeCgroupRuntime(std::move(shared), label)
+                     : MakeOciRuntime({FindRunc(), options.libexec + "/evenkeel-init",
+                                       options.state + "/containers", label},
+                                      std::move(shared));
+  if (runtime.ok() && tried) EK_RETURN_IF_ERROR(TryOut(**runtime, options.libexec, small));
+  return runtime;
+}
+
+Result<std::unique_ptr<Runtime>> MakeHighest(const RuntimeOptions& options,
+                                             const std::string& label, const AutoRungs& rungs) {
+  if (!rungs.left_out.empty()) LogInfo("runtime: {}", rungs.left_out);
+  for (const Rung rung : rungs.order) {
+    auto runtime = Make(options, label, rung, true);
+    if (runtime.ok()) return runtime;
+    LogWarning("runtime {} does not work here, a lower one is taken: {}", NameOf(rung),
+               runtime.status().message());
+  }
+  return MakeProcessRuntime();
 }
 
 }  // namespace
@@ -100,26 +130,53 @@ std::string_view NameOf(Rung rung) {
   return "?";
 }
 
+std::string_view DescriptionOf(Rung rung) {
+  switch (rung) {
+    case Rung::kNone: return "child processes without any isolation, for debuggers";
+    case Rung::kProcess: return "processes with little inherited and no new privileges";
+    case Rung::kCgroup: return "processes whose memory, cores and threads are limited";
+    case Rung::kOci: return "containers without network, with a read-only root";
+  }
+  return "?";
+}
+
 std::vector<RungReport> ProbeRungs(const std::string& libexec) {
   const RungReport cgroup = ProbeCgroup();
   return {Works(Rung::kNone), Works(Rung::kProcess), cgroup, ProbeOci(cgroup, libexec)};
 }
 
+AutoRungs RungsForAuto(const std::vector<RungReport>& reports, const std::string& devices) {
+  AutoRungs rungs;
+  for (const RungReport& report : reports) {
+    if (!report.works || report.rung == Rung::kNone) continue;
+    const std::string device = report.rung == Rung::kOci ? DeviceNode(devices) : std::string();
+    if (device.empty()) {
+      rungs.order.insert(rungs.order.begin(), report.rung);
+    } else {
+      rungs.left_out =
+          fmt::format("'oci' works, but containers are given no device, and there is {}", device);
+    }
+  }
+  return rungs;
+}
+
 Result<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& options) {
-  const auto rung = Choose(options);
-  if (!rung.ok()) return rung.status();
   const std::string label = LabelOf(options.state);
-  // Also on a lower rung: the daemon before may have run on a higher one.
-  CleanUp(options, label);
-  if (*rung <= Rung::kProcess) return MakeProcessRuntime(*rung);
-  auto host = CgroupHost::Detect();
-  if (!host.ok()) return host.status();
-  EK_RETURN_IF_ERROR(host->Prepare(label).Annotate("runtime " + std::string(NameOf(*rung))));
-  auto shared = std::make_shared<const CgroupHost>(std::move(*host));
-  if (*rung == Rung::kCgroup) return MakeCgroupRuntime(std::move(shared), label);
-  return MakeOciRuntime(
-      {FindRunc(), options.libexec + "/evenkeel-init", options.state + "/containers", label},
-      std::move(shared));
+  const auto reports = ProbeRungs(options.libexec);
+  if (options.choice == "auto") {
+    CleanUp(options, label);
+    return MakeHighest(options, label, RungsForAuto(reports));
+  }
+  for (const RungReport& report : reports) {
+    if (options.choice != NameOf(report.rung)) continue;
+    if (!report.works)
+      return Unavailable("runtime {}: {}; to put it right: {}", options.choice, report.why,
+                         report.fix);
+    CleanUp(options, label);
+    return Make(options, label, report.rung, false);
+  }
+  return InvalidArgument("runtime '{}': expected none, process, cgroup, oci or auto",
+                         options.choice);
 }
 
 }  // namespace evenkeel

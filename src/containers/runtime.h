@@ -27,6 +27,7 @@ namespace evenkeel {
 
 enum class Rung : uint8_t { kNone, kProcess, kCgroup, kOci };
 std::string_view NameOf(Rung rung);
+std::string_view DescriptionOf(Rung rung);  // what workers are on it, in words
 
 struct WorkerSpec {
   std::string executable;  // absolute path
@@ -77,13 +78,14 @@ class Runtime {
 };
 
 struct RuntimeOptions {
-  std::string choice =
-      "process";        // "none", "process", "cgroup", "oci", "auto": the highest that works
+  // "none", "process", "cgroup", "oci"; "auto": the highest that was seen to start something, see RungsForAuto()
+  std::string choice = "auto";
   std::string state;    // absolute folder: containers live in STATE/containers
   std::string libexec;  // absolute folder of evenkeel-init; only for oci
 };
 
-// Error: the chosen rung does not work here, with why and what to do. For "auto" there is always one that works.
+// Error: the chosen rung does not work here, with why and what to do. For "auto" there is always one that works; each that is tried takes
+// some tens of milliseconds, half a minute where runc hangs, and one that fails is warned of.
 Result<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& options);
 
 // What doctor says of a rung. `why` is empty if it works.
@@ -94,6 +96,14 @@ struct RungReport {
 };
 // All four, lowest first. Changes nothing.
 std::vector<RungReport> ProbeRungs(const std::string& libexec);
+
+// Which rungs `auto` tries, highest first; never `none`.
+struct AutoRungs {
+  std::vector<Rung> order;
+  std::string left_out;  // a rung that works and is not tried, with why; empty: none
+};
+// `devices`: the folder of device files; containers are given none, so that an accelerator is worth more than they are.
+AutoRungs RungsForAuto(const std::vector<RungReport>& reports, const std::string& devices = "/dev");
 
 // The rungs `process` and `none`.
 std::unique_ptr<Runtime> MakeProcessRuntime(Rung rung = Rung::kProcess);

@@ -85,7 +85,7 @@ constexpr auto kSettings = std::to_array<SettingSpec>({
            "Time without requests after which min_instances are left"),
     Number(kBytes, "memory_headroom", "0", 0, int64_t{1} << 50,
            "Memory that instances leave free; 0: the larger of 5 % and 256MiB"),
-    Choice("runtime", "process", "none|process|cgroup|oci|auto",
+    Choice("runtime", "auto", "none|process|cgroup|oci|auto",
            "How workers are isolated; auto: the most that works here (see doctor)"),
     Text(
         kBool, "hard_cores", "false",

@@ -45,7 +45,7 @@ struct ServeOptions {
       std::chrono::minutes(5);  // without requests, until those are left; 0 to 1 year
   int64_t memory_headroom =
       0;  // bytes that instances leave free; 0: max(5 % of the memory, 256 MiB)
-  std::string runtime = "process";  // none, process, cgroup, oci, auto; see containers/runtime.h
+  std::string runtime = "auto";  // none, process, cgroup, oci, auto; see containers/runtime.h
   bool hard_cores = false;  // of models that do not say: whole cores by quota too; see WorkerSpec
   std::optional<EmulatedGpu> emulated_gpu;  // tests and simulation: stands for an accelerator
   std::string batching =

@@ -378,10 +378,12 @@ void Server::Announce() {
   const std::string http = scheme + Url(options_.http, http_->port());
   std::fprintf(stderr,
                "evenkeel %s serves %zu of %zu models\n  HTTP     %s\n  gRPC     %s%s\n  "
-               "metrics  %s/metrics\n",
+               "metrics  %s/metrics\n  workers  %s: %s\n",
                std::string(ServerVersion()).c_str(), ready, index.size(), http.c_str(),
                Url(options_.grpc, grpc_->port()).c_str(), tls_ == nullptr ? "" : " (TLS)",
-               (scheme + Url(options_.metrics, metrics_->port())).c_str());
+               (scheme + Url(options_.metrics, metrics_->port())).c_str(),
+               std::string(NameOf(runtime_->rung())).c_str(),
+               std::string(DescriptionOf(runtime_->rung())).c_str());
   if (cluster_) std::fprintf(stderr, "  node     %s\n", cluster_->Summary().c_str());
   if (authorizer_->required()) {
     std::fprintf(stderr, "  access   with an API key (%zu in force): Authorization: Bearer KEY\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -112,10 +113,39 @@ def test_shared_buffers_are_the_workers_memory(serve, rungs, rung):
     assert int(held[0].read_text()) > 56 * mib
 
 
-def test_auto_takes_the_highest_rung_that_works(serve, rungs):
-    daemon = serve(flags=["--runtime", "auto"])
+def runs_in(daemon) -> str:
+    """The rung that the daemon says it has taken."""
+    return re.search(r"^  workers  (\w+)", daemon.log(), re.M)[1]
+
+
+def test_the_default_is_the_highest_rung_that_works(serve, cli, rungs):
+    daemon = serve(env={"EVENKEEL_RUNTIME": "auto"})
+    doctor = {c["name"]: c for c in json.loads(cli("doctor", "-o", "json", env={"EVENKEEL_RUNTIME": "auto"}).stdout)["checks"]}
+    highest = next(rung for rung in ("oci", "cgroup", "process") if rungs[rung]["result"] == "pass")
+    if "there is /dev/" in doctor["container runtime"]["finding"]:
+        highest = "cgroup"
+    assert runs_in(daemon) == highest
+    assert f"'auto' takes '{highest}'" in doctor["container runtime"]["finding"]
+    assert "runtime = auto" in cli("config", "list", env={"EVENKEEL_RUNTIME": ""}).stdout.replace('"', "")
     containers = list((daemon.folder / "state" / "containers").glob("ek-*"))
-    assert bool(containers) == (rungs["oci"]["result"] == "pass")
+    assert len(containers) == (1 if highest == "oci" else 0)  # nothing is left of the trial
+
+
+@pytest.mark.parametrize("runc", ["exit 1", "echo no such luck >&2; exit 3", "kill -SEGV $$", "exit 0"])
+def test_a_runc_that_makes_no_container_costs_containers_only(serve, rungs, tmp_path, runc):
+    need(rungs, "oci")
+    program = tmp_path / "bin" / "runc"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{runc}\n")
+    program.chmod(0o755)
+    daemon = serve(env={"EVENKEEL_RUNTIME": "auto", "PATH": f"{program.parent}:{os.environ['PATH']}"})
+    assert runs_in(daemon) == "cgroup"
+    assert "runtime oci does not work here, a lower one is taken: " in daemon.log()
+    row = [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]
+    assert daemon.infer("echo", row)["outputs"][0]["data"] == [1, 2, 3, 4]
+    worker = pathlib.Path(f"/proc/{pids(daemon, 'echo')[0]}/cgroup").read_text()
+    assert "/evenkeel-" in worker, worker
+    assert [p for p in (daemon.folder / "state" / "containers").glob("*") if p.name != "runc"] == []
 
 
 def test_openvino_answers_out_of_a_container(serve, rungs):
