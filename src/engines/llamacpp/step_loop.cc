@@ -33,6 +33,10 @@ struct StepLoop::Sequence {
   Time arrived{}, admitted{}, first{}, last{};
 
   int left() const { return static_cast<int>(tokens.size()) - computed; }
+  double PromptDue(double token_cost) const {
+    return policy::DueOf(Seconds(arrived.time_since_epoch()),
+                         static_cast<int>(start.prompt.size()) - cached, token_cost);
+  }
 };
 
 struct StepLoop::Batch {
@@ -265,7 +269,8 @@ void StepLoop::Step() {
     if (s->slot < 0) continue;
     const bool answers_now = s->answering && s->left() == 1;
     running.push_back(s.get());
-    view.push_back({answers_now, answers_now ? 0 : s->left()});
+    view.push_back({answers_now, answers_now ? 0 : s->left(), s->start.priority,
+                    s->PromptDue(budget_.token_cost())});
     answers += answers_now ? 1 : 0;
     held += answers_now ? s->computed : 0;
   }

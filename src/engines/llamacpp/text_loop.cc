@@ -129,7 +129,11 @@ void TextLoop::Step(Duration answers) {
   const std::vector<Text*> all = Candidates();
   if (!MakeRoom(*all.front())) return Report(0, 0, {});
   std::vector<policy::TextWork> view;
-  for (const Text* text : all) view.push_back({text->length(), text->computed});
+  for (const Text* text : all) {
+    const double came = Seconds(text->arrived.time_since_epoch());
+    view.push_back(
+        {text->length(), text->computed, policy::DueOf(came, text->length(), token_cost_)});
+  }
   policy::TextLimits limits;
   limits.tokens = policy::TextTokens(objective_, answers, token_cost_, context_.batch());
   limits.texts = context_.slots();

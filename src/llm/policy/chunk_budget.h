@@ -21,7 +21,7 @@ class ChunkBudget {
   static constexpr int kLeast = 16;
   static constexpr int kUnknown = 64;  // beside answers, before a cost was measured
 
-  static constexpr double kPatience = 2;  // seconds
+  static constexpr double kPatience = 1;  // seconds
   static constexpr double kStretch = 4;
 
   // `stated`: somebody wants the objective kept; else it is what is usual.
@@ -33,6 +33,7 @@ class ChunkBudget {
     if (base_ <= 0) base_ = Seconds(answers);
     if (cost_ <= 0) cost_ = Seconds(prompt_token);
   }
+  double token_cost() const { return cost_; }  // seconds a prompt token; 0: not measured
   // In parts of what the rule above gives; prompt_share.h.
   void SetShare(double share) { share_ = share; }
 

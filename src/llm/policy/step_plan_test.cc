@@ -21,7 +21,8 @@ std::vector<StepSequence> RandomSequences() {
   const int count = *rc::gen::inRange(0, 40);
   for (int i = 0; i < count; ++i) {
     const bool answers = *rc::gen::arbitrary<bool>();
-    sequences.push_back({answers, answers ? 0 : *rc::gen::inRange(1, 3000)});
+    sequences.push_back({answers, answers ? 0 : *rc::gen::inRange(1, 3000), *rc::gen::inRange(1, 4),
+                         *rc::gen::inRange(0, 20) * 0.5});
   }
   return sequences;
 }
@@ -62,24 +63,58 @@ TEST(StepPlanTest, KeepsItsLimitsAndHoldsUpNobodyWhoAnswers) {
   }));
 }
 
-TEST(StepPlanTest, TheOldestPromptAlwaysGetsHalfOfWhatPromptsGet) {
+TEST(StepPlanTest, NothingGoesToAPromptWhileOneThatIsBeforeItWants) {
   EXPECT_TRUE(rc::check([] {
     const auto sequences = RandomSequences();
-    const StepLimits limits = RandomLimits(sequences.size());
-    const auto shares = ByIndex(PlanStep(sequences, limits));
-    const auto oldest = std::ranges::find_if(sequences, [](const auto& s) { return !s.answers; });
-    if (oldest == sequences.end()) return;
-    const int share = shares.at(static_cast<size_t>(oldest - sequences.begin()));
-    int prompts = 0;
-    for (const auto& [i, tokens] : shares) prompts += sequences[i].answers ? 0 : tokens;
-    RC_ASSERT(share == oldest->prompt_left || 2 * share >= prompts);
+    const auto shares = ByIndex(PlanStep(sequences, RandomLimits(sequences.size())));
+    const auto given = [&](size_t i) { return shares.contains(i) ? shares.at(i) : 0; };
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      for (size_t j = 0; j < sequences.size(); ++j) {
+        const StepSequence &one = sequences[i], &other = sequences[j];
+        if (one.answers || other.answers || given(i) == one.prompt_left) continue;
+        const bool before = one.priority != other.priority ? one.priority < other.priority
+                            : one.due != other.due         ? one.due < other.due
+                                                           : i < j;
+        RC_ASSERT(!before || given(j) == 0);
+      }
+    }
   }));
 }
 
-TEST(StepPlanTest, AShortPromptOvertakesALongOneWithoutStoppingIt) {
-  const std::vector<StepSequence> sequences = {{false, 2000}, {false, 3000}, {false, 40}};
-  const auto plan = PlanStep(sequences, {512, 256});
-  EXPECT_EQ(plan, (std::vector<StepShare>{{0, 128}, {1, 88}, {2, 40}}));
+TEST(StepPlanTest, AShortPromptPassesALongOneUntilThatIsDue) {
+  constexpr double kCost = 0.001;
+  const double long_due = DueOf(0, 2000, kCost);  // 16 s
+  const auto plan = [&](double now) {
+    return PlanStep(std::vector<StepSequence>{{.prompt_left = 2000, .due = long_due},
+                                              {.prompt_left = 40, .due = DueOf(now, 40, kCost)}},
+                    {512, 256});
+  };
+  EXPECT_EQ(plan(1), (std::vector<StepShare>{{1, 40}, {0, 216}}));
+  EXPECT_EQ(plan(16), (std::vector<StepShare>{{0, 256}}));
+}
+
+// Short prompts come as fast as they are computed, for ever: the long one ends all the same.
+TEST(StepPlanTest, ALongPromptEndsWhateverComes) {
+  constexpr double kCost = 0.001;
+  StepSequence slow{.prompt_left = 1000, .due = DueOf(0, 1000, kCost)};
+  double now = 0;
+  std::vector<StepSequence> sequences = {slow};
+  while (sequences.front().prompt_left > 0 && now < 60) {
+    sequences.push_back({.prompt_left = 100, .due = DueOf(now, 100, kCost)});
+    for (const StepShare& share : PlanStep(sequences, {512, 100}))
+      sequences[share.sequence].prompt_left -= share.tokens;
+    std::erase_if(sequences,
+                  [&](const auto& s) { return &s != sequences.data() && s.prompt_left == 0; });
+    now += 0.1;
+  }
+  EXPECT_EQ(sequences.front().prompt_left, 0);
+  EXPECT_LT(now, 10);  // due after 8, and 1 of its own
+}
+
+TEST(StepPlanTest, AnEarlierPriorityGoesFirstWhateverIsDue) {
+  const std::vector<StepSequence> sequences = {{.prompt_left = 90, .priority = 9, .due = 1},
+                                               {.prompt_left = 90, .priority = 1, .due = 5}};
+  EXPECT_EQ(PlanStep(sequences, {512, 100}), (std::vector<StepShare>{{1, 90}, {0, 10}}));
 }
 
 TEST(StepPlanTest, PromptsWaitWhereTheBatchIsFullOfAnswers) {

@@ -56,7 +56,10 @@ std::vector<StepShare> PlanTexts(std::span<const TextWork> texts, const TextLimi
   const std::vector<size_t> admitted = Admitted(texts, limits);
   std::vector<StepSequence> work;
   work.reserve(admitted.size());
-  for (const size_t i : admitted) work.push_back({false, texts[i].length - texts[i].computed});
+  for (const size_t i : admitted) {
+    const TextWork& text = texts[i];
+    work.push_back({.prompt_left = text.length - text.computed, .due = text.due});
+  }
   std::vector<StepShare> plan = PlanStep(work, {limits.tokens, limits.tokens});
   for (StepShare& share : plan) share.sequence = admitted[share.sequence];
   return plan;

@@ -1,8 +1,8 @@
 // What the next step over texts computes: texts that become vectors or scores, several side by side.
 //
 // Contract: pure functions. PlanTexts(): a text is begun in order of age, when the cells that are left hold all of it, and none that is
-//   begun is put off. Texts that may be computed in pieces share the step's tokens as prompts do (step_plan.h): half to the oldest, the
-//   rest to the shortest. Those that may not (`whole`: every token sees every other) go in order of age, each in one step: the first
+//   begun is put off. Texts that may be computed in pieces share the step's tokens as prompts do: what is due first goes first (step_plan.h).
+//   Those that may not (`whole`: every token sees every other) go in order of age, each in one step: the first
 //   always, those behind it where they fit, so that none waits longer than what is older.
 // TextTokens(): a step over texts stands between two tokens of answers. It gets what a step of answers leaves of the objective, and a
 //   quarter of that step at least: a long list of texts makes no token later than that.
@@ -20,6 +20,7 @@ namespace evenkeel::policy {
 struct TextWork {
   int length = 1;    // tokens in all
   int computed = 0;  // of them; > 0: it is begun and holds `length` cells
+  double due = 0;    // DueOf()
 };
 
 struct TextLimits {

@@ -74,8 +74,8 @@ TEST(TextPlanTest, EveryTextIsComputed) {
 }
 
 TEST(TextPlanTest, ShortTextsPassALongOneThatIsBegun) {
-  const std::vector<TextWork> texts = {{1000, 100}, {10, 0}, {20, 0}};
-  EXPECT_EQ(PlanTexts(texts, {100, 8, 2000, false}), (Shares{{0, 70}, {1, 10}, {2, 20}}));
+  const std::vector<TextWork> texts = {{1000, 100, 8}, {10, 0, 1.1}, {20, 0, 1.2}};
+  EXPECT_EQ(PlanTexts(texts, {100, 8, 2000, false}), (Shares{{1, 10}, {2, 20}, {0, 70}}));
 }
 
 TEST(TextPlanTest, ALongTextThatWaitsForCellsIsNotPassedForEver) {
