@@ -4,6 +4,7 @@ import json
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from daemon import ROOT
 
 TABLES = {
     "schema": "evenkeel.load-tables/v1",
@@ -55,6 +56,19 @@ def test_report_has_every_figure_and_adds_up(simulate):
         assert len(model["forecast"]) == 4
         for level in model["forecast"]:
             assert level["mae_items"] <= 1.005 * level["last_value_mae_items"] + 1e-6
+
+
+@pytest.mark.parametrize("trace", ["counts:wc98_two_days.csv.gz,bin=200ms", "counts:azure_code_2023_seconds.csv.gz,bin=50ms",
+                                   "clients:servegen_m-small_busiest_hour.csv.gz,speed=60"])
+def test_on_real_traffic_forecasts_never_lose_to_the_last_value(cli, tables, trace):
+    kind, file = trace.split(":")
+    arguments = ["--seconds", "60", "--warm-up", "0s", "--arrivals", f"steep={kind}:{ROOT / 'bench' / 'traces' / file},rate=2000"]
+    levels = document(cli("simulate", "--models", tables, *arguments, "-o", "json"))["models"][0]["forecast"]
+    assert levels[0]["intervals"] > 1000
+    for level in levels:
+        assert level["mae_items"] <= 1.005 * level["last_value_mae_items"] + 1e-6, level
+    gains = {level["interval_ms"]: 1 - level["mae_items"] / level["last_value_mae_items"] for level in levels if level["intervals"] > 20}
+    assert max(gains.values()) > 0.05, gains  # and somewhere it gains
 
 
 @pytest.mark.parametrize("policy", ["auto", "method", "none", "greedy", "fixed", "gated-greedy", "cork", "oracle", "smdp"])

@@ -44,7 +44,7 @@ TEST(ChunkBudgetTest, AnObjectiveThatNobodyStatedGivesWayToABacklog) {
   const ChunkBudget budget = Slow(false);
   EXPECT_NEAR(budget.Tokens(7, 0), 20, 1);
   EXPECT_NEAR(budget.Tokens(7, 300), 20, 1);    // 300 a second: 17 a step of 57 ms are enough
-  EXPECT_NEAR(budget.Tokens(7, 700), 93, 2);   // 700 a second: 93 in 133 ms
+  EXPECT_NEAR(budget.Tokens(7, 700), 93, 2);    // 700 a second: 93 in 133 ms
   EXPECT_NEAR(budget.Tokens(7, 4500), 160, 2);  // cannot be done; steps of 200 ms
   EXPECT_NEAR(Slow(true).Tokens(7, 4500), 20, 1);
 }
