@@ -22,7 +22,7 @@ std::string Bytes(int64_t bytes) { return fmt::format("{}B", std::max<int64_t>(b
 // What is known of one model on the nodes that serve it.
 struct ModelWork {
   bool language = false;
-  double rate_rps = 0;  // of all nodes together
+  double rows_per_s = 0;  // of all nodes together; language: tokens
   int64_t memory_bytes = 0;
   std::vector<std::pair<const NodeView*, const ModelFigures*>> on;
   std::vector<std::string> serving;  // nodes
@@ -71,7 +71,7 @@ Json ClusterDocument(std::span<const NodeView> nodes) {
     for (const ModelFigures& model : node->figures.models) {
       ModelWork& work = models[model.name];
       work.language = model.language;
-      work.rate_rps += model.rate_rps;
+      work.rows_per_s += model.rate_rps * model.call_rows;
       work.memory_bytes = std::max(work.memory_bytes, model.memory_bytes);
       // A model may be told of in several versions.
       if (work.serving.empty() || work.serving.back() != node->name)
@@ -105,7 +105,7 @@ Json ClusterDocument(std::span<const NodeView> nodes) {
     }
     std::vector<double> operations;
     for (const auto& [node, model] : work.on) {
-      const double core_s = work.rate_rps * model->row_s;
+      const double core_s = work.rows_per_s * model->row_s;
       if (core_s / node->figures.cores < kLeastSeconds) continue;  // nobody asks for it
       operations.push_back(core_s * node->figures.resources.gflops /
                            std::max(node->figures.resources.cores, 1e-3));

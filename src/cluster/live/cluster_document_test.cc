@@ -32,8 +32,12 @@ TEST(ClusterDocumentTest, ThePlannerReadsIt) {
                                      .row_s = 0.02,
                                      .rate_rps = 30,
                                      .memory_bytes = int64_t{1} << 28});
-  nodes[1].figures.models.push_back(
-      {.name = "chat", .version = "1", .language = true, .row_s = 0.1, .rate_rps = 0.5});
+  nodes[1].figures.models.push_back({.name = "chat",
+                                     .version = "1",
+                                     .language = true,
+                                     .row_s = 0.001,
+                                     .rate_rps = 0.5,
+                                     .call_rows = 200});
   const auto file = ParseClusterFile(ClusterDocument(nodes).dump());
   ASSERT_TRUE(file.ok()) << file.status().ToString();
   ASSERT_EQ(file->nodes.size(), 2);
@@ -42,6 +46,8 @@ TEST(ClusterDocumentTest, ThePlannerReadsIt) {
   ASSERT_EQ(file->graph.tasks.size(), 2);
   EXPECT_EQ(file->graph.tasks[0].kind, TaskKind::kLanguageReplica);
   EXPECT_EQ(file->graph.tasks[1].name, "m");
+  // Half an answer of 200 tokens of 1 ms a second, of a core that does 20 GFLOP/s.
+  EXPECT_NEAR(file->graph.tasks[0].gflop, 2, 1e-9);
   // 30 rows of 20 ms a second, of a core that does 50 GFLOP/s.
   EXPECT_NEAR(file->graph.tasks[1].gflop, 30, 1e-9);
   ASSERT_EQ(file->measured.size(), 2);
