@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+import urllib.request
 
 import pytest
 
@@ -187,20 +188,60 @@ def waiting(daemon) -> int:
     return next(model for model in daemon.json("GET", "/v2/evenkeel/models")["models"] if model["name"] == "echo")["queue_rows"]
 
 
-def test_what_waits_on_a_slow_node_is_given_on(serve):
-    slow = ECHO + "delay_us: {per_row: 50000}\n"
-    nodes = Nodes(serve, {"a": {"echo.fake": slow}, "b": {"echo.fake": slow}})
-    for gateway in "ab":
-        nodes.wait_for(gateway, "echo", "a", "b")
-    # Calls to b alone, while a is out: they wait at b, and go to a once that takes work again.
+VERY_SLOW = ECHO + "delay_us: {per_row: 50000}\n"
+CALLS = 60  # 66 T(1) with the caution, of the 100 T(1) that a call may wait
+
+
+def given_on(nodes: Nodes) -> int:
+    """Calls that wait at b, asked while a was out, and went to a once that took work again. All are answered."""
     assert nodes["b"].request("POST", "/v2/evenkeel/cluster/nodes/a/cordon", b"")[0] == 200
     nodes.wait(lambda: nodes.view("b")["a"]["state"] == "cordoned", "a is out")
-    with concurrent.futures.ThreadPoolExecutor(120) as pool:
-        rows = [[float(i), 1.0, 2.0, 3.0] for i in range(60)]  # 66 T(1) with the caution, of the 100 T(1) that a call may wait
+    before = {name: node["sent"] for name, node in nodes.view("b").items()}
+    with concurrent.futures.ThreadPoolExecutor(2 * CALLS) as pool:
+        rows = [[float(i), 1.0, 2.0, 3.0] for i in range(CALLS)]
         answers = [pool.submit(echo, nodes["b"], row) for row in rows]
-        nodes.wait(lambda: waiting(nodes["b"]) >= 30, "they wait at b")
+        nodes.wait(lambda: nodes.view("b")["b"]["sent"] - before["b"] == CALLS, "all are at b")
+        assert waiting(nodes["b"]) >= CALLS / 3
         assert nodes["b"].request("POST", "/v2/evenkeel/cluster/nodes/a/uncordon", b"")[0] == 200
         assert [answer.result() for answer in answers] == rows
-    assert nodes.view("b")["a"]["sent"] > 0
-    events = nodes["b"].json("GET", "/v2/evenkeel/models")["cluster"]["events"]
-    assert any("given on" in event["what"] and "shorter" in event["why"] for event in events), events
+    return nodes.view("b")["a"]["sent"] - before["a"]
+
+
+def events(daemon) -> list[dict]:
+    return daemon.json("GET", "/v2/evenkeel/models")["cluster"]["events"]
+
+
+def test_what_waits_on_a_slow_node_is_given_on(serve):
+    nodes = Nodes(serve, {"a": {"echo.fake": VERY_SLOW}, "b": {"echo.fake": VERY_SLOW}})
+    for gateway in "ab":
+        nodes.wait_for(gateway, "echo", "a", "b")
+    assert given_on(nodes) > 0
+    assert any("given on" in event["what"] and "shorter" in event["why"] for event in events(nodes["b"])), events(nodes["b"])
+
+
+def test_while_most_nodes_are_gone_nothing_moves_and_calls_are_answered(serve):
+    nodes = Nodes(serve, {"a": {"echo.fake": VERY_SLOW}, "b": {"echo.fake": VERY_SLOW}, "c": {}, "d": {}, "e": {}})
+    for gateway in "ab":
+        nodes.wait_for(gateway, "echo", "a", "b")
+
+    def frozen() -> bool:
+        with urllib.request.urlopen(nodes["b"].metrics_url, timeout=10) as answer:
+            return "\nevenkeel_moves_frozen 1\n" in answer.read().decode()
+
+    nodes.wait(lambda: all(node["state"] == "alive" for node in nodes.view("b").values()), "b knows all")
+    assert not frozen()
+    for name in "cde":
+        nodes[name].process.kill()
+    for name in "cde":
+        nodes[name].process.wait()
+        nodes[name].ended = True
+    nodes.wait(frozen, "moves freeze", 30)
+    assert given_on(nodes) == 0  # and each was answered, at b
+    assert echo(nodes["a"], [1.0, 2.0, 3.0, 4.0]) == [1.0, 2.0, 3.0, 4.0]
+    status, _, body = nodes["b"].request("POST", "/v2/evenkeel/deploy", {"model": "echo", "replicas": 1})
+    assert status == 503 and b"nothing is moved" in body, body
+    for name in "cde":
+        nodes.daemons[name] = nodes.start(name, {}, folder=nodes[name].folder)
+    nodes.wait(lambda: not frozen(), "moves are free again", 40)
+    assert given_on(nodes) > 0
+    assert {"moves are frozen", "moves are free again"} <= {event["what"] for event in events(nodes["b"])}
