@@ -98,6 +98,11 @@ def sanitizer_report(text: str) -> str:
     return text[found.start() :][:8000] if found else ""
 
 
+def with_changes(environment: dict[str, str], changes: dict[str, str | None] | None) -> dict[str, str]:
+    """None: it is not set."""
+    return {name: value for name, value in {**environment, **(changes or {})}.items() if value is not None}
+
+
 def environment(folder: pathlib.Path) -> dict[str, str]:
     """Nothing of the user's settings gets in. Workers are plain processes unless a test says otherwise: containers take longer to start."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("EVENKEEL_", "XDG_"))}
@@ -111,7 +116,7 @@ def run_cli(*arguments: str, folder: pathlib.Path, env: dict | None = None, stdi
         capture_output=True,
         text=True,
         timeout=timeout,
-        env={**environment(folder), **(env or {})},
+        env=with_changes(environment(folder), env),
         cwd=folder,
         check=False,
     )
@@ -213,7 +218,7 @@ def launch(folder: pathlib.Path, log_path: pathlib.Path, flags: list[str], env: 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**environment(folder), **(env or {})},
+            env=with_changes(environment(folder), env),
         )
     return Daemon(process, folder, log_path)
 

@@ -72,7 +72,7 @@ class Node:
 
     def serve(self) -> None:
         # Its clients are on this machine alone: without --insecure it would want a certificate and keys for them.
-        command = [str(self.binary), "serve", "--insecure", "--profiling", "off", "--threads", "1", "--log-level", "warning"]
+        command = [str(self.binary), "serve", "--insecure", "--profiling", "off", "--runtime", "process", "--threads", "1", "--log-level", "warning"]
         host = self.host
         for kind, port in (("http", 8000), ("grpc", 8001), ("metrics", 8002)):
             command += [f"--{kind}-address", host.address, f"--{kind}-port", str(port)]

@@ -15,6 +15,8 @@
 namespace evenkeel {
 namespace {
 
+constexpr std::string_view kAside = "evenkeel-daemon-";
+
 struct Mount {
   bool v2 = false;
   std::string root, point;
@@ -41,6 +43,13 @@ std::string FolderOf(const Mount& mount, std::string_view own, const CgroupFiles
   while (below.starts_with('/')) below.remove_prefix(1);
   const std::string folder = below.empty() ? mount.point : fmt::format("{}/{}", mount.point, below);
   return files.Exists(folder) ? folder : mount.point;
+}
+
+// A daemon of version 2 has moved itself into a group of its own (PrepareV2): its workers' are beside that, not in it.
+std::string_view WithoutAside(std::string_view own) {
+  const size_t last = own.rfind('/');
+  if (last == std::string_view::npos || !own.substr(last + 1).starts_with(kAside)) return own;
+  return last == 0 ? "/" : own.substr(0, last);
 }
 
 std::string Slurp(const char* path) {
@@ -74,7 +83,8 @@ Result<CgroupHost> CgroupHost::FromText(std::string_view mountinfo, std::string_
     const std::string_view path = line.substr(second + 1);
     const auto names = Split(line.substr(first + 1, second - first - 1), ',');
     for (const Mount& mount : mounts) {
-      if (names.empty() && mount.v2) unlimited.try_emplace("", FolderOf(mount, path, files));
+      if (names.empty() && mount.v2)
+        unlimited.try_emplace("", FolderOf(mount, WithoutAside(path), files));
       for (const auto name : names) {
         if (!mount.v2 && std::ranges::find(mount.options, name) != mount.options.end()) {
           host.own_.try_emplace(std::string(name), FolderOf(mount, path, files));
@@ -179,7 +189,7 @@ Status CgroupHost::PrepareV2(const std::string& base, const std::string& label) 
   const auto members = files_->Read(own + "/cgroup.procs");
   if (!members.ok()) return members.status();
   if (files_->Exists(own + "/cgroup.type") && !members->empty()) {
-    const std::string aside = fmt::format("{}/evenkeel-daemon-{}", own, label);
+    const std::string aside = fmt::format("{}/{}{}", own, kAside, label);
     EK_RETURN_IF_ERROR(files_->MakeFolder(aside));
     EK_RETURN_IF_ERROR(files_->Write(aside + "/cgroup.procs", std::to_string(self_)));
   }

@@ -43,6 +43,10 @@ TEST(CgroupV2Test, MovesTheDaemonAsideAndHandsControllersOn) {
   EXPECT_THAT(kernel.Procs("/cg/svc"), IsEmpty());
   EXPECT_THAT(kernel.Procs("/cg/svc/evenkeel-daemon-0badcafe"), ElementsAre(kSelf));
   EXPECT_TRUE(host.Prepare("0badcafe").ok()) << "a second time";
+  const CgroupHost moved = HostOn(kernel, "/svc/evenkeel-daemon-0badcafe");
+  EXPECT_EQ(moved.OwnFolder(""), "/cg/svc") << "where it stood before it moved itself";
+  EXPECT_TRUE(moved.Prepare("0badcafe").ok());
+  EXPECT_THAT(kernel.Procs("/cg/svc/evenkeel-daemon-0badcafe"), ElementsAre(kSelf));
 }
 
 TEST(CgroupV2Test, SetsEveryLimitOfAFraction) {

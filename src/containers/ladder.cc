@@ -88,21 +88,33 @@ void CleanUp(const RuntimeOptions& options, const std::string& label) {
   for (const std::string& kept : left.kept) LogWarning("left as it is: {}", kept);
 }
 
-// `tried`: it has started something.
-Result<std::unique_ptr<Runtime>> Make(const RuntimeOptions& options, const std::string& label,
-                                      Rung rung, bool tried) {
-  if (rung <= Rung::kProcess) return MakeProcessRuntime(rung);
+Result<std::shared_ptr<const CgroupHost>> PreparedHost(const std::string& label, Rung rung) {
   auto host = CgroupHost::Detect();
   if (!host.ok()) return host.status();
   EK_RETURN_IF_ERROR(host->Prepare(label).Annotate("runtime " + std::string(NameOf(rung))));
+  return std::make_shared<const CgroupHost>(std::move(*host));
+}
+
+Result<std::unique_ptr<Runtime>> Make(const RuntimeOptions& options, const std::string& label,
+                                      Rung rung) {
+  if (rung <= Rung::kProcess) return MakeProcessRuntime(rung);
+  auto host = PreparedHost(label, rung);
+  if (!host.ok()) return host.status();
+  if (rung == Rung::kCgroup) return MakeCgroupRuntime(std::move(*host), label);
+  return MakeOciRuntime(
+      {FindRunc(), options.libexec + "/evenkeel-init", options.state + "/containers", label},
+      std::move(*host));
+}
+
+// The same, once it has started something.
+Result<std::unique_ptr<Runtime>> MakeTried(const RuntimeOptions& options, const std::string& label,
+                                           Rung rung) {
+  auto runtime = Make(options, label, rung);
+  if (!runtime.ok() || rung <= Rung::kProcess) return runtime;
+  const auto host = CgroupHost::Detect();
+  if (!host.ok()) return host.status();
   const WorkerShape small{std::min(500, host->Capacity().milli_cores), int64_t{64} << 20, {}};
-  auto shared = std::make_shared<const CgroupHost>(std::move(*host));
-  auto runtime = rung == Rung::kCgroup
-                     ? MakeCgroupRuntime(std::move(shared), label)
-                     : MakeOciRuntime({FindRunc(), options.libexec + "/evenkeel-init",
-                                       options.state + "/containers", label},
-                                      std::move(shared));
-  if (runtime.ok() && tried) EK_RETURN_IF_ERROR(TryOut(**runtime, options.libexec, small));
+  EK_RETURN_IF_ERROR(TryOut(**runtime, options.libexec, small));
   return runtime;
 }
 
@@ -110,7 +122,7 @@ Result<std::unique_ptr<Runtime>> MakeHighest(const RuntimeOptions& options,
                                              const std::string& label, const AutoRungs& rungs) {
   if (!rungs.left_out.empty()) LogInfo("runtime: {}", rungs.left_out);
   for (const Rung rung : rungs.order) {
-    auto runtime = Make(options, label, rung, true);
+    auto runtime = MakeTried(options, label, rung);
     if (runtime.ok()) return runtime;
     LogWarning("runtime {} does not work here, a lower one is taken: {}", NameOf(rung),
                runtime.status().message());
@@ -173,7 +185,7 @@ Result<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& options) {
       return Unavailable("runtime {}: {}; to put it right: {}", options.choice, report.why,
                          report.fix);
     CleanUp(options, label);
-    return Make(options, label, report.rung, false);
+    return Make(options, label, report.rung);
   }
   return InvalidArgument("runtime '{}': expected none, process, cgroup, oci or auto",
                          options.choice);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
@@ -44,17 +45,43 @@ std::string Plain(std::string_view text) {
 
 Status CheckPath(const std::string& path, bool folder) {
   struct stat info {};
+  if (!IsUtf8(path))  // the specification is JSON
+    return InvalidArgument("{} cannot be shown to a worker in a container: expected UTF-8",
+                           Excerpt(path));
   if (path.empty() || path[0] != '/' || path == "/") {
     return InvalidArgument("'{}' cannot be shown to a worker: expected an absolute path", path);
   }
   for (const char* taken : {"/proc", "/dev", "/sys", "/tmp"}) {
-    if (path == taken) return InvalidArgument("a worker has a {} of its own", path);
+    if (path == taken)
+      return InvalidArgument(
+          "a worker in a container has a {} of its own: put the model into a folder in it, or "
+          "choose the runtime cgroup",
+          path);
   }
   if (::stat(path.c_str(), &info) != 0) {
     return Unavailable("a worker needs {}: {}", path, ErrnoText(errno));
   }
   if (folder && !S_ISDIR(info.st_mode)) return Unavailable("a worker needs {}: no folder", path);
   return Status::Ok();
+}
+
+// Whether a process with this one's user and no capability is kept from it, or from something in it, by its owner.
+bool IsOthers(const fs::path& path) {
+  constexpr int kMost = 1000;  // entries that are looked at; of a larger folder it is taken for granted
+  const auto closed = [](const fs::path& one) {
+    struct stat info {};
+    if (::stat(one.c_str(), &info) != 0 || info.st_uid == ::geteuid()) return false;
+    const mode_t needed = S_ISDIR(info.st_mode) ? S_IROTH | S_IXOTH : S_IROTH;
+    return (info.st_mode & needed) != needed;
+  };
+  if (closed(path)) return true;
+  std::error_code error;
+  int seen = 0;
+  for (fs::recursive_directory_iterator at(path, error), end; !error && at != end;
+       at.increment(error)) {
+    if (++seen > kMost || closed(at->path())) return true;
+  }
+  return static_cast<bool>(error) && fs::is_directory(path);
 }
 
 // Descriptors that close themselves.
@@ -123,14 +150,14 @@ class OciRuntime final : public Runtime {
         swap_limited_(
             host_->version() == 2 ||
             host_->files().Exists(host_->OwnFolder("memory") + "/memory.memsw.limit_in_bytes")),
-        cgroup_namespace_(fs::exists("/proc/self/ns/cgroup")),
-        user_namespace_(fs::exists("/proc/self/ns/user")) {
+        cgroup_namespace_(fs::exists("/proc/self/ns/cgroup")) {
     // Asked now, since the loader takes tens of milliseconds and Start() has but a few.
     std::error_code error;
     const fs::path libexec = fs::path(options_.init).parent_path();
     for (const auto& entry : fs::directory_iterator(libexec, error)) {
       const std::string name = entry.path().filename().string();
-      if (name.starts_with("evenkeel-worker-")) static_cast<void>(FilesOf(entry.path().string()));
+      if (name.starts_with("evenkeel-worker-") || name.starts_with("evenkeel-prompt-"))
+        static_cast<void>(FilesOf(entry.path().string()));
     }
   }
 
@@ -154,7 +181,7 @@ class OciRuntime final : public Runtime {
   const OciOptions options_;
   const std::shared_ptr<const CgroupHost> host_;
   const HostCapacity capacity_;
-  const bool swap_limited_, cgroup_namespace_, user_namespace_;
+  const bool swap_limited_, cgroup_namespace_;
   std::atomic<uint64_t> count_{0};
   std::mutex files_mutex_;                                 // guards files_
   std::map<std::string, std::vector<std::string>> files_;  // by program: what it needs
@@ -220,9 +247,11 @@ Result<ContainerRequest> OciRuntime::RequestFor(const WorkerSpec& spec, const st
   request.limits.background = spec.background;
   request.limit_swap = swap_limited_;
   request.cgroup_namespace = cgroup_namespace_;
-  request.user_namespace = user_namespace_;
   request.uid = ::geteuid();
   request.gid = ::getegid();
+  const auto others = [](const std::string& path) { return IsOthers(path); };
+  request.others_files = std::ranges::any_of(spec.readable, others) ||
+                         std::ranges::any_of(spec.writable, others);
   request.label = options_.label;
   return request;
 }
@@ -302,6 +331,9 @@ std::string FindRunc() {
 
 Result<std::unique_ptr<Runtime>> MakeOciRuntime(OciOptions options,
                                                 std::shared_ptr<const CgroupHost> host) {
+  for (const std::string& path : {options.containers, options.init}) {
+    if (!IsUtf8(path)) return InvalidArgument("'{}': expected UTF-8", Excerpt(path));
+  }
   std::error_code error;
   fs::create_directories(options.containers + "/runc", error);
   if (error) return Unavailable("making {}: {}", options.containers, error.message());

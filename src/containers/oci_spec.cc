@@ -52,7 +52,6 @@ Json Namespaces(const ContainerRequest& request) {
   for (const char* type : {"mount", "pid", "ipc", "uts", "network"})
     list.push_back({{"type", type}});
   if (request.cgroup_namespace) list.push_back({{"type", "cgroup"}});
-  if (request.user_namespace) list.push_back({{"type", "user"}});
   return list;
 }
 
@@ -101,14 +100,17 @@ Json Seccomp() {
 }  // namespace
 
 std::string SpecText(const ContainerRequest& request) {
+  Json capabilities = Json::object();
+  if (request.others_files) {
+    for (const char* set : {"bounding", "permitted", "effective"})
+      capabilities[set] = {"CAP_DAC_OVERRIDE"};
+  }
   Json process = {{"terminal", false},
-                  {"user",
-                   {{"uid", request.user_namespace ? 0 : request.uid},
-                    {"gid", request.user_namespace ? 0 : request.gid}}},
+                  {"user", {{"uid", request.uid}, {"gid", request.gid}}},
                   {"args", request.args},
                   {"env", request.env},
                   {"cwd", "/"},
-                  {"capabilities", Json::object()},
+                  {"capabilities", std::move(capabilities)},
                   {"noNewPrivileges", true},
                   {"oomScoreAdj", 500},
                   {"rlimits", {{{"type", "RLIMIT_CORE"}, {"hard", 0}, {"soft", 0}}}}};
@@ -118,10 +120,6 @@ std::string SpecText(const ContainerRequest& request) {
       {"resources", Resources(request)},
       {"seccomp", Seccomp()},
       {"maskedPaths", {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug"}}};
-  if (request.user_namespace) {
-    linux_part["uidMappings"] = {{{"containerID", 0}, {"hostID", request.uid}, {"size", 1}}};
-    linux_part["gidMappings"] = {{{"containerID", 0}, {"hostID", request.gid}, {"size", 1}}};
-  }
   const Json spec = {
       {"ociVersion", "1.0.2"},         {"hostname", "worker"},
       {"process", std::move(process)}, {"root", {{"path", request.root}, {"readonly", true}}},

@@ -81,7 +81,7 @@ struct RuntimeOptions {
   // "none", "process", "cgroup", "oci"; "auto": the highest that was seen to start something, see RungsForAuto()
   std::string choice = "auto";
   std::string state;    // absolute folder: containers live in STATE/containers
-  std::string libexec;  // absolute folder of evenkeel-init; only for oci
+  std::string libexec;  // absolute folder of evenkeel-init; for oci and auto
 };
 
 // Error: the chosen rung does not work here, with why and what to do. For "auto" there is always one that works; each that is tried takes

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -68,7 +69,7 @@ struct ModelConfig {
   int64_t version = 1;
   std::string engine;    // "openvino", "llamacpp", "fake"; chosen by the file's suffix
   std::string path;      // absolute path of the model file, or folder where the format is a folder
-  std::string folder;    // absolute folder that everything of the model must stay in
+  std::string folder;    // absolute folder that everything of the model must stay in; a link may lead elsewhere in it
   std::string platform;  // Triton's word: "onnxruntime_onnx", "openvino", ...; shown in metadata
   BatchingConfig batching;
   bool batch_axis_declared =
@@ -102,5 +103,11 @@ struct ModelConfig {
   std::vector<EnsembleStep> ensemble;
   std::string source;  // file that these settings were read from; empty for a bare model
 };
+
+// What an engine must see of the model: all that it consists of is there, also where `path` is a link.
+inline std::string FolderOf(const ModelConfig& model) {
+  return model.folder.empty() ? std::filesystem::path(model.path).parent_path().string()
+                              : model.folder;
+}
 
 }  // namespace evenkeel

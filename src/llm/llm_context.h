@@ -34,7 +34,8 @@ struct LlmContext {
 // One language model's settings.
 struct LlmOptions {
   std::string name;
-  std::string path;  // absolute, of the GGUF file
+  std::string path;    // absolute, of the GGUF file
+  std::string folder;  // absolute, that it lies in, also where `path` is a link
   int threads = 1;
   bool hard_cores = false;  // its worker is held to whole cores by quota too, where the runtime can
   int slots = 16;           // sequences side by side

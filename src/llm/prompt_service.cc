@@ -39,7 +39,7 @@ void PromptService::StartProcess() {
   options.spec.executable = context_.libexec + "/evenkeel-prompt-llamacpp";
   options.spec.cpus = context_.worker_cpus;
   options.spec.log_name = fmt::format("{}#prompt", options_.name);
-  options.spec.readable = {std::filesystem::path(options_.path).parent_path().string()};
+  options.spec.readable = {options_.folder};
   options.load.path = options_.path;
   options.load.context = options_.context;
   options.load.vocabulary_only = true;

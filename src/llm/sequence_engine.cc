@@ -55,7 +55,7 @@ void SequenceEngine::StartWorker() {
   options.spec.executable = context_.libexec + "/evenkeel-worker-llamacpp";
   options.spec.cpus = context_.worker_cpus;
   options.spec.log_name = options_.name;
-  options.spec.readable = {std::filesystem::path(options_.path).parent_path().string()};
+  options.spec.readable = {options_.folder};
   options.spec.shape = container_;
   options.spec.hard_cap = options_.hard_cores;
   options.load.path = options_.path;

@@ -160,8 +160,7 @@ CellWorkerOptions ContainerCells::OptionsFor(const std::optional<CellShape>& sha
   o.spec.executable = options_.libexec + "/evenkeel-worker-" + model.engine;
   o.spec.cpus = options_.cpus;
   o.spec.log_name = model.name + "/profile";
-  o.spec.readable = {model.folder.empty() ? std::filesystem::path(model.path).parent_path().string()
-                                          : model.folder};
+  o.spec.readable = {FolderOf(model)};
   if (!options_.cache.empty()) o.spec.writable = {options_.cache};
   if (shape) o.spec.shape = ToWorkerShape(*shape);
   o.engine.path = model.path;

@@ -31,6 +31,7 @@ LlmOptions OptionsOf(const ModelConfig& config, const ServingContext& context) {
   LlmOptions options;
   options.name = config.name;
   options.path = config.path;
+  options.folder = FolderOf(config);
   options.threads = config.threads > 0 ? config.threads : context.default_threads;
   options.tuned = true;
   options.fixed_threads = config.threads > 0;

@@ -136,7 +136,7 @@ Result<std::unique_ptr<InstanceWorker>> ModelVersion::StartWorker(int id, const 
   options.spec.executable = context_.libexec + "/evenkeel-worker-" + config_.engine;
   options.spec.cpus = context_.worker_cpus;
   options.spec.log_name = fmt::format("{}/{}#{}", config_.name, version_, id);
-  options.spec.readable = {std::filesystem::path(config_.path).parent_path().string()};
+  options.spec.readable = {FolderOf(config_)};
   if (!context_.cache.empty()) options.spec.writable = {context_.cache};
   options.spec.shape = form.shape;
   options.spec.hard_cap = config_.hard_cores.value_or(context_.hard_cores);

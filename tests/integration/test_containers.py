@@ -119,14 +119,13 @@ def runs_in(daemon) -> str:
 
 
 def test_the_default_is_the_highest_rung_that_works(serve, cli, rungs):
-    daemon = serve(env={"EVENKEEL_RUNTIME": "auto"})
-    doctor = {c["name"]: c for c in json.loads(cli("doctor", "-o", "json", env={"EVENKEEL_RUNTIME": "auto"}).stdout)["checks"]}
+    daemon = serve(env={"EVENKEEL_RUNTIME": None})
+    doctor = {c["name"]: c for c in json.loads(cli("doctor", "-o", "json", env={"EVENKEEL_RUNTIME": None}).stdout)["checks"]}
     highest = next(rung for rung in ("oci", "cgroup", "process") if rungs[rung]["result"] == "pass")
     if "there is /dev/" in doctor["container runtime"]["finding"]:
         highest = "cgroup"
     assert runs_in(daemon) == highest
     assert f"'auto' takes '{highest}'" in doctor["container runtime"]["finding"]
-    assert "runtime = auto" in cli("config", "list", env={"EVENKEEL_RUNTIME": ""}).stdout.replace('"', "")
     containers = list((daemon.folder / "state" / "containers").glob("ek-*"))
     assert len(containers) == (1 if highest == "oci" else 0)  # nothing is left of the trial
 

@@ -131,8 +131,8 @@ void TextLoop::Step(Duration answers) {
   std::vector<policy::TextWork> view;
   for (const Text* text : all) {
     const double came = Seconds(text->arrived.time_since_epoch());
-    view.push_back(
-        {text->length(), text->computed, policy::DueOf(came, text->length(), token_cost_)});
+    view.push_back({text->length(), text->computed, text->start.priority,
+                    policy::DueOf(came, text->length(), token_cost_)});
   }
   policy::TextLimits limits;
   limits.tokens = policy::TextTokens(objective_, answers, token_cost_, context_.batch());

@@ -3,7 +3,8 @@
 // Contract: pure functions of their arguments. Every answering sequence gets its token (they are never held up by prompts). Prompts have
 //   `prompt_budget` tokens, which go to those of the first priority, and among these to the one that is due first, then to the next.
 //   A prompt is due once it has been there for kLengths times as long as it takes by itself: a short one does not wait behind a long one,
-//   and a long one is passed by short ones until it is due, not longer.
+//   and a long one is passed by short ones of its priority until it is due, not longer. One of a later priority waits as long as there are
+//   others.
 // Units: tokens; seconds. Thread-safety: thread-safe. Source: issue S3, earliest due date first; differs from filling the batch in order of
 //   arrival, where first tokens wait behind whole prompts.
 #pragma once

@@ -20,6 +20,7 @@ namespace evenkeel::policy {
 struct TextWork {
   int length = 1;    // tokens in all
   int computed = 0;  // of them; > 0: it is begun and holds `length` cells
+  int priority = 8;  // the least first
   double due = 0;    // DueOf()
 };
 

@@ -74,8 +74,10 @@ TEST(TextPlanTest, EveryTextIsComputed) {
 }
 
 TEST(TextPlanTest, ShortTextsPassALongOneThatIsBegun) {
-  const std::vector<TextWork> texts = {{1000, 100, 8}, {10, 0, 1.1}, {20, 0, 1.2}};
+  const std::vector<TextWork> texts = {{1000, 100, 8, 8}, {10, 0, 8, 1.1}, {20, 0, 8, 1.2}};
   EXPECT_EQ(PlanTexts(texts, {100, 8, 2000, false}), (Shares{{1, 10}, {2, 20}, {0, 70}}));
+  const std::vector<TextWork> first = {{1000, 100, 1, 8}, {10, 0, 8, 1.1}};
+  EXPECT_EQ(PlanTexts(first, {100, 8, 2000, false}), (Shares{{0, 100}}));
 }
 
 TEST(TextPlanTest, ALongTextThatWaitsForCellsIsNotPassedForEver) {
