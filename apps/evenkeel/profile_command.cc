@@ -14,6 +14,7 @@
 
 #include "api.h"
 #include "commands.h"
+#include "containers/usable_cpus.h"
 #include "core/format.h"
 #include "core/log.h"
 #include "core/parse.h"
@@ -201,6 +202,7 @@ Status Draw(const ProfileOptions& options, const ProfileReport& report) {
 void Profile(ProfileOptions options) {
   Sweeping s;
   InitLogging("warning");
+  options.cpus = OrFail(UsableCpus(options.cpus));
   s.model = OrFail(FindProfiledModel(options));
   if (const Status whole = CheckModelFile(s.model); !whole.ok()) FailWith(whole);
   if (options.plot == PlotKind::kPicture) {

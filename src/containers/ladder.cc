@@ -2,7 +2,9 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "containers/cgroup.h"
 #include "containers/leftovers.h"
@@ -12,11 +14,14 @@
 #include "containers/trial.h"
 #include "core/format.h"
 #include "core/log.h"
+#include "core/replace_file.h"
 
 namespace evenkeel {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kRungFile = "/runtime";  // in the state folder
 
 RungReport Works(Rung rung) { return {rung, true, {}, {}}; }
 RungReport Fails(Rung rung, std::string why, std::string fix) {
@@ -189,6 +194,20 @@ Result<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& options) {
   }
   return InvalidArgument("runtime '{}': expected none, process, cgroup, oci or auto",
                          options.choice);
+}
+
+Status KeepRung(const std::string& state, Rung rung) {
+  return ReplaceFile(state + kRungFile, std::string(NameOf(rung)) + "\n");
+}
+
+Rung KeptRung(const std::string& state) {
+  std::ifstream file(state + kRungFile);
+  std::string name;
+  file >> name;
+  for (const Rung rung : {Rung::kProcess, Rung::kCgroup, Rung::kOci}) {
+    if (name == NameOf(rung)) return rung;
+  }
+  return Rung::kNone;
 }
 
 }  // namespace evenkeel

@@ -67,7 +67,8 @@ Status CheckPath(const std::string& path, bool folder) {
 
 // Whether a process with this one's user and no capability is kept from it, or from something in it, by its owner.
 bool IsOthers(const fs::path& path) {
-  constexpr int kMost = 1000;  // entries that are looked at; of a larger folder it is taken for granted
+  constexpr int kMost =
+      1000;  // entries that are looked at; of a larger folder it is taken for granted
   const auto closed = [](const fs::path& one) {
     struct stat info {};
     if (::stat(one.c_str(), &info) != 0 || info.st_uid == ::geteuid()) return false;
@@ -250,8 +251,8 @@ Result<ContainerRequest> OciRuntime::RequestFor(const WorkerSpec& spec, const st
   request.uid = ::geteuid();
   request.gid = ::getegid();
   const auto others = [](const std::string& path) { return IsOthers(path); };
-  request.others_files = std::ranges::any_of(spec.readable, others) ||
-                         std::ranges::any_of(spec.writable, others);
+  request.others_files =
+      std::ranges::any_of(spec.readable, others) || std::ranges::any_of(spec.writable, others);
   request.label = options_.label;
   return request;
 }

@@ -33,7 +33,8 @@ struct ContainerRequest {
   Limits limits;
   bool limit_swap = true;
   bool cgroup_namespace = true;
-  bool others_files = false;  // some of what it is shown is open to its owner only, who is another user: CAP_DAC_OVERRIDE
+  bool others_files =
+      false;  // some of what it is shown is open to its owner only, who is another user: CAP_DAC_OVERRIDE
   uid_t uid = 0;
   gid_t gid = 0;
   std::string label;  // annotation evenkeel.state: which daemon's it is

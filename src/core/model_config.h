@@ -67,9 +67,10 @@ struct EnsembleStep {
 struct ModelConfig {
   std::string name;
   int64_t version = 1;
-  std::string engine;    // "openvino", "llamacpp", "fake"; chosen by the file's suffix
-  std::string path;      // absolute path of the model file, or folder where the format is a folder
-  std::string folder;    // absolute folder that everything of the model must stay in; a link may lead elsewhere in it
+  std::string engine;  // "openvino", "llamacpp", "fake"; chosen by the file's suffix
+  std::string path;    // absolute path of the model file, or folder where the format is a folder
+  std::string
+      folder;  // absolute folder that everything of the model must stay in; a link may lead elsewhere in it
   std::string platform;  // Triton's word: "onnxruntime_onnx", "openvino", ...; shown in metadata
   BatchingConfig batching;
   bool batch_axis_declared =

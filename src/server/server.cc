@@ -24,6 +24,7 @@
 #include "containers/node_cores.h"
 #include "containers/node_memory.h"
 #include "containers/runtime.h"
+#include "containers/usable_cpus.h"
 #include "core/format.h"
 #include "core/log.h"
 #include "frontends/http_router.h"
@@ -117,7 +118,7 @@ int CoresOf(const std::vector<int>& worker_cpus) {
 // Everything between the listeners and the workers. Members are made in order and go in reverse.
 class Server {
  public:
-  explicit Server(const ServeOptions& options) : options_(options) {}
+  explicit Server(ServeOptions options) : options_(std::move(options)) {}
 
   Status Start();
   // Blocks until a signal, then drains. Returns the exit code.
@@ -133,7 +134,7 @@ class Server {
   std::vector<std::shared_ptr<ProfiledModel>> ProfiledModels() const;
   void Announce();
 
-  const ServeOptions& options_;
+  ServeOptions options_;
   std::unique_ptr<StateLock> lock_;
   std::unique_ptr<Authorizer> authorizer_;
   std::unique_ptr<KeyWatch> key_watch_;
@@ -226,6 +227,9 @@ Status Server::Listen() {
 }
 
 Status Server::Start() {
+  auto cpus = UsableCpus(options_.worker_cpus);
+  if (!cpus.ok()) return cpus.status();
+  options_.worker_cpus = std::move(*cpus);
   EK_RETURN_IF_ERROR(OpenAccess());
   EK_RETURN_IF_ERROR(LoadCertificate());
   auto libexec = FindLibexec();
@@ -244,6 +248,8 @@ Status Server::Start() {
   auto runtime = MakeRuntime({options_.runtime, options_.state, *libexec});
   if (!runtime.ok()) return runtime.status();
   runtime_ = std::move(*runtime);
+  if (const Status kept = KeepRung(options_.state, runtime_->rung()); !kept.ok())
+    LogWarning("{}", kept.message());
   SamplerOptions samples;
   samples.folder = options_.state + "/samples";
   samples.max_rows = options_.samples_items;

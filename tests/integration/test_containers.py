@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import pytest
-from daemon import BINARY, BUILD, ROOT, need
+from daemon import BINARY, BUILD, ECHO, ROOT, need
 
 MODELS = pathlib.Path(os.environ.get("EVENKEEL_MODELS", ROOT / "build" / "demo-models")).resolve()
 
@@ -165,6 +165,41 @@ def test_openvino_answers_out_of_a_container(serve, rungs):
     assert not os.path.exists(f"/proc/{pid}/root/etc/passwd")
     # The compiled model went to the cache, which it may write.
     assert list((daemon.folder / "cache" / "compiled").glob("*.blob"))
+
+
+@pytest.mark.parametrize("link", ["model.onnx -> ../files/one.onnx", "2/model.onnx -> ../1/model.onnx"])
+def test_a_link_to_another_file_of_the_models_folder_is_followed_in_a_container(serve, rungs, tmp_path, link):
+    need(rungs, "oci")
+    if not (MODELS / "digits").is_dir():
+        pytest.skip("needs the demo models: make models")
+    models = tmp_path / "linked"
+    where, target = link.split(" -> ")
+    place = models / "digits" / where
+    place.parent.mkdir(parents=True)
+    real = (place.parent / target).resolve()
+    real.parent.mkdir(exist_ok=True)
+    shutil.copy(next((MODELS / "digits").rglob("*.onnx")), real)
+    place.symlink_to(target)
+    daemon = serve(flags=["--runtime", "oci", "--models", str(models)])
+    assert len(daemon.infer("digits", digits_row(3.0))["outputs"][0]["data"]) == 10
+
+
+def test_files_that_only_their_owner_may_read_are_read_in_a_container(serve, rungs):
+    need(rungs, "oci")
+    if os.geteuid() != 0 or not (MODELS / "digits").is_dir():
+        pytest.skip("needs root and the demo models: make models")
+    models = {f"digits/{p.name}": p.read_bytes() for p in (MODELS / "digits").iterdir() if p.is_file()}
+    daemon = serve(models={**models, "echo.fake": ECHO}, flags=["--runtime", "oci"])
+    capabilities = re.search(r"CapEff:\t(\w+)", pathlib.Path(f"/proc/{pids(daemon, 'digits')[0]}/status").read_text())[1]
+    assert int(capabilities, 16) == 0
+    # Now they are another user's, who lets nobody in.
+    for path in [daemon.models / "digits", *(daemon.models / "digits").iterdir()]:
+        os.chown(path, 12345, 12345)
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    assert daemon.request("POST", "/v2/repository/models/digits/load", {})[0] == 200
+    assert len(daemon.infer("digits", digits_row(3.0))["outputs"][0]["data"]) == 10
+    capabilities = re.search(r"CapEff:\t(\w+)", pathlib.Path(f"/proc/{pids(daemon, 'digits')[0]}/status").read_text())[1]
+    assert int(capabilities, 16) == 2  # CAP_DAC_OVERRIDE, and nothing else
 
 
 def test_nothing_is_left_of_a_daemon_that_was_killed(serve, rungs):

@@ -58,9 +58,8 @@ std::vector<StepShare> PlanTexts(std::span<const TextWork> texts, const TextLimi
   work.reserve(admitted.size());
   for (const size_t i : admitted) {
     const TextWork& text = texts[i];
-    work.push_back({.prompt_left = text.length - text.computed,
-                    .priority = text.priority,
-                    .due = text.due});
+    work.push_back(
+        {.prompt_left = text.length - text.computed, .priority = text.priority, .due = text.due});
   }
   std::vector<StepShare> plan = PlanStep(work, {limits.tokens, limits.tokens});
   for (StepShare& share : plan) share.sequence = admitted[share.sequence];
