@@ -144,8 +144,9 @@ TEST_P(ConfinementTest, ATrialTellsWhetherSomethingStarts) {
   const auto init = state_ / "evenkeel-init";  // one that ends with 7
   std::ofstream(init) << "#!/bin/sh\nexit 7\n";
   fs::permissions(init, fs::perms::owner_all);
-  if (!Oci())  // in a container there is no shell
+  if (!Oci()) {  // in a container there is no shell
     EXPECT_THAT(TryOut(*runtime_, state_.string(), shape).message(), HasSubstr("exit 7"));
+  }
   EXPECT_THAT(Traces(), testing::IsEmpty());
 }
 

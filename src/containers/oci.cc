@@ -23,6 +23,7 @@
 #include "containers/program_files.h"
 #include "containers/spawner.h"
 #include "core/format.h"
+#include "core/parse.h"
 
 namespace evenkeel {
 namespace {
