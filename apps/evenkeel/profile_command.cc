@@ -119,6 +119,22 @@ std::string Libexec() {
        "no worker executables: expected the folder libexec/evenkeel beside " + program.string());
 }
 
+// What the daemon of the state folder has taken, so that the tables are its own; "auto" where there is none, or where it can't be had here.
+std::string DaemonsRuntime(const std::string& state) {
+  const auto kept = KeptRung(state);
+  if (!kept) return "auto";
+  const std::string name(*kept == Rung::kNone ? "process" : NameOf(*kept));
+  for (const RungReport& report : ProbeRungs(Libexec())) {
+    if (report.rung != *kept || report.works) continue;
+    Warn(
+        fmt::format("the server runs its workers under '{}', which does not work here ({}): these "
+                    "tables are not its own",
+                    name, report.why));
+    return "auto";
+  }
+  return name;
+}
+
 // Where the batches' rows come from: a named file, kept samples, or the signature.
 RowPool RowsFor(const ProfileOptions& options, const ModelConfig& model, const Signature& signature,
                 std::string* origin) {
@@ -209,6 +225,8 @@ void Profile(ProfileOptions options) {
     if (const Status able = CheckPng(Libexec()); !able.ok()) FailWith(able.Annotate("--plot"));
   }
   s.folder = TakeRunFolder(options.state);
+  if (options.as_daemon && options.runtime == "auto")
+    options.runtime = DaemonsRuntime(options.state);
   s.runtime = OrFail(MakeRuntime({options.runtime, s.folder->path, Libexec()}));
   s.host = HostFor(s.runtime->rung(), options.cpus);
   s.options = options;

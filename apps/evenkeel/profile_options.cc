@@ -102,9 +102,8 @@ Result<ProfileOptions> ProfileFlags::Settled() const {
   options.cache = settings->text("cache");
   options.cpus = settings->cpus("worker_cpus");
   // Under the same rung the daemon's tables are this one's. `none` is for debuggers, and measures as `process` does.
-  if (options.runtime.empty()) options.runtime = settings->text("runtime");
-  if (options.runtime == "auto" && KeptRung(options.state) != Rung::kNone)
-    options.runtime = NameOf(KeptRung(options.state));
+  options.as_daemon = options.runtime.empty();
+  if (options.as_daemon) options.runtime = settings->text("runtime");
   if (options.runtime == "none") options.runtime = "process";
   options.emulated = settings->emulated_gpu("emulated_gpu");
   if (!objective_.empty()) {

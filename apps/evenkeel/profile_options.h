@@ -27,6 +27,8 @@ struct ProfileOptions {
   std::string model;
   std::string models_folder, state, cache;  // from the settings unless given
   std::string runtime;                      // of the settings unless given
+  bool as_daemon =
+      false;  // `runtime` is of the settings: where it is "auto", what the daemon has taken counts
   std::vector<int> cpus;
   std::optional<EmulatedGpu> emulated;  // the setting emulated_gpu, or the flag
   std::optional<std::string> shapes_text, batches_text;

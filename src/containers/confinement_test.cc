@@ -161,6 +161,19 @@ TEST_P(ConfinementTest, ATrialThatDoesNotEndIsKilled) {
   EXPECT_THAT(Traces(), testing::IsEmpty());
 }
 
+TEST(KeptRungTest, IsWhatWasKept) {
+  const auto state = fs::temp_directory_path() / fmt::format("evenkeel-kept-{}", ::getpid());
+  fs::create_directories(state);
+  EXPECT_EQ(KeptRung(state.string()), std::nullopt);
+  for (const Rung rung : {Rung::kNone, Rung::kProcess, Rung::kCgroup, Rung::kOci}) {
+    EXPECT_TRUE(KeepRung(state.string(), rung).ok());
+    EXPECT_EQ(KeptRung(state.string()), rung);
+  }
+  std::ofstream(state / "runtime") << "something else\n";
+  EXPECT_EQ(KeptRung(state.string()), std::nullopt);
+  fs::remove_all(state);
+}
+
 TEST(AutoRungsTest, HighestFirstAndNoContainersBesideADevice) {
   const std::vector<RungReport> all = {{Rung::kNone, true, {}, {}},
                                        {Rung::kProcess, true, {}, {}},
@@ -479,6 +492,36 @@ TEST_P(ContainerTest, HasNoCapabilityAndGetsNone) {
   }
   EXPECT_EQ(Ask("status", "NoNewPrivs").line, "1");
   EXPECT_EQ(Ask("status", "Seccomp").line, "2");
+}
+
+TEST_P(ContainerTest, FilesOfAnotherUserAreReadByOneCapabilityAndNoOther) {
+  const fs::path models = state_ / "models", cache = state_ / "cache";
+  fs::create_directories(models / "in");
+  fs::create_directories(cache);
+  std::ofstream(models / "in" / "m") << "1";
+  WorkerSpec spec;
+  spec.readable = {models.string()};
+  spec.writable = {cache.string()};
+  EXPECT_EQ(Ask("status", "CapEff", spec).line, "0000000000000000");
+  const auto is_needed = [&] {
+    EXPECT_EQ(Ask("read", (models / "in" / "m").string(), spec).line, "ok");
+    EXPECT_EQ(Ask("write", (cache / "x").string(), spec).line, "ok");
+    for (const char* set : {"CapPrm", "CapEff", "CapBnd"})
+      EXPECT_EQ(Ask("status", set, spec).line, "0000000000000002") << set;
+    for (const char* set : {"CapInh", "CapAmb"})
+      EXPECT_EQ(Ask("status", set, spec).line, "0000000000000000") << set;
+    EXPECT_EQ(Ask("write", (models / "x").string(), spec).line, "Read-only file system");
+  };
+  // A file that its owner keeps to himself.
+  ASSERT_EQ(::chown((models / "in" / "m").c_str(), 12345, 12345), 0);
+  fs::permissions(models / "in" / "m", fs::perms::owner_read);
+  is_needed();
+  fs::permissions(models / "in" / "m", fs::perms::others_read, fs::perm_options::add);
+  EXPECT_EQ(Ask("status", "CapEff", spec).line, "0000000000000000") << "all may read it";
+  // A cache that others may look into, not write to.
+  ASSERT_EQ(::chown(cache.c_str(), 12345, 12345), 0);
+  fs::permissions(cache, fs::perms(0755));
+  is_needed();
 }
 
 TEST_P(ContainerTest, SystemCallsThatEnginesDoNotNeedAreRefused) {

@@ -200,14 +200,14 @@ Status KeepRung(const std::string& state, Rung rung) {
   return ReplaceFile(state + kRungFile, std::string(NameOf(rung)) + "\n");
 }
 
-Rung KeptRung(const std::string& state) {
+std::optional<Rung> KeptRung(const std::string& state) {
   std::ifstream file(state + kRungFile);
   std::string name;
   file >> name;
-  for (const Rung rung : {Rung::kProcess, Rung::kCgroup, Rung::kOci}) {
+  for (const Rung rung : {Rung::kNone, Rung::kProcess, Rung::kCgroup, Rung::kOci}) {
     if (name == NameOf(rung)) return rung;
   }
-  return Rung::kNone;
+  return std::nullopt;
 }
 
 }  // namespace evenkeel

@@ -66,24 +66,34 @@ Status CheckPath(const std::string& path, bool folder) {
   return Status::Ok();
 }
 
-// Whether a process with this one's user and no capability is kept from it, or from something in it, by its owner.
-bool IsOthers(const fs::path& path) {
-  constexpr int kMost =
-      1000;  // entries that are looked at; of a larger folder it is taken for granted
-  const auto closed = [](const fs::path& one) {
-    struct stat info {};
-    if (::stat(one.c_str(), &info) != 0 || info.st_uid == ::geteuid()) return false;
-    const mode_t needed = S_ISDIR(info.st_mode) ? S_IROTH | S_IXOTH : S_IROTH;
-    return (info.st_mode & needed) != needed;
-  };
-  if (closed(path)) return true;
-  std::error_code error;
+// Whether a process with this one's user and no capability is kept from it by its owner, another user.
+bool IsClosed(const fs::path& path, bool to_write) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0 || info.st_uid == ::geteuid()) return false;
+  mode_t needed = S_IROTH;
+  if (to_write) needed |= S_IWOTH;
+  if (S_ISDIR(info.st_mode)) needed |= S_IXOTH;
+  return (info.st_mode & needed) != needed;
+}
+
+// The same of something in it; of a folder with many entries it is taken for granted.
+bool HasClosed(const fs::path& path) {
+  constexpr int kMost = 1000;
   int seen = 0;
+  std::error_code error;
   for (fs::recursive_directory_iterator at(path, error), end; !error && at != end;
        at.increment(error)) {
-    if (++seen > kMost || closed(at->path())) return true;
+    if (++seen > kMost || IsClosed(at->path(), false)) return true;
   }
-  return static_cast<bool>(error) && fs::is_directory(path);
+  return false;
+}
+
+bool NeedsOthersFiles(const WorkerSpec& spec, const std::vector<std::string>& program) {
+  const auto closed = [](const std::string& path) { return IsClosed(path, false); };
+  return std::ranges::any_of(program, closed) || std::ranges::any_of(spec.readable, closed) ||
+         std::ranges::any_of(spec.readable, HasClosed) ||
+         std::ranges::any_of(spec.writable,
+                             [](const std::string& path) { return IsClosed(path, true); });
 }
 
 // Descriptors that close themselves.
@@ -251,9 +261,7 @@ Result<ContainerRequest> OciRuntime::RequestFor(const WorkerSpec& spec, const st
   request.cgroup_namespace = cgroup_namespace_;
   request.uid = ::geteuid();
   request.gid = ::getegid();
-  const auto others = [](const std::string& path) { return IsOthers(path); };
-  request.others_files =
-      std::ranges::any_of(spec.readable, others) || std::ranges::any_of(spec.writable, others);
+  request.others_files = NeedsOthersFiles(spec, *files);
   request.label = options_.label;
   return request;
 }

@@ -34,7 +34,7 @@ struct ContainerRequest {
   bool limit_swap = true;
   bool cgroup_namespace = true;
   bool others_files =
-      false;  // some of what it is shown is open to its owner only, who is another user: CAP_DAC_OVERRIDE
+      false;  // some of what it is shown is closed to all but another user: CAP_DAC_OVERRIDE
   uid_t uid = 0;
   gid_t gid = 0;
   std::string label;  // annotation evenkeel.state: which daemon's it is

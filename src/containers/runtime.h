@@ -88,9 +88,9 @@ struct RuntimeOptions {
 // some tens of milliseconds, half a minute where runc hangs, and one that fails is warned of.
 Result<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& options);
 
-// Which rung the daemon of a state folder has taken, for those who measure for it: a file in the folder. kNone of KeptRung(): it is not known.
+// Which rung the daemon of a state folder has taken, for those who measure for it: a file in the folder. nullopt: it is not known.
 Status KeepRung(const std::string& state, Rung rung);
-Rung KeptRung(const std::string& state);
+std::optional<Rung> KeptRung(const std::string& state);
 
 // What doctor says of a rung. `why` is empty if it works.
 struct RungReport {

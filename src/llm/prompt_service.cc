@@ -1,7 +1,6 @@
 #include "llm/prompt_service.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include "core/format.h"

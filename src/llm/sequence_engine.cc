@@ -1,7 +1,6 @@
 #include "llm/sequence_engine.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include "core/check.h"

@@ -1,7 +1,6 @@
 #include "server/model_version.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include "containers/node_memory.h"

@@ -355,7 +355,9 @@ TEST_P(SameDecisions, InDaemonAndSimulator) {
   for (size_t i = 0; i < both; ++i) {
     EXPECT_EQ(daemon.run()[i].at, daemon.started()[i].at);
     EXPECT_EQ(daemon.run()[i].model, daemon.started()[i].model);
-    EXPECT_EQ(daemon.run()[i].rows, daemon.started()[i].rows);
+    // Requests stay together.
+    const int64_t whole = models[static_cast<size_t>(daemon.run()[i].model)].rows;
+    EXPECT_EQ(daemon.run()[i].rows, daemon.started()[i].rows / whole * whole);
   }
 }
 

@@ -62,7 +62,7 @@ def test_report_has_every_figure_and_adds_up(simulate):
                                    "clients:servegen_m-small_busiest_hour.csv.gz,speed=60"])
 def test_on_real_traffic_forecasts_never_lose_to_the_last_value(cli, tables, trace):
     kind, file = trace.split(":")
-    arguments = ["--seconds", "60", "--warm-up", "0s", "--arrivals", f"steep={kind}:{ROOT / 'bench' / 'traces' / file},rate=2000"]
+    arguments = ["--seconds", "60", "--warm-up", "0", "--arrivals", f"steep={kind}:{ROOT / 'bench' / 'traces' / file},rate=2000"]
     levels = document(cli("simulate", "--models", tables, *arguments, "-o", "json"))["models"][0]["forecast"]
     assert levels[0]["intervals"] > 1000
     for level in levels:

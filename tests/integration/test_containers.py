@@ -37,6 +37,11 @@ def traces(label_of: pathlib.Path) -> list[str]:
     return [str(b) for b in bundles] + groups + mounts
 
 
+def need_digits() -> None:
+    if not (MODELS / "digits").is_dir() or not (BUILD / "libexec/evenkeel/evenkeel-worker-openvino").exists():
+        pytest.skip("needs the demo models and the OpenVINO worker: make models build")
+
+
 def digits_row(value: float = 0.0) -> list[dict]:
     return [{"name": "x", "shape": [1, 64], "datatype": "FP32", "data": [value] * 64}]
 
@@ -149,8 +154,7 @@ def test_a_runc_that_makes_no_container_costs_containers_only(serve, rungs, tmp_
 
 def test_openvino_answers_out_of_a_container(serve, rungs):
     need(rungs, "oci")
-    if not (MODELS / "digits").is_dir() or not (BUILD / "libexec/evenkeel/evenkeel-worker-openvino").exists():
-        pytest.skip("needs the demo models and the OpenVINO worker: make models build")
+    need_digits()
     models = {f"digits/{p.name}": p.read_bytes() for p in (MODELS / "digits").iterdir() if p.is_file()}
     plain = serve(models=models).infer("digits", digits_row(3.0))["outputs"][0]["data"]
     daemon = serve(models=models, flags=["--runtime", "oci"])
@@ -170,8 +174,7 @@ def test_openvino_answers_out_of_a_container(serve, rungs):
 @pytest.mark.parametrize("link", ["model.onnx -> ../files/one.onnx", "2/model.onnx -> ../1/model.onnx"])
 def test_a_link_to_another_file_of_the_models_folder_is_followed_in_a_container(serve, rungs, tmp_path, link):
     need(rungs, "oci")
-    if not (MODELS / "digits").is_dir():
-        pytest.skip("needs the demo models: make models")
+    need_digits()
     models = tmp_path / "linked"
     where, target = link.split(" -> ")
     place = models / "digits" / where
@@ -186,8 +189,7 @@ def test_a_link_to_another_file_of_the_models_folder_is_followed_in_a_container(
 
 def test_files_that_only_their_owner_may_read_are_read_in_a_container(serve, rungs):
     need(rungs, "oci")
-    if os.geteuid() != 0 or not (MODELS / "digits").is_dir():
-        pytest.skip("needs root and the demo models: make models")
+    need_digits()
     models = {f"digits/{p.name}": p.read_bytes() for p in (MODELS / "digits").iterdir() if p.is_file()}
     daemon = serve(models={**models, "echo.fake": ECHO}, flags=["--runtime", "oci"])
     capabilities = re.search(r"CapEff:\t(\w+)", pathlib.Path(f"/proc/{pids(daemon, 'digits')[0]}/status").read_text())[1]
