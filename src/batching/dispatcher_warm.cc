@@ -204,7 +204,7 @@ void Dispatcher::CountWarmRun(Instance& instance, int rows, Duration took) {
     if (odd && plan.runs < kMostRuns && took < kTooLongTwice) return;
     time = plan.best_run;
     times.Record(rows, time);
-    if (node_id_ >= 0) options_.node->Ran(node_id_, instance.device, rows, time, clock_.Now());
+    if (node_id_ >= 0) options_.node->RanWarm(node_id_, instance.device, rows, time, clock_.Now());
   }
   plan.compilation = std::max(Duration::zero(), plan.first_run - time);
   if (!plan.warm.empty() && time > Objective()) return plan.DropFrom(rows);

@@ -145,11 +145,21 @@ void NodeScheduler::Arrived(int id, int64_t rows, Time now) {
 
 void NodeScheduler::Ran(int id, DeviceClass device, int rows, Duration compute, Time now) {
   const std::lock_guard lock(mutex_);
+  Record(id, device, rows, compute, now);
+  ++slots_[static_cast<size_t>(id)]->batches;
+}
+
+void NodeScheduler::RanWarm(int id, DeviceClass device, int rows, Duration compute, Time now) {
+  const std::lock_guard lock(mutex_);
+  Record(id, device, rows, compute, now);
+}
+
+void NodeScheduler::Record(int id, DeviceClass device, int rows, Duration compute, Time now) {
   Slot& slot = *slots_[static_cast<size_t>(id)];
   const bool on_device = device == DeviceClass::kGpu;
   policy::BatchCurve& curve = on_device ? slot.device_curve : slot.curve;
   curve.Record(rows, compute);
-  if (slot.batches++ % policy::Traffic::kBatchesPerLook != 0) return;
+  if (slot.batches % policy::Traffic::kBatchesPerLook != 0) return;
   const policy::ModelOutlook outlook = policy_->Outlook(id);
   const int size = std::max(1, on_device ? outlook.device_knee : outlook.knee);
   slot.traffic->SetBatchTime(curve.Mean(size), now);

@@ -85,6 +85,8 @@ class NodeScheduler {
   void Arrived(int id, int64_t rows, Time now);
   // A batch of `rows` rows ran for `compute` on an instance of the class.
   void Ran(int id, DeviceClass device, int rows, Duration compute, Time now);
+  // The same of one that nobody asked for: it tells how long batches take, and does not count among those that ran.
+  void RanWarm(int id, DeviceClass device, int rows, Duration compute, Time now);
   // A batch held its core for so long beyond the time that the engine took for it.
   void Held(int id, Duration overhead);
   // T of a batch of `rows` rows on the class, with its overhead; 0: nothing is known of it.
@@ -175,6 +177,8 @@ class NodeScheduler {
  private:
   struct Slot;
   struct Standing;
+
+  void Record(int id, DeviceClass device, int rows, Duration compute, Time now);  // under mutex_
 
   // node_scheduler_standing.cc
   int StandingMembers() const;

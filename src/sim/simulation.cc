@@ -67,21 +67,28 @@ struct Model {
     if (m.device != DeviceClass::kGpu) Add(m.instances, DeviceClass::kCpu, m.threads);
     if (m.device != DeviceClass::kCpu) Add(m.device_instances, DeviceClass::kGpu, m.device_cores);
     for (int rows = 1; m.device != DeviceClass::kGpu && rows <= m.max_batch; ++rows)
-      Ran(/*on_device=*/false, rows, m.service.Draw(rows, random), {}, Time{});
+      Record(/*on_device=*/false, rows, m.service.Draw(rows, random), {}, Time{});
     for (int rows = 1; m.device != DeviceClass::kCpu && rows <= m.device_max_batch; ++rows)
-      Ran(/*on_device=*/true, rows, m.device_service.Draw(rows, random), {}, Time{});
+      Record(/*on_device=*/true, rows, m.device_service.Draw(rows, random), {}, Time{});
     if (m.best_batch > 0) traffic.SetBatchTime(m.service.curve().Mean(m.best_batch), Time{});
     curve.SetOverhead(options.overhead);
     lane.head_rows = m.rows;
   }
 
-  // As NodeScheduler::Ran(); warm-ups count, as they do there.
+  // As NodeScheduler::Ran().
   void Ran(bool on_device, int batch_rows, Duration took, const policy::ModelOutlook& outlook,
            Time now) {
+    Record(on_device, batch_rows, took, outlook, now);
+    ++batches;
+  }
+
+  // As NodeScheduler::RanWarm().
+  void Record(bool on_device, int batch_rows, Duration took, const policy::ModelOutlook& outlook,
+              Time now) {
     BatchCurve& of = on_device ? device_curve : curve;
     of.Record(batch_rows, took);
     const int knee = on_device ? outlook.device_knee : outlook.knee;
-    if (batches++ % Traffic::kBatchesPerLook == 0)
+    if (batches % Traffic::kBatchesPerLook == 0)
       traffic.SetBatchTime(of.Mean(std::max(1, knee)), now);
   }
 
