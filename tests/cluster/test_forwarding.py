@@ -238,7 +238,7 @@ def test_while_most_nodes_are_gone_nothing_moves_and_calls_are_answered(serve):
     nodes.wait(frozen, "moves freeze", 30)
     assert given_on(nodes) == 0  # and each was answered, at b
     assert echo(nodes["a"], [1.0, 2.0, 3.0, 4.0]) == [1.0, 2.0, 3.0, 4.0]
-    status, _, body = nodes["b"].request("POST", "/v2/evenkeel/deploy", {"model": "echo", "replicas": 1})
+    status, _, body = nodes["b"].request("POST", "/v2/cluster/deploy", {"model": "echo", "replicas": 1})
     assert status == 503 and b"nothing is moved" in body, body
     for name in "cde":
         nodes.daemons[name] = nodes.start(name, {}, folder=nodes[name].folder)
