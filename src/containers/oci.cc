@@ -332,7 +332,7 @@ std::string FindRunc() {
   folders += ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
   for (size_t begin = 0; begin < folders.size();) {
     const size_t end = std::min(folders.find(':', begin), folders.size());
-    const std::string program = folders.substr(begin, end - begin) + "/runc";
+    std::string program = folders.substr(begin, end - begin) + "/runc";
     if (program[0] == '/' && ::access(program.c_str(), X_OK) == 0) return program;
     begin = end + 1;
   }
