@@ -93,22 +93,17 @@ void CleanUp(const RuntimeOptions& options, const std::string& label) {
   for (const std::string& kept : left.kept) LogWarning("left as it is: {}", kept);
 }
 
-Result<std::shared_ptr<const CgroupHost>> PreparedHost(const std::string& label, Rung rung) {
-  auto host = CgroupHost::Detect();
-  if (!host.ok()) return host.status();
-  EK_RETURN_IF_ERROR(host->Prepare(label).Annotate("runtime " + std::string(NameOf(rung))));
-  return std::make_shared<const CgroupHost>(std::move(*host));
-}
-
 Result<std::unique_ptr<Runtime>> Make(const RuntimeOptions& options, const std::string& label,
                                       Rung rung) {
   if (rung <= Rung::kProcess) return MakeProcessRuntime(rung);
-  auto host = PreparedHost(label, rung);
-  if (!host.ok()) return host.status();
-  if (rung == Rung::kCgroup) return MakeCgroupRuntime(std::move(*host), label);
+  auto detected = CgroupHost::Detect();
+  if (!detected.ok()) return detected.status();
+  EK_RETURN_IF_ERROR(detected->Prepare(label).Annotate("runtime " + std::string(NameOf(rung))));
+  auto host = std::make_shared<const CgroupHost>(std::move(*detected));
+  if (rung == Rung::kCgroup) return MakeCgroupRuntime(std::move(host), label);
   return MakeOciRuntime(
       {FindRunc(), options.libexec + "/evenkeel-init", options.state + "/containers", label},
-      std::move(*host));
+      std::move(host));
 }
 
 // The same, once it has started something.
