@@ -17,6 +17,7 @@
 #include "plan_additions.h"
 #include "plan_apply.h"
 #include "plan_document.h"
+#include "plan_measure.h"
 
 namespace evenkeel {
 namespace {
@@ -26,12 +27,15 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kExamples =
     "  evenkeel plan                               the cluster of the server that is asked\n"
     "  evenkeel plan --apply                       carry it out, after asking\n"
+    "  evenkeel plan --measure 3                   try out first what it stands on and nobody "
+    "measured\n"
     "  evenkeel plan cluster.json                  costs, sets, moves and the allocation\n"
     "  evenkeel plan --add llama-70b.gguf          whether and how it would fit beside what is "
     "there\n"
     "  evenkeel plan cluster.json --rules method   by the rules of CN119537032B\n"
     "  evenkeel plan cluster.json -o json          the same as one document";
 
+constexpr Duration kWait = std::chrono::minutes(5);
 constexpr size_t kMostFileBytes = size_t{64} << 20;
 
 struct PlanFlags {
@@ -40,7 +44,8 @@ struct PlanFlags {
   std::vector<std::string> add;
   Format format = Format::kTable;
   bool apply = false, yes = false;
-  std::string wait = "5m";
+  int measure = 0;   // pairs
+  std::string wait;  // "": kWait
 };
 
 void PrintSection(const char* title, const Listing& listing) {
@@ -171,6 +176,7 @@ void PrintReplicas(const Json& plan) {
 }
 
 Duration WaitOf(const std::string& text) {
+  if (text.empty()) return kWait;
   const Result<Duration> wait = ParseDuration(text);
   if (!wait.ok()) Fail(kExitUsage, "--wait: " + wait.status().message());
   return *wait;
@@ -199,7 +205,14 @@ void MakeAndPrint(const PlanFlags& flags) {
     Fail(kExitUsage, "--apply: for the cluster of a server that runs, not for " + flags.file);
   if (flags.apply && flags.format != Format::kTable)
     Fail(kExitUsage, "--apply: carries out the plan and prints its steps; leave --output away");
+  if (flags.measure > 0 && !live)
+    Fail(kExitUsage, "--measure: for the cluster of a server that runs, not for " + flags.file);
+  if (flags.measure > 0 && flags.format != Format::kTable)
+    Fail(kExitUsage, "--measure: models are tried out and a table printed; leave --output away");
+  if (!flags.wait.empty() && !flags.apply && flags.measure == 0)
+    Fail(kExitUsage, "--wait: with --apply or --measure");
   const Duration wait = WaitOf(flags.wait);
+  if (flags.measure > 0) MeasurePairs(flags.api, flags.measure, wait);
   const auto text = live ? Result<std::string>(flags.api.GetBytes("/v2/evenkeel/cluster"))
                          : loadgen::ReadFileMaybeGzip(flags.file, kMostFileBytes);
   if (!text.ok()) Fail(kExitFailed, text.status().message());
@@ -225,7 +238,8 @@ void MakeAndPrint(const PlanFlags& flags) {
 void RegisterPlan(CLI::App& app) {
   CLI::App* verb = app.add_subcommand(
       "plan",
-      "Which server of a cluster would run what, and why; nothing is changed without --apply");
+      "Which server of a cluster would run what, and why; nothing is changed without --apply or "
+      "--measure");
   verb->footer(kExamples);
   auto flags = std::make_shared<PlanFlags>();
   verb->add_option("FILE", flags->file,
@@ -240,8 +254,12 @@ void RegisterPlan(CLI::App& app) {
       ->check(CLI::IsMember({"ours", "method"}));
   auto* apply = verb->add_flag("--apply", flags->apply, "Carry the plan out: models are moved");
   verb->add_flag("--yes", flags->yes, "With --apply: do not ask")->needs(apply);
-  verb->add_option("--wait", flags->wait, "With --apply: for a model on its new node [5m]")
-      ->needs(apply)
+  verb->add_option("--measure", flags->measure,
+                   "First try out so many pairs of a model and a node that nobody has measured")
+      ->check(CLI::Range(1, 1000))
+      ->type_name("N");
+  verb->add_option("--wait", flags->wait,
+                   "With --apply or --measure: for a model on its new node [5m]")
       ->type_name("");
   AddOutputFlag(*verb, &flags->format, /*listing=*/false);
   verb->callback([flags] { MakeAndPrint(*flags); });

@@ -244,12 +244,20 @@ Json ReplicasJson(const ClusterFile& file, const ReplicaPlan& plan) {
   return replicas;
 }
 
-// What the plan stands on and nobody has measured, the least certain first.
-Json WorthMeasuring(const ClusterFile& file, const Completion& costs, const Holders& places) {
+Result<ReplicaPlan> PlanBy(const ClusterFile& file, const Eigen::MatrixXd& seconds, bool method) {
+  PlacementProblem problem = ProblemOf(file, seconds);
+  return HasReplicas(file) ? PlanOfModels(file, std::move(problem), method)
+                           : PlanOfPieces(problem, method);
+}
+
+// What a plan by the expected costs would stand on and nobody has measured, the least certain first: the plan itself reckons such pairs dearer, and keeps off them.
+Json WorthMeasuring(const ClusterFile& file, const Completion& costs) {
   constexpr int kMostShown = 5;
-  const auto columns = ColumnsOf(file);
   Json pairs = Json::array();
-  for (const TaskOnNode& pair : NextPairs(costs, places, kMostShown)) {
+  const auto hopeful = PlanBy(file, costs.seconds, /*method=*/false);
+  if (!hopeful.ok()) return pairs;
+  const auto columns = ColumnsOf(file);
+  for (const TaskOnNode& pair : NextPairs(costs, hopeful->places, kMostShown)) {
     pairs.push_back({{"task", file.graph.tasks[static_cast<size_t>(pair.task)].name},
                      {"node", columns[static_cast<size_t>(pair.node)]},
                      {"seconds", costs.seconds(pair.task, pair.node)},
@@ -264,17 +272,14 @@ Status AddPlan(const ClusterFile& file, bool method, Json* document) {
   const CostMatrix weighted = method ? WeightedDemand(file.graph.tasks, file.nodes) : CostMatrix{};
   const Eigen::MatrixXd seconds = method ? weighted.seconds : CarefulCosts(costs.completion);
   EK_RETURN_IF_ERROR(EachHasAPlace(file, costs.roofline));
-  PlacementProblem problem = ProblemOf(file, seconds);
-  const auto plan = HasReplicas(file) ? PlanOfModels(file, std::move(problem), method)
-                                      : PlanOfPieces(problem, method);
+  const auto plan = PlanBy(file, seconds, method);
   if (!plan.ok()) return plan.status();
   (*document)["matrix"] = MatrixJson(file, costs, seconds);
   if (!method) {
-    (*document)["factors"] = {
-        {"measured_pairs", costs.measured.size()},
-        {"rank", costs.completion.rank},
-        {"left_out_error", costs.completion.left_out_error},
-        {"worth_measuring", WorthMeasuring(file, costs.completion, plan->places)}};
+    (*document)["factors"] = {{"measured_pairs", costs.measured.size()},
+                              {"rank", costs.completion.rank},
+                              {"left_out_error", costs.completion.left_out_error},
+                              {"worth_measuring", WorthMeasuring(file, costs.completion)}};
   }
   for (const ReplicaStep& step : plan->steps) {
     (*document)["steps"].push_back({{"name", step.name},
