@@ -4,7 +4,8 @@
 // fits into the objective, but prompts get at least half of the base's time (else first tokens starve where answers alone take
 // longer than the objective) and at least kLeast tokens. Without answers: kMost, beyond which the rate of prompts falls.
 // Where nobody stated the objective it gives way to a backlog: as many tokens a step as get all prompt tokens that are here (`backlog`, L)
-//   done within kPatience, in steps of at most kStretch objectives. At r = L / kPatience tokens a second that is n = r base / (1 - r cost). Else
+//   done within kPatience, in steps of at most kStretch objectives, or of kAnswers times the base where that is more: on a slow machine answers alone take
+//   longer than the objective, and prompts have four fifths of the time there. At r = L / kPatience tokens a second that is n = r base / (1 - r cost). Else
 //   prompts that come faster than small pieces are done fill one slot after the other, until everybody is refused for the wait.
 // Contract: pure; the same observations give the same budgets. Units: tokens, Duration. Thread-safety: thread-compatible.
 #pragma once
@@ -21,8 +22,8 @@ class ChunkBudget {
   static constexpr int kLeast = 16;
   static constexpr int kUnknown = 64;  // beside answers, before a cost was measured
 
-  static constexpr double kPatience = 1;  // seconds
-  static constexpr double kStretch = 4;
+  static constexpr double kPatience = 0.125;  // seconds
+  static constexpr double kStretch = 4, kAnswers = 5;
 
   // `stated`: somebody wants the objective kept; else it is what is usual.
   explicit ChunkBudget(Duration objective, bool stated = true)
@@ -64,7 +65,7 @@ class ChunkBudget {
   double Backlog(int64_t tokens) const {
     if (stated_) return 0;
     const double rate = static_cast<double>(tokens) / kPatience;
-    const double most = std::max(0.0, kStretch * objective_ - base_) / cost_;
+    const double most = (std::max(kStretch * objective_, kAnswers * base_) - base_) / cost_;
     return rate * cost_ < 1 ? std::min(most, rate * base_ / (1 - rate * cost_)) : most;
   }
 

@@ -43,10 +43,16 @@ ChunkBudget Slow(bool stated) {
 TEST(ChunkBudgetTest, AnObjectiveThatNobodyStatedGivesWayToABacklog) {
   const ChunkBudget budget = Slow(false);
   EXPECT_NEAR(budget.Tokens(7, 0), 20, 1);
-  EXPECT_NEAR(budget.Tokens(7, 300), 20, 1);    // 300 a second: 17 a step of 57 ms are enough
-  EXPECT_NEAR(budget.Tokens(7, 700), 93, 2);    // 700 a second: 93 in 133 ms
+  EXPECT_NEAR(budget.Tokens(7, 38), 20, 1);     // 304 a second: 17 a step of 57 ms are enough
+  EXPECT_NEAR(budget.Tokens(7, 88), 95, 2);     // 704 a second: 95 in 135 ms
   EXPECT_NEAR(budget.Tokens(7, 4500), 160, 2);  // cannot be done; steps of 200 ms
   EXPECT_NEAR(Slow(true).Tokens(7, 4500), 20, 1);
+}
+
+TEST(ChunkBudgetTest, WhereAnswersAloneTakeLongPromptsOfABacklogHaveFourFifthsOfTheTime) {
+  ChunkBudget budget(milliseconds(50), /*stated=*/false);
+  budget.Seed(milliseconds(80), milliseconds(1));
+  EXPECT_EQ(budget.Tokens(7, 4500), 320);  // steps of 400 ms
 }
 
 TEST(ChunkBudgetTest, ABacklogOfAnyLengthNeverMakesTheBudgetLess) {
