@@ -41,9 +41,13 @@ def measured(nodes: Nodes, gateway: str) -> dict[tuple[str, str], float]:
     return {(one["task"], one["on"]): one["seconds"] for one in nodes[gateway].json("GET", "/v2/evenkeel/cluster")["measured"]}
 
 
+def serving(daemon) -> list[str]:
+    return [model for model, state in own_models(daemon).items() if state == "READY"]
+
+
 def nothing_is_left(nodes: Nodes) -> None:
     """Models, files and wishes are as before."""
-    nodes.wait(lambda: own_models(nodes["b"]) == own_models(nodes["c"]) == {}, "b and c serve nothing")
+    nodes.wait(lambda: not serving(nodes["b"]) and not serving(nodes["c"]), "b and c serve nothing")
     for name in "bc":
         assert not [path for path in nodes[name].models.rglob("*.fake")], name
     assert all("asked" not in task for task in nodes["c"].json("GET", "/v2/evenkeel/cluster")["tasks"])
@@ -82,7 +86,7 @@ def test_an_interrupted_measurement_takes_away_what_it_brought(busy, cli, tmp_pa
     nodes.wait(lambda: worth(nodes, cli), "the plan stands on something that nobody measured", 40)
     verb = subprocess.Popen([str(BINARY), "plan", "--measure", "3", "--server", nodes["c"].http_url], env=environment(tmp_path),
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    nodes.wait(lambda: own_models(nodes["b"]) or own_models(nodes["c"]), "a model is tried out", 40)
+    nodes.wait(lambda: serving(nodes["b"]) or serving(nodes["c"]), "a model is tried out", 40)
     os.kill(verb.pid, signal.SIGINT)
     _, said = verb.communicate(timeout=60)
     assert verb.returncode == 130, said
