@@ -79,14 +79,19 @@ std::string FailuresOf(const Json& deployment) {
   return text;
 }
 
-Json DeployAndWatch(const Api& api, const Json& request, Duration wait) {
-  Json deployment = api.Post("/v2/cluster/deploy", request);
+Json DeployAndWatch(const Api& api, const Json& request, Duration wait,
+                    const std::function<bool()>& stopped) {
+  return WatchDeployment(api, api.Post("/v2/cluster/deploy", request), wait, stopped);
+}
+
+Json WatchDeployment(const Api& api, Json deployment, Duration wait,
+                     const std::function<bool()>& stopped) {
   const Json begun = deployment;
   const Clock& clock = SteadyClock::Instance();
   const Time end = clock.Now() + wait;
   LiveTable table;
   std::map<std::string, std::string> seen;
-  while (!Through(deployment) && clock.Now() < end) {
+  while (!Through(deployment) && clock.Now() < end && !(stopped && stopped())) {
     table.live() ? table.Draw(TableText(NodesOf(deployment), false))
                  : PrintChanges(deployment, &seen);
     std::this_thread::sleep_for(kLook);

@@ -4,6 +4,7 @@
 // Thread-safety: main thread only.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "api.h"
@@ -12,9 +13,12 @@
 
 namespace evenkeel {
 
-// `request`: the body of POST /v2/cluster/deploy. The deployment as it stood last (server/cluster_deploys.h): all nodes are through, or `wait` is over.
+// `request`: the body of POST /v2/cluster/deploy. The deployment as it stood last (server/cluster_deploys.h): all nodes are through, or `wait` is over, or `stopped` says so (it may be empty).
 nlohmann::ordered_json DeployAndWatch(const Api& api, const nlohmann::ordered_json& request,
-                                      Duration wait);
+                                      Duration wait, const std::function<bool()>& stopped = {});
+// The same of a deployment that was begun.
+nlohmann::ordered_json WatchDeployment(const Api& api, nlohmann::ordered_json deployment,
+                                       Duration wait, const std::function<bool()>& stopped);
 
 // Its nodes as a table.
 Listing NodesOf(const nlohmann::ordered_json& deployment);

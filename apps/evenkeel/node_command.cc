@@ -51,8 +51,11 @@ void List(const NodeOptions& options) {
   const Json nodes = described["cluster"].value("nodes", Json::array());
   for (const Json& node : nodes) {
     std::string models;
-    for (const Json& model : node.value("models", Json::array()))
-      models += (models.empty() ? "" : " ") + (model.is_string() ? model.get<std::string>() : "?");
+    for (const char* kind : {"models", "graphs"}) {
+      for (const Json& model : node.value(kind, Json::array()))
+        models +=
+            (models.empty() ? "" : " ") + (model.is_string() ? model.get<std::string>() : "?");
+    }
     listing.rows.push_back({TextAt(node, "name"), TextAt(node, "state"), TextAt(node, "cores"),
                             Number(node, "backlog_s", 1e3, " ms"), TextAt(node, "outstanding"),
                             TextAt(node, "sent"), models, Number(node, "round_trip_ms", 1, " ms"),

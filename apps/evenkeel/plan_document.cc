@@ -251,13 +251,12 @@ Result<ReplicaPlan> PlanBy(const ClusterFile& file, const Eigen::MatrixXd& secon
 }
 
 // What a plan by the expected costs would stand on and nobody has measured, the least certain first: the plan itself reckons such pairs dearer, and keeps off them.
-Json WorthMeasuring(const ClusterFile& file, const Completion& costs) {
-  constexpr int kMostShown = 5;
+Json WorthMeasuring(const ClusterFile& file, const Completion& costs, int most) {
   Json pairs = Json::array();
   const auto hopeful = PlanBy(file, costs.seconds, /*method=*/false);
   if (!hopeful.ok()) return pairs;
   const auto columns = ColumnsOf(file);
-  for (const TaskOnNode& pair : NextPairs(costs, hopeful->places, kMostShown)) {
+  for (const TaskOnNode& pair : NextPairs(costs, hopeful->places, most)) {
     pairs.push_back({{"task", file.graph.tasks[static_cast<size_t>(pair.task)].name},
                      {"node", columns[static_cast<size_t>(pair.node)]},
                      {"seconds", costs.seconds(pair.task, pair.node)},
@@ -267,7 +266,7 @@ Json WorthMeasuring(const ClusterFile& file, const Completion& costs) {
 }
 
 // What the tasks that are placed whole make of the document.
-Status AddPlan(const ClusterFile& file, bool method, Json* document) {
+Status AddPlan(const ClusterFile& file, bool method, int most_pairs, Json* document) {
   const Costs costs = CostsOf(file);
   const CostMatrix weighted = method ? WeightedDemand(file.graph.tasks, file.nodes) : CostMatrix{};
   const Eigen::MatrixXd seconds = method ? weighted.seconds : CarefulCosts(costs.completion);
@@ -276,10 +275,11 @@ Status AddPlan(const ClusterFile& file, bool method, Json* document) {
   if (!plan.ok()) return plan.status();
   (*document)["matrix"] = MatrixJson(file, costs, seconds);
   if (!method) {
-    (*document)["factors"] = {{"measured_pairs", costs.measured.size()},
-                              {"rank", costs.completion.rank},
-                              {"left_out_error", costs.completion.left_out_error},
-                              {"worth_measuring", WorthMeasuring(file, costs.completion)}};
+    (*document)["factors"] = {
+        {"measured_pairs", costs.measured.size()},
+        {"rank", costs.completion.rank},
+        {"left_out_error", costs.completion.left_out_error},
+        {"worth_measuring", WorthMeasuring(file, costs.completion, most_pairs)}};
   }
   for (const ReplicaStep& step : plan->steps) {
     (*document)["steps"].push_back({{"name", step.name},
@@ -316,7 +316,7 @@ void AddLoads(const ClusterFile& file, Json* document) {
 
 }  // namespace
 
-Result<Json> PlanDocument(const ClusterFile& file, bool method) {
+Result<Json> PlanDocument(const ClusterFile& file, bool method, int most_pairs) {
   auto cut = CutWhatFitsNowhere(file);
   if (!cut.ok()) return cut.status();
   Json document = {{"schema", "evenkeel.plan/v1"}, {"rules", method ? "method" : "ours"},
@@ -326,7 +326,7 @@ Result<Json> PlanDocument(const ClusterFile& file, bool method) {
   if (cut->rest.graph.tasks.empty())
     AddLoads(cut->rest, &document);
   else
-    EK_RETURN_IF_ERROR(AddPlan(cut->rest, method, &document));
+    EK_RETURN_IF_ERROR(AddPlan(cut->rest, method, most_pairs, &document));
   for (const Json& model : cut->cuts) {
     for (const Json& stage : model["stages"])
       document["placement"][stage["node"].get<std::string>()].push_back(stage["name"]);

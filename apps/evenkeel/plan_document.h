@@ -16,6 +16,8 @@ namespace evenkeel {
 // "cuts" (plan_cuts.h): models that are cut between their layers; each stage stands in "placement" by its name. They are placed first, the largest before the others.
 // A model with replicas stands at each of its places. "replicas" and "present_s" (the busiest place's load as models serve now): where the file has such models.
 // `method`: the rules of CN119537032B instead of ours. Errors: as CheckProblem and MakePlan; a task that no node can run is named with what each is short of.
-Result<nlohmann::ordered_json> PlanDocument(const ClusterFile& file, bool method);
+// `most_pairs`: of those worth measuring, how many "factors" names.
+Result<nlohmann::ordered_json> PlanDocument(const ClusterFile& file, bool method,
+                                            int most_pairs = 5);
 
 }  // namespace evenkeel

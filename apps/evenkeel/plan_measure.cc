@@ -2,7 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -47,7 +49,8 @@ std::optional<Pair> NextPair(const Json& cluster,
                              const std::set<std::pair<std::string, std::string>>& tried) {
   const auto file = ParseClusterFile(cluster.dump());
   if (!file.ok()) Fail(kExitFailed, "the server's cluster: " + file.status().message());
-  const auto plan = PlanDocument(*file, /*method=*/false);
+  const auto plan =
+      PlanDocument(*file, /*method=*/false, /*most_pairs=*/std::numeric_limits<int>::max());
   if (!plan.ok()) Fail(kExitFailed, plan.status().message());
   if (!plan->contains("factors")) return std::nullopt;
   for (const Json& one : plan->at("factors").at("worth_measuring")) {
@@ -56,6 +59,15 @@ std::optional<Pair> NextPair(const Json& cluster,
     if (pair.predicted_s >= kLeastSeconds && !tried.contains(pair.Key())) return pair;
   }
   return std::nullopt;
+}
+
+bool Serves(const Json& cluster, const Pair& pair) {
+  for (const Json& task : cluster.value("tasks", Json::array())) {
+    if (TextAt(task, "name") != pair.model) continue;
+    for (const Json& node : task.value("serving", Json::array()))
+      if (node == pair.node) return true;
+  }
+  return false;
 }
 
 std::optional<double> MeasuredIn(const Json& cluster, const Pair& pair) {
@@ -71,43 +83,72 @@ std::optional<double> AwaitMeasurement(const Api& api, const Pair& pair, Duratio
                                        const Interrupt& interrupt) {
   const Clock& clock = SteadyClock::Instance();
   const Time end = clock.Now() + wait;
-  std::optional<Time> first;
-  while (!interrupt.came() && (first || clock.Now() < end)) {
-    if (!first && MeasuredIn(ClusterNow(api), pair)) first = clock.Now();
-    if (first && clock.Now() >= *first + kSettle) return MeasuredIn(ClusterNow(api), pair);
+  std::optional<double> measured;
+  Time first{};
+  while (!interrupt.came()) {
+    const auto now = MeasuredIn(ClusterNow(api), pair);
+    if (now && !measured) first = clock.Now();
+    if (now) measured = now;
+    if (measured ? clock.Now() >= first + kSettle : clock.Now() >= end) break;
     std::this_thread::sleep_for(kLook);
   }
-  return std::nullopt;
+  return measured;
 }
 
-// A model on a node for as long as this lives.
+// A model on a node that it is brought to, until it is taken away again.
 class Visit {
  public:
-  Visit(const Api& api, const Pair& pair, Duration wait) : api_(api), pair_(pair) {
-    const Json deployment = DeployAndWatch(api, Request(), wait);
-    failures_ = FailuresOf(deployment);
-    for (const Json& node : deployment.value("nodes", Json::array()))
-      files_were_there_ = files_were_there_ && TextAt(node, "from").empty();
-  }
+  Visit(const Api& api, const Pair& pair, Duration wait, Interrupt& interrupt)
+      : api_(api), pair_(pair), wait_(wait), interrupt_(interrupt) {}
   ~Visit() {
     try {
       End();
     } catch (const CLI::RuntimeError&) {
-      // It was said why; whoever asked for the plan sees where the model serves.
+      Stays();
     }
   }
   Visit(const Visit&) = delete;
   Visit& operator=(const Visit&) = delete;
 
-  const std::string& failures() const { return failures_; }
-  void End() {
-    if (std::exchange(ended_, true)) return;
-    Json request = Request();
-    request["keep_files"] = files_were_there_;
-    api_.Post("/v2/cluster/undeploy", request);
+  // Why it does not serve there; "": it does.
+  std::string Begin() {
+    deployment_ = api_.Post("/v2/cluster/deploy", Request());
+    deployment_ = WatchDeployment(api_, deployment_, wait_, [this] { return interrupt_.came(); });
+    return FailuresOf(deployment_);
   }
 
  private:
+  // Nothing is taken from a node while it is on its way there.
+  void End() {
+    if (deployment_.is_null()) return;
+    const bool interrupted = interrupt_.came();
+    interrupt_.Forget();
+    if (!Through()) {
+      std::fprintf(stderr,
+                   "%s is on its way to %s, and is taken away once it is there; Ctrl-C leaves it\n",
+                   Printable(pair_.model).c_str(), Printable(pair_.node).c_str());
+      deployment_ = WatchDeployment(api_, deployment_, wait_, [this] { return interrupt_.came(); });
+    }
+    if (!Through()) return Stays();
+    // What was copied for it goes, too.
+    Json request = Request();
+    request["keep_files"] = TextAt(Target(), "from").empty();
+    if (TextAt(Target(), "state") == "serving") api_.Post("/v2/cluster/undeploy", request);
+    if (interrupted) std::raise(SIGINT);
+  }
+  void Stays() const {
+    std::fprintf(stderr, "%s stays on %s: take it away with evenkeel undeploy %s --nodes %s\n",
+                 Printable(pair_.model).c_str(), Printable(pair_.node).c_str(),
+                 Printable(pair_.model).c_str(), Printable(pair_.node).c_str());
+  }
+  Json Target() const {
+    const Json nodes = deployment_.value("nodes", Json::array());
+    return nodes.empty() ? Json::object() : nodes.front();
+  }
+  bool Through() const {
+    const std::string state = TextAt(Target(), "state");
+    return state == "serving" || state == "failed";
+  }
   Json Request() const {
     return {{"model", pair_.model},
             {"nodes", Json::array({pair_.node})},
@@ -117,26 +158,27 @@ class Visit {
 
   const Api& api_;
   const Pair pair_;
-  std::string failures_;
-  bool files_were_there_ = true, ended_ = false;
+  const Duration wait_;
+  Interrupt& interrupt_;
+  Json deployment_;  // null: not begun
 };
 
 // What it takes there; nullopt: it could not be measured, which was said.
-std::optional<double> Measure(const Api& api, const Pair& pair, Duration wait,
-                              const Interrupt& interrupt) {
+std::optional<double> Measure(const Api& api, const Pair& pair, bool serves, Duration wait,
+                              Interrupt& interrupt) {
   std::fprintf(stderr, "Measuring %s on %s\n", Printable(pair.model).c_str(),
                Printable(pair.node).c_str());
   std::string why_not;
   std::optional<double> measured;
-  {
-    Visit visit(api, pair, wait);
-    why_not = visit.failures();
+  try {
+    std::optional<Visit> visit;
+    if (!serves) why_not = visit.emplace(api, pair, wait, interrupt).Begin();
     if (why_not.empty()) {
       measured = AwaitMeasurement(api, pair, wait, interrupt);
-      if (!measured)
-        why_not = fmt::format("no call of it ran there within {:.0f} s", Seconds(wait));
+      why_not = fmt::format("no call of it ran there within {:.0f} s", Seconds(wait));
     }
-    if (why_not.empty()) visit.End();
+  } catch (const CLI::RuntimeError&) {
+    why_not = "the server refused";  // and that was said
   }
   if (!measured && !interrupt.came())
     std::fprintf(stderr, "%s on %s is not measured: %s\n", Printable(pair.model).c_str(),
@@ -161,17 +203,21 @@ void PrintMeasured(const std::vector<std::pair<Pair, double>>& pairs) {
 }  // namespace
 
 void MeasurePairs(const Api& api, int most, Duration wait) {
-  const Interrupt interrupt;
+  Interrupt interrupt;
   std::set<std::pair<std::string, std::string>> tried;
   std::vector<std::pair<Pair, double>> measured;
   while (static_cast<int>(measured.size()) < most && !interrupt.came()) {
-    const auto pair = NextPair(ClusterNow(api), tried);
+    const Json cluster = ClusterNow(api);
+    const auto pair = NextPair(cluster, tried);
     if (!pair) {
-      std::fputs("Nothing more is worth measuring: the plan stands on what was measured\n", stderr);
+      std::fputs(tried.size() > measured.size()
+                     ? "Nothing else is worth measuring\n"
+                     : "Nothing more is worth measuring: the plan stands on what was measured\n",
+                 stderr);
       break;
     }
     tried.insert(pair->Key());
-    if (const auto seconds = Measure(api, *pair, wait, interrupt))
+    if (const auto seconds = Measure(api, *pair, Serves(cluster, *pair), wait, interrupt))
       measured.emplace_back(*pair, *seconds);
   }
   PrintMeasured(measured);

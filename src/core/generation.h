@@ -163,6 +163,8 @@ class LanguageModel {
  public:
   virtual ~LanguageModel() = default;
   virtual LanguageModelInfo Info() const = 0;
+  // Some node that answers for it is there at the moment.
+  virtual bool reachable() const { return true; }
   virtual void Generate(GenerationCall* call) = 0;
   // Asks that `call` end early; its Done() still comes (kCancelled unless the end won the race). The caller must not free
   // `call` while Cancel() may run.

@@ -53,6 +53,7 @@ Status ClusterDepartures::MayTakeAway(const UndeployRequest& request) {
     (named ? served : served_elsewhere) |= serves && (named || !nodes[i].figures.draining);
   }
   if (request.force) return Status::Ok();
+  EK_RETURN_IF_ERROR(CheckOneKind(nodes, request.model));
   if (served && !served_elsewhere)
     return Conflict("no node but {} serves model '{}': deploy it elsewhere first, or say --force",
                     NamesOf(request.nodes), request.model);

@@ -16,7 +16,7 @@ namespace {
 using nlohmann::json;
 using NodeView = ReplicaTable::NodeView;
 
-// A replica counts as served once this node has heard of it, or after this: ensembles are not in figures.
+// A replica counts as served once this node has heard of it, or after this: graphs whose steps are served nowhere are not told.
 constexpr Duration kHear = std::chrono::seconds(5);
 
 Status CheckNames(const std::string& model, const std::vector<std::string>& nodes,
@@ -184,6 +184,7 @@ Result<json> ClusterDeploys::Begin(const DeployRequest& request) {
   const auto holders = nodes_.Holders(request.model);
   if (!holders.ok()) return holders.status();
   const auto nodes = nodes_.All();
+  EK_RETURN_IF_ERROR(CheckOneKind(nodes, request.model));
   // What it takes where it runs is known better than what its files say.
   int64_t memory = 0;
   std::vector<DeployNode> candidates;

@@ -48,7 +48,8 @@ class ClusterNode final : private NodeHost {
  public:
   static constexpr Duration kActive = std::chrono::milliseconds(200);
   static constexpr Duration kRest = std::chrono::seconds(1);
-  static constexpr Duration kMemoryEvery = std::chrono::seconds(1);  // it is read from files
+  static constexpr Duration kMemoryEvery = std::chrono::seconds(1);         // it is read from files
+  static constexpr Duration kGraphsEvery = std::chrono::milliseconds(400);  // its own are looked at
   static constexpr size_t kProbeBytes = size_t{256} << 10;
   static constexpr Duration kProbeEvery = std::chrono::minutes(10);
 
@@ -81,7 +82,9 @@ class ClusterNode final : private NodeHost {
     uint64_t digest = 0;                         // of the signature
     std::shared_ptr<const Signature> signature;  // null: a language model
     LanguageModelInfo info;
+    bool graph = false;      // it calls others
     bool elsewhere = false;  // another node serves it, too
+    bool reachable = false;  // a node that serves it is not lost
   };
   // nullptr: no other node serves it, or nobody has described it yet.
   std::shared_ptr<const Known> Find(std::string_view model, std::string_view version) const;
@@ -167,6 +170,7 @@ class ClusterNode final : private NodeHost {
   void AddNode(const NodeAddress& address, bool own);
   NodeFigures Figures();
   int64_t FreeMemory();
+  std::vector<ModelFigures> OwnGraphs();
   int64_t ReadFreeMemory() const;
   // NodeHost
   bool IsOfCluster(std::string_view node) const override { return IndexOf(node) >= 0; }
@@ -251,6 +255,8 @@ class ClusterNode final : private NodeHost {
   bool resting_ = false;  // the next tick is kRest away
   Time memory_at_{};      // when it is read again
   int64_t free_memory_bytes_ = 0;
+  Time graphs_at_{};  // when they are looked at again
+  std::vector<ModelFigures> graphs_;
   Time busy_until_{};
   RetryBudget retries_;
 };

@@ -13,6 +13,10 @@ namespace evenkeel {
 void ClusterNode::FiguresChanged() {
   loop_.Post([this] {
     if (stopped_.load()) return;
+    {
+      const std::lock_guard lock(mutex_);
+      graphs_at_ = {};
+    }
     Take(0, Figures(), clock_.Now());
     TellAll();
   });
@@ -37,6 +41,7 @@ NodeFigures ClusterNode::Figures() {
   figures.moving = std::max(0, moving_.load());
   figures.moved_lately = balance_.moved().lately;
   AddOwnModels(registry_, clock_.Now(), &figures);
+  figures.graphs = OwnGraphs();
   models_->HideLeaving(&figures);
   figures.wishes = wishes_.All();
   if (options_.membership.add) options_.membership.add(&figures);
@@ -62,6 +67,19 @@ int64_t ClusterNode::FreeMemory() {
   const int64_t free_bytes = ReadFreeMemory();
   const std::lock_guard lock(mutex_);
   return free_memory_bytes_ = free_bytes;
+}
+
+// Each of their steps is looked up, which is too much for every message.
+std::vector<ModelFigures> ClusterNode::OwnGraphs() {
+  const Time now = clock_.Now();
+  {
+    const std::lock_guard lock(mutex_);
+    if (now < graphs_at_) return graphs_;
+    graphs_at_ = now + kGraphsEvery;
+  }
+  auto graphs = GraphsOf(registry_);
+  const std::lock_guard lock(mutex_);
+  return graphs_ = std::move(graphs);
 }
 
 NodeFigures ClusterNode::FiguresFor(const NodeFigures& theirs) {

@@ -7,10 +7,16 @@
 #include "core/log.h"
 #include "core/parse.h"
 #include "server/cluster_node.h"
+#include "server/model_nodes.h"
 #include "server/own_figures.h"
 
 namespace evenkeel {
 namespace {
+
+// Its figures are the last that it told, and nobody knows whether it is there.
+bool IsLost(const ReplicaTable::NodeView& view) {
+  return view.gone || view.silent_s > ReplicaTable::kStale;
+}
 
 // Where one version of a model is kept among the known ones; no name has that character.
 std::string VersionKey(std::string_view model, std::string_view version) {
@@ -20,19 +26,21 @@ std::string VersionKey(std::string_view model, std::string_view version) {
 }  // namespace
 
 void ClusterNode::DescribeUnknown(int node, const NodeFigures& figures) {
-  for (const ModelFigures& model : figures.models) {
+  const auto describe = [&](const ModelFigures& model) {
     {
       const std::lock_guard lock(mutex_);
       if (stopped_.load() || described_.contains(model.signature) ||
           clock_.Now() < asked_[model.signature])
-        continue;
+        return;
       asked_[model.signature] = kNever;  // an answer is awaited
     }
     link(node).Describe(model.name, model.version, std::chrono::seconds(5),
                         [this, digest = model.signature](Result<DescribedModel> told) {
                           Described(digest, std::move(told));
                         });
-  }
+  };
+  std::ranges::for_each(figures.models, describe);
+  std::ranges::for_each(figures.graphs, describe);
 }
 
 void ClusterNode::Described(uint64_t digest, Result<DescribedModel> model) {
@@ -62,14 +70,15 @@ void ClusterNode::Rebuild() {
   auto known = std::make_shared<KnownModels>();
   const auto views = table_.Look(Now());
   // The own ones first: where signatures differ, the own one is what callers of this node see.
-  const auto note = [&](size_t i, const ModelFigures& model, const std::string& asked) {
+  const auto note = [&](size_t i, const ModelFigures& model, bool graph, const std::string& asked) {
     auto& entry = (*known)[asked.empty() ? model.name : VersionKey(model.name, asked)];
-    if (entry && (i == 0 || entry->digest != model.signature)) return;
+    if (entry && (i == 0 || entry->digest != model.signature || entry->graph != graph)) return;
     auto one = entry ? std::make_shared<Known>(*entry) : std::make_shared<Known>();
     if (!entry) {
       one->version = model.version;
       one->asked = asked;
       one->digest = model.signature;
+      one->graph = graph;
       const auto described = described_.find(model.signature);
       if (described != described_.end()) {
         one->info = described->second->info;
@@ -82,14 +91,22 @@ void ClusterNode::Rebuild() {
       }
     }
     one->elsewhere = one->elsewhere || i > 0;
+    one->reachable = one->reachable || !IsLost(views[i]);
     entry = std::move(one);
   };
   for (size_t i = 0; i < views.size(); ++i) {
     // Versions ascend: the newest comes first, for it is what a call without one means.
     const auto& models = views[i].figures.models;
     for (auto model = models.rbegin(); model != models.rend(); ++model) {
-      note(i, *model, "");
-      if (!model->version.empty()) note(i, *model, model->version);
+      note(i, *model, /*graph=*/false, "");
+      if (!model->version.empty()) note(i, *model, /*graph=*/false, model->version);
+    }
+  }
+  // A name that is both is the model's to those who have neither.
+  for (size_t i = 0; i < views.size(); ++i) {
+    for (const ModelFigures& graph : views[i].figures.graphs) {
+      note(i, graph, /*graph=*/true, "");
+      note(i, graph, /*graph=*/true, graph.version);
     }
   }
   std::erase_if(*known, [](const auto& item) { return item.second->digest == 0; });
@@ -115,9 +132,7 @@ bool ClusterNode::MayStillCome(std::string_view model) const {
   const auto views = Look();
   return std::any_of(views.begin() + 1, views.end(), [&](const ReplicaTable::NodeView& view) {
     if (view.gone) return false;
-    const auto& models = view.figures.models;
-    return view.known ? std::ranges::find(models, model, &ModelFigures::name) != models.end()
-                      : young;
+    return view.known ? NodeServes(view, model) : young;
   });
 }
 

@@ -8,7 +8,6 @@
 #include "cluster/live/learnt_document.h"
 #include "core/format.h"
 #include "server/cluster_status.h"
-#include "server/ensemble_model.h"
 #include "server/routed_generation.h"
 #include "server/routed_infer.h"
 
@@ -65,8 +64,8 @@ Result<std::shared_ptr<ServedModel>> ClusterService::Find(std::string_view name,
   const auto known = cluster_.Find(name, version);
   if (!known && !own.ok()) return WhileYoung(cluster_, name, own.status());
   if (!known || (!known->signature && !own.ok())) return own;
-  // Ensembles are not told to others: a model of theirs that has the name is another thing.
-  if (own.ok() && dynamic_cast<const EnsembleModel*>(own->get()) != nullptr) return own;
+  // Its steps run wherever their models are; a model of another node's that has its name is another thing.
+  if (own.ok() && ((*own)->calls_others() || known->graph)) return own;
   if (own.ok() || MayAskOthers(own.status())) {
     return std::shared_ptr<ServedModel>(std::make_shared<RoutedModel>(
         cluster_, std::string(name), known, own.ok() ? std::move(*own) : nullptr));
@@ -96,8 +95,9 @@ std::vector<LanguageModelInfo> ClusterService::LanguageModels() const {
 
 Result<bool> ClusterService::ModelReady(std::string_view name, std::string_view version) const {
   auto own = ServiceImpl::ModelReady(name, version);
-  if (own.ok() && *own) return own;
-  if (cluster_.Find(name, version)) return true;
+  // A graph that is here is run here.
+  if ((own.ok() && *own) || cluster_.registry().Ensemble(name)) return own;
+  if (const auto known = cluster_.Find(name, version)) return known->reachable;
   return own;
 }
 
@@ -110,7 +110,7 @@ Result<ModelMetadata> ClusterService::Metadata(std::string_view name,
   ModelMetadata metadata;
   metadata.name = name;
   metadata.versions = {known->version};
-  metadata.platform = known->signature ? "cluster" : "llama_cpp";
+  metadata.platform = !known->signature ? "llama_cpp" : known->graph ? "ensemble" : "cluster";
   if (known->signature) {
     metadata.inputs = known->signature->inputs;
     metadata.outputs = known->signature->outputs;
@@ -122,8 +122,9 @@ nlohmann::json ClusterService::Describe() const {
   nlohmann::json document = ServiceImpl::Describe();
   nlohmann::json nodes = nlohmann::json::array();
   for (const auto& node : LookAtNodes()) {
-    nlohmann::json models = nlohmann::json::array();
+    nlohmann::json models = nlohmann::json::array(), graphs = nlohmann::json::array();
     for (const ModelFigures& model : node.figures.models) models.push_back(model.name);
+    for (const ModelFigures& graph : node.figures.graphs) graphs.push_back(graph.name);
     nodes.push_back({{"name", node.name},
                      {"state", StateOf(node)},
                      {"figures_age_s", node.age_s},
@@ -133,7 +134,8 @@ nlohmann::json ClusterService::Describe() const {
                      {"round_trip_ms", node.round_trip_s * 1e3},
                      {"link_bytes_s", node.figures.link_bytes_s},
                      {"sent", node.sent},
-                     {"models", std::move(models)}});
+                     {"models", std::move(models)},
+                     {"graphs", std::move(graphs)}});
   }
   nlohmann::json events = nlohmann::json::array();
   for (const auto& event : cluster_.Events())

@@ -33,6 +33,10 @@ Signature SignatureOf(const ModelConfig& config) {
   return signature;
 }
 
+Status NoStep(const std::string& model) {
+  return Unsupported("'{}' is an ensemble itself: a step has to be a model", model);
+}
+
 std::string VersionText(int64_t version) { return version < 0 ? "" : std::to_string(version); }
 
 }  // namespace
@@ -82,6 +86,10 @@ Status EnsembleModel::Ready() const {
     if (!found.ok())
       return Unavailable("ensemble '{}' waits for '{}': {}", config_.name, step.model,
                          found.status().message());
+    if ((*found)->calls_others()) return NoStep(step.model);
+    if (!(*found)->reachable())
+      return Unavailable("ensemble '{}' waits for '{}': no node that serves it can be reached",
+                         config_.name, step.model);
   }
   return Status::Ok();
 }
@@ -148,8 +156,7 @@ Status EnsembleCall::Run(Step& step) {
   const EnsembleStep& what = Of(step.number);
   auto found = model_->find_(what.model, VersionText(what.version));
   if (!found.ok()) return found.status();
-  if (dynamic_cast<const EnsembleModel*>(found->get()) != nullptr)
-    return Unsupported("'{}' is an ensemble itself: a step has to be a model", what.model);
+  if ((*found)->calls_others()) return NoStep(what.model);
   const Signature& signature = (*found)->signature();
   for (const EnsembleStep::Named& input : what.inputs) {
     const int spec = signature.FindInput(input.own);

@@ -35,6 +35,7 @@ class EnsembleModel final : public ServedModel, public std::enable_shared_from_t
   const std::string& name() const override { return config_.name; }
   const std::string& version() const override { return version_; }
   const Signature& signature() const override { return signature_; }
+  bool calls_others() const override { return true; }
   void Infer(InferCall* call) override;
   void Cancel(InferCall* call) override;
 

@@ -10,8 +10,20 @@ namespace evenkeel {
 using NodeView = ReplicaTable::NodeView;
 
 bool NodeServes(const NodeView& node, std::string_view model) {
-  return std::ranges::find(node.figures.models, model, &ModelFigures::name) !=
-         node.figures.models.end();
+  return Serves(node.figures, model);
+}
+
+Status CheckOneKind(const std::vector<NodeView>& nodes, std::string_view model) {
+  const auto one_with = [&](const std::vector<ModelFigures> NodeFigures::*kind) {
+    return std::ranges::find_if(nodes, [&](const NodeView& node) {
+      return !node.gone && std::ranges::find(node.figures.*kind, model, &ModelFigures::name) !=
+                               (node.figures.*kind).end();
+    });
+  };
+  const auto plain = one_with(&NodeFigures::models), graph = one_with(&NodeFigures::graphs);
+  if (plain == nodes.end() || graph == nodes.end()) return Status::Ok();
+  return Conflict("'{}' is a model on node '{}' and a graph of models on node '{}': rename one",
+                  model, plain->name, graph->name);
 }
 
 bool NodeAnswers(const NodeView& node, bool own) {

@@ -25,7 +25,9 @@
 
 namespace evenkeel {
 
-// It tells figures of the model.
+// kConflict: the name is a model's on one node and a graph's on another: neither stands in for the other.
+Status CheckOneKind(const std::vector<ReplicaTable::NodeView>& nodes, std::string_view model);
+// It tells figures of the model, or of a graph of that name.
 bool NodeServes(const ReplicaTable::NodeView& node, std::string_view model);
 // A node that drains counts as suspect where calls are routed; it answers all the same.
 bool NodeAnswers(const ReplicaTable::NodeView& node, bool own);

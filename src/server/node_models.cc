@@ -219,6 +219,12 @@ void NodeModels::HideLeaving(NodeFigures* figures) {
     at->second.served = true;
     return true;
   });
+  std::erase_if(figures->graphs, [this](const ModelFigures& graph) {
+    const auto at = leaving_.find(graph.name);
+    if (at == leaving_.end()) return false;
+    at->second.served = true;
+    return true;
+  });
   // A model of which only the files are to go is served by nobody here who might stay for others.
   for (const auto& [model, leaving] : leaving_)
     figures->leaving.push_back({model, leaving.certain || !leaving.served});

@@ -74,6 +74,19 @@ ModelFigures FiguresOf(const LlmModel& model, double* backlog_s) {
   return figures;
 }
 
+std::vector<ModelFigures> GraphsOf(const ModelRegistry& registry) {
+  std::vector<ModelFigures> graphs;
+  for (const auto& graph : registry.Ensembles()) {
+    // One whose steps have no models is no answer to any call.
+    if (!graph->Ready().ok()) continue;
+    ModelFigures& one = graphs.emplace_back();
+    one.name = graph->name();
+    one.version = graph->version();
+    one.signature = DigestOf(graph->signature());
+  }
+  return graphs;
+}
+
 void AddOwnModels(const ModelRegistry& registry, Time now, NodeFigures* figures) {
   int64_t mapped = 0;
   const auto serving = registry.Serving("", "");

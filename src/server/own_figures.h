@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "cluster/live/node_figures.h"
 #include "core/clock.h"
@@ -19,6 +20,8 @@ uint64_t DigestOf(const LanguageModelInfo& info);
 ModelFigures FiguresOf(const ModelVersion& model, const Dispatcher::Work& work, Time now);
 // A language model's figures; its work is added to `backlog_s`.
 ModelFigures FiguresOf(const LlmModel& model, double* backlog_s);
+// The graphs of models whose calls could be answered now. Each step's model is looked up, in the cluster too.
+std::vector<ModelFigures> GraphsOf(const ModelRegistry& registry);
 // Models that serve and the work of all, into `figures`; what their mapped weights take is no more free memory there.
 void AddOwnModels(const ModelRegistry& registry, Time now, NodeFigures* figures);
 

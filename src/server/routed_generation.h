@@ -32,6 +32,7 @@ class RoutedLanguage final : public LanguageModel,
       : cluster_(cluster), known_(std::move(known)), own_(std::move(own)) {}
 
   LanguageModelInfo Info() const override { return own_ ? own_->Info() : known_->info; }
+  bool reachable() const override { return own_ != nullptr || known_->reachable; }
   void Generate(GenerationCall* call) override;
   void Cancel(GenerationCall* call) override;
   void Embed(EmbeddingCall* call) override;

@@ -85,7 +85,11 @@ void RoutedInfer::Cancel() {
 
 void RoutedInfer::Try(const Status& last) {
   self_ = shared_from_this();
-  ReplicaTable::Wanted wanted{model_, known_->asked, known_->digest, RowsOf(*this, *signature_)};
+  const ReplicaTable::Wanted wanted{.model = model_,
+                                    .version = known_->asked,
+                                    .signature = known_->digest,
+                                    .rows = RowsOf(*this, *signature_),
+                                    .graph = known_->graph};
   choice_ = cluster_.Choose(wanted, tried_);
   if (choice_.node < 0 && given_back_by_ >= 0) {
     tried_[static_cast<size_t>(std::exchange(given_back_by_, -1))] = false;
@@ -152,7 +156,7 @@ void RoutedInfer::RunThere(int node) {
     attempt = attempt_;
   }
   auto running = cluster_.link(node).Infer(
-      *this, model_, choice_.version, signature_, cluster_.clock().Now(),
+      *this, {model_, choice_.version, known_->graph}, signature_, cluster_.clock().Now(),
       [self, node](const LinkClient::InferEnd& end, std::span<const TensorView> outputs) {
         if (end.given_back) return self->GivenBack();
         if (end.link_failed) self->cluster_.OnLinkFailure(node);
@@ -164,7 +168,8 @@ void RoutedInfer::RunThere(int node) {
           return self->End(Internal("node '{}' answered with another number of rows",
                                     self->cluster_.NameOf(node)),
                            true, {}, {});
-        self->End(end.status, end.link_failed || refused, outputs, end.timings);
+        self->End(end.status, end.link_failed || (refused && !self->known_->graph), outputs,
+                  end.timings);
       });
   bool cancelled = false;
   {

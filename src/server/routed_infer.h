@@ -1,7 +1,7 @@
 // A model of tensors that several nodes of the cluster serve, and a call to it on its way to one of them.
 //
 // Contract: as ServedModel; good for one call, as a Lease. A call whose node is lost, or refuses it, is run on another one that was not tried
-//   yet, while the retry budget and the deadline allow: running a call twice does no harm, for models keep nothing between calls. A node may give a
+//   yet (one of a graph only where its node was lost: a refusal may be its last step's), while the retry budget and the deadline allow: running a call twice does no harm, for models keep nothing between calls. A node may give a
 //   waiting call back once; then another takes it, or that one after all.
 // Thread-safety: as ServedModel.
 #pragma once
@@ -31,6 +31,8 @@ class RoutedModel final : public ServedModel {
   const Signature& signature() const override {
     return own_ ? own_->signature() : *known_->signature;
   }
+  bool calls_others() const override { return own_ ? own_->calls_others() : known_->graph; }
+  bool reachable() const override { return own_ != nullptr || known_->reachable; }
   void Infer(InferCall* call) override;
   void Cancel(InferCall* call) override;
 

@@ -34,6 +34,7 @@ class TextStep final : public ServedModel, public std::enable_shared_from_this<T
   const std::string& name() const override { return info_.name; }
   const std::string& version() const override { return version_; }
   const Signature& signature() const override { return signature_; }
+  bool reachable() const override { return model_->reachable(); }
   void Infer(InferCall* call) override;
   void Cancel(InferCall* call) override;
 

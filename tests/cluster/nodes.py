@@ -41,8 +41,9 @@ class Nodes:
         return self.daemons[name]
 
     def view(self, gateway: str) -> dict[str, dict]:
-        """What the gateway knows of each node."""
-        return {node["name"]: node for node in self[gateway].json("GET", "/v2/evenkeel/models")["cluster"]["nodes"]}
+        """What the gateway knows of each node; graphs are among its models."""
+        nodes = self[gateway].json("GET", "/v2/evenkeel/models")["cluster"]["nodes"]
+        return {node["name"]: {**node, "models": node["models"] + node.get("graphs", [])} for node in nodes}
 
     def wait(self, condition, what: str, seconds: float = 15) -> None:
         end = time.monotonic() + seconds

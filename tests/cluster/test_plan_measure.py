@@ -53,23 +53,58 @@ def nothing_is_left(nodes: Nodes) -> None:
     assert all("asked" not in task for task in nodes["c"].json("GET", "/v2/evenkeel/cluster")["tasks"])
 
 
+def tried(result) -> list[tuple[str, str]]:
+    return [tuple(line.split()[1::2]) for line in result.stderr.splitlines() if line.startswith("Measuring ")]
+
+
 def test_what_nobody_measured_is_tried_out_and_leaves(busy, cli):
     nodes, _ = busy
     nodes.wait(lambda: worth(nodes, cli), "the plan stands on something that nobody measured", 40)
-    pair = worth(nodes, cli)[0]
-    assert pair not in measured(nodes, "c") and pair[1] != "a"
+    known = measured(nodes, "c")
     result = cli("plan", "--measure", "1", server=nodes["c"], timeout=120)
-    assert result.returncode == 0, result.stderr
-    assert "Measured on purpose" in result.stdout and f"Measuring {pair[0]} on {pair[1]}" in result.stderr, result.stdout + result.stderr
+    assert result.returncode == 0 and "Measured on purpose" in result.stdout, result.stdout + result.stderr
+    (pair,) = tried(result)
+    assert pair not in known and pair[1] != "a"
     row = next(line.split() for line in result.stdout.splitlines() if line.split()[:2] == list(pair))
     assert float(row[2]) > 0 and float(row[4]) > 0, row
     nothing_is_left(nodes)
     # All nodes know it from now on, and the plan marks it.
     for gateway in "abc":
-        nodes.wait(lambda: pair in measured(nodes, gateway), f"{gateway} has learnt it", 10)
+        nodes.wait(lambda gateway=gateway: pair in measured(nodes, gateway), f"{gateway} has learnt it", 10)
     assert pair not in worth(nodes, cli)
     events = [event for name in "abc" for event in nodes[name].json("GET", "/v2/evenkeel/models")["cluster"]["events"]]
     assert any("for the plan" in event["why"] for event in events), events
+
+
+def test_what_serves_already_is_only_waited_for(serve, cli):
+    """A replica that had no call yet stays when it is measured."""
+    nodes = Nodes(serve, {"a": {"one.fake": SLOW}, "b": {"one.fake": SLOW}})
+    all_alive(nodes)
+    for gateway in "ab":
+        nodes.wait_for(gateway, "one", "a", "b")
+    with_files = sorted(path.name for path in nodes["b"].models.iterdir())
+    load = Load(nodes["a"].http_address, model="one", threads=2).start()
+    try:
+        result = cli("plan", "--measure", "5", server=nodes["a"], timeout=120)
+    finally:
+        load.stop()
+    assert result.returncode == 0, result.stderr
+    assert serving(nodes["a"]) == serving(nodes["b"]) == ["one"], result.stderr
+    assert sorted(path.name for path in nodes["b"].models.iterdir()) == with_files
+    assert not load.wrong and not load.unanswered and set(load.statuses) == {200}, load.summary()
+
+
+def test_what_cannot_be_measured_is_said_and_the_next_one_taken(busy, cli):
+    """Another model of the same name lies on the nodes: neither gets the files."""
+    nodes, _ = busy
+    nodes.wait(lambda: worth(nodes, cli), "the plan stands on something that nobody measured", 40)
+    for name in "bc":
+        for model in ("one", "two"):
+            (nodes[name].models / f"{model}.fake").write_text(SLOW + "# another\n")
+    result = cli("plan", "--measure", "20", server=nodes["c"], timeout=120)
+    assert result.returncode == 0 and len(tried(result)) >= 2, result.stderr
+    assert result.stderr.count(" is not measured: ") == len(tried(result)) and "Nothing else is worth measuring" in result.stderr, result.stderr
+    assert not serving(nodes["b"]) and not serving(nodes["c"])
 
 
 def test_all_that_is_worth_it_is_measured_and_no_more(busy, cli):

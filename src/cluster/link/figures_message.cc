@@ -30,6 +30,16 @@ Status CheckMemory(int64_t bytes) {
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
+// Both go into logs, documents and keys of tables.
+Status CheckName(const ModelFigures& model) {
+  if (!IsModelName(model.name))
+    return InvalidArgument("figures of a node: {} is not a model's name", Excerpt(model.name));
+  if (model.version.size() > 20 || !std::ranges::all_of(model.version, IsDigit))
+    return InvalidArgument("figures of a node: version of model '{}': expected a number, got {}",
+                           model.name, Excerpt(model.version));
+  return Status::Ok();
+}
+
 // For show only: more than that is no count of ours.
 int Counted(uint32_t count) { return static_cast<int>(std::min<uint32_t>(count, 1'000'000'000)); }
 
@@ -63,6 +73,12 @@ void WriteFigures(const NodeFigures& figures, node::v1::Figures* message) {
     one->mutable_step_s()->Add(model.step_s.begin(), model.step_s.end());
     one->set_prompt_s(model.prompt_s);
     one->set_answer_tokens(model.answer_tokens);
+  }
+  for (const ModelFigures& graph : figures.graphs) {
+    auto* one = message->add_graphs();
+    one->set_name(graph.name);
+    one->set_version(graph.version);
+    one->set_signature(graph.signature);
   }
   message->set_busy_cores(figures.busy_cores);
   message->set_moving(static_cast<uint32_t>(figures.moving));
@@ -221,12 +237,7 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
     ModelFigures model;
     model.name = one.name();
     model.version = one.version();
-    // Both go into logs, documents and keys of tables.
-    if (!IsModelName(model.name))
-      return InvalidArgument("figures of a node: {} is not a model's name", Excerpt(model.name));
-    if (model.version.size() > 20 || !std::ranges::all_of(model.version, IsDigit))
-      return InvalidArgument("figures of a node: version of model '{}': expected a number, got {}",
-                             model.name, Excerpt(model.version));
+    EK_RETURN_IF_ERROR(CheckName(model));
     model.language = one.language();
     model.row_s = one.row_s();
     model.alone_s = one.alone_s();
@@ -266,6 +277,17 @@ Result<NodeFigures> ReadFigures(const node::v1::Figures& message) {
     EK_RETURN_IF_ERROR(CheckNumber("time of a prompt's token", model.prompt_s));
     EK_RETURN_IF_ERROR(CheckNumber("tokens of an answer", model.answer_tokens));
     figures.models.push_back(std::move(model));
+  }
+  if (message.graphs_size() > kMostModels)
+    return InvalidArgument("figures of a node: graphs: expected at most {}, got {}", kMostModels,
+                           message.graphs_size());
+  for (const auto& one : message.graphs()) {
+    ModelFigures graph;
+    graph.name = one.name();
+    graph.version = one.version();
+    graph.signature = one.signature();
+    EK_RETURN_IF_ERROR(CheckName(graph));
+    figures.graphs.push_back(std::move(graph));
   }
   return figures;
 }

@@ -28,6 +28,10 @@ TEST(FiguresForShowTest, WhatIsMeasuredAndMovedIsTold) {
   model.prompt_s = 0.002;
   model.answer_tokens = 90;
   model.late_row_s = 0.125;
+  ModelFigures& graph = figures.graphs.emplace_back();
+  graph.name = "g";
+  graph.version = "3";
+  graph.signature = 99;
   figures.wishes = {{"m", 3, 1'700'000'000'000}};
   figures.leaving = {{"n", true}, {"o", false}};
   node::v1::Figures message;
@@ -47,11 +51,36 @@ TEST(FiguresForShowTest, WhatIsMeasuredAndMovedIsTold) {
   EXPECT_DOUBLE_EQ(read->models[0].prompt_s, 0.002);
   EXPECT_DOUBLE_EQ(read->models[0].answer_tokens, 90);
   EXPECT_EQ(read->models[0].late_row_s, 0.125);
+  ASSERT_EQ(read->graphs.size(), 1);
+  EXPECT_EQ(read->graphs[0].name, "g");
+  EXPECT_EQ(read->graphs[0].version, "3");
+  EXPECT_EQ(read->graphs[0].signature, 99);
   EXPECT_EQ(read->wishes, figures.wishes);
   ASSERT_EQ(read->leaving.size(), 2);
   EXPECT_EQ(read->leaving[0].model, "n");
   EXPECT_TRUE(read->leaving[0].certain);
   EXPECT_FALSE(read->leaving[1].certain);
+}
+
+TEST(FiguresOfGraphsTest, WhatNoNodeOfOursTellsIsRefused) {
+  NodeFigures figures;
+  figures.node = "a";
+  figures.graphs.push_back({.name = "g", .version = "1"});
+  const auto read = [&](const auto& change) {
+    node::v1::Figures message;
+    WriteFigures(figures, &message);
+    change(message);
+    return ReadFigures(message).status();
+  };
+  EXPECT_TRUE(read([](auto&) {}).ok());
+  EXPECT_EQ(read([](auto& m) { m.mutable_graphs(0)->set_name("no name"); }).code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(read([](auto& m) { m.mutable_graphs(0)->set_version("one"); }).code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(read([](auto& m) {
+              for (int i = 0; i <= kMostModels; ++i) *m.add_graphs() = m.graphs(0);
+            }).code(),
+            Code::kInvalidArgument);
 }
 
 NodeFigures Measured(uint64_t incarnation) {

@@ -4,6 +4,7 @@
 
 #include "cluster/link/generation_message.h"
 #include "cluster/link/infer_message.h"
+#include "core/format.h"
 
 namespace evenkeel {
 namespace {
@@ -20,6 +21,14 @@ ForwardedInfer::ForwardedInfer(NodeHost& host, const Clock& clock,
   auto found = host.FindOwn(request.model(), request.version());
   if (!found.ok()) {
     Done(found.status(), {}, {});
+    return;
+  }
+  // Figures may be of before one took the other's name. Calls of steps that became calls of graphs could go round.
+  if ((*found)->calls_others() != request.graph()) {
+    Done(NotFound("'{}' is a {} here now, and no {}", request.model(),
+                  request.graph() ? "model" : "graph of models",
+                  request.graph() ? "graph" : "model"),
+         {}, {});
     return;
   }
   model_ = std::move(*found);

@@ -279,12 +279,12 @@ void LinkClient::Describe(std::string_view model, std::string_view version, Dura
 }
 
 std::shared_ptr<LinkClient::Running> LinkClient::Infer(const InferCall& call,
-                                                       std::string_view model,
-                                                       std::string_view version,
+                                                       const InferTarget& target,
                                                        std::shared_ptr<const Signature> signature,
                                                        Time now, OnInferEnd end) {
   auto running = std::make_shared<InferUnary>();
-  WriteCall(call, model, version, *signature, now, &running->request);
+  WriteCall(call, target.model, target.version, *signature, now, &running->request);
+  running->request.set_graph(target.graph);
   if (call.deadline != kNever) running->context().set_deadline(In(call.deadline - now + kSlack));
   impl_->Add(running);
   impl_->stub->async()->Infer(

@@ -82,9 +82,12 @@ class LinkClient {
   };
   // `outputs` live during the callback only. `call` is read before this returns.
   using OnInferEnd = std::function<void(const InferEnd& end, std::span<const TensorView> outputs)>;
+  struct InferTarget {
+    std::string_view model, version;
+    bool graph = false;
+  };
   // The callback may come before this returns.
-  std::shared_ptr<Running> Infer(const InferCall& call, std::string_view model,
-                                 std::string_view version,
+  std::shared_ptr<Running> Infer(const InferCall& call, const InferTarget& target,
                                  std::shared_ptr<const Signature> signature, Time now,
                                  OnInferEnd end);
 

@@ -81,7 +81,9 @@ class EchoModel final : public ServedModel {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return !held_.empty(); });
   }
+  bool calls_others() const override { return graph; }
   std::atomic<int> calls{0};
+  std::atomic<bool> graph{false};
 
  private:
   const bool hold_;
@@ -173,7 +175,7 @@ class LinkTest : public testing::Test {
         {0, DataType::kFp32, {2, 2}, std::as_bytes(std::span<const float>(data_))});
   }
   std::shared_ptr<LinkClient::Running> Infer(End& end, std::string_view model = "echo") {
-    return client_->Infer(call_, model, "", std::make_shared<Signature>(EchoSignature()),
+    return client_->Infer(call_, {.model = model}, std::make_shared<Signature>(EchoSignature()),
                           SteadyClock::Instance().Now(), end.Callback());
   }
 
@@ -230,6 +232,24 @@ TEST_F(LinkTest, WhetherItStandsIsKnownWithoutAsking) {
   Infer(lost);
   lost.Await();
   EXPECT_FALSE(client_->connected());
+}
+
+// Whoever asks for the one does not get the other: else calls of graphs could go round.
+TEST_F(LinkTest, AModelAnswersNoCallOfAGraphOfItsName) {
+  Begin();
+  for (const bool graph : {false, true}) {
+    host_->model->graph = graph;
+    for (const bool asked : {false, true}) {
+      End end;
+      client_->Infer(call_, {.model = "echo", .graph = asked},
+                     std::make_shared<Signature>(EchoSignature()), SteadyClock::Instance().Now(),
+                     end.Callback());
+      end.Await();
+      EXPECT_EQ(end.end.status.code(), graph == asked ? Code::kOk : Code::kNotFound)
+          << end.end.status.ToString();
+    }
+  }
+  EXPECT_EQ(host_->model->calls, 2);
 }
 
 TEST_F(LinkTest, AnErrorOfTheModelIsNotAFailureOfTheLink) {

@@ -164,6 +164,8 @@ void FuzzFigures(const std::string& bytes) {
     EK_CHECK(model.slots >= 0 && model.open >= 0 && model.late_row_s >= 0);
     for (const double step_s : model.step_s) EK_CHECK(step_s > 0);
   }
+  for (const ModelFigures& graph : figures->graphs)
+    EK_CHECK(!graph.name.empty() && graph.version.size() <= 20 && graph.row_s == 0);
   WriteFigures(*figures, &first);
   const auto again = ReadFigures(first);
   EK_CHECK(again.ok());

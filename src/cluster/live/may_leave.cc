@@ -31,8 +31,7 @@ Status MayLeave(std::string_view model, bool served, std::span<const NodeView> n
       // It stays there, for it will see that this node goes.
       if (!leaving->certain && node.name < own) return Status::Ok();
       other = &node;
-    } else if (std::ranges::find(node.figures.models, model, &ModelFigures::name) !=
-               node.figures.models.end()) {
+    } else if (Serves(node.figures, model)) {
       return Status::Ok();
     }
   }

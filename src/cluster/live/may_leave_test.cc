@@ -32,6 +32,13 @@ TEST(MayLeaveTest, WhereAnotherServesItItMay) {
   EXPECT_EQ(MayLeave("m", true, nodes).code(), Code::kConflict);
 }
 
+TEST(MayLeaveTest, AGraphStaysForItsNameAsAModelDoes) {
+  std::vector<ReplicaTable::NodeView> nodes{ViewOf("b", 1, 1), ViewOf("a", 1, 1)};
+  EXPECT_EQ(MayLeave("g", true, nodes).code(), Code::kConflict);
+  nodes[1].figures.graphs.push_back({.name = "g", .version = "1"});
+  EXPECT_TRUE(MayLeave("g", true, nodes).ok());
+}
+
 TEST(MayLeaveTest, OfThoseThatAllLeaveTheFirstByNameStays) {
   std::vector<ReplicaTable::NodeView> nodes{ViewOf("b", 1, 1), ViewOf("a", 1, 1),
                                             ViewOf("c", 1, 1)};

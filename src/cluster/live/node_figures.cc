@@ -5,6 +5,11 @@
 
 namespace evenkeel {
 
+bool Serves(const NodeFigures& figures, std::string_view model) {
+  const auto named = [model](const ModelFigures& one) { return one.name == model; };
+  return std::ranges::any_of(figures.models, named) || std::ranges::any_of(figures.graphs, named);
+}
+
 double WorkOf(const ModelFigures& model, double rows, double prompt_tokens) {
   const double work = model.row_s * rows + model.prompt_token_s * prompt_tokens;
   if (model.late_row_s <= 0) return work;

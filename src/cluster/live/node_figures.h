@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cluster/home/cluster_home.h"
@@ -70,6 +71,8 @@ struct NodeFigures {
   double cores = 1;          // that work side by side, > 0
   double backlog_s = 0;      // work that waits or runs
   std::vector<ModelFigures> models;
+  // Graphs of models whose calls it answers: name, version and signature, nothing else. Their work is that of the models.
+  std::vector<ModelFigures> graphs;
   std::string software;
   bool draining = false;     // wants no new work
   ResourceVector resources;  // of this server, measured; no gflops: not yet
@@ -90,6 +93,9 @@ struct NodeFigures {
   uint64_t knows = 0;
   bool as_before = false;
 };
+
+// Whether the node answers calls of a model, or graph, of that name.
+bool Serves(const NodeFigures& figures, std::string_view model);
 
 // What a node remembers of another's figures, so that neither tells the other again what does not change within an incarnation.
 class ToldBefore {

@@ -10,16 +10,19 @@ namespace {
 // Seconds of a row on the fastest cores where no node has measured any: what counts is how they compare.
 constexpr double kUnmeasuredRow = 0.01;
 
+// Of a call of a graph on the node that runs its steps: they are work where their models are, and are booked there.
+constexpr double kGraph = 1e-6;
+
 // Operations a second of one of its cores, as the node measured them; 0: it has not.
 double SpeedOf(const NodeFigures& figures) {
   return figures.resources.gflops / std::max(figures.cores, 1e-3);
 }
 
 // The figures of the newest version that is meant.
-const ModelFigures* Find(const NodeFigures& figures, std::string_view model,
+const ModelFigures* Find(std::span<const ModelFigures> models, std::string_view model,
                          std::string_view version, uint64_t signature) {
   const ModelFigures* found = nullptr;
-  for (const ModelFigures& one : figures.models) {
+  for (const ModelFigures& one : models) {
     if (one.name != model || (!version.empty() && one.version != version)) continue;
     if (signature != 0 && one.signature != signature) continue;
     // Versions are decimal numbers without leading zeros.
@@ -111,9 +114,10 @@ ReplicaTable::Candidates ReplicaTable::CandidatesFor(const Wanted& wanted,
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];
     ReplicaView& view = found.views[i];
-    const ModelFigures* model =
-        node.figures ? Find(*node.figures, wanted.model, wanted.version, wanted.signature)
-                     : nullptr;
+    const ModelFigures* model = nullptr;
+    if (node.figures)
+      model = Find(wanted.graph ? node.figures->graphs : node.figures->models, wanted.model,
+                   wanted.version, wanted.signature);
     if (model == nullptr || (i < not_these.size() && not_these[i]) || Suspect(i, now_s)) {
       view.suspect = true;
       continue;
@@ -205,6 +209,7 @@ ReplicaTable::Choice ReplicaTable::Choose(const Wanted& wanted, const std::vecto
     const double own = SpeedOf(*nodes_[i].figures);
     const double slowness = own > 0 ? speed / own : 1;
     candidates.works[i] = (dearest > 0 ? dearest : kUnmeasuredRow * slowness) * rows;
+    if (wanted.graph) candidates.works[i] = kGraph;
     view.service_s = std::max(view.service_s, candidates.works[i] / view.capacity);
   }
   Choice choice;
@@ -243,7 +248,7 @@ void ReplicaTable::Ended(const Choice& choice, double now_s) {
 const ModelFigures* ReplicaTable::Known(std::string_view model, std::string_view version) const {
   for (const Node& node : nodes_) {
     if (!node.figures) continue;
-    if (const ModelFigures* found = Find(*node.figures, model, version, 0)) return found;
+    if (const ModelFigures* found = Find(node.figures->models, model, version, 0)) return found;
   }
   return nullptr;
 }

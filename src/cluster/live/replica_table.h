@@ -53,7 +53,8 @@ class ReplicaTable {
     uint64_t signature = 0;  // 0: any
     int64_t rows = 1;        // language: tokens that the answer may take
     int64_t prompt_tokens = 0;
-    int choices = 1;  // language: sequences of the answer
+    int choices = 1;     // language: sequences of the answer
+    bool graph = false;  // a graph is meant, and no model of its name
   };
   struct Choice {
     int node = -1;

@@ -65,6 +65,24 @@ TEST_F(ReplicaTableTest, TheLeastBusyNodeIsChosenByItsCores) {
   EXPECT_EQ(table_.Choose(kOne, {}, 10).node, 1);
 }
 
+// A graph's steps are booked where their models are: asking a node to run them makes it no busier.
+TEST_F(ReplicaTableTest, CallsOfAGraphGoToWhoHasItAndAreNoWork) {
+  NodeFigures with = Figures("b", 1, 1);
+  with.graphs.push_back({.name = "m", .version = "1", .signature = 6});
+  table_.OnFigures(0, Figures("a", 1, 8), 10, 10);
+  table_.OnFigures(1, with, 10, 10);
+  with.node = "c";
+  table_.OnFigures(2, with, 10, 10);
+  const ReplicaTable::Wanted graph{
+      .model = "m", .version = "", .signature = 6, .rows = 64, .graph = true};
+  std::map<int, int> sent;
+  for (int i = 0; i < 20; ++i) ++sent[table_.Choose(graph, {}, 10).node];
+  EXPECT_EQ(sent[0], 0) << "it has a model of that name";
+  EXPECT_EQ(sent[1] + sent[2], 20);
+  for (const auto& view : table_.Look(10)) EXPECT_LT(view.outstanding_s, 1e-3) << view.name;
+  EXPECT_EQ(table_.Choose(graph, {false, true, true}, 10).node, -1);
+}
+
 // The rule that ours is compared with knows of a quota as ours does: by what a row takes there.
 TEST(ReplicaTableWeightedTest, TurnsAreByMeasuredSpeed) {
   ReplicaTable table(RouteRule::kWeighted, 1, {"a", "b"});

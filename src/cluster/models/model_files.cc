@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <ranges>
 #include <set>
 
 #include "cluster/models/sha256.h"
@@ -290,7 +289,8 @@ Status ModelFiles::Remove(const std::string& model) {
   std::error_code error;
   if (!entry->folder) {
     // What names the model goes first: x.xml before x.bin. By its name in the folder: where that is a link, the link goes.
-    for (const auto& [listed, path] : std::views::reverse(entry->files)) {
+    for (auto file = entry->files.rbegin(); file != entry->files.rend(); ++file) {
+      const auto& [listed, path] = *file;
       fs::remove(fs::path(entry->path).parent_path() / listed, error);
       if (error) return Unavailable("'{}': {}", path, error.message());
     }

@@ -147,6 +147,7 @@ Json ToJson(const ClusterScenario& scenario, const std::vector<ClusterRun>& runs
                                                static_cast<double>(outcome.arrived)},
          {"moved", outcome.moved},
          {"retried", outcome.retried},
+         {"frozen_s", outcome.frozen_s},
          {"latency_ms",
           {{"mean", outcome.latency.mean_s() * 1e3},
            {"p50", ms(0.5)},

@@ -10,7 +10,9 @@
 #include <utility>
 
 #include "cluster/policy/balance.h"
+#include "cluster/policy/mass_loss.h"
 #include "cluster/policy/moves.h"
+#include "cluster/policy/node_health.h"
 #include "sim/random.h"
 
 namespace evenkeel::sim {
@@ -28,6 +30,10 @@ struct Request {
 struct Node {
   double capacity = 1, slow = 1;
   bool up = true;
+  double up_since = 0;
+  // As the gateways see it: its link broke, and no figures came since; and what they make of all its signs.
+  bool broken = false;
+  NodeHealth health;
   std::deque<size_t> queue;
   std::optional<size_t> running;
   double begun = 0;       // of the running one
@@ -73,7 +79,6 @@ class Simulation {
       for (const ClusterNode& one : scenario.nodes) row.emplace_back(one.capacity);
     }
     outstanding_.assign(count, std::vector<double>(count, 0));
-    suspect_.assign(count, false);
     carried_ =
         Eigen::MatrixXd::Zero(static_cast<Eigen::Index>(count), static_cast<Eigen::Index>(count));
     outcome_.utilisation.assign(count, 0);
@@ -154,6 +159,11 @@ class Simulation {
     return load;
   }
 
+  Time Now() const {
+    return Time(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(now_)));
+  }
+  bool Doubtful(Node& node) const { return node.health.At(Now()) != Health::kAlive; }
+
   void Route(size_t id) {
     Request& request = requests_[id];
     // A gateway that is down is left by its clients for the next one.
@@ -169,9 +179,16 @@ class Simulation {
       view.outstanding_s = outstanding_[gateway][node];
       view.service_s = scenario_.work_s / nodes_[node].capacity;
       view.forward_s = node == gateway ? 0 : scenario_.forward_s;
-      view.suspect = suspect_[node];
+      // Nobody is suspect to itself.
+      view.suspect = node != gateway && (nodes_[node].broken || Doubtful(nodes_[node]));
     }
-    const int chosen = routers_[gateway].Choose(views_);
+    int chosen = routers_[gateway].Choose(views_);
+    if (chosen < 0) {
+      // Who may be back gets work where no other can take it.
+      for (size_t node = 0; node < nodes_.size(); ++node)
+        views_[node].suspect = node != gateway && nodes_[node].broken;
+      chosen = routers_[gateway].Choose(views_);
+    }
     if (chosen < 0) return;  // nobody is left: it stays unanswered
     const auto to = static_cast<size_t>(chosen);
     backlogs_[gateway][to].OnSent(scenario_.work_s, now_, static_cast<double>(nodes_.size()));
@@ -239,24 +256,48 @@ class Simulation {
   }
 
   void Tick() {
+    const double made = now_ - scenario_.age * scenario_.period_s;
+    LookAtHealth(made);
     for (Node& node : nodes_) {
+      if (!node.up) continue;  // the last ones stay
       node.figures.pop_front();
       node.figures.push_back(LoadOf(node));
     }
-    const double made = now_ - scenario_.age * scenario_.period_s;
     for (auto& row : backlogs_) {
-      for (size_t node = 0; node < nodes_.size(); ++node)
-        row[node].OnFigures(nodes_[node].figures.front(), std::max(0.0, made), now_,
-                            static_cast<double>(nodes_.size()));
+      for (size_t node = 0; node < nodes_.size(); ++node) {
+        if (IsHeard(nodes_[node], made))
+          row[node].OnFigures(nodes_[node].figures.front(), std::max(0.0, made), now_,
+                              static_cast<double>(nodes_.size()));
+      }
     }
-    if (scenario_.balance != BalanceRule::kOff) Balance();
+    outcome_.frozen_s += loss_.frozen() ? scenario_.period_s : 0;
+    if (scenario_.balance != BalanceRule::kOff && !loss_.frozen()) Balance();
     Push(now_ + scenario_.period_s, Event::Kind::kTick, 0);
+  }
+
+  // Whether figures that it made then, of this life, come now. Before the first ones could have come nobody is missed.
+  static bool IsHeard(const Node& node, double made) {
+    return node.up && (made <= 0 || node.up_since <= made);
+  }
+
+  // Figures are the probes, as they are between daemons. `made`: when those were that come now.
+  void LookAtHealth(double made) {
+    std::vector<NodePresence> presence;
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      Node& node = nodes_[i];
+      const bool heard = IsHeard(node, made);
+      node.health.OnProbe(heard, Now());
+      if (heard) node.broken = false;
+      presence.push_back({scenario_.nodes[i].name, !Doubtful(node)});
+    }
+    loss_.Observe(presence, Now());
   }
 
   void Balance() {
     std::vector<int> up;
-    for (size_t node = 0; node < nodes_.size(); ++node) {
-      if (!suspect_[node] && nodes_[node].up) up.push_back(static_cast<int>(node));
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      Node& node = nodes_[i];
+      if (node.up && !node.broken && !Doubtful(node)) up.push_back(static_cast<int>(i));
     }
     const auto count = static_cast<Eigen::Index>(up.size());
     if (count < 2) return;
@@ -320,8 +361,9 @@ class Simulation {
         Push(now_ + scenario_.detect_s, Event::Kind::kDetect, at);
         return;
       case ClusterEvent::Kind::kReturn:
+        if (node.up) return;
         node.up = true;
-        suspect_[at] = false;
+        node.up_since = now_;
         std::ranges::fill(node.figures, 0);
         return;
     }
@@ -329,7 +371,10 @@ class Simulation {
 
   // The others know by now: what was lost there goes elsewhere.
   void Detect(size_t at) {
-    if (!nodes_[at].up) suspect_[at] = true;
+    if (!nodes_[at].up) {
+      nodes_[at].broken = true;
+      nodes_[at].health.OnDataPath(false, Now());
+    }
     std::vector<size_t> again;
     std::erase_if(lost_, [&](size_t id) {
       const bool here = static_cast<size_t>(requests_[id].node) == at;
@@ -366,7 +411,7 @@ class Simulation {
   std::vector<Request> requests_;
   std::vector<size_t> free_;  // of them, answered ones
   std::vector<size_t> lost_;
-  std::vector<bool> suspect_;
+  MassLoss loss_;
   std::vector<std::vector<Backlog>> backlogs_;    // by gateway and node
   std::vector<std::vector<double>> outstanding_;  // likewise
   std::vector<ReplicaView> views_;

@@ -4,7 +4,8 @@
 // Model: every node is a gateway, and works through its queue one request at a time at `capacity` seconds of work a second. A request comes to a gateway drawn evenly, is routed
 //   by the rule, and takes `forward_s` there and back unless it stays. Figures are made once a period and seen `age` periods later; an answer
 //   tells its gateway the load of its node as well. A node that fails loses what it had: its
-//   requests are sent elsewhere by their gateways after `detect_s`. Queued requests move by balance.h and moves.h as `balance` says; each move takes `move_s`.
+//   requests are sent elsewhere by their gateways after `detect_s`, when their links to it are known to be broken. It is suspect from then on, or from the figures that did not
+//   come, until it has told new ones and was well for the hold of node_health.h; where many go at once, moves freeze (mass_loss.h). Queued requests move by balance.h and moves.h as `balance` says; each move takes `move_s`.
 // Left out: the link's bandwidth, batching within a node, the work of forwarding.
 // Contract: every request that arrived is answered or still under way at the end, and `unanswered` counts the latter. Deterministic by seed.
 // Thread-safety: pure.
@@ -62,6 +63,7 @@ struct ClusterOptions {
 struct ClusterOutcome {
   uint64_t arrived = 0, answered = 0, within = 0, unanswered = 0;  // of those counted
   uint64_t moved = 0, retried = 0;
+  double frozen_s = 0;  // in which nothing was moved because many nodes went at once
   LatencyCounts latency;
   std::vector<double> utilisation;  // by node: share of the time that it worked
   std::vector<std::vector<double>>

@@ -81,6 +81,51 @@ TEST(ClusterSimulationTest, AFailedNodeLosesNothing) {
   }
 }
 
+// The hold of node_health.h, from its first figures on.
+TEST(ClusterSimulationTest, ANodeThatReturnsIsHeldBackForAWhile) {
+  const ClusterScenario scenario = Unequal(
+      0.3,
+      R"(,"events":[{"at":"30s","node":"c","what":"fail"},{"at":"40s","node":"c","what":"return"}])");
+  ClusterOptions options;
+  options.seconds = 80;
+  options.plot_bins = 1600;  // of 50 ms
+  const ClusterOutcome outcome = SimulateCluster(scenario, options);
+  // The share of the time in which c has something to do.
+  const auto busy = [&](double from, double to) {
+    int bins = 0, with = 0;
+    for (size_t bin = 0; bin < outcome.levels.size(); ++bin) {
+      const double at = static_cast<double>(bin) * options.seconds / options.plot_bins;
+      if (at < from || at >= to) continue;
+      ++bins;
+      with += outcome.levels[bin][2] > 0 ? 1 : 0;
+    }
+    return static_cast<double>(with) / bins;
+  };
+  EXPECT_EQ(busy(30.1, 40), 0);
+  // Only what comes to it as a gateway, which is a third.
+  EXPECT_LT(busy(41, 46), 0.6 * busy(10, 30));
+  EXPECT_GT(busy(50, 70), 0.8 * busy(10, 30));
+}
+
+TEST(ClusterSimulationTest, NothingMovesWhileManyNodesAreGone) {
+  const auto play = [](const std::string& second) {
+    const std::string text = fmt::format(
+        R"({{"nodes":[{{"name":"n","capacity":1,"count":4}}],"arrivals":"poisson:60","work":"10ms","events":[
+             {{"at":"20s","node":"n-1","what":"fail"}},{{"at":"20s","node":"n-2","what":"fail"}},{{"at":"20s","node":"{}","what":"fail"}},
+             {{"at":"40s","node":"n-1","what":"return"}},{{"at":"40s","node":"n-2","what":"return"}},{{"at":"40s","node":"n-3","what":"return"}}]}})",
+        second);
+    const auto scenario = ParseScenario(text, kNoFiles);
+    EXPECT_TRUE(scenario.ok()) << scenario.status().ToString();
+    return Play(*scenario, RouteRule::kUtility, 80);
+  };
+  const ClusterOutcome three = play("n-3");
+  // Until half are well again, and ten seconds more.
+  EXPECT_GT(three.frozen_s, 20);
+  EXPECT_LT(three.frozen_s, 50);
+  EXPECT_EQ(play("n-2").frozen_s, 0);  // two of four
+  EXPECT_LT(three.unanswered, 20u);
+}
+
 TEST(ClusterSimulationTest, BalanceEmptiesANodeThatBecameSlow) {
   const std::string slow = R"(,"events":[{"at":"20s","node":"c","what":"slow","factor":0.1}])";
   const ClusterOutcome with = Play(Unequal(0.4, slow), RouteRule::kWeighted);
