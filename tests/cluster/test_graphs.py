@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import signal
+import sys
 import time
 
 import pytest
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
 from daemon import ECHO
 from load import Load
 from nodes import Nodes
