@@ -175,7 +175,8 @@ class LinkTest : public testing::Test {
         {0, DataType::kFp32, {2, 2}, std::as_bytes(std::span<const float>(data_))});
   }
   std::shared_ptr<LinkClient::Running> Infer(End& end, std::string_view model = "echo") {
-    return client_->Infer(call_, {.model = model}, std::make_shared<Signature>(EchoSignature()),
+    return client_->Infer(call_, {.model = model, .version = ""},
+                          std::make_shared<Signature>(EchoSignature()),
                           SteadyClock::Instance().Now(), end.Callback());
   }
 
@@ -241,7 +242,7 @@ TEST_F(LinkTest, AModelAnswersNoCallOfAGraphOfItsName) {
     host_->model->graph = graph;
     for (const bool asked : {false, true}) {
       End end;
-      client_->Infer(call_, {.model = "echo", .graph = asked},
+      client_->Infer(call_, {.model = "echo", .version = "", .graph = asked},
                      std::make_shared<Signature>(EchoSignature()), SteadyClock::Instance().Now(),
                      end.Callback());
       end.Await();
