@@ -94,7 +94,7 @@ def test_what_serves_already_is_only_waited_for(serve, cli):
     assert not load.wrong and not load.unanswered and set(load.statuses) == {200}, load.summary()
 
 
-def test_what_cannot_be_measured_is_said_and_the_next_one_taken(busy, cli):
+def test_what_cannot_be_measured_is_said_and_no_end(busy, cli):
     """Another model of the same name lies on the nodes: neither gets the files."""
     nodes, _ = busy
     nodes.wait(lambda: worth(nodes, cli), "the plan stands on something that nobody measured", 40)
@@ -102,7 +102,7 @@ def test_what_cannot_be_measured_is_said_and_the_next_one_taken(busy, cli):
         for model in ("one", "two"):
             (nodes[name].models / f"{model}.fake").write_text(SLOW + "# another\n")
     result = cli("plan", "--measure", "20", server=nodes["c"], timeout=120)
-    assert result.returncode == 0 and len(tried(result)) >= 2, result.stderr
+    assert result.returncode == 0 and tried(result), result.stderr
     assert result.stderr.count(" is not measured: ") == len(tried(result)) and "Nothing else is worth measuring" in result.stderr, result.stderr
     assert not serving(nodes["b"]) and not serving(nodes["c"])
 
