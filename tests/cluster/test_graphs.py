@@ -134,6 +134,7 @@ def test_a_graph_and_a_model_of_one_name_are_kept_apart(serve, cli, first):
     for gateway in "abc":
         nodes.wait_for(gateway, "same", "a", "b")
     model, other = ("a", "b") if first == "model" else ("b", "a")
+    nodes.wait(lambda: nodes["c"].json("GET", "/v2/models/same")["platform"] != "ensemble", "c goes by both nodes' figures")
     sent = {name: nodes.view(name) for name in "abc"}
     for gateway in "abc":
         for _ in range(10):
