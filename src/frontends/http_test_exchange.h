@@ -41,7 +41,11 @@ class TestExchange final : public HttpExchange {
     response.body.append(piece);
     return !cut;
   }
-  void EndStream() override { ++answers; }
+  using HttpExchange::EndStream;
+  void EndStream(std::string fields) override {
+    trailers = std::move(fields);
+    ++answers;
+  }
   bool gone() const override { return false; }
   void Cancel() {
     if (work_ != nullptr) work_->OnCancel();
@@ -57,6 +61,7 @@ class TestExchange final : public HttpExchange {
 
   HttpResponse response;  // of a stream: all pieces together
   HttpHeartbeat heartbeat;
+  std::string trailers;  // of a stream
   int answers = 0;
   bool streamed = false;
   bool cut = false;  // the client reads no more: Send() says so

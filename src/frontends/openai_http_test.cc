@@ -109,6 +109,9 @@ TEST_F(OpenAiHttpTest, AChatIsStreamed) {
   EXPECT_EQ(exchange->answers, 1);
   EXPECT_EQ(exchange->response.content_type, "text/event-stream; charset=utf-8");
   EXPECT_EQ(exchange->Field("Cache-Control"), "no-cache");
+  EXPECT_EQ(exchange->Field("Trailer"), "Server-Timing");
+  EXPECT_EQ(exchange->trailers,
+            "Server-Timing: queue;dur=1.000, prompt;dur=20.000, decode;dur=300.000\r\n");
   EXPECT_EQ(exchange->heartbeat.text, ": ping\n\n");
   EXPECT_EQ(exchange->heartbeat.every, kPingEvery);
   EXPECT_EQ(Streamed(*exchange, 0), "hello world");

@@ -102,7 +102,8 @@ void TextCall::BeginStream() {
   HttpResponse head;
   head.content_type = "text/event-stream; charset=utf-8";
   // Neither caches nor proxies may hold pieces back.
-  head.headers = "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n" + options_.headers;
+  head.headers = "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\nTrailer: Server-Timing\r\n" +
+                 options_.headers;
   exchange_.StartStream(std::move(head), {": ping\n\n", kPingEvery});
 }
 
@@ -167,7 +168,7 @@ void TextCall::PartIsOver() {
 // Nothing else runs any more, but for OnCancel() up to the answer's last call.
 void TextCall::Answer() {
   ApiError failed;
-  std::string last;
+  std::string last, timing;
   HttpResponse whole;
   bool stream = false;
   {
@@ -182,12 +183,13 @@ void TextCall::Answer() {
     } else {
       whole = writer_->Refusal(failed);
     }
-    whole.headers.append(ServerTiming(usage_)).append(options_.headers);
+    timing = ServerTiming(usage_);
+    if (!stream) whole.headers.append(timing).append(options_.headers);
   }
   // What comes after these may find this object gone.
   if (!stream) return exchange_.Respond(std::move(whole));
   if (!last.empty()) exchange_.Send(last);
-  exchange_.EndStream();
+  exchange_.EndStream(std::move(timing));
 }
 
 }  // namespace evenkeel

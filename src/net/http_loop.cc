@@ -44,8 +44,9 @@ bool ServerExchange::Send(std::string_view piece) {
   return loop_->TakePiece(this, piece, false) && !gone();
 }
 
-void ServerExchange::EndStream() {
+void ServerExchange::EndStream(std::string fields) {
   EK_CHECK(!responded_.load(std::memory_order_relaxed));
+  trailers = std::move(fields);
   responded_.store(true, std::memory_order_release);
   loop_->TakePiece(this, {}, true);
 }
@@ -65,6 +66,7 @@ void ServerExchange::Reset() {
   unfolded_body.Reset();
   response = {};
   home = streaming = begun = false;
+  trailers = {};
   pieces = {};  // with its memory: there may be many of these
   heartbeat = {};
   unsent_bytes.store(0, std::memory_order_relaxed);

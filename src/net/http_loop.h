@@ -44,7 +44,8 @@ class ServerExchange final : public HttpExchange {
   void Respond(HttpResponse response) override;
   void StartStream(HttpResponse head, HttpHeartbeat beat) override;
   bool Send(std::string_view piece) override;
-  void EndStream() override;
+  using HttpExchange::EndStream;
+  void EndStream(std::string trailers) override;
   bool gone() const override { return gone_.load(std::memory_order_relaxed); }
 
   // The request's side, filled by the connection.
@@ -68,6 +69,7 @@ class ServerExchange final : public HttpExchange {
   // A streamed answer, on the loop's side.
   bool streaming = false;  // it has reached the loop; its head is `response`
   bool begun = false;      // the head is written
+  std::string trailers;    // of the end
   std::string pieces;      // not yet written
   HttpHeartbeat heartbeat;
   Time last_piece{};  // when one was written

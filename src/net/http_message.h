@@ -110,7 +110,10 @@ class HttpExchange {
   // HttpLimits::stream_bytes (then the connection is closed and the work cancelled). EndStream() is
   // still due.
   virtual bool Send(std::string_view piece) = 0;
-  virtual void EndStream() = 0;
+  // `trailers`: whole lines, each with its CRLF, of fields that the head's Trailer field announced. They are
+  // sent behind the pieces where those go in chunks, and dropped elsewhere.
+  virtual void EndStream(std::string trailers) = 0;
+  void EndStream() { EndStream(std::string()); }
 
   // The client has left: the answer will go nowhere.
   virtual bool gone() const = 0;

@@ -173,7 +173,7 @@ bool HttpConnection::AppendStream(ServerExchange& call) {
   }
   call.pieces.clear();
   if (!call.home) return false;
-  if (chunked && !silent) AppendText("0\r\n\r\n");
+  if (chunked && !silent) AppendText("0\r\n" + call.trailers + "\r\n");
   if (!chunked) ends_answer_ = true;
   if (loop_->shared().draining.load(std::memory_order_relaxed) && queue_.size() == 1)
     last_request_ = true;

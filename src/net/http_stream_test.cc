@@ -41,7 +41,7 @@ class StreamHandler final : public HttpHandler {
       exchange.StartStream(std::move(response), {});
       EXPECT_TRUE(exchange.Send("two,"));
       EXPECT_TRUE(exchange.Send("three"));
-      exchange.EndStream();
+      exchange.EndStream("X-Pieces: 3\r\n");
       return;
     }
     response.body.assign(reinterpret_cast<const char*>(exchange.body().data()),
@@ -160,8 +160,9 @@ TEST_P(HttpStreamTest, AStreamGivenInsideHandleIsWhole) {
   Start();
   RawClient client(At());
   ASSERT_TRUE(client.Send(Get("/now") + Post("next")));
-  const std::string answer = client.ReceiveUntil("0\r\n\r\n");
-  EXPECT_EQ(Unchunked(BodyOf(answer)), "one,two,three");
+  const std::string answer = client.ReceiveUntil("\r\n0\r\n");
+  EXPECT_EQ(Unchunked(BodyOf(answer + "\r\n")), "one,two,three");
+  EXPECT_EQ(client.ReceiveUntil("\r\n\r\n"), "X-Pieces: 3\r\n\r\n");
   EXPECT_EQ(BodyOf(client.Receive()), "next");
 }
 

@@ -262,7 +262,7 @@ class FakeExchange final : public HttpExchange {
   void Respond(HttpResponse response) override { status = response.status; }
   void StartStream(HttpResponse, HttpHeartbeat) override {}
   bool Send(std::string_view) override { return false; }
-  void EndStream() override {}
+  void EndStream(std::string) override {}
   bool gone() const override { return false; }
   int status = 0;
 };
