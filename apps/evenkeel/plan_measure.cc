@@ -4,6 +4,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <exception>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -101,18 +102,25 @@ class Visit {
   Visit(const Api& api, const Pair& pair, Duration wait, Interrupt& interrupt)
       : api_(api), pair_(pair), wait_(wait), interrupt_(interrupt) {}
   ~Visit() {
+    const bool interrupted = interrupt_.came();
     try {
       End();
-    } catch (const CLI::RuntimeError&) {
-      Stays();
+    } catch (const std::exception&) {  // what a call said of itself was printed
+      MayStay();
     }
+    if (interrupted) std::raise(SIGINT);  // to be seen by who goes on, or not
   }
   Visit(const Visit&) = delete;
   Visit& operator=(const Visit&) = delete;
 
   // Why it does not serve there; "": it does.
   std::string Begin() {
-    deployment_ = api_.Post("/v2/cluster/deploy", Request());
+    try {
+      deployment_ = api_.Post("/v2/cluster/deploy", Request());
+    } catch (const CLI::RuntimeError& error) {
+      unanswered_ = error.get_exit_code() == kExitNoServer;
+      throw;
+    }
     deployment_ = WatchDeployment(api_, deployment_, wait_, [this] { return interrupt_.came(); });
     return FailuresOf(deployment_);
   }
@@ -120,24 +128,27 @@ class Visit {
  private:
   // Nothing is taken from a node while it is on its way there.
   void End() {
-    if (deployment_.is_null()) return;
-    const bool interrupted = interrupt_.came();
-    interrupt_.Forget();
+    if (deployment_.is_null()) {
+      if (unanswered_) MayStay();
+      return;
+    }
     if (!Through()) {
+      interrupt_.Forget();
       std::fprintf(stderr,
                    "%s is on its way to %s, and is taken away once it is there; Ctrl-C leaves it\n",
                    Printable(pair_.model).c_str(), Printable(pair_.node).c_str());
       deployment_ = WatchDeployment(api_, deployment_, wait_, [this] { return interrupt_.came(); });
     }
-    if (!Through()) return Stays();
+    // Of one that failed nobody knows here how far it came; a node that was silent may go on with it.
+    if (TextAt(Target(), "state") != "serving") return MayStay();
     // What was copied for it goes, too.
     Json request = Request();
     request["keep_files"] = TextAt(Target(), "from").empty();
-    if (TextAt(Target(), "state") == "serving") api_.Post("/v2/cluster/undeploy", request);
-    if (interrupted) std::raise(SIGINT);
+    api_.Post("/v2/cluster/undeploy", request);
   }
-  void Stays() const {
-    std::fprintf(stderr, "%s stays on %s: take it away with evenkeel undeploy %s --nodes %s\n",
+  void MayStay() const {
+    std::fprintf(stderr,
+                 "%s, or files of it, may be on %s still: evenkeel undeploy %s --nodes %s\n",
                  Printable(pair_.model).c_str(), Printable(pair_.node).c_str(),
                  Printable(pair_.model).c_str(), Printable(pair_.node).c_str());
   }
@@ -160,7 +171,8 @@ class Visit {
   const Pair pair_;
   const Duration wait_;
   Interrupt& interrupt_;
-  Json deployment_;  // null: not begun
+  bool unanswered_ = false;  // it was asked for, and may have been heard
+  Json deployment_;          // null: the server has not said that it begins
 };
 
 // What it takes there; nullopt: it could not be measured, which was said.
@@ -206,19 +218,25 @@ void MeasurePairs(const Api& api, int most, Duration wait) {
   Interrupt interrupt;
   std::set<std::pair<std::string, std::string>> tried;
   std::vector<std::pair<Pair, double>> measured;
-  while (static_cast<int>(measured.size()) < most && !interrupt.came()) {
-    const Json cluster = ClusterNow(api);
-    const auto pair = NextPair(cluster, tried);
-    if (!pair) {
-      std::fputs(tried.size() > measured.size()
-                     ? "Nothing else is worth measuring\n"
-                     : "Nothing more is worth measuring: the plan stands on what was measured\n",
-                 stderr);
-      break;
+  // What was measured is told also where a later round fails.
+  try {
+    while (static_cast<int>(measured.size()) < most && !interrupt.came()) {
+      const Json cluster = ClusterNow(api);
+      const auto pair = NextPair(cluster, tried);
+      if (!pair) {
+        std::fputs(tried.size() > measured.size()
+                       ? "Nothing else is worth measuring\n"
+                       : "Nothing more is worth measuring: the plan stands on what was measured\n",
+                   stderr);
+        break;
+      }
+      tried.insert(pair->Key());
+      if (const auto seconds = Measure(api, *pair, Serves(cluster, *pair), wait, interrupt))
+        measured.emplace_back(*pair, *seconds);
     }
-    tried.insert(pair->Key());
-    if (const auto seconds = Measure(api, *pair, Serves(cluster, *pair), wait, interrupt))
-      measured.emplace_back(*pair, *seconds);
+  } catch (const CLI::RuntimeError&) {
+    PrintMeasured(measured);
+    throw;
   }
   PrintMeasured(measured);
   if (interrupt.came()) throw CLI::RuntimeError(kExitInterrupted);

@@ -84,7 +84,7 @@ class ClusterNode final : private NodeHost {
     LanguageModelInfo info;
     bool graph = false;      // it calls others
     bool elsewhere = false;  // another node serves it, too
-    bool reachable = false;  // a node that serves it is not lost
+    bool reachable = false;  // another node that serves it is there, and takes calls
   };
   // nullptr: no other node serves it, or nobody has described it yet.
   std::shared_ptr<const Known> Find(std::string_view model, std::string_view version) const;

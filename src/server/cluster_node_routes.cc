@@ -13,9 +13,9 @@
 namespace evenkeel {
 namespace {
 
-// Its figures are the last that it told, and nobody knows whether it is there.
-bool IsLost(const ReplicaTable::NodeView& view) {
-  return view.gone || view.silent_s > ReplicaTable::kStale;
+// Else its figures are the last that it told and nobody knows whether it is there, or it wants no calls.
+bool MayAnswer(const ReplicaTable::NodeView& view) {
+  return !view.gone && !view.figures.draining && view.silent_s <= ReplicaTable::kStale;
 }
 
 // Where one version of a model is kept among the known ones; no name has that character.
@@ -91,7 +91,8 @@ void ClusterNode::Rebuild() {
       }
     }
     one->elsewhere = one->elsewhere || i > 0;
-    one->reachable = one->reachable || !IsLost(views[i]);
+    // Callers know themselves whether the own one can be called.
+    one->reachable = one->reachable || (i > 0 && MayAnswer(views[i]));
     entry = std::move(one);
   };
   for (size_t i = 0; i < views.size(); ++i) {

@@ -16,8 +16,9 @@ bool NodeServes(const NodeView& node, std::string_view model) {
 Status CheckOneKind(const std::vector<NodeView>& nodes, std::string_view model) {
   const auto one_with = [&](const std::vector<ModelFigures> NodeFigures::*kind) {
     return std::ranges::find_if(nodes, [&](const NodeView& node) {
-      return !node.gone && std::ranges::find(node.figures.*kind, model, &ModelFigures::name) !=
-                               (node.figures.*kind).end();
+      return NodeAnswers(node, &node == nodes.data()) &&
+             std::ranges::find(node.figures.*kind, model, &ModelFigures::name) !=
+                 (node.figures.*kind).end();
     });
   };
   const auto plain = one_with(&NodeFigures::models), graph = one_with(&NodeFigures::graphs);

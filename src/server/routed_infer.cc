@@ -125,6 +125,10 @@ void RoutedInfer::RunHere() {
       return;
     }
     model = std::move(*found);
+    if (model->calls_others() != known_->graph) {
+      End(NotFound("'{}' is another kind of model here now", model_), true, {}, {});
+      return;
+    }
   }
   bool cancelled = false;
   {

@@ -87,7 +87,8 @@ def test_graphs_that_call_each_other_over_nodes_are_no_circle(serve, cli):
     for path, text in graph("first", name="second").items():
         (nodes["b"].models / path).parent.mkdir(parents=True, exist_ok=True)
         (nodes["b"].models / path).write_text(text)
-    nodes["b"].request("POST", "/v2/repository/models/second/load", {})
+    assert nodes["b"].request("POST", "/v2/repository/models/second/load", {})[0] == 200
+    assert nodes["b"].json("GET", "/v2/models/second")["platform"] == "ensemble"
     end = time.monotonic() + 4
     while time.monotonic() < end:
         for gateway in "abcd":

@@ -180,13 +180,14 @@ class Simulation {
       view.service_s = scenario_.work_s / nodes_[node].capacity;
       view.forward_s = node == gateway ? 0 : scenario_.forward_s;
       // Nobody is suspect to itself.
-      view.suspect = node != gateway && (nodes_[node].broken || Doubtful(nodes_[node]));
+      view.suspect =
+          node == gateway ? !nodes_[node].up : nodes_[node].broken || Doubtful(nodes_[node]);
     }
     int chosen = routers_[gateway].Choose(views_);
     if (chosen < 0) {
       // Who may be back gets work where no other can take it.
       for (size_t node = 0; node < nodes_.size(); ++node)
-        views_[node].suspect = node != gateway && nodes_[node].broken;
+        views_[node].suspect = node == gateway ? !nodes_[node].up : nodes_[node].broken;
       chosen = routers_[gateway].Choose(views_);
     }
     if (chosen < 0) return;  // nobody is left: it stays unanswered

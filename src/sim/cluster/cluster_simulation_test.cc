@@ -124,6 +124,7 @@ TEST(ClusterSimulationTest, NothingMovesWhileManyNodesAreGone) {
   EXPECT_LT(three.frozen_s, 50);
   EXPECT_EQ(play("n-2").frozen_s, 0);  // two of four
   EXPECT_LT(three.unanswered, 20u);
+  EXPECT_LT(three.moved, play("n-2").moved);
 }
 
 TEST(ClusterSimulationTest, BalanceEmptiesANodeThatBecameSlow) {
