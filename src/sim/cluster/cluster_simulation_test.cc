@@ -107,24 +107,23 @@ TEST(ClusterSimulationTest, ANodeThatReturnsIsHeldBackForAWhile) {
   EXPECT_GT(busy(50, 70), 0.8 * busy(10, 30));
 }
 
+// Three of five, or two, fail; one of those that stay becomes slow meanwhile, and has to give work away.
 TEST(ClusterSimulationTest, NothingMovesWhileManyNodesAreGone) {
-  const auto play = [](const std::string& second) {
+  const auto play = [](const std::string& third) {
     const std::string text = fmt::format(
-        R"({{"nodes":[{{"name":"n","capacity":1,"count":4}}],"arrivals":"poisson:60","work":"10ms","events":[
+        R"({{"nodes":[{{"name":"n","capacity":1,"count":5}}],"arrivals":"poisson:120","work":"10ms","work_cv":1,"events":[
              {{"at":"20s","node":"n-1","what":"fail"}},{{"at":"20s","node":"n-2","what":"fail"}},{{"at":"20s","node":"{}","what":"fail"}},
-             {{"at":"40s","node":"n-1","what":"return"}},{{"at":"40s","node":"n-2","what":"return"}},{{"at":"40s","node":"n-3","what":"return"}}]}})",
-        second);
+             {{"at":"25s","node":"n-4","what":"slow","factor":0.1}}]}})",
+        third);
     const auto scenario = ParseScenario(text, kNoFiles);
     EXPECT_TRUE(scenario.ok()) << scenario.status().ToString();
-    return Play(*scenario, RouteRule::kUtility, 80);
+    return Play(*scenario, RouteRule::kWeighted, 60);
   };
-  const ClusterOutcome three = play("n-3");
-  // Until half are well again, and ten seconds more.
-  EXPECT_GT(three.frozen_s, 20);
-  EXPECT_LT(three.frozen_s, 50);
-  EXPECT_EQ(play("n-2").frozen_s, 0);  // two of four
-  EXPECT_LT(three.unanswered, 20u);
-  EXPECT_LT(three.moved, play("n-2").moved);
+  const ClusterOutcome three = play("n-3"), two = play("n-2");
+  EXPECT_GT(three.frozen_s, 30);
+  EXPECT_EQ(two.frozen_s, 0);
+  EXPECT_GT(two.moved, 0u);
+  EXPECT_EQ(three.moved, 0u);
 }
 
 TEST(ClusterSimulationTest, BalanceEmptiesANodeThatBecameSlow) {
