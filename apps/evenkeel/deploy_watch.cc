@@ -22,13 +22,6 @@ constexpr Duration kLook = std::chrono::milliseconds(300);
 
 Json NodesIn(const Json& deployment) { return deployment.value("nodes", Json::array()); }
 
-bool Through(const Json& deployment) {
-  return std::ranges::all_of(NodesIn(deployment), [](const Json& node) {
-    const std::string state = TextAt(node, "state");
-    return state == "serving" || state == "failed";
-  });
-}
-
 std::string Copied(const Json& node) {
   const std::string done = BytesAt(node, "bytes_done"), total = BytesAt(node, "bytes_total");
   if (TextAt(node, "from").empty()) return TextAt(node, "state") == "serving" ? "was there" : "";
@@ -56,6 +49,13 @@ void PrintChanges(const Json& deployment, std::map<std::string, std::string>* se
 
 }  // namespace
 
+bool Through(const Json& deployment) {
+  return std::ranges::all_of(NodesIn(deployment), [](const Json& node) {
+    const std::string state = TextAt(node, "state");
+    return state == "serving" || state == "failed";
+  });
+}
+
 Listing NodesOf(const Json& deployment) {
   Listing listing;
   listing.columns = {{"NODE"}, {"STATE"}, {"COPIED", true}, {"FROM"}, {"WHAT IS WRONG"}};
@@ -79,9 +79,8 @@ std::string FailuresOf(const Json& deployment) {
   return text;
 }
 
-Json DeployAndWatch(const Api& api, const Json& request, Duration wait,
-                    const std::function<bool()>& stopped) {
-  return WatchDeployment(api, api.Post("/v2/cluster/deploy", request), wait, stopped);
+Json DeployAndWatch(const Api& api, const Json& request, Duration wait) {
+  return WatchDeployment(api, api.Post("/v2/cluster/deploy", request), wait, {});
 }
 
 Json WatchDeployment(const Api& api, Json deployment, Duration wait,

@@ -13,12 +13,15 @@
 
 namespace evenkeel {
 
-// `request`: the body of POST /v2/cluster/deploy. The deployment as it stood last (server/cluster_deploys.h): all nodes are through, or `wait` is over, or `stopped` says so (it may be empty).
+// `request`: the body of POST /v2/cluster/deploy. The deployment as it stood last (server/cluster_deploys.h): all nodes are through, or `wait` is over.
 nlohmann::ordered_json DeployAndWatch(const Api& api, const nlohmann::ordered_json& request,
-                                      Duration wait, const std::function<bool()>& stopped = {});
-// The same of a deployment that was begun.
+                                      Duration wait);
+// The same of a deployment that was begun, or until `stopped` says so (it may be empty).
 nlohmann::ordered_json WatchDeployment(const Api& api, nlohmann::ordered_json deployment,
                                        Duration wait, const std::function<bool()>& stopped);
+
+// Each node serves it, or has failed to.
+bool Through(const nlohmann::ordered_json& deployment);
 
 // Its nodes as a table.
 Listing NodesOf(const nlohmann::ordered_json& deployment);

@@ -132,7 +132,7 @@ class Visit {
       if (unanswered_) MayStay();
       return;
     }
-    if (!Through()) {
+    if (!Through(deployment_)) {
       interrupt_.Forget();
       std::fprintf(stderr,
                    "%s is on its way to %s, and is taken away once it is there; Ctrl-C leaves it\n",
@@ -155,10 +155,6 @@ class Visit {
   Json Target() const {
     const Json nodes = deployment_.value("nodes", Json::array());
     return nodes.empty() ? Json::object() : nodes.front();
-  }
-  bool Through() const {
-    const std::string state = TextAt(Target(), "state");
-    return state == "serving" || state == "failed";
   }
   Json Request() const {
     return {{"model", pair_.model},

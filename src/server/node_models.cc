@@ -213,18 +213,14 @@ void NodeModels::Load(const DeployOrder& order) {
 
 void NodeModels::HideLeaving(NodeFigures* figures) {
   const std::lock_guard lock(mutex_);
-  std::erase_if(figures->models, [this](const ModelFigures& model) {
+  const auto leaves = [this](const ModelFigures& model) {
     const auto at = leaving_.find(model.name);
     if (at == leaving_.end()) return false;
     at->second.served = true;
     return true;
-  });
-  std::erase_if(figures->graphs, [this](const ModelFigures& graph) {
-    const auto at = leaving_.find(graph.name);
-    if (at == leaving_.end()) return false;
-    at->second.served = true;
-    return true;
-  });
+  };
+  std::erase_if(figures->models, leaves);
+  std::erase_if(figures->graphs, leaves);
   // A model of which only the files are to go is served by nobody here who might stay for others.
   for (const auto& [model, leaving] : leaving_)
     figures->leaving.push_back({model, leaving.certain || !leaving.served});

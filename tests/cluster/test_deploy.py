@@ -299,13 +299,19 @@ def test_a_copy_goes_on_after_a_restart_of_the_node_that_takes_it(serve, cli):
     assert answers(nodes["b"], "big")
 
 
-def test_a_plan_is_carried_out_without_a_failed_request(serve, cli):
+def two_that_are_called(serve) -> tuple[Nodes, list[Load]]:
+    """Two models, both on a node that is one of three, with the loads on them."""
     nodes = Nodes(serve, {"a": {"one.fake": SLOW, "two.fake": SLOW}, "b": {}, "c": {}})
     all_alive(nodes)
     for gateway in "bc":
         for model in ("one", "two"):
             nodes.wait_for(gateway, model, "a")
     loads = [Load(nodes[gateway].http_address, model=model, threads=2).start() for gateway, model in (("b", "one"), ("c", "two"))]
+    return nodes, loads
+
+
+def test_a_plan_is_carried_out_without_a_failed_request(serve, cli):
+    nodes, loads = two_that_are_called(serve)
     try:
         # Until the plan knows what both take.
         def moves() -> bool:

@@ -10,20 +10,13 @@ import subprocess
 import pytest
 
 from daemon import BINARY, environment
-from load import Load
 from nodes import Nodes
-from test_deploy import SLOW, all_alive, own_models
+from test_deploy import SLOW, all_alive, own_models, two_that_are_called
 
 
 @pytest.fixture
 def busy(serve):
-    """Two models that are called, both on a node that is one of three."""
-    nodes = Nodes(serve, {"a": {"one.fake": SLOW, "two.fake": SLOW}, "b": {}, "c": {}})
-    all_alive(nodes)
-    for gateway in "bc":
-        for model in ("one", "two"):
-            nodes.wait_for(gateway, model, "a")
-    loads = [Load(nodes[gateway].http_address, model=model, threads=2).start() for gateway, model in (("b", "one"), ("c", "two"))]
+    nodes, loads = two_that_are_called(serve)
     yield nodes, loads
     for load in loads:
         load.stop()

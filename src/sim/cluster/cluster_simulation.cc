@@ -163,6 +163,11 @@ class Simulation {
     return Time(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(now_)));
   }
   bool Doubtful(Node& node) const { return node.health.At(Now()) != Health::kAlive; }
+  // Nobody is suspect to itself.
+  bool IsSuspect(size_t node, size_t gateway, bool doubt_counts) {
+    if (node == gateway) return !nodes_[node].up;
+    return nodes_[node].broken || (doubt_counts && Doubtful(nodes_[node]));
+  }
 
   void Route(size_t id) {
     Request& request = requests_[id];
@@ -179,15 +184,13 @@ class Simulation {
       view.outstanding_s = outstanding_[gateway][node];
       view.service_s = scenario_.work_s / nodes_[node].capacity;
       view.forward_s = node == gateway ? 0 : scenario_.forward_s;
-      // Nobody is suspect to itself.
-      view.suspect =
-          node == gateway ? !nodes_[node].up : nodes_[node].broken || Doubtful(nodes_[node]);
+      view.suspect = IsSuspect(node, gateway, /*doubt_counts=*/true);
     }
     int chosen = routers_[gateway].Choose(views_);
     if (chosen < 0) {
       // Who may be back gets work where no other can take it.
       for (size_t node = 0; node < nodes_.size(); ++node)
-        views_[node].suspect = node == gateway ? !nodes_[node].up : nodes_[node].broken;
+        views_[node].suspect = IsSuspect(node, gateway, /*doubt_counts=*/false);
       chosen = routers_[gateway].Choose(views_);
     }
     if (chosen < 0) return;  // nobody is left: it stays unanswered
